@@ -1,0 +1,2 @@
+//! The `bop` command.
+fn main() {}

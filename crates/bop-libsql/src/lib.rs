@@ -1,0 +1,1 @@
+//! libSQL on bop.

@@ -1,0 +1,158 @@
+//! The stable names of errors: for `--json`, for exit codes, for whoever matches on them.
+
+/// What kind of error it is, under a name that never changes. Listed in `docs/errors.md`.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum ErrorCode {
+    /// A name that no database can have.
+    InvalidName,
+    /// No database of that name.
+    DatabaseNotFound,
+    /// A database of that name is there already.
+    DatabaseExists,
+    /// The database was dropped while it was open.
+    DatabaseDropped,
+    /// The operation does not fit the database's kind.
+    WrongKind,
+    /// Bytes of a database, or that it may need, are damaged.
+    Corrupt,
+    /// The catalogue's part of the log is damaged: names cannot be given out.
+    CatalogueDamaged,
+    /// No store there, and none was to be created.
+    StoreNotFound,
+    /// The directory holds something that is not a store.
+    NotAStore,
+    /// Another process has the store open.
+    StoreLocked,
+    /// The store was written by a newer version.
+    UnsupportedFormat,
+    /// Another writer holds the database.
+    Busy,
+    /// The snapshot is not the newest state any more.
+    BusySnapshot,
+    /// The deadline passed.
+    Timeout,
+    /// No space on the device.
+    OutOfSpace,
+    /// The transaction is larger than the store can hold.
+    TooLarge,
+    /// A limit of the store is reached.
+    LimitReached,
+    /// The log is full until a checkpoint has run.
+    LogFull,
+    /// A write failed earlier: the store takes no more commits until it is opened again.
+    Poisoned,
+    /// The outcome of a commit is unknown until the store is opened again.
+    CommitUnknown,
+    /// The kernel refused an I/O call.
+    Io,
+    /// The manifest failed.
+    Manifest,
+    /// The store is closed or closing.
+    Closed,
+    /// A worker still waits for the kernel.
+    StillStalled,
+    /// A worker panicked.
+    Panic,
+    /// SQL failed.
+    Sql,
+    /// The command line was wrong.
+    Usage,
+    /// The target is there already.
+    TargetExists,
+    /// The file is not a sound SQLite database.
+    InvalidDatabaseFile,
+    /// Checks found the store unhealthy.
+    Unhealthy,
+}
+
+impl ErrorCode {
+    /// All codes, in the order of `docs/errors.md`.
+    pub const ALL: &'static [Self] = &[
+        Self::InvalidName,
+        Self::DatabaseNotFound,
+        Self::DatabaseExists,
+        Self::DatabaseDropped,
+        Self::WrongKind,
+        Self::Corrupt,
+        Self::CatalogueDamaged,
+        Self::StoreNotFound,
+        Self::NotAStore,
+        Self::StoreLocked,
+        Self::UnsupportedFormat,
+        Self::Busy,
+        Self::BusySnapshot,
+        Self::Timeout,
+        Self::OutOfSpace,
+        Self::TooLarge,
+        Self::LimitReached,
+        Self::LogFull,
+        Self::Poisoned,
+        Self::CommitUnknown,
+        Self::Io,
+        Self::Manifest,
+        Self::Closed,
+        Self::StillStalled,
+        Self::Panic,
+        Self::Sql,
+        Self::Usage,
+        Self::TargetExists,
+        Self::InvalidDatabaseFile,
+        Self::Unhealthy,
+    ];
+
+    /// The stable name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidName => "invalid_name",
+            Self::DatabaseNotFound => "database_not_found",
+            Self::DatabaseExists => "database_exists",
+            Self::DatabaseDropped => "database_dropped",
+            Self::WrongKind => "wrong_kind",
+            Self::Corrupt => "corrupt",
+            Self::CatalogueDamaged => "catalogue_damaged",
+            Self::StoreNotFound => "store_not_found",
+            Self::NotAStore => "not_a_store",
+            Self::StoreLocked => "store_locked",
+            Self::UnsupportedFormat => "unsupported_format",
+            Self::Busy => "busy",
+            Self::BusySnapshot => "busy_snapshot",
+            Self::Timeout => "timeout",
+            Self::OutOfSpace => "out_of_space",
+            Self::TooLarge => "too_large",
+            Self::LimitReached => "limit_reached",
+            Self::LogFull => "log_full",
+            Self::Poisoned => "poisoned",
+            Self::CommitUnknown => "commit_unknown",
+            Self::Io => "io",
+            Self::Manifest => "manifest",
+            Self::Closed => "closed",
+            Self::StillStalled => "still_stalled",
+            Self::Panic => "panic",
+            Self::Sql => "sql",
+            Self::Usage => "usage",
+            Self::TargetExists => "target_exists",
+            Self::InvalidDatabaseFile => "invalid_database_file",
+            Self::Unhealthy => "unhealthy",
+        }
+    }
+
+    /// The exit status of `bop`: 2 for usage, 3 for what makes a store unhealthy, 1 for the rest.
+    pub const fn exit_status(self) -> u8 {
+        match self {
+            Self::Usage => 2,
+            Self::Corrupt
+            | Self::CatalogueDamaged
+            | Self::Poisoned
+            | Self::StillStalled
+            | Self::Unhealthy => 3,
+            _ => 1,
+        }
+    }
+}
+
+impl std::fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

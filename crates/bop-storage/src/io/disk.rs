@@ -1,0 +1,148 @@
+//! The seam between the engine and files. Everything durable but the manifest goes through it.
+//!
+//! Contract of every backend
+//! - paths are relative to the store's directory and name regular files or directories of it; a
+//!   symbolic link is never followed;
+//! - transfers are whole: a backend continues after a short transfer or an interrupted call, and
+//!   answers only when all bytes went through or an error stands;
+//! - bytes are *volatile* after [`DiskFile::write_at`] and *durable* after [`DiskFile::sync`] or
+//!   [`DiskFile::write_durable_at`] returned `Ok`; a length set by [`DiskFile::allocate`] is durable
+//!   after [`DiskFile::sync`];
+//! - a created, renamed or removed name is durable after [`Disk::sync_dir`] of its directory;
+//! - after a failed write or sync the state of the bytes is unknown: a backend never calls sync
+//!   again for the same bytes on its own.
+
+use super::{Block, IoFailure, LockFailure};
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+/// How to open a file.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum OpenMode {
+    /// An existing file, for reading.
+    Read,
+    /// An existing file, for reading and writing.
+    Write,
+    /// A new file, for reading and writing; `EEXIST` when the name is taken.
+    CreateNew,
+}
+
+/// What a directory entry is.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum FileKind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+    /// Anything else (symbolic link, socket, device): never opened.
+    Other,
+}
+
+/// One entry of a directory.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FileEntry {
+    /// The name inside its directory.
+    pub name: String,
+    /// What it is.
+    pub kind: FileKind,
+    /// Its length in bytes; 0 for anything but a file.
+    pub bytes: u64,
+}
+
+/// Holds the store's lock until dropped.
+pub trait StoreLock: Send + Sync + fmt::Debug {}
+
+/// A directory of files: the store's.
+pub trait Disk: Send + Sync + fmt::Debug {
+    /// Opens or creates a file.
+    ///
+    /// # Errors
+    /// `ENOENT`, `EEXIST`, `ELOOP` for a symbolic link, or whatever the kernel says.
+    fn open(&self, path: &Path, mode: OpenMode) -> Result<Arc<dyn DiskFile>, IoFailure>;
+
+    /// Lists a directory, sorted by name.
+    ///
+    /// # Errors
+    /// `ENOENT` when there is no such directory.
+    fn list(&self, dir: &Path) -> Result<Vec<FileEntry>, IoFailure>;
+
+    /// Creates a directory (mode 0700) unless it is there.
+    ///
+    /// # Errors
+    /// `ENOTDIR` when the name is taken by something else.
+    fn create_dir(&self, dir: &Path) -> Result<(), IoFailure>;
+
+    /// Renames a file; never replaces one.
+    ///
+    /// # Errors
+    /// `EEXIST` when `to` is there.
+    fn rename(&self, from: &Path, to: &Path) -> Result<(), IoFailure>;
+
+    /// Removes a file.
+    ///
+    /// # Errors
+    /// `ENOENT` when it is not there.
+    fn remove(&self, path: &Path) -> Result<(), IoFailure>;
+
+    /// Makes the names in a directory durable; the empty path is the store's directory itself.
+    ///
+    /// # Errors
+    /// Whatever the kernel says.
+    fn sync_dir(&self, dir: &Path) -> Result<(), IoFailure>;
+
+    /// Bytes that can still be allocated.
+    ///
+    /// # Errors
+    /// Whatever the kernel says.
+    fn free_bytes(&self) -> Result<u64, IoFailure>;
+
+    /// Takes the store's exclusive lock, without waiting.
+    ///
+    /// # Errors
+    /// [`LockFailure::Held`] names the process that has it.
+    fn lock(&self) -> Result<Box<dyn StoreLock>, LockFailure>;
+
+    /// The backend, for people: `direct`, or `buffered` with the reason why not direct.
+    fn describe(&self) -> String;
+}
+
+/// An open file. All transfers are of whole blocks at offsets that are multiples of a block.
+pub trait DiskFile: Send + Sync + fmt::Debug {
+    /// The file's length in bytes.
+    ///
+    /// # Errors
+    /// Whatever the kernel says.
+    fn len(&self) -> Result<u64, IoFailure>;
+
+    /// Fills `blocks` from `offset` on and returns how many *bytes* the file had there; what lies
+    /// behind the end of the file is left as it was.
+    ///
+    /// # Errors
+    /// Whatever the kernel says.
+    fn read_at(&self, offset: u64, blocks: &mut [Block]) -> Result<usize, IoFailure>;
+
+    /// Writes `blocks`; they are volatile afterwards.
+    ///
+    /// # Errors
+    /// Whatever the kernel says; part of the bytes may have been written.
+    fn write_at(&self, offset: u64, blocks: &[Block]) -> Result<(), IoFailure>;
+
+    /// Writes `blocks` and returns when they are durable.
+    ///
+    /// # Errors
+    /// Whatever the kernel says; any part of the bytes may be there, durable or not.
+    fn write_durable_at(&self, offset: u64, blocks: &[Block]) -> Result<(), IoFailure>;
+
+    /// Returns when everything written to the file before the call is durable, its length too.
+    ///
+    /// # Errors
+    /// Whatever the kernel says; calling again proves nothing about the same bytes.
+    fn sync(&self) -> Result<(), IoFailure>;
+
+    /// Makes the file at least `bytes` long and reserves the space; new bytes read as zeros.
+    ///
+    /// # Errors
+    /// `ENOSPC` when the space is not there.
+    fn allocate(&self, bytes: u64) -> Result<(), IoFailure>;
+}

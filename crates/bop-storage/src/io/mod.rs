@@ -1,0 +1,15 @@
+//! Files, in whole 4 KiB blocks, behind one trait.
+//!
+//! Owns: the [`Disk`] trait and its backends, block buffers, the lay-out of the store's directory,
+//! and the `(operation, errno) -> action` table.
+//!
+//! Never: knows what a record, a page or a database is; retries a failed write or sync.
+
+mod block;
+mod disk;
+mod failure;
+pub mod layout;
+
+pub use block::{BLOCK_BYTES, Block, blocks_for, zeroed_blocks};
+pub use disk::{Disk, DiskFile, FileEntry, FileKind, OpenMode, StoreLock};
+pub use failure::{IoFailure, IoOp, LockFailure};

@@ -1,0 +1,224 @@
+//! Every bound of a store, in one struct that checks itself.
+//!
+//! Invariant: a [`ValidLimits`] exists only when every bound is inside its range and they fit each
+//! other, so nothing behind [`Limits::validated`] checks them again.
+//!
+//! Never: grows a bound at run time.
+
+use std::time::Duration;
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+
+/// The bounds of a store. Units stand last in each name.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Limits {
+    /// The first segments of a store are this large.
+    pub segment_bytes_min: u64,
+    /// Segments double up to this size.
+    pub segment_bytes_max: u64,
+    /// Spare segments kept ready.
+    pub segments_spare_min: u32,
+    /// The log's cap: a checkpoint starts at half, commits wait at full.
+    pub log_bytes_max: u64,
+    /// Sealed segments that start a checkpoint, however small they are.
+    pub log_sealed_segments_max: u32,
+    /// A larger record is cut into fragments.
+    pub fragment_bytes_max: u64,
+    /// Dirty pages of a transaction kept in memory; the rest goes to a private temporary file.
+    pub transaction_memory_bytes_max: u64,
+    /// Page index entries of the store: a checkpoint starts at half, commits wait at full.
+    pub index_entries_max: u64,
+    /// Bytes of pages kept in the shared cache.
+    pub cache_bytes_max: u64,
+    /// Bytes of pages in one section of a chunk.
+    pub range_bytes: u64,
+    /// Bytes of one chunk shared by several databases.
+    pub pack_bytes_max: u64,
+    /// Databases of a store, dropped ones that are still remembered included.
+    pub databases_max: u32,
+    /// How long a writer waits for the database, or a commit for room in the log.
+    pub writer_wait: Duration,
+    /// After this long without another batch, a note tells how far the log is durable.
+    pub idle_note_delay: Duration,
+    /// The manifest's memory map starts at this size and doubles up to the next bound.
+    pub manifest_map_bytes_min: u64,
+    /// The manifest never grows past this.
+    pub manifest_map_bytes_max: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            segment_bytes_min: MIB,
+            segment_bytes_max: 64 * MIB,
+            segments_spare_min: 2,
+            log_bytes_max: 1024 * MIB,
+            log_sealed_segments_max: 16,
+            fragment_bytes_max: 4 * MIB,
+            transaction_memory_bytes_max: 32 * MIB,
+            index_entries_max: 1_500_000,
+            cache_bytes_max: 256 * MIB,
+            range_bytes: 64 * MIB,
+            pack_bytes_max: 64 * MIB,
+            databases_max: 1_000_000,
+            writer_wait: Duration::from_secs(5),
+            idle_note_delay: Duration::from_millis(50),
+            manifest_map_bytes_min: MIB,
+            manifest_map_bytes_max: 4096 * MIB,
+        }
+    }
+}
+
+/// A bound outside its range.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{limit} is {value}, it must be {must_be}")]
+pub struct LimitError {
+    /// The bound's name.
+    pub limit: &'static str,
+    /// Its value.
+    pub value: u64,
+    /// The rule it breaks.
+    pub must_be: &'static str,
+}
+
+/// Limits that were checked.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ValidLimits(Limits);
+
+impl std::ops::Deref for ValidLimits {
+    type Target = Limits;
+
+    fn deref(&self) -> &Limits {
+        &self.0
+    }
+}
+
+impl Limits {
+    /// Small limits, so that a test rolls, fragments, spills and checkpoints within a few pages.
+    pub fn tiny() -> Self {
+        Self {
+            segment_bytes_min: 64 * KIB,
+            segment_bytes_max: 64 * KIB,
+            log_bytes_max: MIB,
+            log_sealed_segments_max: 8,
+            fragment_bytes_max: 8 * KIB,
+            transaction_memory_bytes_max: 16 * KIB,
+            index_entries_max: 4096,
+            cache_bytes_max: 64 * KIB,
+            range_bytes: 64 * KIB,
+            pack_bytes_max: 256 * KIB,
+            databases_max: 1000,
+            ..Self::default()
+        }
+    }
+
+    /// Checks every bound.
+    ///
+    /// # Errors
+    /// The first bound that is outside its range.
+    pub fn validated(self) -> Result<ValidLimits, LimitError> {
+        let check = |holds: bool, limit, value, must_be| {
+            if holds {
+                Ok(())
+            } else {
+                Err(LimitError {
+                    limit,
+                    value,
+                    must_be,
+                })
+            }
+        };
+        let (min, max) = (self.segment_bytes_min, self.segment_bytes_max);
+        let segment = |n: u64| n.is_power_of_two() && (64 * KIB..=1024 * MIB).contains(&n);
+        check(
+            segment(min),
+            "segment_bytes_min",
+            min,
+            "a power of two from 64 KiB to 1 GiB",
+        )?;
+        check(
+            segment(max),
+            "segment_bytes_max",
+            max,
+            "a power of two from 64 KiB to 1 GiB",
+        )?;
+        check(
+            min <= max,
+            "segment_bytes_min",
+            min,
+            "at most segment_bytes_max",
+        )?;
+        let spares = u64::from(self.segments_spare_min);
+        check(
+            (2..=64).contains(&spares),
+            "segments_spare_min",
+            spares,
+            "from 2 to 64",
+        )?;
+        let log = self.log_bytes_max;
+        check(
+            log >= 8 * max,
+            "log_bytes_max",
+            log,
+            "at least eight segments of the largest size",
+        )?;
+        let fragment = self.fragment_bytes_max;
+        check(
+            (4 * KIB..=64 * MIB).contains(&fragment),
+            "fragment_bytes_max",
+            fragment,
+            "from 4 KiB to 64 MiB",
+        )?;
+        let range = self.range_bytes;
+        check(
+            range.is_power_of_two() && (64 * KIB..=1024 * MIB).contains(&range),
+            "range_bytes",
+            range,
+            "a power of two from 64 KiB to 1 GiB",
+        )?;
+        let (map_min, map_max) = (self.manifest_map_bytes_min, self.manifest_map_bytes_max);
+        check(
+            map_min >= 64 * KIB,
+            "manifest_map_bytes_min",
+            map_min,
+            "at least 64 KiB",
+        )?;
+        check(
+            map_min <= map_max,
+            "manifest_map_bytes_max",
+            map_max,
+            "at least the minimum",
+        )?;
+        check(
+            self.index_entries_max > 0,
+            "index_entries_max",
+            0,
+            "at least 1",
+        )?;
+        check(self.databases_max > 0, "databases_max", 0, "at least 1")?;
+        Ok(ValidLimits(self))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_and_tiny_limits_are_valid() {
+        Limits::default().validated().unwrap();
+        Limits::tiny().validated().unwrap();
+    }
+
+    #[test]
+    fn a_bound_out_of_range_is_named() {
+        let error = Limits {
+            segment_bytes_min: 100_000,
+            ..Limits::default()
+        }
+        .validated();
+        assert_eq!(error.unwrap_err().limit, "segment_bytes_min");
+    }
+}

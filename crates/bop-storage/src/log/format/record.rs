@@ -1,0 +1,235 @@
+//! The records: what a batch carries. A record's bytes do not depend on where it is written, so
+//! they are made outside every lock; place and time stand in the batch.
+//!
+//! ```text
+//! commit, fragment   RecordHeader | PageRecord | Member x m | PageEntry x n | images
+//! abort              RecordHeader | Abort
+//! catalogue          RecordHeader | Catalogue | name
+//! append, truncate, purge, vote, relocate
+//!                    RecordHeader | LogEntry | payload
+//! note               RecordHeader | Note
+//! close              RecordHeader | CloseHead x n
+//! ```
+
+use zerocopy::little_endian::{U16, U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// What a record is.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
+#[repr(u16)]
+pub enum RecordKind {
+    /// A transaction of one database or, as a group, of several; or the last part of a large one.
+    Commit = 1,
+    /// A part of a large transaction: void unless its commit follows.
+    Fragment = 2,
+    /// Ends a chain of fragments that will not be committed.
+    Abort = 3,
+    /// Creates, renames, drops ... a database.
+    Catalogue = 4,
+    /// Appends to a record log.
+    Append = 5,
+    /// Cuts the suffix of a record log.
+    Truncate = 6,
+    /// Forgets the prefix of a record log.
+    Purge = 7,
+    /// The hard state of a record log.
+    Vote = 8,
+    /// A live record-log entry, copied to the head of the log.
+    Relocate = 9,
+    /// Tells how far the log is durable; `open` starts an epoch.
+    Note = 10,
+    /// A clean end: the heads of all databases with records that no checkpoint covers.
+    Close = 11,
+    /// The index at the end of a sealed segment.
+    SealIndex = 12,
+}
+
+/// The head of every record.
+#[derive(Clone, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct RecordHeader {
+    /// A [`RecordKind`].
+    pub kind: U16,
+    /// Zero: features that an old reader must not ignore.
+    pub flags: U16,
+    /// Bytes of this header and all that stands before the images, the payload or the name's end.
+    pub header_bytes: U32,
+    /// Bytes of the whole record.
+    pub record_bytes: U64,
+    /// CRC-64 of the first `header_bytes` bytes, this field as zero: the page list can be trusted
+    /// without reading an image.
+    pub header_checksum: U64,
+}
+const _: () = assert!(size_of::<RecordHeader>() == 24);
+
+/// What a commit and a fragment say about the whole transaction.
+#[derive(Clone, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct PageRecord {
+    /// Ties fragments together; 0 for a transaction that is one record.
+    pub commit_id: U64,
+    /// How many fragments stand before this record: a missing one is noticed.
+    pub fragment_index: U32,
+    /// Databases ([`Member`]s) of the record.
+    pub members: U16,
+    /// Zero.
+    pub reserved: U16,
+    /// CRC-64 over the header checksums of all earlier fragments and this one's images: a chain
+    /// assembled from parts of two transactions is noticed.
+    pub running_checksum: U64,
+}
+const _: () = assert!(size_of::<PageRecord>() == 24);
+
+/// One database of a commit or fragment.
+#[derive(Clone, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct Member {
+    /// The database.
+    pub database: U64,
+    /// The database's commit before this one: a lost record is noticed. 0 in a fragment.
+    pub parent_lsn: U64,
+    /// The xor of all page hashes after this commit. 0 in a fragment.
+    pub rolling_checksum: U64,
+    /// Pages of the database after this commit. 0 in a fragment.
+    pub page_count: U32,
+    /// The smallest page count that the database had during the transaction: pages above it that
+    /// are not in the list read as zeros. 0 in a fragment.
+    pub page_count_min: U32,
+    /// Bytes in a page.
+    pub page_size: U32,
+    /// Entries of the page list that belong to this member.
+    pub entries: U32,
+}
+const _: () = assert!(size_of::<Member>() == 40);
+
+/// How a page image is stored.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
+#[repr(u8)]
+pub enum Encoding {
+    /// The page itself.
+    Raw = 0,
+    /// The page, compressed by LZ4.
+    Lz4 = 1,
+    /// The difference to an earlier version.
+    Patch = 2,
+}
+
+/// One page of a commit or fragment. Images stand behind the list, in its order.
+#[derive(Clone, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct PageEntry {
+    /// The page.
+    pub page: U32,
+    /// Bytes of its image.
+    pub image_bytes: U32,
+    /// XXH3-64 of page number and page: checked at every later read of the page.
+    pub hash: U64,
+    /// An [`Encoding`].
+    pub encoding: u8,
+    /// Zero.
+    pub reserved: [u8; 7],
+}
+const _: () = assert!(size_of::<PageEntry>() == 24);
+
+/// Ends a chain of fragments.
+#[derive(Clone, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct Abort {
+    /// The chain.
+    pub commit_id: U64,
+    /// A database of the chain.
+    pub database: U64,
+}
+const _: () = assert!(size_of::<Abort>() == 16);
+
+/// What a catalogue record does.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
+#[repr(u16)]
+pub enum CatalogueKind {
+    /// A new database: name, and its kind as argument 0.
+    Create = 1,
+    /// A new name.
+    Rename = 2,
+    /// The database is dropped; a tombstone stays.
+    Drop = 3,
+    /// The drop is taken back; name.
+    Undrop = 4,
+    /// A new database that starts as another one: name, parent id, generation, Lsn.
+    Fork = 5,
+    /// A named snapshot: name, generation, Lsn.
+    Snapshot = 6,
+    /// A snapshot is dropped; name.
+    SnapshotDrop = 7,
+    /// How long the past is kept, in microseconds and in bytes.
+    Retention = 8,
+    /// How large the database may grow, in bytes.
+    Quota = 9,
+}
+
+/// A catalogue record; the name (UTF-8) stands behind it.
+#[derive(Clone, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct Catalogue {
+    /// A [`CatalogueKind`].
+    pub kind: U16,
+    /// Bytes of the name; 0 when there is none.
+    pub name_bytes: U16,
+    /// Zero.
+    pub reserved: U32,
+    /// The database.
+    pub database: U64,
+    /// The catalogue record before this one: a lost one is noticed.
+    pub parent_lsn: U64,
+    /// As the kind says; else zero.
+    pub arguments: [U64; 3],
+}
+const _: () = assert!(size_of::<Catalogue>() == 48);
+
+/// A record of a record log; the payload stands behind it.
+#[derive(Clone, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct LogEntry {
+    /// The record log.
+    pub database: U64,
+    /// The entry's index, or the first one cut, or the last one purged.
+    pub index: U64,
+    /// The entry's term.
+    pub term: U64,
+    /// Where a relocated entry stood before; else 0.
+    pub old_lsn: U64,
+    /// Bytes of the payload.
+    pub payload_bytes: U64,
+}
+const _: () = assert!(size_of::<LogEntry>() == 40);
+
+/// What a note says, beside the durable Lsn in its batch header.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
+#[repr(u16)]
+pub enum NoteKind {
+    /// Nothing follows for now.
+    Idle = 0,
+    /// The first batch of an epoch.
+    Open = 1,
+}
+
+/// A note.
+#[derive(Clone, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct Note {
+    /// A [`NoteKind`].
+    pub kind: U16,
+    /// Zero.
+    pub reserved: [u8; 6],
+}
+const _: () = assert!(size_of::<Note>() == 8);
+
+/// One database in a close record.
+#[derive(Clone, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct CloseHead {
+    /// The database.
+    pub database: U64,
+    /// Its newest commit.
+    pub head_lsn: U64,
+}
+const _: () = assert!(size_of::<CloseHead>() == 16);

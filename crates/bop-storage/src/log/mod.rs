@@ -1,0 +1,3 @@
+//! The write-ahead log: one sequence of records for all databases of a store.
+
+pub mod format;
