@@ -113,7 +113,7 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// Whatever the kernel says.
-    fn len(&self) -> Result<u64, IoFailure>;
+    fn bytes(&self) -> Result<u64, IoFailure>;
 
     /// Fills `blocks` from `offset` on and returns how many *bytes* the file had there; what lies
     /// behind the end of the file is left as it was.
