@@ -11,3 +11,4 @@ pub mod io;
 pub mod limits;
 pub mod log;
 pub mod runtime;
+pub mod superblock;

@@ -70,6 +70,9 @@ pub fn encode_batch(
     entries: &[BatchEntry<'_>],
     out: &mut Vec<Block>,
 ) -> Result<EncodedBatch, Rejection> {
+    if entries.is_empty() {
+        return Err(Rejection::Invalid("a batch of no records"));
+    }
     let count: usize = entries
         .iter()
         .map(|entry| directory_len(entry.record))

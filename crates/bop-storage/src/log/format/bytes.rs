@@ -3,7 +3,9 @@
 //! Invariants: nothing here panics or allocates, whatever the bytes are; a length read from disk is
 //! compared with what is there before it is used.
 
+use crate::checksum::Crc64;
 use crate::error::Reject;
+use crate::io::Block;
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
 /// Records and what stands in them start at multiples of this.
@@ -64,6 +66,19 @@ fn short(bytes: &[u8], needed: usize) -> Reject {
         found: bytes.len() as u64,
         needed: needed as u64,
     }
+}
+
+/// The checksum of a struct that ends in its checksum.
+pub(crate) fn sealed(domain: Crc64, bytes: &[u8]) -> u64 {
+    let covered = bytes.len() - size_of::<u64>();
+    domain.update(&bytes[..covered]).finish()
+}
+
+/// A block that starts with `bytes` and is zero behind them.
+pub(crate) fn block_of(bytes: &[u8]) -> Block {
+    let mut block = Block::ZERO;
+    block.0[..bytes.len()].copy_from_slice(bytes);
+    block
 }
 
 #[cfg(test)]

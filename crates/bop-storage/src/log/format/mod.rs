@@ -9,7 +9,7 @@
 
 pub mod batch;
 mod batch_codec;
-mod bytes;
+pub(crate) mod bytes;
 mod catalogue;
 #[cfg(test)]
 mod codec_tests;

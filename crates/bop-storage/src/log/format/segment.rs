@@ -11,7 +11,7 @@
 //! an earlier life of the file never pass.
 
 use super::FORMAT_VERSION;
-use super::bytes::{all_zero, ensure, split};
+use super::bytes::{all_zero, block_of, ensure, sealed, split};
 use crate::checksum::Crc64;
 use crate::error::Reject;
 use crate::ids::{Epoch, Incarnation, Lsn, SegmentId, StoreId};
@@ -302,17 +302,4 @@ impl Activated {
         };
         Ok((activated, ChainHash::new(checksum)))
     }
-}
-
-/// The checksum of a struct that ends in its checksum.
-fn sealed(domain: Crc64, bytes: &[u8]) -> u64 {
-    let covered = bytes.len() - size_of::<U64>();
-    domain.update(&bytes[..covered]).finish()
-}
-
-/// A block that starts with `bytes` and is zero behind them.
-fn block_of(bytes: &[u8]) -> Block {
-    let mut block = Block::ZERO;
-    block.0[..bytes.len()].copy_from_slice(bytes);
-    block
 }
