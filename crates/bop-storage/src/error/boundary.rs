@@ -497,7 +497,7 @@ impl OpenError {
                 ..
             } => ErrorCode::StoreLocked,
             Self::Damaged(Damage {
-                reason: super::Reject::Version { .. },
+                reason: super::Reject::Version { .. } | super::Reject::Features { .. },
                 ..
             }) => ErrorCode::UnsupportedFormat,
             Self::Damaged(_) => ErrorCode::Corrupt,
