@@ -11,3 +11,5 @@ pub mod io;
 pub mod limits;
 pub mod log;
 pub mod runtime;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
