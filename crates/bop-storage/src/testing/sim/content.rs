@@ -115,18 +115,13 @@ impl Content {
     /// and no later sync helps them.
     pub(super) fn write_failed(&mut self, first: u64, blocks: &[Block], random: &mut SplitMix64) {
         let fate = failed(random);
+        let torn_for_readers = random.chance(1, 2);
         for (index, block) in (first..).zip(blocks) {
-            let mut torn = *self.live(index);
-            for (old, new) in torn
-                .chunks_mut(SECTOR_BYTES)
-                .zip(block.0.chunks(SECTOR_BYTES))
-            {
-                if random.chance(1, 2) {
-                    old.copy_from_slice(new);
-                }
-            }
+            let before = self.live(index);
             self.push_version(index, shared(block), fate);
-            self.push_version(index, Arc::new(torn), fate);
+            if torn_for_readers {
+                self.push_version(index, torn(&before, block, random), fate);
+            }
         }
         self.grow(end_of(first, blocks));
     }
@@ -306,6 +301,18 @@ fn failed(random: &mut SplitMix64) -> Fate {
     } else {
         Fate::FailedReverted
     }
+}
+
+/// A block of which some sectors are the new ones.
+fn torn(before: &BlockBytes, block: &Block, random: &mut SplitMix64) -> BlockBytes {
+    let mut bytes = **before;
+    let sectors = bytes.chunks_mut(SECTOR_BYTES);
+    for (old, new) in sectors.zip(block.0.chunks(SECTOR_BYTES)) {
+        if random.chance(1, 2) {
+            old.copy_from_slice(new);
+        }
+    }
+    Arc::new(bytes)
 }
 
 fn shared(block: &Block) -> BlockBytes {

@@ -6,19 +6,17 @@
 
 use super::act::{Act, Broken, State};
 use super::faults::{Class, Fault, Faults, Verdict};
-use super::names::{Inode, Names};
-use crate::io::errno::{EBADF, EINVAL, EIO};
+use super::file::SimFile;
+use super::names::Names;
+use crate::io::errno::{EINVAL, EIO};
 use crate::io::{
-    BLOCK_BYTES, Block, Disk, DiskFile, FileEntry, IoFailure, IoOp, LockFailure, OpenMode,
-    StoreLock, layout,
+    Disk, DiskFile, FileEntry, IoFailure, IoOp, LockFailure, OpenMode, StoreLock, layout,
 };
 use crate::testing::SplitMix64;
 use parking_lot::{Condvar, Mutex};
 use std::fmt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 use std::sync::Arc;
-
-const BLOCK: u64 = BLOCK_BYTES as u64;
 
 #[derive(Debug)]
 struct Shared {
@@ -130,7 +128,7 @@ impl SimDisk {
         self.change(op, path, None, Act::Tick)
     }
 
-    fn change(
+    pub(super) fn change(
         &self,
         op: IoOp,
         path: &Path,
@@ -165,7 +163,7 @@ impl SimDisk {
         answer.map_err(|errno| failure(op, path, offset, errno))
     }
 
-    fn look<T>(
+    pub(super) fn look<T>(
         &self,
         op: IoOp,
         path: &Path,
@@ -222,12 +220,8 @@ impl Disk for SimDisk {
         } else {
             self.look(IoOp::Open, path, None, |s| s.names.file(path))?
         };
-        Ok(Arc::new(SimFile {
-            disk: self.clone(),
-            path: path.to_owned(),
-            inode,
-            writable: mode != OpenMode::Read,
-        }))
+        let writable = mode != OpenMode::Read;
+        Ok(Arc::new(SimFile::new(self.clone(), path, inode, writable)))
     }
 
     fn list(&self, dir: &Path) -> Result<Vec<FileEntry>, IoFailure> {
@@ -294,77 +288,7 @@ impl Drop for SimLock {
     }
 }
 
-struct SimFile {
-    disk: SimDisk,
-    path: PathBuf,
-    inode: Inode,
-    writable: bool,
-}
-
-impl fmt::Debug for SimFile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SimFile({})", self.path.display())
-    }
-}
-
-impl SimFile {
-    /// The number of the block at `offset`; what direct I/O would refuse is refused.
-    fn first_block(&self, op: IoOp, offset: u64, count: usize) -> Result<u64, IoFailure> {
-        let bytes = (count as u64).checked_mul(BLOCK);
-        let end = bytes.and_then(|bytes| offset.checked_add(bytes));
-        let errno = if op != IoOp::Read && !self.writable {
-            EBADF
-        } else if !offset.is_multiple_of(BLOCK) || end.is_none_or(|end| end > i64::MAX as u64) {
-            EINVAL
-        } else {
-            return Ok(offset / BLOCK);
-        };
-        Err(failure(op, &self.path, Some(offset), errno))
-    }
-}
-
-impl DiskFile for SimFile {
-    fn bytes(&self) -> Result<u64, IoFailure> {
-        self.disk.look(IoOp::Read, &self.path, None, |_| {
-            Ok(self.inode.lock().bytes())
-        })
-    }
-
-    fn read_at(&self, offset: u64, blocks: &mut [Block]) -> Result<usize, IoFailure> {
-        let first = self.first_block(IoOp::Read, offset, blocks.len())?;
-        self.disk.look(IoOp::Read, &self.path, Some(offset), |_| {
-            Ok(self.inode.lock().read(first, blocks))
-        })
-    }
-
-    fn write_at(&self, offset: u64, blocks: &[Block]) -> Result<(), IoFailure> {
-        let first = self.first_block(IoOp::Write, offset, blocks.len())?;
-        let act = Act::Write(&self.inode, first, blocks);
-        self.disk.change(IoOp::Write, &self.path, Some(offset), act)
-    }
-
-    fn write_durable_at(&self, offset: u64, blocks: &[Block]) -> Result<(), IoFailure> {
-        let first = self.first_block(IoOp::WriteDurable, offset, blocks.len())?;
-        let act = Act::WriteDurable(&self.inode, first, blocks);
-        self.disk
-            .change(IoOp::WriteDurable, &self.path, Some(offset), act)
-    }
-
-    fn sync(&self) -> Result<(), IoFailure> {
-        self.disk
-            .change(IoOp::Sync, &self.path, None, Act::Sync(&self.inode))
-    }
-
-    fn allocate(&self, bytes: u64) -> Result<(), IoFailure> {
-        if !self.writable {
-            return Err(failure(IoOp::Allocate, &self.path, None, EBADF));
-        }
-        let act = Act::Allocate(&self.inode, bytes);
-        self.disk.change(IoOp::Allocate, &self.path, None, act)
-    }
-}
-
-fn failure(op: IoOp, path: &Path, offset: Option<u64>, errno: i32) -> IoFailure {
+pub(super) fn failure(op: IoOp, path: &Path, offset: Option<u64>, errno: i32) -> IoFailure {
     IoFailure {
         op,
         path: path.to_owned(),

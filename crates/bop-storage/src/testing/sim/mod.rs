@@ -4,7 +4,7 @@
 //! is durable and what a crash may lose, keep or tear; and the plan of what fails when.
 //!
 //! Reading order: `content` (one file) -> `names` (the tree) -> `faults` (what fails when) ->
-//! `act` (what each call does) -> `disk` (the seam) -> `images` (crash images and raw bytes).
+//! `act` (what each call does) -> `disk` and `file` (the seam) -> `images` (crash images and raw bytes).
 //!
 //! Invariants
 //! - everything is decided by seeds and by the order of calls;
@@ -17,6 +17,7 @@ mod act;
 mod content;
 mod disk;
 mod faults;
+mod file;
 mod images;
 mod names;
 
