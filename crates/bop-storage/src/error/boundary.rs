@@ -374,6 +374,9 @@ pub enum CheckpointError {
     /// The manifest transaction failed.
     #[error("checkpoint: {0}")]
     Manifest(#[from] ManifestError),
+    /// The log could not be shortened; what was checkpointed stays so.
+    #[error("checkpoint: {0}")]
+    Segment(#[from] SegmentError),
     /// A number space or a size is exhausted.
     #[error("checkpoint: {0}")]
     Limit(&'static str),
@@ -515,6 +518,7 @@ impl CheckpointError {
             Self::Read(error) => error.code(),
             Self::Io(_) => ErrorCode::Io,
             Self::Manifest(error) => error.code(),
+            Self::Segment(error) => error.code(),
             Self::Limit(_) => ErrorCode::LimitReached,
             Self::Commit(error) => error.code(),
             Self::Closed => ErrorCode::Closed,
