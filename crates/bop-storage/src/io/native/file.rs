@@ -151,9 +151,8 @@ impl DiskFile for NativeFile {
             },
         );
         let filled = filled.map_err(failed)?;
-        // Direct reads may have put anything behind the end of the file.
-        let partial_end = filled.next_multiple_of(BLOCK_BYTES).min(bytes.len());
-        bytes[filled..partial_end].fill(0);
+        // A direct read may have put anything there.
+        bytes[filled..].fill(0);
         Ok(filled)
     }
 
