@@ -4,10 +4,13 @@
 //! before it; where a lower stage must tell a higher one, it owns a small trait.
 #![deny(unsafe_code)]
 
+pub mod catalogue;
 pub mod checksum;
 pub mod error;
 pub mod ids;
 pub mod io;
 pub mod limits;
 pub mod log;
+pub mod manifest;
+pub mod name;
 pub mod runtime;
