@@ -97,6 +97,15 @@ pub enum ManifestError {
         /// Its answer.
         detail: Arc<heed::Error>,
     },
+    /// It has reached the largest size that the limits allow; nothing was written.
+    #[error("the manifest has reached its largest size of {limit} bytes")]
+    Full {
+        /// The limit `manifest_map_bytes_max`.
+        limit: u64,
+    },
+    /// The store is closed.
+    #[error("the manifest is closed")]
+    Closed,
     /// A transaction would break an invariant; nothing was written.
     #[error("manifest invariant {invariant} would be broken: {detail}")]
     Invariant {
@@ -482,9 +491,15 @@ impl ManifestError {
     /// The stable name of this error.
     pub fn code(&self) -> ErrorCode {
         match self {
+            Self::Damaged(Damage {
+                reason: super::Reject::Version { .. },
+                ..
+            }) => ErrorCode::UnsupportedFormat,
             Self::Damaged(_) => ErrorCode::Corrupt,
             Self::Io(_) => ErrorCode::Io,
             Self::Engine { .. } | Self::Invariant { .. } => ErrorCode::Manifest,
+            Self::Full { .. } => ErrorCode::LimitReached,
+            Self::Closed => ErrorCode::Closed,
         }
     }
 }
