@@ -12,5 +12,6 @@ pub mod io;
 pub mod limits;
 pub mod log;
 pub mod page;
+pub mod pagestore;
 pub mod runtime;
 pub mod view;
