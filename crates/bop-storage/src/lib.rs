@@ -14,4 +14,6 @@ pub mod log;
 pub mod page;
 pub mod pagestore;
 pub mod runtime;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod view;

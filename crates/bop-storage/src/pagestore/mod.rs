@@ -9,8 +9,11 @@
 //!
 //! Never: knows which chunks are in use, removes one that has its name.
 
+mod body;
 mod checksums;
 pub mod format;
+mod frame;
+mod identity;
 mod reader;
 mod section;
 mod section_index;
@@ -19,7 +22,11 @@ mod source;
 mod verify;
 mod writer;
 
+#[cfg(test)]
+mod tests;
+
 pub use format::{CommitPoint, SectionKind};
-pub use reader::{ChunkIdentity, ChunkReader, StoredPage};
+pub use identity::{ChunkDigest, ChunkIdentity};
+pub use reader::{ChunkReader, StoredPage};
 pub use section::{Section, SectionMeta, SectionRef};
-pub use writer::{ChunkDigest, ChunkWriter, FinishedChunk};
+pub use writer::{ChunkWriter, FinishedChunk};

@@ -7,33 +7,20 @@
 //!
 //! Never: writes, keeps a page.
 
-use super::checksums::{Owner, header_checksum, slot_checksum};
-use super::format::{
-    BodyEncoding, CHUNK_FORMAT_VERSION, CHUNK_MAGIC, ChunkFooter, ChunkHeader, FOOTER_MAGIC,
-    SectionEntry, Slot,
-};
+use super::body::decode;
+use super::checksums::{Owner, slot_checksum};
+use super::format::{ChunkFooter, Slot};
+use super::frame::{check_header, check_length, read_directory, read_footer};
+use super::identity::{ChunkDigest, ChunkIdentity};
 use super::section::{SectionMeta, SectionRef};
 use super::section_index::{LazyIndex, SectionIndex};
-use super::source::{Source, Span};
-use super::writer::ChunkDigest;
+use super::source::Source;
 use crate::checksum::PageHash;
 use crate::error::{Damage, Place, ReadError, Reject};
-use crate::ids::{ChunkId, Lsn, PageNo, PageSize, StoreId};
-use crate::io::{BLOCK_BYTES, Disk, blocks_for, zeroed_blocks};
+use crate::ids::{ChunkId, Lsn, PageNo, StoreId};
+use crate::io::Disk;
 use crate::page::PageBytes;
 use std::sync::Arc;
-use zerocopy::{FromBytes, IntoBytes};
-
-const BLOCK: u64 = BLOCK_BYTES as u64;
-
-/// What the manifest knows of a chunk.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub struct ChunkIdentity {
-    /// Bytes of its file.
-    pub bytes: u64,
-    /// Its digest.
-    pub digest: ChunkDigest,
-}
 
 /// A page of a chunk, proved.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -225,122 +212,4 @@ impl ChunkReader {
 fn hash_and_version(slot: &Slot) -> (PageHash, Lsn) {
     let hash = PageHash::new(slot.hash.get());
     (hash, Lsn::new(slot.version_lsn.get()))
-}
-
-/// The page in a body; `None` when the body is not one page.
-fn decode(slot: &Slot, page_size: PageSize, span: Span) -> Option<PageBytes> {
-    let size = page_size.bytes();
-    match BodyEncoding::from_code(slot.encoding)? {
-        BodyEncoding::Raw => Some(match span.into_whole_blocks() {
-            Ok(blocks) => PageBytes::from_blocks(blocks),
-            Err(span) => PageBytes::copy_of(span.bytes()),
-        }),
-        BodyEncoding::Lz4 => {
-            let mut blocks = zeroed_blocks(blocks_for(size));
-            let page = blocks.as_mut_bytes().get_mut(..size)?;
-            let written = lz4_flex::block::decompress_into(span.bytes(), page).ok()?;
-            if written != size {
-                return None;
-            }
-            Some(if size < BLOCK_BYTES {
-                PageBytes::copy_of(page)
-            } else {
-                PageBytes::from_blocks(blocks)
-            })
-        }
-        BodyEncoding::Zstd => None,
-    }
-}
-
-fn check_length(source: &Source, expected: Option<&ChunkIdentity>) -> Result<(), ReadError> {
-    let needed = expected.map_or(2 * BLOCK, |expected| expected.bytes);
-    let found = source.bytes;
-    let reason = if found < needed {
-        Reject::Truncated { found, needed }
-    } else if expected.is_some() && found != needed {
-        Reject::Invalid("longer than it was written")
-    } else if found % BLOCK != 0 {
-        Reject::Invalid("length is no multiple of a block")
-    } else {
-        return Ok(());
-    };
-    Err(Damage::new(Place::File(source.path()), reason).into())
-}
-
-fn check_header(source: &Source) -> Result<(), ReadError> {
-    let span = source.read(0, size_of::<ChunkHeader>() as u64)?;
-    let Ok(header) = ChunkHeader::ref_from_bytes(span.bytes()) else {
-        return Err(source.damage(0, Reject::Invalid("header length")).into());
-    };
-    let version = header.format_version.get();
-    let reason = if header.magic != CHUNK_MAGIC {
-        Reject::Magic
-    } else if header.checksum.get() != header_checksum(header) {
-        Reject::Checksum
-    } else if version == 0 || CHUNK_FORMAT_VERSION < version {
-        Reject::Version {
-            found: version,
-            supported: CHUNK_FORMAT_VERSION,
-        }
-    } else if header.store_id != *source.store_id().bytes() {
-        Reject::ForeignStore
-    } else if header.chunk_id.get() != source.owner.chunk_id.get() {
-        Reject::Invalid("it is another chunk of this store")
-    } else if header.reserved.get() != 0 {
-        Reject::Invalid("a reserved field of the header is not zero")
-    } else {
-        return Ok(());
-    };
-    Err(source.damage(0, reason).into())
-}
-
-fn read_footer(source: &Source) -> Result<ChunkFooter, ReadError> {
-    let offset = source.bytes - size_of::<ChunkFooter>() as u64;
-    let span = source.read(offset, size_of::<ChunkFooter>() as u64)?;
-    let Ok(footer) = ChunkFooter::read_from_bytes(span.bytes()) else {
-        return Err(source
-            .damage(offset, Reject::Invalid("footer length"))
-            .into());
-    };
-    let reason = if footer.magic != FOOTER_MAGIC {
-        Reject::Magic
-    } else if footer.checksum.get() != source.owner.footer_checksum(&footer) {
-        Reject::Checksum
-    } else if footer.format_version.get() != CHUNK_FORMAT_VERSION {
-        Reject::Invalid("header and footer name different formats")
-    } else if footer.chunk_bytes.get() != source.bytes {
-        Reject::Truncated {
-            found: source.bytes,
-            needed: footer.chunk_bytes.get(),
-        }
-    } else {
-        return Ok(footer);
-    };
-    Err(source.damage(offset, reason).into())
-}
-
-fn read_directory(
-    source: &Source,
-    footer: &ChunkFooter,
-    end: u64,
-) -> Result<Vec<SectionRef>, ReadError> {
-    let offset = footer.directory_offset.get();
-    let bytes = u64::from(footer.sections.get()) * size_of::<SectionEntry>() as u64;
-    let damage = |reason| ReadError::from(source.damage(offset, reason));
-    if offset.checked_add(bytes).is_none_or(|reach| end < reach) {
-        return Err(damage(Reject::Invalid(
-            "the directory lies outside the file",
-        )));
-    }
-    let span = source.read(offset, bytes)?;
-    if source.owner.directory_checksum(span.bytes()) != footer.directory_checksum.get() {
-        return Err(damage(Reject::Checksum));
-    }
-    let entries = <[SectionEntry]>::ref_from_bytes(span.bytes())
-        .map_err(|_| damage(Reject::Invalid("directory length")))?;
-    (0..)
-        .zip(entries)
-        .map(|(index, entry)| SectionRef::from_entry(index, entry, offset))
-        .collect::<Result<_, _>>()
-        .map_err(|problem| damage(Reject::Invalid(problem)))
 }

@@ -6,12 +6,12 @@
 //!
 //! Never: reads a body.
 
+use super::body::alignment;
 use super::format::{BodyEncoding, SectionKind, Slot};
 use super::section::{SectionMeta, SectionRef};
 use super::source::Source;
 use crate::error::{ReadError, Reject};
 use crate::ids::PageNo;
-use crate::io::BLOCK_BYTES;
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -93,18 +93,6 @@ fn check(slots: &[Slot], meta: &SectionMeta, start: u64, end: u64) -> Result<(),
         return Err("slots do not ascend");
     }
     Ok(())
-}
-
-/// Everything but whole blocks of pages starts at a multiple of this.
-pub(super) const PACKED: usize = 8;
-
-/// Where a body may start: whole blocks are read without copying, the rest is packed.
-pub(super) const fn alignment(encoding: u8, page_size: u32) -> usize {
-    if encoding == BodyEncoding::Raw as u8 && BLOCK_BYTES <= page_size as usize {
-        BLOCK_BYTES
-    } else {
-        PACKED
-    }
 }
 
 /// An index that is loaded when it is first needed, and may be let go again.

@@ -10,7 +10,7 @@
 use super::checksums::Owner;
 use crate::error::{Damage, Place, ReadError, Reject};
 use crate::ids::StoreId;
-use crate::io::{BLOCK_BYTES, Block, Disk, DiskFile, OpenMode, layout, zeroed_blocks};
+use crate::io::{BLOCK_BYTES, Block, Disk, DiskFile, OpenMode, errno, layout, zeroed_blocks};
 use std::path::PathBuf;
 use std::sync::Arc;
 use zerocopy::IntoBytes;
@@ -39,7 +39,7 @@ impl Source {
         let path = layout::chunk(owner.chunk_id);
         let file = match disk.open(&path, OpenMode::Read) {
             Ok(file) => file,
-            Err(failure) if failure.errno == rustix::io::Errno::NOENT.raw_os_error() => {
+            Err(failure) if failure.errno == errno::ENOENT => {
                 return Err(Damage::new(Place::File(path), Reject::Missing).into());
             }
             Err(failure) => return Err(failure.into()),
@@ -71,6 +71,9 @@ impl Source {
         let (Some(end), Ok(bytes)) = (end, usize::try_from(bytes)) else {
             return Err(self.damage(offset, short).into());
         };
+        if bytes == 0 {
+            return Ok(Span::EMPTY);
+        }
         let first = offset - offset % BLOCK;
         // Both fit: the range lies inside the file, and its length fits `usize`.
         let (start, count) = ((offset - first) as usize, (end - first).div_ceil(BLOCK));
@@ -98,6 +101,12 @@ impl Source {
 }
 
 impl Span {
+    const EMPTY: Self = Self {
+        blocks: Vec::new(),
+        start: 0,
+        bytes: 0,
+    };
+
     pub(super) fn bytes(&self) -> &[u8] {
         &self.blocks.as_bytes()[self.start..self.start + self.bytes]
     }

@@ -5,8 +5,9 @@
 //!
 //! Never: stops at the first finding, changes anything.
 
+use super::format::ChunkFooter;
+use super::identity::ChunkDigest;
 use super::reader::ChunkReader;
-use super::writer::ChunkDigest;
 use crate::error::{Damage, Place, ReadError, Reject};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -39,7 +40,7 @@ impl ChunkReader {
 
     fn verify_digest(&self) -> Result<(), ReadError> {
         let identity = self.identity();
-        let footer = size_of::<super::format::ChunkFooter>() as u64;
+        let footer = size_of::<ChunkFooter>() as u64;
         let end = identity.bytes - footer;
         let mut digest = Xxh3::new();
         let mut offset = 0;

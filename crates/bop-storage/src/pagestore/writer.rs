@@ -12,50 +12,22 @@
 //!
 //! Never: replaces a file, publishes a chunk in the manifest.
 
+use super::body::{Compressor, PACKED, alignment};
 use super::checksums::{Owner, header_checksum, slot_checksum};
 use super::format::{
-    BodyEncoding, CHUNK_FORMAT_VERSION, CHUNK_MAGIC, ChunkFooter, ChunkHeader, FOOTER_MAGIC,
-    SectionKind, Slot,
+    CHUNK_FORMAT_VERSION, CHUNK_MAGIC, ChunkFooter, ChunkHeader, FOOTER_MAGIC, SectionKind, Slot,
 };
+use super::identity::ChunkDigest;
 use super::section::{Parts, Section, SectionMeta, SectionRef};
-use super::section_index::{PACKED, alignment};
 use super::sink::BlockSink;
 use crate::checksum::PageHash;
 use crate::error::CheckpointError;
-use crate::ids::{ChunkId, Generation, Lsn, PageNo, PageSize, StoreId};
+use crate::ids::{ChunkId, Generation, Lsn, PageNo, StoreId};
 use crate::io::{BLOCK_BYTES, Disk, OpenMode, layout};
-use lz4_flex::block::{CompressTable, compress_into_with_table, get_maximum_output_size};
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U32, U64};
-
-/// XXH3-128 of every byte of a chunk before its footer, in which it stands too.
-#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
-pub struct ChunkDigest(u128);
-
-impl ChunkDigest {
-    /// Wraps the raw bytes, as read from disk.
-    pub const fn from_bytes(raw: [u8; 16]) -> Self {
-        Self(u128::from_le_bytes(raw))
-    }
-
-    /// The raw bytes, as written to disk.
-    pub const fn to_bytes(self) -> [u8; 16] {
-        self.0.to_le_bytes()
-    }
-
-    pub(super) const fn new(raw: u128) -> Self {
-        Self(raw)
-    }
-}
-
-impl fmt::Display for ChunkDigest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
-    }
-}
 
 /// A chunk that is complete, durable and named.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -344,39 +316,6 @@ impl OpenSection {
             return Err("a page does not have its hash");
         }
         Ok(())
-    }
-}
-
-/// Compresses pages one by one, with memory that is used again.
-struct Compressor {
-    table: CompressTable,
-    output: Vec<u8>,
-}
-
-impl Compressor {
-    fn new() -> Self {
-        Self {
-            table: CompressTable::default(),
-            output: vec![0; get_maximum_output_size(PageSize::MAX.bytes())],
-        }
-    }
-
-    /// The page compressed if that saves an eighth of it, else as it is.
-    fn encode<'a>(&'a mut self, content: &'a [u8]) -> (BodyEncoding, &'a [u8]) {
-        let compressed = compress_into_with_table(content, &mut self.output, &mut self.table);
-        match compressed {
-            Ok(bytes) if bytes <= content.len() - content.len() / 8 => {
-                (BodyEncoding::Lz4, &self.output[..bytes])
-            }
-            // No room in `output` cannot be: it has the largest page's bound. Raw is right anyway.
-            _ => (BodyEncoding::Raw, content),
-        }
-    }
-}
-
-impl fmt::Debug for Compressor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Compressor")
     }
 }
 
