@@ -389,6 +389,9 @@ pub enum CheckpointError {
     /// A number space or a size is exhausted.
     #[error("checkpoint: {0}")]
     Limit(&'static str),
+    /// What was to be written cannot be a state of a database.
+    #[error("checkpoint: invalid chunk: {0}")]
+    Invalid(&'static str),
     /// A record of the checkpoint could not be committed.
     #[error("checkpoint: {0}")]
     Commit(#[from] CommitError),
@@ -535,6 +538,7 @@ impl CheckpointError {
             Self::Manifest(error) => error.code(),
             Self::Segment(error) => error.code(),
             Self::Limit(_) => ErrorCode::LimitReached,
+            Self::Invalid(_) => ErrorCode::Corrupt,
             Self::Commit(error) => error.code(),
             Self::Closed => ErrorCode::Closed,
         }
