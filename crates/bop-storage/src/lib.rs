@@ -12,3 +12,5 @@ pub mod limits;
 pub mod log;
 pub mod runtime;
 pub mod superblock;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;

@@ -1,3 +1,4 @@
 //! The write-ahead log: one sequence of records for all databases of a store.
 
 pub mod format;
+pub mod tail_rule;
