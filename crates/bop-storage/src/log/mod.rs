@@ -14,12 +14,12 @@
 //! Never: knows what a page means.
 
 pub mod format;
-<<<<<<< HEAD
 mod group;
 mod holds;
 mod ring;
 mod segment;
 mod spares;
+pub mod tail_rule;
 mod ticket;
 mod writer;
 
@@ -30,6 +30,3 @@ pub use segment::{LogSegment, SealedSegment, SpareSegment};
 pub use spares::{SegmentRegistry, SpareMaker};
 pub use ticket::{Placed, Priority, Publish, Silent};
 pub use writer::LogEnd;
-=======
-pub mod tail_rule;
->>>>>>> part-log
