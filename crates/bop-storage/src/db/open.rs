@@ -23,13 +23,15 @@ use super::state::DbState;
 use crate::cache::PageCache;
 use crate::catalogue::Catalogue;
 use crate::checkpoint::Ranges;
-use crate::error::{CommitError, Damage, ManifestError, OpenError, Place, Reject};
+use crate::error::{Damage, ManifestError, OpenError, Place, Reject};
 use crate::ids::{ChunkId, DbId, DbKind, Epoch, Lsn, SegmentId, StoreId};
-use crate::io::{Disk, FileKind, IoFailure, NativeDisk, StoreLock, layout};
+use crate::io::{Disk, FileKind, IoFailure, NativeDisk, OpenMode, StoreLock, layout};
 use crate::limits::ValidLimits;
+use crate::log::format::SegmentIdentity;
+use crate::log::recover::Recovered;
 use crate::log::{
-    HoldReason, Log, LogEnd, LogHolds, LogParts, Recovered, RecoveryInput, RegisteredSegment,
-    Ring, SegmentRegistry, SpareMaker, recover,
+    Checkpointed, HoldReason, Log, LogEnd, LogHolds, LogParts, LogSegment, LogStart, LogState,
+    RegisteredSegment, Ring, SealedSegment, SegmentRegistry, SpareMaker, SpareSegment, recover,
 };
 use crate::manifest::{LmdbManifest, Manifest, ManifestState, SegmentRow, Table};
 use crate::runtime::Runtime;
@@ -40,6 +42,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64};
+
+/// Lsns that may have been given out for a segment that never became durable: after an unclean
+/// stop the next base lies this far behind everything that was seen.
+const UNCLEAN_GAP_BYTES: u64 = 128 << 20;
 
 /// Opens a store.
 pub(super) fn open(path: &Path, options: Options) -> Result<Arc<Engine>, OpenError> {
@@ -177,7 +183,7 @@ impl Parts<'_> {
             views: BTreeMap::new(),
             damaged: BTreeMap::new(),
         };
-        let recovered = recover(&self.recovery_input(&rows), &mut replay)?;
+        let recovered = self.recover(&rows, &mut replay)?;
         let Replay { mut catalogue, catalogue_hold, mut views, mut damaged, .. } = replay;
         damaged.extend(rows.damaged().databases.iter().map(|(id, why)| (*id, why.clone())));
         damaged.extend(recovered.damaged.iter().map(|(id, why)| (*id, why.clone())));
@@ -227,25 +233,68 @@ impl Parts<'_> {
         }))
     }
 
-    fn recovery_input(&self, rows: &ManifestState) -> RecoveryInput<'_> {
-        let segments = rows.segments().map(|(id, row)| RegisteredSegment {
-            id,
-            incarnation: row.incarnation,
-            capacity_bytes: row.capacity_bytes,
-        });
+    fn recover(
+        &self,
+        rows: &ManifestState,
+        replay: &mut Replay<'_>,
+    ) -> Result<Recovered, OpenError> {
+        let segments: Vec<_> = rows
+            .segments()
+            .map(|(id, row)| RegisteredSegment {
+                id,
+                incarnation: row.incarnation,
+                capacity_bytes: row.capacity_bytes,
+            })
+            .collect();
         let covered = rows.watermarks().checkpointed;
-        let databases = rows.databases().map(|(id, row)| {
-            (id, crate::log::Checkpointed { head: row.checkpointed.lsn, covered })
-        });
-        RecoveryInput {
-            disk: self.disk.as_ref(),
+        let checkpointed: BTreeMap<DbId, Checkpointed> = rows
+            .databases()
+            .map(|(id, row)| (id, Checkpointed { head: row.checkpointed.lsn, covered }))
+            .collect();
+        let state = LogState {
             store: self.superblock.store,
-            segments: segments.collect(),
-            databases: databases.collect(),
-            catalogue: crate::log::Checkpointed::at(rows.watermarks().catalogue),
-            checkpointed: rows.watermarks().checkpointed,
+            segments: &segments,
             truncated: rows.watermarks().truncated,
-        }
+            catalogue: Checkpointed::at(rows.watermarks().catalogue),
+            checkpointed: &checkpointed,
+        };
+        recover(self.disk.as_ref(), &state, replay)
+    }
+
+    /// The segments that recovery found, with their files open.
+    fn ring(&self, recovered: &Recovered, rows: &ManifestState) -> Result<Ring, OpenError> {
+        let file = |id| self.disk.open(&layout::segment(id), OpenMode::Write);
+        let segment = |identity: &SegmentIdentity, base, capacity_bytes| {
+            Ok::<_, IoFailure>(Arc::new(LogSegment {
+                id: identity.segment,
+                incarnation: identity.incarnation,
+                base,
+                capacity_bytes,
+                file: file(identity.segment)?,
+            }))
+        };
+        let sealed = recovered
+            .sealed
+            .iter()
+            .map(|found| {
+                let segment = segment(&found.identity, found.base, found.capacity_bytes)?;
+                Ok(SealedSegment { segment, end: found.end })
+            })
+            .collect::<Result<Vec<_>, IoFailure>>()?;
+        let active = recovered.active.as_ref();
+        let active = active
+            .map(|found| segment(&found.identity, found.base, found.capacity_bytes))
+            .transpose()?;
+        let spares = recovered
+            .spares
+            .iter()
+            .map(|found| {
+                let RegisteredSegment { id, incarnation, capacity_bytes } = *found;
+                Ok(SpareSegment { id, incarnation, capacity_bytes, file: file(id)? })
+            })
+            .collect::<Result<Vec<_>, IoFailure>>()?;
+        let largest = rows.watermarks().next_segment.get().saturating_sub(1);
+        Ok(Ring::new(sealed, active, spares, SegmentId::new(largest)))
     }
 
     fn start_log(
@@ -254,15 +303,9 @@ impl Parts<'_> {
         rows: &ManifestState,
         holds: &Arc<LogHolds>,
     ) -> Result<StartedLog, OpenError> {
-        let (position, clean) = position(&recovered)?;
-        let epoch = position.epoch;
-        let largest = rows.watermarks().next_segment.get().saturating_sub(1);
-        let ring = Arc::new(Ring::new(
-            recovered.sealed,
-            recovered.active,
-            recovered.spares,
-            SegmentId::new(largest),
-        ));
+        let start = log_start(&recovered)?;
+        let (epoch, clean) = (start.position.epoch, start.goes_on);
+        let ring = Arc::new(self.ring(&recovered, rows)?);
         let Runtime { clock, entropy, .. } = self.options.runtime.clone();
         let registry = Arc::new(ManifestRegistry(Arc::clone(&self.manifest)));
         let (disk, limits) = (Arc::clone(&self.disk), self.limits.clone());
@@ -285,7 +328,7 @@ impl Parts<'_> {
             limits: self.limits.clone(),
             events: Arc::clone(&signals) as _,
         };
-        let log = Log::start(parts, position, clean).map_err(starting)?;
+        let log = Log::start(parts, start).map_err(|error| OpenError::Start(Box::new(error)))?;
         Ok(StartedLog { log, signals, epoch })
     }
 }
@@ -296,24 +339,31 @@ struct StartedLog {
     epoch: Epoch,
 }
 
-/// Where the log goes on, and whether in the same segment.
-fn position(recovered: &Recovered) -> Result<(LogEnd, bool), OpenError> {
-    let exhausted = || {
+/// Where the log goes on: behind a close record in the same segment, else in a new one whose Lsns
+/// lie behind all that can ever have been given out.
+fn log_start(recovered: &Recovered) -> Result<LogStart, OpenError> {
+    let exhausted = |what| {
         let place = Place::File(layout::LOG_DIR.into());
-        OpenError::Damaged(Damage::new(place, Reject::Invalid("all epochs are used up")))
+        OpenError::Damaged(Damage::new(place, Reject::Invalid(what)))
     };
-    let end = LogEnd {
+    let epoch = recovered.max_epoch.next().ok_or_else(|| exhausted("all epochs are used up"))?;
+    let goes_on = recovered.clean && recovered.active.is_some();
+    let base = if goes_on {
+        Some(recovered.end)
+    } else if recovered.active.is_none() {
+        Some(recovered.highest_possible_end)
+    } else {
+        recovered.highest_possible_end.advance(UNCLEAN_GAP_BYTES)
+    };
+    let position = LogEnd {
         end: recovered.end,
-        segment: recovered.last_segment,
-        chain_hash: recovered.chain_hash,
+        segment: recovered.active.map(|active| active.identity.segment),
+        chain_hash: recovered.active.map(|active| active.chain).unwrap_or_default(),
         last_time_us: recovered.last_time_us,
-        epoch: recovered.max_epoch.next().ok_or_else(exhausted)?,
+        epoch,
     };
-    Ok((end, recovered.clean))
-}
-
-fn starting(error: CommitError) -> OpenError {
-    OpenError::Start(Box::new(error))
+    let base = base.ok_or_else(|| exhausted("all positions of the log are used up"))?;
+    Ok(LogStart { position, base, goes_on })
 }
 
 /// Keep the log from where the closed databases' damage may start.

@@ -16,7 +16,9 @@
 pub mod format;
 mod group;
 mod holds;
+pub mod recover;
 mod ring;
+pub mod scan;
 mod segment;
 mod spares;
 pub mod tail_rule;
@@ -25,8 +27,12 @@ mod writer;
 
 pub use group::{Log, LogEvents, LogParts};
 pub use holds::{HoldReason, LogHold, LogHolds};
+pub use recover::{
+    Checkpointed, LogState, RegisteredSegment, ReplaySink, ReplayedCatalogue, ReplayedCommit,
+    ReplayedMember, recover,
+};
 pub use ring::Ring;
 pub use segment::{LogSegment, SealedSegment, SpareSegment};
 pub use spares::{SegmentRegistry, SpareMaker};
 pub use ticket::{Placed, Priority, Publish, Silent};
-pub use writer::LogEnd;
+pub use writer::{LogEnd, LogStart};
