@@ -24,8 +24,10 @@ use crate::checksum::RollingChecksum;
 use crate::error::{CheckpointError, ManifestError, ReadError};
 use crate::ids::{ChunkId, DbId, Generation, Lsn, PageNo, PageSize};
 use crate::log::HoldReason;
-use crate::manifest::{CheckpointedHead, DatabaseRow, Edit, ManifestState, RangeKey, RangeRow};
-use crate::pagestore::{ChunkWriter, FinishedChunk};
+use crate::manifest::{
+    CheckpointedHead, ChunkRow, DatabaseRow, Edit, ManifestState, RangeKey, RangeRow,
+};
+use crate::pagestore::{ChunkWriter, FinishedChunk, Section, SectionMeta};
 use crate::view::{BasePage, BasePages, View};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -90,11 +92,19 @@ impl Engine {
         let catalogue = self.changed_catalogue()?;
         let rows = self.manifest.state();
         sources.retain(|source| is_published(source.state.id(), &rows, catalogue.as_ref()));
-        let planned = plan(sources.iter().map(dirty).collect(), self.limits.pack_bytes_max);
-        let mut report = CheckpointReport { checkpointed: cut, ..CheckpointReport::default() };
+        let planned = plan(
+            sources.iter().map(dirty).collect(),
+            self.limits.pack_bytes_max,
+        );
+        let mut report = CheckpointReport {
+            checkpointed: cut,
+            ..CheckpointReport::default()
+        };
         let chunks = self.write_chunks(&planned, &sources, catalogue.as_ref(), &mut report)?;
         self.publish_chunks(cut, &sources, catalogue, &chunks)?;
         report.databases = sources.len();
+        // The frozen views hold the log that is about to be released.
+        drop(sources);
         report.chunks = chunks.len();
         report.chunk_bytes = chunks.iter().map(|chunk| chunk.bytes).sum();
         report.segments_released = self.release_log(cut)?;
@@ -111,12 +121,17 @@ impl Engine {
     /// Freezes every database with commits that no checkpoint covers.
     fn freeze(&self) -> Result<Vec<Source>, CheckpointError> {
         let rows = self.manifest.state();
-        let dirty = self.states().into_iter().filter(|state| state.view().layer_count() > 0);
+        let dirty = self
+            .states()
+            .into_iter()
+            .filter(|state| state.view().layer_count() > 0);
         dirty
             .map(|state| {
                 let view = state.freeze();
                 let page_size = view.head().page_size.unwrap_or(PageSize::DEFAULT);
-                let before = rows.database(state.id()).map(|row| row.checkpointed.generation);
+                let before = rows
+                    .database(state.id())
+                    .map(|row| row.checkpointed.generation);
                 let generation = before.unwrap_or_default().next();
                 Ok(Source {
                     covered: view.layer_count(),
@@ -137,7 +152,10 @@ impl Engine {
         if cell.hold.is_none() || cell.catalogue.damage().is_some() {
             return Ok(None);
         }
-        let newest = rows.ranges(DbId::CATALOGUE).map(|(key, _)| key.generation).max();
+        let newest = rows
+            .ranges(DbId::CATALOGUE)
+            .map(|(key, _)| key.generation)
+            .max();
         let generation = newest.unwrap_or_default().next();
         Ok(Some(NewCatalogue {
             catalogue: cell.catalogue.clone(),
@@ -152,22 +170,34 @@ impl Engine {
         catalogue: Option<&NewCatalogue>,
         report: &mut CheckpointReport,
     ) -> Result<Vec<FinishedChunk>, CheckpointError> {
-        let by_id: BTreeMap<DbId, &Source> =
-            sources.iter().map(|source| (source.state.id(), source)).collect();
+        let by_id: BTreeMap<DbId, &Source> = sources
+            .iter()
+            .map(|source| (source.state.id(), source))
+            .collect();
         let cancelled = || self.signals.is_stopping();
         // The catalogue's section goes into the first chunk, or into one of its own.
         let alone = [PlannedChunk::default()];
-        let planned = if planned.is_empty() && catalogue.is_some() { &alone } else { planned };
+        let planned = if planned.is_empty() && catalogue.is_some() {
+            &alone
+        } else {
+            planned
+        };
         let mut catalogue = catalogue;
         let mut finished = Vec::with_capacity(planned.len());
         for chunk in planned {
             let id = self.draw_chunk_id()?;
             let mut writer = ChunkWriter::create(Arc::clone(&self.disk), self.store, id)?;
             let source_of = |section: crate::checkpoint::PlannedSection| {
-                by_id.get(&section.database).map(|source| *source as &dyn SectionSource)
+                by_id
+                    .get(&section.database)
+                    .map(|source| *source as &dyn SectionSource)
             };
             report.pages += write_chunk(chunk, &mut writer, source_of, &cancelled)?;
-            if let Some(NewCatalogue { catalogue, generation }) = catalogue.take() {
+            if let Some(NewCatalogue {
+                catalogue,
+                generation,
+            }) = catalogue.take()
+            {
                 let bytes = encode_section(catalogue);
                 writer.catalogue_section(*generation, catalogue.last_lsn(), &bytes)?;
             }
@@ -179,7 +209,11 @@ impl Engine {
     /// A number that no chunk ever had, not even one whose checkpoint failed.
     fn draw_chunk_id(&self) -> Result<ChunkId, CheckpointError> {
         let raw = self.next_chunk.fetch_add(1, Ordering::Relaxed);
-        if raw == u64::MAX { Err(CheckpointError::Limit("chunk ids")) } else { Ok(ChunkId::new(raw)) }
+        if raw == u64::MAX {
+            Err(CheckpointError::Limit("chunk ids"))
+        } else {
+            Ok(ChunkId::new(raw))
+        }
     }
 
     fn publish_chunks(
@@ -189,21 +223,27 @@ impl Engine {
         catalogue: Option<NewCatalogue>,
         chunks: &[FinishedChunk],
     ) -> Result<(), CheckpointError> {
-        let dead = self.manifest.transact(|edit| -> Result<Vec<ChunkId>, ManifestError> {
-            for chunk in chunks {
-                edit.insert_chunk(chunk.id, chunk.bytes, u128::from_le_bytes(chunk.digest.to_bytes()))?;
-            }
-            if let Some(new) = &catalogue {
-                put_catalogue_rows(edit, &new.catalogue)?;
-            }
-            for source in sources {
-                put_head(edit, source)?;
-                shorten_ranges(edit, source);
-            }
-            put_sections(edit, chunks);
-            edit.set_checkpointed(cut);
-            Ok(delete_dead_chunks(edit))
-        })?;
+        let dead =
+            self.manifest
+                .transact(|edit| -> Result<Vec<(ChunkId, ChunkRow)>, ManifestError> {
+                    for chunk in chunks {
+                        edit.insert_chunk(
+                            chunk.id,
+                            chunk.bytes,
+                            u128::from_le_bytes(chunk.digest.to_bytes()),
+                        )?;
+                    }
+                    if let Some(new) = &catalogue {
+                        put_catalogue_rows(edit, &new.catalogue)?;
+                    }
+                    for source in sources {
+                        put_head(edit, source)?;
+                        shorten_ranges(edit, source);
+                    }
+                    put_sections(edit, chunks);
+                    edit.set_checkpointed(cut);
+                    Ok(delete_dead_chunks(edit))
+                })?;
         let rows = self.manifest.state();
         for source in sources {
             let (id, cut) = (source.state.id(), source.view.head().lsn);
@@ -218,7 +258,8 @@ impl Engine {
             let added = source.state.rebase(cut, &base, source.covered);
             self.count_index_entries(added);
         }
-        dead.into_iter().for_each(|chunk| self.chunks.doom(chunk));
+        dead.into_iter()
+            .for_each(|(chunk, row)| self.chunks.doom(chunk, &row));
         if let Some(new) = catalogue {
             let mut cell = self.catalogue.lock();
             let covered = new.catalogue.last_lsn();
@@ -231,7 +272,11 @@ impl Engine {
 
     /// Releases the sealed segments below everything that is needed.
     fn release_log(&self, cut: Lsn) -> Result<usize, CheckpointError> {
-        let bound = self.log.holds().oldest().map_or(cut, |(lsn, _)| lsn.min(cut));
+        let bound = self
+            .log
+            .holds()
+            .oldest()
+            .map_or(cut, |(lsn, _)| lsn.min(cut));
         let released = self.log.ring().releasable(bound);
         let count = released.len();
         self.log.spares().release(released)?;
@@ -271,28 +316,18 @@ fn dirty(source: &Source) -> DirtyDatabase {
     }
 }
 
-/// The rows of all databases whose catalogue records are newer than the rows.
+/// The rows of all databases whose catalogue records are newer than the rows; the sections of
+/// dropped ones go.
 fn put_catalogue_rows(edit: &mut Edit<'_>, catalogue: &Catalogue) -> Result<(), ManifestError> {
     let reflected = edit.state().watermarks().catalogue;
-    for (id, entry) in catalogue.entries().filter(|(_, entry)| entry.lsn > reflected) {
-        let before = edit.state().database(id).cloned();
-        let row = DatabaseRow {
-            name: entry.name.clone(),
-            kind: entry.kind,
-            state: entry.state,
-            page_size: before.as_ref().and_then(|row| row.page_size),
-            created_us: entry.created_us,
-            catalogue_lsn: entry.lsn,
-            checkpointed: before.map_or(CheckpointedHead::NONE, |row| row.checkpointed),
-        };
-        edit.put_database(id, row)?;
-        if entry.state != DatabaseState::Live {
-            let keys: Vec<RangeKey> = edit.state().ranges(id).map(|(key, _)| *key).collect();
-            keys.into_iter().for_each(|key| edit.delete_range(key));
-        }
+    catalogue.write_rows(edit)?;
+    let dropped = catalogue
+        .entries()
+        .filter(|(_, entry)| entry.lsn > reflected && entry.state != DatabaseState::Live);
+    for (id, _) in dropped {
+        let keys: Vec<RangeKey> = edit.state().ranges(id).map(|(key, _)| *key).collect();
+        keys.into_iter().for_each(|key| edit.delete_range(key));
     }
-    edit.set_next_database(catalogue.next_id());
-    edit.set_catalogue(catalogue.last_lsn());
     Ok(())
 }
 
@@ -300,7 +335,10 @@ fn put_head(edit: &mut Edit<'_>, source: &Source) -> Result<(), ManifestError> {
     let id = source.state.id();
     let Some(row) = edit.state().database(id).cloned() else {
         let detail = format!("database id {id} is checkpointed and has no row");
-        return Err(ManifestError::Invariant { invariant: "checkpointed_has_row", detail });
+        return Err(ManifestError::Invariant {
+            invariant: "checkpointed_has_row",
+            detail,
+        });
     };
     let head = source.view.head();
     let checkpointed = CheckpointedHead {
@@ -310,14 +348,24 @@ fn put_head(edit: &mut Edit<'_>, source: &Source) -> Result<(), ManifestError> {
         page_count: head.page_count,
         rolling_checksum: head.rolling_checksum,
     };
-    edit.put_database(id, DatabaseRow { page_size: head.page_size, checkpointed, ..row })
+    edit.put_database(
+        id,
+        DatabaseRow {
+            page_size: head.page_size,
+            checkpointed,
+            ..row
+        },
+    )
 }
 
 /// Sections answer for no page that was cut off since they were written.
 fn shorten_ranges(edit: &mut Edit<'_>, source: &Source) {
     let kept = u64::from(source.view.page_count_min());
-    let rows: Vec<(RangeKey, RangeRow)> =
-        edit.state().ranges(source.state.id()).map(|(key, row)| (*key, *row)).collect();
+    let rows: Vec<(RangeKey, RangeRow)> = edit
+        .state()
+        .ranges(source.state.id())
+        .map(|(key, row)| (*key, *row))
+        .collect();
     for (key, row) in rows {
         let before = source.ranges.first_page(RangeNo(key.range)) - 1;
         let pages = kept.saturating_sub(before).min(u64::from(row.pages));
@@ -328,7 +376,10 @@ fn shorten_ranges(edit: &mut Edit<'_>, source: &Source) {
         }
         edit.delete_range(key);
         if pages > 0 {
-            let key = RangeKey { generation: source.generation, ..key };
+            let key = RangeKey {
+                generation: source.generation,
+                ..key
+            };
             edit.put_range(key, RangeRow { pages, ..row });
         }
     }
@@ -339,7 +390,10 @@ fn shorten_ranges(edit: &mut Edit<'_>, source: &Source) {
 fn put_sections(edit: &mut Edit<'_>, chunks: &[FinishedChunk]) {
     for chunk in chunks {
         for section in &chunk.sections {
-            let (database, range, generation, pages) = section.key();
+            let (key, pages) = range_key(&section.section);
+            let RangeKey {
+                database, range, ..
+            } = key;
             let older: Vec<RangeKey> = edit
                 .state()
                 .ranges(database)
@@ -347,19 +401,53 @@ fn put_sections(edit: &mut Edit<'_>, chunks: &[FinishedChunk]) {
                 .filter(|key| key.range == range)
                 .collect();
             older.into_iter().for_each(|key| edit.delete_range(key));
-            let row = RangeRow { chunk: chunk.id, section: section.index, pages };
-            edit.put_range(RangeKey { database, range, generation }, row);
+            let row = RangeRow {
+                chunk: chunk.id,
+                section: section.index,
+                pages,
+            };
+            edit.put_range(key, row);
         }
     }
 }
 
-fn delete_dead_chunks(edit: &mut Edit<'_>) -> Vec<ChunkId> {
-    let dead: Vec<ChunkId> = edit
+/// The row that a section becomes: its key, and the pages that it covers. The catalogue's section
+/// is range 0 of the catalogue's pseudo-database.
+fn range_key(section: &Section) -> (RangeKey, u32) {
+    match *section {
+        Section::Pages(SectionMeta {
+            database,
+            generation,
+            range,
+            pages,
+            ..
+        }) => (
+            RangeKey {
+                database,
+                range,
+                generation,
+            },
+            pages,
+        ),
+        Section::Catalogue { generation, .. } => (
+            RangeKey {
+                database: DbId::CATALOGUE,
+                range: 0,
+                generation,
+            },
+            1,
+        ),
+    }
+}
+
+/// Chunks that no range names any more.
+fn delete_dead_chunks(edit: &mut Edit<'_>) -> Vec<(ChunkId, ChunkRow)> {
+    let dead: Vec<(ChunkId, ChunkRow)> = edit
         .state()
         .chunks()
         .filter(|(_, row)| row.references == 0)
-        .map(|(id, _)| id)
+        .map(|(id, row)| (id, *row))
         .collect();
-    dead.iter().for_each(|id| edit.delete_chunk(*id));
+    dead.iter().for_each(|(id, _)| edit.delete_chunk(*id));
     dead
 }

@@ -1,8 +1,7 @@
 //! The one background thread of a store: notes, spares, checkpoints, release of the log.
 //!
 //! Invariants
-//! - it holds the engine only while it does one piece of work, so the last handle of a user ends
-//!   the store;
+//! - it holds the engine only while it does one piece of work, and never the users' handle to it;
 //! - a panic in a piece of work is caught, reported and ends nothing but that piece.
 //!
 //! Never: retries by itself; the next event does.
@@ -16,7 +15,6 @@ use crate::runtime::{Joiner, Spawn};
 use parking_lot::{Condvar, Mutex};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
-use std::thread::ThreadId;
 use std::time::Instant;
 
 /// Whether a thread keeps house, or whoever owns the store asks for it.
@@ -43,14 +41,8 @@ struct Running {
 /// What the thread tells of itself.
 #[derive(Default)]
 struct Life {
-    state: Mutex<LifeState>,
+    ended: Mutex<bool>,
     changed: Condvar,
-}
-
-#[derive(Default)]
-struct LifeState {
-    thread: Option<ThreadId>,
-    ended: bool,
 }
 
 /// Says that the thread has ended, however it did.
@@ -58,7 +50,7 @@ struct EndGuard(Arc<Life>);
 
 impl Drop for EndGuard {
     fn drop(&mut self) {
-        self.0.state.lock().ended = true;
+        *self.0.ended.lock() = true;
         self.0.changed.notify_all();
     }
 }
@@ -80,14 +72,15 @@ impl Housekeeper {
         let life = Arc::new(Life::default());
         let own = Arc::clone(&life);
         let body = move || {
-            own.state.lock().thread = Some(std::thread::current().id());
             let _end = EndGuard(own);
             loop {
                 let due = signals.wait();
                 if due.stop {
                     return;
                 }
-                let Some(engine) = engine.upgrade() else { return };
+                let Some(engine) = engine.upgrade() else {
+                    return;
+                };
                 engine.keep_house(due);
             }
         };
@@ -97,20 +90,24 @@ impl Housekeeper {
     }
 
     /// Ends the thread and waits for it until `deadline`; `false` when it has not ended by then.
-    /// The thread itself, when it dropped the last handle, does not wait.
     pub(super) fn stop(&self, signals: &Signals, deadline: Instant) -> bool {
         signals.stop();
-        let Some(running) = self.running.lock().take() else { return true };
-        let mut state = running.life.state.lock();
-        if state.thread == Some(std::thread::current().id()) {
+        let Some(running) = self.running.lock().take() else {
             return true;
-        }
-        while !state.ended {
-            if running.life.changed.wait_until(&mut state, deadline).timed_out() && !state.ended {
+        };
+        let mut ended = running.life.ended.lock();
+        while !*ended {
+            if running
+                .life
+                .changed
+                .wait_until(&mut ended, deadline)
+                .timed_out()
+                && !*ended
+            {
                 return false;
             }
         }
-        drop(state);
+        drop(ended);
         if running.joiner.join().is_err() {
             tracing::error!("the housekeeper panicked outside its work");
         }
@@ -124,8 +121,16 @@ impl Engine {
         let pieces: [(bool, &'static str, fn(&Self)); 4] = [
             (due.spares, "making spare segments", Self::make_spares),
             (due.note, "writing a note", Self::write_note),
-            (due.checkpoint, "a checkpoint", Self::checkpoint_in_background),
-            (due.checkpoint_check, "a checkpoint", Self::checkpoint_if_long),
+            (
+                due.checkpoint,
+                "a checkpoint",
+                Self::checkpoint_in_background,
+            ),
+            (
+                due.checkpoint_check,
+                "a checkpoint",
+                Self::checkpoint_if_long,
+            ),
         ];
         for (_, stage, piece) in pieces.into_iter().filter(|(due, _, _)| *due) {
             if catch_unwind(AssertUnwindSafe(|| piece(self))).is_err() {
@@ -135,15 +140,22 @@ impl Engine {
     }
 
     fn make_spares(&self) {
-        if let Err(error) = self.log.spares().ensure(self.limits.segments_spare_min as usize) {
+        if let Err(error) = self
+            .log
+            .spares()
+            .ensure(self.limits.segments_spare_min as usize)
+        {
             tracing::warn!(%error, "no spare segment could be made");
         }
     }
 
     fn write_note(&self) {
-        let note = encode_note(NoteKind::Idle).map_err(Into::into).and_then(|note| {
-            self.log.append(note, Priority::Housekeeping, Box::new(Silent))
-        });
+        let note = encode_note(NoteKind::Idle)
+            .map_err(Into::into)
+            .and_then(|note| {
+                self.log
+                    .append(note, Priority::Housekeeping, Box::new(Silent))
+            });
         if let Err(error) = note {
             tracing::warn!(%error, "no note could be written");
         }

@@ -1,6 +1,6 @@
 //! A read transaction: one state of a database, for as long as it lives.
 
-use super::engine::Engine;
+use super::engine::OpenStore;
 use super::lifecycle::Inside;
 use super::state::DbState;
 use crate::checksum::RollingChecksum;
@@ -29,15 +29,25 @@ use std::sync::Arc;
 /// ```
 #[derive(Debug)]
 pub struct ReadTxn {
-    engine: Arc<Engine>,
+    engine: Arc<OpenStore>,
     state: Arc<DbState>,
     pin: Pin,
     inside: Inside,
 }
 
 impl ReadTxn {
-    pub(super) fn new(engine: Arc<Engine>, state: Arc<DbState>, pin: Pin, inside: Inside) -> Self {
-        Self { engine, state, pin, inside }
+    pub(super) fn new(
+        engine: Arc<OpenStore>,
+        state: Arc<DbState>,
+        pin: Pin,
+        inside: Inside,
+    ) -> Self {
+        Self {
+            engine,
+            state,
+            pin,
+            inside,
+        }
     }
 
     /// The newest commit that it shows; [`Lsn::ZERO`] for a database without one.
@@ -80,7 +90,12 @@ impl ReadTxn {
     pub fn duplicate(&self) -> Option<Self> {
         let inside = self.engine.lifecycle().enter()?;
         let pin = self.state.pin_again(&self.pin);
-        Some(Self::new(Arc::clone(&self.engine), Arc::clone(&self.state), pin, inside))
+        Some(Self::new(
+            Arc::clone(&self.engine),
+            Arc::clone(&self.state),
+            pin,
+            inside,
+        ))
     }
 
     fn head(&self) -> Head {

@@ -65,7 +65,9 @@ impl WriterSlot {
             }
             if !state.held {
                 state.held = true;
-                return Ok(SlotGuard { slot: Arc::clone(self) });
+                return Ok(SlotGuard {
+                    slot: Arc::clone(self),
+                });
             }
             if wait.is_zero() {
                 return Err(SlotRefusal::Busy);
@@ -93,18 +95,15 @@ impl WriterSlot {
         let mut state = self.state.lock();
         let answer = *waiter.given.lock();
         match answer {
-            Some(Ok(())) => Ok(SlotGuard { slot: Arc::clone(self) }),
+            Some(Ok(())) => Ok(SlotGuard {
+                slot: Arc::clone(self),
+            }),
             Some(Err(refusal)) => Err(refusal),
             None => {
                 state.waiters.retain(|other| !Arc::ptr_eq(other, waiter));
                 Err(SlotRefusal::Busy)
             }
         }
-    }
-
-    /// Whether somebody holds the slot now.
-    pub(crate) fn is_held(&self) -> bool {
-        self.state.lock().held
     }
 
     /// Refuses everybody from now on; the present holder keeps it until it lets go.
@@ -154,9 +153,11 @@ mod tests {
         let slot = Arc::new(WriterSlot::default());
         let held = slot.acquire(Duration::ZERO).unwrap();
         assert_eq!(slot.acquire(Duration::ZERO).unwrap_err(), SlotRefusal::Busy);
-        assert_eq!(slot.acquire(Duration::from_millis(1)).unwrap_err(), SlotRefusal::Busy);
+        assert_eq!(
+            slot.acquire(Duration::from_millis(1)).unwrap_err(),
+            SlotRefusal::Busy
+        );
         drop(held);
-        assert!(!slot.is_held());
         slot.acquire(Duration::ZERO).unwrap();
     }
 
@@ -178,7 +179,9 @@ mod tests {
             })
             .collect();
         drop(held);
-        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        threads
+            .into_iter()
+            .for_each(|thread| thread.join().unwrap());
         assert_eq!(order.try_iter().collect::<Vec<_>>(), [0, 1, 2, 3]);
     }
 

@@ -11,7 +11,7 @@
 //! Never: shows a private page to anybody else.
 
 use super::commit;
-use super::engine::Engine;
+use super::engine::OpenStore;
 use super::overlay::{Overlay, Savepoint};
 use super::read::ReadTxn;
 use super::slot::SlotGuard;
@@ -24,7 +24,7 @@ use std::sync::Arc;
 /// A transaction that changes a database. Dropping it rolls it back.
 #[derive(Debug)]
 pub struct WriteTxn {
-    engine: Arc<Engine>,
+    engine: Arc<OpenStore>,
     state: Arc<DbState>,
     slot: SlotGuard,
     snapshot: ReadTxn,
@@ -34,12 +34,18 @@ pub struct WriteTxn {
 
 impl WriteTxn {
     pub(super) fn new(
-        engine: Arc<Engine>,
+        engine: Arc<OpenStore>,
         state: Arc<DbState>,
         slot: SlotGuard,
         snapshot: ReadTxn,
     ) -> Self {
-        let mut txn = Self { engine, state, slot, snapshot, overlay: None };
+        let mut txn = Self {
+            engine,
+            state,
+            slot,
+            snapshot,
+            overlay: None,
+        };
         if let Some(size) = txn.snapshot.page_size() {
             txn.start_overlay(size);
         }
@@ -78,7 +84,9 @@ impl WriteTxn {
         match &self.overlay {
             Some(overlay) if overlay.page_size() == size => Ok(()),
             Some(overlay) if overlay.page_count() > 0 || self.snapshot.page_size().is_some() => {
-                Err(Rejection::Invalid("the page size of a database cannot change"))
+                Err(Rejection::Invalid(
+                    "the page size of a database cannot change",
+                ))
             }
             _ => {
                 self.start_overlay(size);
@@ -112,6 +120,7 @@ impl WriteTxn {
     /// A content of the wrong length, a page that cannot be, or a failure of the temporary file
     /// that takes the pages past the transaction's memory bound.
     pub fn write_page(&mut self, page: PageNo, content: &[u8]) -> Result<(), Rejection> {
+        let kind = self.state.kind();
         let overlay = match &mut self.overlay {
             Some(overlay) => overlay,
             None => {
@@ -119,8 +128,10 @@ impl WriteTxn {
                 self.start_overlay(size.ok_or(Rejection::Invalid("not a page size"))?)
             }
         };
-        if self.state.kind() == DbKind::Sqlite && page.get() == overlay.page_size().lock_page() {
-            return Err(Rejection::Invalid("the page of SQLite's lock bytes is never written"));
+        if kind == DbKind::Sqlite && page.get() == overlay.page_size().lock_page() {
+            return Err(Rejection::Invalid(
+                "the page of SQLite's lock bytes is never written",
+            ));
         }
         overlay.write(page, content)
     }
@@ -134,7 +145,9 @@ impl WriteTxn {
 
     /// The present moment, to come back to.
     pub fn savepoint(&self) -> Savepoint {
-        self.overlay.as_ref().map_or(Savepoint::from_raw(0), Overlay::savepoint)
+        self.overlay
+            .as_ref()
+            .map_or(Savepoint::from_raw(0), Overlay::savepoint)
     }
 
     /// Goes back to a moment of this transaction. The same savepoint can be used again later.
@@ -164,7 +177,13 @@ impl WriteTxn {
     /// [`CommitError::Rejected`]: nothing happened. [`CommitError::Unknown`]: the log failed while
     /// the commit was written; it may be there after the store is opened again.
     pub fn commit(self) -> Result<ReadTxn, CommitError> {
-        let Self { engine, state, slot, snapshot, overlay } = self;
+        let Self {
+            engine,
+            state,
+            slot,
+            snapshot,
+            overlay,
+        } = self;
         match overlay {
             Some(overlay) if !overlay.is_unchanged() => {
                 commit::commit(&engine, &state, slot, snapshot, overlay)
