@@ -1,5 +1,7 @@
 //! A store in a real directory: what a user does in the first ten minutes.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use bop_storage::{
     BeginError, CatalogueError, DbKind, ErrorCode, Limits, Lsn, Manager, Options, PageNo,
 };

@@ -118,25 +118,23 @@ impl Housekeeper {
 impl Engine {
     /// Does what is due, one piece after the other.
     pub(super) fn keep_house(&self, due: Due) {
-        let pieces: [(bool, &'static str, fn(&Self)); 4] = [
-            (due.spares, "making spare segments", Self::make_spares),
-            (due.note, "writing a note", Self::write_note),
-            (
-                due.checkpoint,
-                "a checkpoint",
-                Self::checkpoint_in_background,
-            ),
-            (
-                due.checkpoint_check,
-                "a checkpoint",
-                Self::checkpoint_if_long,
-            ),
-        ];
-        for (_, stage, piece) in pieces.into_iter().filter(|(due, _, _)| *due) {
-            if catch_unwind(AssertUnwindSafe(|| piece(self))).is_err() {
+        let piece = |is_due: bool, stage: &'static str, work: fn(&Self)| {
+            if is_due && catch_unwind(AssertUnwindSafe(|| work(self))).is_err() {
                 tracing::error!(stage, "the housekeeper panicked");
             }
-        }
+        };
+        piece(due.spares, "making spare segments", Self::make_spares);
+        piece(due.note, "writing a note", Self::write_note);
+        piece(
+            due.checkpoint,
+            "a checkpoint",
+            Self::checkpoint_in_background,
+        );
+        piece(
+            due.checkpoint_check,
+            "a checkpoint",
+            Self::checkpoint_if_long,
+        );
     }
 
     fn make_spares(&self) {
