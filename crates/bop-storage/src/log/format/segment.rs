@@ -188,6 +188,17 @@ impl Stamped {
         })
     }
 
+    /// Whether a stamp that is sound says that its file is not the registered one. Bytes behind the
+    /// stamp do not matter here: it is the stamp's own checksum that vouches for its fields.
+    pub fn is_of_another(block: &Block, registered: &Self) -> bool {
+        let Ok((stamp, rest)) = split::<Stamp>(&block.0) else {
+            return false;
+        };
+        let mut alone = Block::ZERO;
+        alone.0[..block.0.len() - rest.len()].copy_from_slice(stamp.as_bytes());
+        Self::decode(&alone).is_ok_and(|found| found != *registered)
+    }
+
     /// Reads a stamp and compares it with what the manifest registered.
     ///
     /// # Errors

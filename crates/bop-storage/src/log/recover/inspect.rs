@@ -3,7 +3,7 @@
 //! ```text
 //! stamp   activation 1, 2    what it is
 //! any     one is sound       Activated (a bad stamp or a bad copy is reported)
-//! sound   both zeros         Spare
+//! sound   both zeros         Spare, unless batches stand behind them
 //! bad     both zeros         Unusable, but never activated
 //! any     neither, not zero  Activated without its activation, if a sound batch is in it;
 //!                            else as with zeros: the activation was torn
@@ -15,7 +15,7 @@ use crate::error::{Damage, OpenError, Place, Reject};
 use crate::ids::{Incarnation, SegmentId, StoreId};
 use crate::io::errno::{EACCES, EMFILE, ENFILE, ENOENT, ENOMEM, EPERM, EROFS};
 use crate::io::{Block, Disk, DiskFile, IoFailure, OpenMode, layout};
-use crate::log::format::{Activated, ChainHash, SegmentIdentity, Stamped, all_zero};
+use crate::log::format::{Activated, ChainHash, DATA_START, SegmentIdentity, Stamped, all_zero};
 use crate::log::scan::{SegmentSpace, find_base};
 use std::sync::Arc;
 
@@ -29,6 +29,9 @@ pub struct RegisteredSegment {
     /// Bytes of its file.
     pub capacity_bytes: u64,
 }
+
+/// The block where batches start.
+const FIRST_BATCH: u64 = DATA_START / size_of::<Block>() as u64;
 
 /// What a registered segment turned out to be.
 #[derive(Debug)]
@@ -58,6 +61,9 @@ pub(super) struct Opened {
     pub(super) space: SegmentSpace,
     /// `None` when both copies of the activation are lost.
     pub(super) activation: Option<(Activated, ChainHash)>,
+    /// Why the second copy was not believed, if it is zeros: a crash between the two leaves that,
+    /// but not behind it a batch.
+    pub(super) second_copy: Result<(), Reject>,
 }
 
 impl Inspected {
@@ -142,7 +148,9 @@ fn look(
         identity,
         capacity_bytes: registered.capacity_bytes,
     };
-    let stamp = block(&file, 0).and_then(|block| Stamped::decode_as(&block, &stamped));
+    let head = block(&file, 0);
+    let is_another = matches!(&head, Ok(head) if Stamped::is_of_another(head, &stamped));
+    let stamp = head.and_then(|head| Stamped::decode_as(&head, &stamped));
     if let Err(newer @ Reject::Version { .. }) = stamp {
         return Err(OpenError::Damaged(Damage::new(place(registered.id), newer)));
     }
@@ -155,13 +163,15 @@ fn look(
         let damage = Damage::new(place(registered.id), reject);
         inspected.findings.push(damage);
     };
+    let mut second_copy = Ok(());
     let activation = match decoded {
         // One after the other is made durable: the second can be missing, the first cannot.
         [Ok(first), second] => {
-            if let (Err(reject), Ok(block)) = (second, &copies[1])
-                && !all_zero(&block.0)
-            {
-                report(reject);
+            let never_written = matches!(&copies[1], Ok(block) if all_zero(&block.0));
+            match second {
+                Ok(_) => {}
+                Err(reject) if never_written => second_copy = Err(reject),
+                Err(reject) => report(reject),
             }
             Some(first)
         }
@@ -185,8 +195,10 @@ fn look(
             file,
             space,
             activation,
+            second_copy,
         }));
     }
+    let stamp = stamp.map_err(|reject| (reject, is_another));
     Ok(without_activation(
         file, identity, stamp, &copies, inspected,
     ))
@@ -195,15 +207,16 @@ fn look(
 fn without_activation(
     file: Arc<dyn DiskFile>,
     identity: SegmentIdentity,
-    stamp: Result<(), Reject>,
+    stamp: Result<(), (Reject, bool)>,
     copies: &[Result<Block, Reject>; 2],
     inspected: &mut Inspected,
 ) -> State {
     let registered = inspected.registered;
     let damage = |reject| Damage::new(place(registered.id), reject);
-    let untouched = copies
-        .iter()
-        .all(|copy| matches!(copy, Ok(block) if all_zero(&block.0)));
+    // A segment that was activated has its first batch right behind.
+    let is_zero = |copy: &Result<Block, Reject>| matches!(copy, Ok(block) if all_zero(&block.0));
+    let first_batch = block(&file, FIRST_BATCH);
+    let untouched = copies.iter().all(is_zero) && (first_batch.is_err() || is_zero(&first_batch));
     if !untouched || stamp.is_err() {
         let capacity_bytes = registered.capacity_bytes;
         if let Some((base, epoch)) = find_base(Arc::clone(&file), &identity, capacity_bytes) {
@@ -219,6 +232,7 @@ fn without_activation(
                 file,
                 space,
                 activation: None,
+                second_copy: Ok(()),
             });
         }
     }
@@ -234,14 +248,12 @@ fn without_activation(
             }
         },
         // The stamp is sound and says that this is another file: the segment's own is gone.
-        Err(reject @ (Reject::ForeignStore | Reject::Invalid(_))) => {
-            State::Unusable(damage(reject))
-        }
-        Err(reject) if untouched => {
+        Err((reject, true)) => State::Unusable(damage(reject)),
+        Err((reject, _)) if untouched => {
             inspected.findings.push(damage(reject));
             State::NeverActivated
         }
-        Err(reject) => State::Unusable(damage(reject)),
+        Err((reject, _)) => State::Unusable(damage(reject)),
     }
 }
 

@@ -61,7 +61,8 @@ pub(super) fn judge(spans: Vec<Span>, dead_from: Option<Lsn>, known: Lsn) -> Vec
             in_dead_zone: dead_from.is_some_and(|dead| dead <= span.lsn),
             valid,
             gap_before,
-            // What a device refuses to read is no torn write: it is never taken for the end.
+            // What a device refuses to read, or a file has lost, is no torn write: it is never
+            // taken for the end.
             below_known: span.lsn < known || (unreadable(&span.content) && !gap_before),
         };
         gap_before |= !valid && !circumstances.below_known;
@@ -74,7 +75,10 @@ pub(super) fn judge(spans: Vec<Span>, dead_from: Option<Lsn>, known: Lsn) -> Vec
 }
 
 fn unreadable(content: &Content) -> bool {
-    matches!(content, Content::Bad(bad) if matches!(bad.reason, Reject::Unreadable(_)))
+    let Content::Bad(bad) = content else {
+        return false;
+    };
+    bad.cut_off || matches!(bad.reason, Reject::Unreadable(_))
 }
 
 #[cfg(test)]
@@ -100,6 +104,7 @@ mod tests {
                     header,
                     directory: None,
                     open_end: false,
+                    cut_off: false,
                 })
             };
             Span {

@@ -10,7 +10,7 @@ use super::replay::Replay;
 use super::{ActiveSegment, LogState, SealedSegment};
 use crate::error::{Damage, OpenError, Place, Reject};
 use crate::ids::{DbId, Epoch, Lsn, SegmentId};
-use crate::io::BLOCK_BYTES;
+use crate::io::{BLOCK_BYTES, layout};
 use crate::log::format::ChainHash;
 use crate::log::scan::{BadBytes, Content, ScannedBatch, ScannedBody, scan_segment};
 use crate::log::tail_rule::Verdict;
@@ -106,6 +106,12 @@ impl<'a> Walk<'a> {
             self.find(Damage::new(Place::Log { segment: id, lsn }, reject));
         }
         let judged = judge(scanned.spans, dead_from, known);
+        if let Err(reject) = &opened.second_copy
+            && judged.iter().any(|one| one.verdict == Verdict::Replay)
+        {
+            let file = Place::File(layout::segment(id));
+            self.find(Damage::new(file, reject.clone()));
+        }
         let mut passed = self.spans(opened, &judged, known);
         passed.closed = readable && ends_closed(&judged);
         Ok(passed)
@@ -237,10 +243,9 @@ impl<'a> Walk<'a> {
                 self.hole(Lsn::LIMIT, damage);
             }
         } else if activated.is_empty() && Lsn::ZERO < self.known {
-            let place = segments.first().map_or_else(
-                || Place::File(crate::io::layout::LOG_DIR.into()),
-                Inspected::place,
-            );
+            let place = segments
+                .first()
+                .map_or_else(|| Place::File(layout::LOG_DIR.into()), Inspected::place);
             let reason = Reject::Invalid("the manifest knows of a log, but no segment has one");
             self.hole(Lsn::LIMIT, &Damage::new(place, reason));
         }

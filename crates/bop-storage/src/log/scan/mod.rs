@@ -117,6 +117,9 @@ pub struct BadBytes {
     pub directory: Option<Vec<DirectoryItem>>,
     /// Nothing sound follows in the scanned part: where the bad bytes really end is unknown.
     pub open_end: bool,
+    /// The file ends before the batch, or in it, though segments are made in their full length: no
+    /// torn write does that.
+    pub cut_off: bool,
 }
 
 /// What a scan found.
@@ -137,8 +140,11 @@ pub fn scan_segment(
     space: &SegmentSpace,
     stop: Lsn,
 ) -> Result<Scanned, (Lsn, Reject)> {
+    // What cannot be told counts as whole: reading it will tell.
+    let file_bytes = file.bytes().unwrap_or(u64::MAX);
     let mut scan = Scan {
         window: Window::new(file, space.offset(stop)),
+        file_bytes,
         space: *space,
         stop,
         epoch: space.epoch,
@@ -207,6 +213,8 @@ fn read_header(
 
 struct Scan {
     window: Window,
+    /// Bytes of the file.
+    file_bytes: u64,
     space: SegmentSpace,
     stop: Lsn,
     /// That of the newest sound batch so far.
@@ -241,6 +249,11 @@ impl Scan {
         }
     }
 
+    /// Whether the file ends before `end`.
+    fn is_cut_off(&self, end: Lsn) -> bool {
+        self.file_bytes < self.space.offset(end)
+    }
+
     fn header_at(&mut self, lsn: Lsn) -> Result<VerifiedHeader, Reject> {
         let room = self.stop.get().saturating_sub(lsn.get());
         let offset = self.space.offset(lsn);
@@ -261,9 +274,9 @@ impl Scan {
         };
         let length = usize::try_from(header.length_bytes).map_err(|_| Reject::Checksum)?;
         let content = match self.window.get(self.space.offset(lsn), length) {
-            Err(reason) => bad(lsn, reason, sound, &header),
+            Err(reason) => bad(lsn, reason, sound, &header, self.is_cut_off(header.end)),
             Ok(bytes) => match verify_records(&header, bytes) {
-                Err((at, reason)) => bad(at, reason, sound, &header),
+                Err((at, reason)) => bad(at, reason, sound, &header, false),
                 Ok(records) => Content::Batch(ScannedBatch {
                     header: sound,
                     records: records.into_iter().map(ScannedRecord::from).collect(),
@@ -350,6 +363,7 @@ impl Scan {
                 header: None,
                 directory: Some(trailer.directory),
                 open_end: false,
+                cut_off: false,
             }),
         });
         trailer.end
@@ -365,19 +379,27 @@ impl Scan {
                 header: None,
                 directory: None,
                 open_end,
+                cut_off: lsn.advance(BLOCK).is_none_or(|end| self.is_cut_off(end)),
             })
         };
         self.found.spans.push(Span { lsn, end, content });
     }
 }
 
-fn bad(at: Lsn, reason: Reject, sound: SoundHeader, header: &VerifiedHeader) -> Content {
+fn bad(
+    at: Lsn,
+    reason: Reject,
+    sound: SoundHeader,
+    header: &VerifiedHeader,
+    cut_off: bool,
+) -> Content {
     Content::Bad(BadBytes {
         at,
         reason,
         header: Some(sound),
         directory: Some(header.directory.clone()),
         open_end: false,
+        cut_off,
     })
 }
 
