@@ -5,7 +5,7 @@
 use super::plan::{PlannedChunk, PlannedSection, Ranges};
 use crate::checksum::RollingChecksum;
 use crate::error::{CheckpointError, ReadError};
-use crate::ids::{Generation, Lsn, PageNo, PageSize};
+use crate::ids::{DbId, Generation, Lsn, PageNo, PageSize};
 use crate::pagestore::{ChunkWriter, SectionKind, SectionMeta};
 use crate::view::BasePage;
 
@@ -24,6 +24,28 @@ pub struct CheckpointReport {
     pub checkpointed: Lsn,
     /// Segments of the log that it released.
     pub segments_released: usize,
+    /// Databases left out because one of their pages cannot be read: their commits stay in the log.
+    pub databases_skipped: usize,
+}
+
+/// A chunk was not written.
+#[derive(Debug)]
+pub enum ChunkFailure {
+    /// A page of this database cannot be read: without the database it would do.
+    Unreadable {
+        /// The database.
+        database: DbId,
+        /// Why not.
+        error: ReadError,
+    },
+    /// Anything else.
+    Failed(CheckpointError),
+}
+
+impl From<CheckpointError> for ChunkFailure {
+    fn from(error: CheckpointError) -> Self {
+        Self::Failed(error)
+    }
 }
 
 /// Where the pages of one section come from.
@@ -51,14 +73,14 @@ pub trait SectionSource {
 /// Writes the sections of `planned` and returns how many pages they have.
 ///
 /// # Errors
-/// A page that cannot be read, a failed write, or [`CheckpointError::Closed`] when `cancelled` says
-/// so between two pages.
+/// A page that cannot be read, with its database; a failed write, or [`CheckpointError::Closed`]
+/// when `cancelled` says so between two pages.
 pub fn write_chunk<'s>(
     planned: &PlannedChunk,
     writer: &mut ChunkWriter,
     source_of: impl Fn(PlannedSection) -> Option<&'s dyn SectionSource>,
     cancelled: &dyn Fn() -> bool,
-) -> Result<u64, CheckpointError> {
+) -> Result<u64, ChunkFailure> {
     let mut pages = 0;
     for section in &planned.sections {
         let Some(source) = source_of(*section) else {
@@ -67,13 +89,15 @@ pub fn write_chunk<'s>(
         writer.begin_section(meta(*section, source)?)?;
         for page in source.ranges().pages(section.range, source.page_count()) {
             if cancelled() {
-                return Err(CheckpointError::Closed);
+                return Err(CheckpointError::Closed.into());
             }
+            let database = section.database;
+            let unreadable = |error| ChunkFailure::Unreadable { database, error };
             if let Some(BasePage {
                 content,
                 hash,
                 version,
-            }) = source.load(page)?
+            }) = source.load(page).map_err(unreadable)?
             {
                 writer.push_page(page, version, hash, &content)?;
                 pages += 1;

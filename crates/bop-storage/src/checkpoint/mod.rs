@@ -5,5 +5,5 @@
 mod execute;
 mod plan;
 
-pub use execute::{CheckpointReport, SectionSource, write_chunk};
+pub use execute::{CheckpointReport, ChunkFailure, SectionSource, write_chunk};
 pub use plan::{DirtyDatabase, PlannedChunk, PlannedSection, RangeNo, Ranges, plan};

@@ -7,7 +7,8 @@
 //! Invariants
 //! - the order is chunk durable, then manifest commit, then log released: a crash between any two
 //!   leaves what was there before, and files that nobody names;
-//! - a checkpoint that fails changes nothing but that its frozen layers stay frozen.
+//! - a checkpoint that fails changes nothing but that its frozen layers stay frozen;
+//! - a database with a page that cannot be read is left out, and holds up no other one.
 //!
 //! Never: two at a time.
 
@@ -17,7 +18,7 @@ use super::reader::PageReader;
 use super::state::DbState;
 use crate::catalogue::{Catalogue, DatabaseState, encode_section};
 use crate::checkpoint::{
-    CheckpointReport, DirtyDatabase, PlannedChunk, RangeNo, Ranges, SectionSource, plan,
+    CheckpointReport, ChunkFailure, DirtyDatabase, PlannedChunk, RangeNo, Ranges, SectionSource,
     write_chunk,
 };
 use crate::checksum::RollingChecksum;
@@ -29,14 +30,14 @@ use crate::manifest::{
 };
 use crate::pagestore::{ChunkWriter, FinishedChunk, Section, SectionMeta};
 use crate::view::{BasePage, BasePages, View};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// A database that the checkpoint copies.
-struct Source {
-    state: Arc<DbState>,
-    view: Arc<View>,
+pub(super) struct Source {
+    pub(super) state: Arc<DbState>,
+    pub(super) view: Arc<View>,
     /// Layers that the new base replaces.
     covered: usize,
     page_size: PageSize,
@@ -76,7 +77,7 @@ impl SectionSource for Source {
 }
 
 /// The catalogue at the cut, when it changed since the last checkpoint.
-struct NewCatalogue {
+pub(super) struct NewCatalogue {
     catalogue: Catalogue,
     generation: Generation,
 }
@@ -92,22 +93,22 @@ impl Engine {
         let catalogue = self.changed_catalogue()?;
         let rows = self.manifest.state();
         sources.retain(|source| is_published(source.state.id(), &rows, catalogue.as_ref()));
-        let planned = plan(
-            sources.iter().map(dirty).collect(),
-            self.limits.pack_bytes_max,
-        );
-        let mut report = CheckpointReport {
-            checkpointed: cut,
-            ..CheckpointReport::default()
-        };
-        let chunks = self.write_chunks(&planned, &sources, catalogue.as_ref(), &mut report)?;
-        self.publish_chunks(cut, &sources, catalogue, &chunks)?;
+        let mut report = CheckpointReport::default();
+        let mut skipped: Vec<Source> = sources
+            .extract_if(.., |source| source.state.damage().is_some())
+            .collect();
+        let catalogue_too = catalogue.as_ref();
+        let chunks = self.copy(&mut sources, &mut skipped, catalogue_too, &mut report)?;
+        report.checkpointed = self.covered(cut, &skipped);
+        self.publish_chunks(report.checkpointed, &sources, catalogue, &chunks)?;
         report.databases = sources.len();
-        // The frozen views hold the log that is about to be released.
-        drop(sources);
+        report.databases_skipped = skipped.len();
         report.chunks = chunks.len();
         report.chunk_bytes = chunks.iter().map(|chunk| chunk.bytes).sum();
-        report.segments_released = self.release_log(cut)?;
+        let kept_for: BTreeSet<DbId> = skipped.iter().map(|source| source.state.id()).collect();
+        // The frozen views hold the log that is about to be released.
+        drop((sources, skipped));
+        report.segments_released = self.release_log(cut, &kept_for)?;
         tracing::info!(
             databases = report.databases,
             pages = report.pages,
@@ -163,13 +164,14 @@ impl Engine {
         }))
     }
 
-    fn write_chunks(
+    pub(super) fn write_chunks(
         &self,
         planned: &[PlannedChunk],
         sources: &[Source],
         catalogue: Option<&NewCatalogue>,
         report: &mut CheckpointReport,
-    ) -> Result<Vec<FinishedChunk>, CheckpointError> {
+        finished: &mut Vec<FinishedChunk>,
+    ) -> Result<(), ChunkFailure> {
         let by_id: BTreeMap<DbId, &Source> = sources
             .iter()
             .map(|source| (source.state.id(), source))
@@ -183,7 +185,6 @@ impl Engine {
             planned
         };
         let mut catalogue = catalogue;
-        let mut finished = Vec::with_capacity(planned.len());
         for chunk in planned {
             let id = self.draw_chunk_id()?;
             let mut writer = ChunkWriter::create(Arc::clone(&self.disk), self.store, id)?;
@@ -203,7 +204,7 @@ impl Engine {
             }
             finished.push(writer.finish()?);
         }
-        Ok(finished)
+        Ok(())
     }
 
     /// A number that no chunk ever had, not even one whose checkpoint failed.
@@ -218,7 +219,7 @@ impl Engine {
 
     fn publish_chunks(
         &self,
-        cut: Lsn,
+        covered: Lsn,
         sources: &[Source],
         catalogue: Option<NewCatalogue>,
         chunks: &[FinishedChunk],
@@ -241,7 +242,7 @@ impl Engine {
                         shorten_ranges(edit, source);
                     }
                     put_sections(edit, chunks);
-                    edit.set_checkpointed(cut);
+                    edit.set_checkpointed(covered);
                     Ok(delete_dead_chunks(edit))
                 })?;
         let rows = self.manifest.state();
@@ -270,17 +271,21 @@ impl Engine {
         Ok(())
     }
 
-    /// Releases the sealed segments below everything that is needed.
-    fn release_log(&self, cut: Lsn) -> Result<usize, CheckpointError> {
-        let bound = self
-            .log
-            .holds()
-            .oldest()
-            .map_or(cut, |(lsn, _)| lsn.min(cut));
+    /// Releases the sealed segments below everything that is needed. What is needed for damaged
+    /// databases alone stays, but does not count against the log's cap: it must not stop the others.
+    fn release_log(&self, cut: Lsn, kept_for: &BTreeSet<DbId>) -> Result<usize, CheckpointError> {
+        let holds = self.log.holds();
+        let bound = holds.oldest().map_or(cut, |(lsn, _)| lsn.min(cut));
         let released = self.log.ring().releasable(bound);
         let count = released.len();
         self.log.spares().release(released)?;
-        if count > 0 {
+        let sound = holds.oldest_but(|reason| match reason {
+            HoldReason::Damage => true,
+            HoldReason::Pages(database) => kept_for.contains(database),
+            HoldReason::Catalogue | HoldReason::FragmentChain(_) => false,
+        });
+        let aside = self.log.ring().set_aside(sound.unwrap_or(cut).min(cut));
+        if count > 0 || aside {
             self.log.room_made();
         }
         Ok(count)
@@ -297,7 +302,7 @@ fn is_published(id: DbId, rows: &ManifestState, catalogue: Option<&NewCatalogue>
     state == Some(DatabaseState::Live)
 }
 
-fn dirty(source: &Source) -> DirtyDatabase {
+pub(super) fn dirty(source: &Source) -> DirtyDatabase {
     let head = source.view.head();
     let pages = source
         .view

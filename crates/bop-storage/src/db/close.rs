@@ -14,7 +14,7 @@ use super::engine::Engine;
 use super::lifecycle::Closing;
 use crate::error::{CloseError, CommitError};
 use crate::ids::{DbId, Lsn};
-use crate::log::format::encode_close;
+use crate::log::format::{UNKNOWN_HEAD, encode_close};
 use crate::log::{Priority, Silent};
 use std::time::{Duration, Instant};
 
@@ -52,7 +52,8 @@ impl Engine {
         Ok(())
     }
 
-    /// The heads of all databases with records that no checkpoint covers.
+    /// The heads of all databases with records that no checkpoint covers; of a damaged one, that
+    /// its head is unknown.
     fn write_close_record(&self) -> Result<(), CommitError> {
         let mut heads: Vec<(DbId, Lsn)> = self
             .states()
@@ -62,10 +63,13 @@ impl Engine {
             .map(|view| (view.database(), view.head().lsn))
             .collect();
         let catalogue = self.catalogue.lock();
-        if catalogue.hold.is_some() {
+        if catalogue.catalogue.damage().is_some() {
+            heads.push((DbId::CATALOGUE, UNKNOWN_HEAD));
+        } else if catalogue.hold.is_some() {
             heads.push((DbId::CATALOGUE, catalogue.catalogue.last_lsn()));
         }
         drop(catalogue);
+        heads.extend(self.damaged.keys().map(|id| (*id, UNKNOWN_HEAD)));
         heads.sort_unstable();
         let record = encode_close(&heads)?;
         self.log

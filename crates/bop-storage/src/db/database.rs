@@ -69,8 +69,8 @@ impl Db {
     /// `wait` is waited, and a zero wait answers at once.
     ///
     /// # Errors
-    /// [`BeginError::Busy`] after the wait, [`BeginError::Poisoned`], and as for
-    /// [`Db::begin_read`].
+    /// [`BeginError::Busy`] after the wait, [`BeginError::Poisoned`], [`BeginError::Damaged`] after
+    /// a checkpoint that could not read a page of it, and as for [`Db::begin_read`].
     pub fn begin_write(&self, wait: Duration) -> Result<WriteTxn, BeginError> {
         self.begin(None, wait)
     }
@@ -90,6 +90,9 @@ impl Db {
     fn begin(&self, at: Option<Lsn>, wait: Duration) -> Result<WriteTxn, BeginError> {
         if let Some(cause) = self.engine.log().failure() {
             return Err(BeginError::Poisoned(cause));
+        }
+        if let Some(damage) = self.state.damage() {
+            return Err(BeginError::Damaged(damage.clone()));
         }
         self.check_snapshot(at)?;
         let slot = self

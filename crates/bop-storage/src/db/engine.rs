@@ -60,8 +60,8 @@ pub(crate) struct Engine {
     pub(super) damaged: BTreeMap<DbId, Damage>,
     /// Damage that closes no database, found at open.
     pub(super) findings: Vec<Damage>,
-    /// Keep the log that closed databases need.
-    pub(super) _damage_holds: Vec<Arc<LogHold>>,
+    /// Keeps the log that closed databases need.
+    pub(super) _damage_hold: Option<Arc<LogHold>>,
     pub(super) lifecycle: Arc<Lifecycle>,
     pub(super) signals: Arc<Signals>,
     pub(super) housekeeper: Housekeeper,

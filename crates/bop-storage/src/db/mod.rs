@@ -13,6 +13,7 @@ mod checkpoint;
 mod chunks;
 mod close;
 mod commit;
+mod copy;
 mod database;
 mod engine;
 mod housekeeper;
@@ -30,6 +31,7 @@ mod signals;
 mod slot;
 mod spill;
 mod state;
+mod sweep;
 mod write;
 
 pub use database::Db;

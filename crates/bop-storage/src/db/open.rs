@@ -20,12 +20,13 @@ use super::reader::PageReader;
 use super::replay::Replay;
 use super::signals::Signals;
 use super::state::DbState;
+use super::sweep::{check_unregistered, sweep_leftovers};
 use crate::cache::PageCache;
-use crate::catalogue::Catalogue;
+use crate::catalogue::{Catalogue, DatabaseState, Entry};
 use crate::checkpoint::Ranges;
 use crate::error::{Damage, ManifestError, OpenError, Place, Reject};
-use crate::ids::{ChunkId, DbId, DbKind, Epoch, Lsn, SegmentId, StoreId};
-use crate::io::{Disk, FileKind, IoFailure, NativeDisk, OpenMode, StoreLock, layout};
+use crate::ids::{DbId, DbKind, Epoch, Lsn, SegmentId, StoreId};
+use crate::io::{Disk, IoFailure, NativeDisk, OpenMode, StoreLock, layout};
 use crate::limits::ValidLimits;
 use crate::log::format::SegmentIdentity;
 use crate::log::recover::Recovered;
@@ -52,6 +53,8 @@ pub(super) fn open(path: &Path, options: Options) -> Result<Arc<Engine>, OpenErr
     let _span = tracing::info_span!("open", path = %path.display()).entered();
     let limits = options.limits.clone().validated()?;
     let disk = open_disk(path, &options)?;
+    // Before the lock, which leaves a file.
+    may_be_a_store(path, disk.as_ref(), &options)?;
     let lock = disk.lock().map_err(|failure| OpenError::Locked {
         path: path.into(),
         failure,
@@ -75,6 +78,11 @@ pub(super) fn open(path: &Path, options: Options) -> Result<Arc<Engine>, OpenErr
         superblock,
         options,
     };
+    check_unregistered(
+        parts.disk.as_ref(),
+        parts.superblock.store,
+        &parts.manifest.state(),
+    )?;
     let engine = parts.recover_and_start(lock, found)?;
     sweep_leftovers(&engine);
     if parts.options.housekeeping == Housekeeping::Background {
@@ -104,6 +112,28 @@ fn open_disk(path: &Path, options: &Options) -> Result<Arc<dyn Disk>, OpenError>
     }
 }
 
+/// Refuses a directory that is no store, unless it is empty and one is to be made there.
+fn may_be_a_store(path: &Path, disk: &dyn Disk, options: &Options) -> Result<(), OpenError> {
+    let entries = disk.list(Path::new(""))?;
+    let has = |name| entries.iter().any(|entry| entry.name == name);
+    if has(layout::SUPERBLOCK) {
+        return Ok(());
+    }
+    if has(layout::LOG_DIR) {
+        let place = Place::File(layout::SUPERBLOCK.into());
+        return Err(Damage::new(place, Reject::Missing).into());
+    }
+    let ours = [layout::LOCK, layout::SCRATCH_DIR];
+    let is_strange = |name: &String| !ours.contains(&name.as_str());
+    if entries.iter().any(|entry| is_strange(&entry.name)) {
+        return Err(OpenError::NotAStore { path: path.into() });
+    }
+    if !options.create {
+        return Err(OpenError::NotFound { path: path.into() });
+    }
+    Ok(())
+}
+
 /// The store's superblock, made when the directory is empty and that is wanted; and what was found
 /// damaged beside it.
 fn superblock(
@@ -114,23 +144,7 @@ fn superblock(
     if let Some(found) = Superblock::read(disk)? {
         return Ok((found.superblock, found.damaged_slot));
     }
-    let ours = [layout::LOCK, layout::SCRATCH_DIR];
-    let entries = disk.list(Path::new(""))?;
-    let strangers = entries
-        .iter()
-        .filter(|entry| !ours.contains(&entry.name.as_str()))
-        .count();
-    let has_log = entries.iter().any(|entry| entry.name == layout::LOG_DIR);
-    if has_log {
-        let place = Place::File(layout::SUPERBLOCK.into());
-        return Err(Damage::new(place, Reject::Missing).into());
-    }
-    if strangers > 0 {
-        return Err(OpenError::NotAStore { path: path.into() });
-    }
-    if !options.create {
-        return Err(OpenError::NotFound { path: path.into() });
-    }
+    may_be_a_store(path, disk, options)?;
     let mut id = [0; 16];
     let entropy = options.runtime.entropy.fill(&mut id);
     entropy.map_err(|source| OpenError::System {
@@ -153,10 +167,11 @@ fn open_manifest(
 ) -> Result<Manifest, OpenError> {
     let unfinished = || -> Result<bool, OpenError> {
         let names = disk.list(Path::new(""))?;
-        let has = |dir| names.iter().any(|entry| entry.name == dir);
-        let log_is_empty =
-            !has(layout::LOG_DIR) || disk.list(Path::new(layout::LOG_DIR))?.is_empty();
-        Ok(log_is_empty)
+        let is_empty = |dir| -> Result<bool, OpenError> {
+            let there = names.iter().any(|entry| entry.name == dir);
+            Ok(!there || disk.list(Path::new(dir))?.is_empty())
+        };
+        Ok(is_empty(layout::LOG_DIR)? && is_empty(layout::CHUNK_DIR)?)
     };
     if let Some(given) = &options.manifest {
         if given.scan(Table::Meta, &[], 1)?.is_empty() && unfinished()? {
@@ -223,11 +238,16 @@ impl Parts<'_> {
         if let Some(damage) = damaged.remove(&DbId::CATALOGUE) {
             catalogue.set_damaged(damage);
         }
-        damaged.retain(|id, _| catalogue.entry(*id).is_some());
+        // What a tombstone lost, nobody misses.
+        let is_live = |entry: &Entry| entry.state == DatabaseState::Live;
+        damaged.retain(|id, _| catalogue.entry(*id).is_some_and(is_live));
         views.retain(|id, _| !damaged.contains_key(id));
         let mut findings = recovered.findings.clone();
         findings.extend(found);
-        let damage_holds = damage_holds(&holds, &damaged, &catalogue, &rows);
+        // Keep the log from where the damage of closed databases may start.
+        let unsound = !damaged.is_empty() || catalogue.damage().is_some();
+        let truncated = rows.watermarks().truncated;
+        let damage_hold = unsound.then(|| holds.hold(truncated, HoldReason::Damage));
         let log = self.start_log(recovered, &rows, &holds)?;
         let epoch = log.epoch;
         let states = views.into_iter().filter_map(|(id, view)| {
@@ -260,7 +280,7 @@ impl Parts<'_> {
             databases: Mutex::new(databases),
             damaged,
             findings,
-            _damage_holds: damage_holds,
+            _damage_hold: damage_hold,
             lifecycle: Lifecycle::new(),
             housekeeper: Housekeeper::default(),
             checkpointing: Mutex::new(()),
@@ -445,23 +465,6 @@ fn log_start(recovered: &Recovered) -> Result<LogStart, OpenError> {
     })
 }
 
-/// Keep the log from where the closed databases' damage may start.
-fn damage_holds(
-    holds: &Arc<LogHolds>,
-    damaged: &BTreeMap<DbId, Damage>,
-    catalogue: &Catalogue,
-    rows: &ManifestState,
-) -> Vec<Arc<crate::log::LogHold>> {
-    let from = rows.watermarks().truncated;
-    let closed = damaged
-        .keys()
-        .map(|id| holds.hold(from, HoldReason::Pages(*id)));
-    let names = catalogue
-        .damage()
-        .map(|_| holds.hold(from, HoldReason::Catalogue));
-    closed.chain(names).collect()
-}
-
 /// The state of a database that its chunks hold.
 pub(super) fn checkpointed_head(id: DbId, rows: &ManifestState) -> Head {
     rows.database(id).map_or(Head::EMPTY, |row| Head {
@@ -531,40 +534,4 @@ impl SegmentRegistry for ManifestRegistry {
             Ok(())
         })
     }
-}
-
-/// Removes what interrupted work left: everything in `scratch/`, segments and chunks that the
-/// manifest does not name. What cannot be removed is in nobody's way.
-fn sweep_leftovers(engine: &Engine) {
-    let rows = engine.manifest.state();
-    let segment_is_dead = |name: &str| {
-        layout::segment_of(name).is_some_and(|id: SegmentId| rows.segment(id).is_none())
-    };
-    let chunk_is_dead =
-        |name: &str| layout::chunk_of(name).is_some_and(|id: ChunkId| rows.chunk(id).is_none());
-    let sound = rows.damaged().is_empty();
-    let swept = sweep(engine.disk.as_ref(), layout::SCRATCH_DIR, |_| true)
-        .and_then(|()| {
-            sweep(engine.disk.as_ref(), layout::LOG_DIR, |n| {
-                sound && segment_is_dead(n)
-            })
-        })
-        .and_then(|()| {
-            sweep(engine.disk.as_ref(), layout::CHUNK_DIR, |n| {
-                sound && chunk_is_dead(n)
-            })
-        });
-    if let Err(failure) = swept {
-        tracing::warn!(%failure, "leftovers stay until the next open");
-    }
-}
-
-fn sweep(disk: &dyn Disk, dir: &str, is_dead: impl Fn(&str) -> bool) -> Result<(), IoFailure> {
-    for entry in disk.list(Path::new(dir))? {
-        if entry.kind == FileKind::File && is_dead(&entry.name) {
-            tracing::info!(dir, name = entry.name, "a leftover is removed");
-            disk.remove(&Path::new(dir).join(&entry.name))?;
-        }
-    }
-    Ok(())
 }

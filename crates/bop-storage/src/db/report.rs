@@ -37,7 +37,7 @@ pub struct DatabaseInfo {
     pub created_us: u64,
     /// Read transactions that are open on it.
     pub readers: usize,
-    /// Why it cannot be opened, if so.
+    /// Why it cannot be opened, or takes no commits, if so.
     pub damage: Option<Damage>,
 }
 
@@ -163,6 +163,8 @@ impl Engine {
             Some(state) => *state.view().head(),
             None => super::open::checkpointed_head(id, rows),
         };
+        let met = state.as_ref().and_then(|state| state.damage());
+        let damage = self.damaged.get(&id).or(met);
         Some(DatabaseInfo {
             id,
             name,
@@ -173,8 +175,8 @@ impl Engine {
             head_us: head.time_us,
             rolling_checksum: head.rolling_checksum,
             created_us,
-            readers: state.map_or(0, |state| state.pin_count()),
-            damage: self.damaged.get(&id).cloned(),
+            readers: state.as_ref().map_or(0, |state| state.pin_count()),
+            damage: damage.cloned(),
         })
     }
 

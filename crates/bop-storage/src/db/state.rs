@@ -8,13 +8,13 @@
 //! Never: does I/O.
 
 use super::slot::WriterSlot;
-use crate::error::ReadError;
+use crate::error::{Damage, ReadError};
 use crate::ids::{DbId, DbKind, Lsn};
 use crate::view::{BasePages, Pin, Pins, View};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// One database of an open store.
 #[derive(Debug)]
@@ -27,6 +27,8 @@ pub(crate) struct DbState {
     slot: Arc<WriterSlot>,
     pins: Arc<Pins>,
     dropped: AtomicBool,
+    /// Why it takes no more commits, if so.
+    damage: OnceLock<Damage>,
 }
 
 impl DbState {
@@ -41,6 +43,7 @@ impl DbState {
             slot: Arc::default(),
             pins: Arc::default(),
             dropped: AtomicBool::new(false),
+            damage: OnceLock::new(),
         }
     }
 
@@ -120,6 +123,17 @@ impl DbState {
     pub(crate) fn mark_dropped(&self) {
         self.dropped.store(true, Ordering::Release);
         self.slot.close();
+    }
+
+    /// A checkpoint met a damaged page: the database takes no more commits, since none of them
+    /// could leave the log.
+    pub(crate) fn set_damaged(&self, damage: Damage) {
+        self.damage.get_or_init(|| damage);
+    }
+
+    /// Why it takes no more commits, if so.
+    pub(crate) fn damage(&self) -> Option<&Damage> {
+        self.damage.get()
     }
 
     /// Refuses when the database was dropped.

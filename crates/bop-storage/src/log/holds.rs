@@ -23,6 +23,8 @@ pub enum HoldReason {
     Catalogue,
     /// A transaction whose fragments are being written.
     FragmentChain(DbId),
+    /// What a salvage of databases that are closed for damage may need.
+    Damage,
 }
 
 /// The registry. One for each store.
@@ -63,6 +65,14 @@ impl LogHolds {
             .first_key_value()
             .map(|((lsn, _), reason)| (*lsn, *reason))
     }
+
+    /// The oldest position that is needed for a reason that is not `excepted`.
+    pub fn oldest_but(&self, excepted: impl Fn(&HoldReason) -> bool) -> Option<Lsn> {
+        let inner = self.inner.lock();
+        let mut holds = inner.holds.iter();
+        let found = holds.find(|(_, reason)| !excepted(reason));
+        found.map(|((lsn, _), _)| *lsn)
+    }
 }
 
 /// Keeps a part of the log while it lives.
@@ -101,6 +111,9 @@ mod tests {
             holds.oldest(),
             Some((Lsn::new(10), HoldReason::Pages(DbId::new(7))))
         );
+        let pages = |reason: &HoldReason| matches!(reason, HoldReason::Pages(_));
+        assert_eq!(holds.oldest_but(pages), Some(Lsn::new(90)));
+        assert_eq!(holds.oldest_but(|_| true), None);
         drop(shared);
         assert_eq!(holds.oldest(), Some((Lsn::new(90), HoldReason::Catalogue)));
         drop(late);

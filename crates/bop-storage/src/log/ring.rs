@@ -30,12 +30,19 @@ struct State {
     sealed: VecDeque<SealedSegment>,
     active: Option<Arc<LogSegment>>,
     largest_id: SegmentId,
+    /// Segments that start below are kept for damaged databases alone.
+    aside: Lsn,
 }
 
 impl State {
     fn readable(&self) -> Arc<Vec<Arc<LogSegment>>> {
         let sealed = self.sealed.iter().map(|sealed| Arc::clone(&sealed.segment));
         Arc::new(sealed.chain(self.active.clone()).collect())
+    }
+
+    fn counted(&self) -> impl Iterator<Item = &SealedSegment> {
+        let sealed = self.sealed.iter();
+        sealed.filter(|sealed| self.aside < sealed.end)
     }
 }
 
@@ -53,6 +60,7 @@ impl Ring {
             sealed: sealed.into(),
             active,
             largest_id,
+            aside: Lsn::ZERO,
         };
         let readable = ArcSwap::new(state.readable());
         Self {
@@ -161,18 +169,28 @@ impl Ring {
         self.readable.store(state.readable());
     }
 
-    /// Bytes of the sealed segments and the active one.
-    pub fn held_bytes(&self) -> u64 {
-        self.readable
-            .load()
-            .iter()
-            .map(|segment| segment.capacity_bytes)
-            .sum()
+    /// Sealed segments that lie wholly below `bound` are kept for damaged databases alone, and not
+    /// counted from now on. Answers whether there is one more of them than before.
+    pub fn set_aside(&self, bound: Lsn) -> bool {
+        let mut state = self.state.lock();
+        let below = state.sealed.iter().take_while(|one| one.end <= bound);
+        let aside = below.last().map_or(Lsn::ZERO, |last| last.end);
+        let more = state.aside < aside;
+        state.aside = state.aside.max(aside);
+        more
     }
 
-    /// How many segments are sealed and not released.
+    /// Bytes of the active segment and of the sealed ones that are not set aside.
+    pub fn held_bytes(&self) -> u64 {
+        let state = self.state.lock();
+        let sealed = state.counted().map(|sealed| &sealed.segment);
+        let held = sealed.chain(&state.active);
+        held.map(|segment| segment.capacity_bytes).sum()
+    }
+
+    /// How many segments are sealed, not released and not set aside.
     pub fn sealed_count(&self) -> usize {
-        self.state.lock().sealed.len()
+        self.state.lock().counted().count()
     }
 
     /// The sealed segments, oldest first.

@@ -18,6 +18,7 @@ mod encode;
 pub mod record;
 pub mod segment;
 
+use crate::ids::Lsn;
 pub use batch_codec::{
     BatchEntry, BatchPlace, DirectoryItem, EncodedBatch, VerifiedHeader, VerifiedRecord,
     VerifiedTrailer, batch_bytes_needed, claimed_lsn, decode_header, decode_trailer, encode_batch,
@@ -32,6 +33,10 @@ pub use encode::{
     pages_record_bytes,
 };
 pub use segment::{Activated, ChainHash, DATA_START, Predecessor, SegmentIdentity, Stamped};
+
+/// In a close record, the head of a database that is closed for damage: neither proof that nothing
+/// of it is lost, nor that something is. No record is ever there.
+pub const UNKNOWN_HEAD: Lsn = Lsn::LIMIT;
 
 /// The newest version of the log's format that this program writes and reads.
 pub const FORMAT_VERSION: u32 = 1;

@@ -288,7 +288,8 @@ const _: () = assert!(size_of::<Note>() == 8);
 pub struct CloseHead {
     /// The database; 0 for the catalogue.
     pub database: U64,
-    /// Its newest commit (the catalogue's newest record).
+    /// Its newest commit (the catalogue's newest record); 2^63 when it is closed for damage, and
+    /// what its newest commit was is unknown.
     pub head_lsn: U64,
 }
 const _: () = assert!(size_of::<CloseHead>() == 16);

@@ -17,6 +17,7 @@
 
 use crate::error::{Damage, Reject};
 use crate::ids::{DbId, Lsn};
+use crate::log::format::UNKNOWN_HEAD;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What the manifest says of a database's chunks.
@@ -157,9 +158,12 @@ impl Databases {
     }
 
     /// The store was closed cleanly with these heads; a database that is not among them had no
-    /// commit that its chunks do not hold.
+    /// commit that its chunks do not hold. One that was damaged already gains nothing by it.
     pub(super) fn closed(&mut self, heads: &[(DbId, Lsn)], at: &Damage) {
         for (database, head) in heads {
+            if *head == UNKNOWN_HEAD {
+                continue;
+            }
             let track = self.tracks.entry(*database).or_default();
             let found_head = track.head;
             if *head != found_head && track.checkpointed.head < *head {
@@ -171,8 +175,11 @@ impl Databases {
             }
         }
         let cleared = self.holes.len();
-        for track in self.tracks.values_mut() {
-            track.cleared = cleared;
+        let unknown = |database: &DbId| heads.contains(&(*database, UNKNOWN_HEAD));
+        for (database, track) in &mut self.tracks {
+            if !unknown(database) {
+                track.cleared = cleared;
+            }
         }
     }
 

@@ -1,0 +1,74 @@
+//! The copying part of a checkpoint, and what becomes of databases that cannot be copied.
+//!
+//! Invariants
+//! - a page that cannot be read leaves out its own database and no other one;
+//! - what is left out, or is lost, never counts as covered.
+//!
+//! Never: publishes a chunk.
+
+use super::checkpoint::{NewCatalogue, Source, dirty};
+use super::engine::Engine;
+use crate::checkpoint::{CheckpointReport, ChunkFailure, plan};
+use crate::error::{CheckpointError, ReadError};
+use crate::ids::Lsn;
+use crate::io::layout;
+use crate::pagestore::FinishedChunk;
+
+impl Engine {
+    /// Writes all chunks. A database with a page that cannot be read moves to `skipped`.
+    pub(super) fn copy(
+        &self,
+        sources: &mut Vec<Source>,
+        skipped: &mut Vec<Source>,
+        catalogue: Option<&NewCatalogue>,
+        report: &mut CheckpointReport,
+    ) -> Result<Vec<FinishedChunk>, CheckpointError> {
+        loop {
+            let dirty = sources.iter().map(dirty).collect();
+            let planned = plan(dirty, self.limits.pack_bytes_max);
+            let mut finished = Vec::with_capacity(planned.len());
+            report.pages = 0;
+            let written = self.write_chunks(&planned, sources, catalogue, report, &mut finished);
+            let Err(failure) = written else {
+                return Ok(finished);
+            };
+            self.discard(finished);
+            let (database, error) = match failure {
+                ChunkFailure::Failed(error) => return Err(error),
+                ChunkFailure::Unreadable { database, error } => (database, error),
+            };
+            let at = sources.iter().position(|one| one.state.id() == database);
+            let Some(at) = at.filter(|_| !self.lifecycle.is_closed()) else {
+                return Err(error.into());
+            };
+            tracing::error!(%database, %error, "a checkpoint goes on without a database");
+            let source = sources.swap_remove(at);
+            if let ReadError::Damaged(damage) = error {
+                source.state.set_damaged(damage);
+            }
+            skipped.push(source);
+        }
+    }
+
+    /// Removes chunks that will not be published. What stays is swept at the next open.
+    fn discard(&self, chunks: Vec<FinishedChunk>) {
+        for chunk in chunks {
+            if let Err(failure) = self.disk.remove(&layout::chunk(chunk.id)) {
+                tracing::warn!(%failure, "an unpublished chunk stays until the next open");
+            }
+        }
+    }
+
+    /// Below which Lsn everything is in chunks. It stays where it is while a database is closed for
+    /// damage: what that database lost above must not count as covered at the next open.
+    pub(super) fn covered(&self, cut: Lsn, skipped: &[Source]) -> Lsn {
+        let before = self.manifest.state().watermarks().checkpointed;
+        let unknown =
+            !self.damaged.is_empty() || self.catalogue.lock().catalogue.damage().is_some();
+        if unknown {
+            return before;
+        }
+        let oldest = skipped.iter().map(|one| one.view.oldest_uncheckpointed());
+        oldest.fold(cut, Lsn::min).max(before)
+    }
+}
