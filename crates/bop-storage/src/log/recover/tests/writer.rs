@@ -3,7 +3,7 @@
 use super::super::*;
 use crate::checksum::{PageHash, RollingChecksum};
 use crate::ids::{CommitId, Incarnation, PageNo, PageSize};
-use crate::io::{Block, Disk, DiskFile, OpenMode, layout};
+use crate::io::{Block, Disk, DiskFile, IoFailure, OpenMode, layout};
 use crate::log::format::record::NoteKind;
 use crate::log::format::*;
 use crate::log::scan::SegmentSpace;
@@ -93,6 +93,11 @@ impl TestLog {
     }
 
     pub(super) fn activate_at(&mut self, base: Lsn) {
+        self.try_activate_at(base).unwrap();
+    }
+
+    /// Fails when the power is gone; the active segment stays the same then.
+    pub(super) fn try_activate_at(&mut self, base: Lsn) -> Result<(), IoFailure> {
         let next = self
             .active
             .map_or(1, |before| before.identity.segment.get() + 1);
@@ -109,9 +114,10 @@ impl TestLog {
         };
         let identity = identity(segment.id, segment.incarnation);
         let (block, chain) = activated.encode(&identity);
-        let file = self.file(segment.id);
-        file.write_durable_at(4096, &[block]).unwrap();
-        file.write_durable_at(8192, &[block]).unwrap();
+        let path = layout::segment(segment.id);
+        let file = self.disk.open(&path, OpenMode::Write)?;
+        file.write_durable_at(4096, &[block])?;
+        file.write_durable_at(8192, &[block])?;
         self.active = Some(ActiveSegment {
             identity,
             capacity_bytes: CAPACITY,
@@ -119,6 +125,7 @@ impl TestLog {
             end: base,
             chain,
         });
+        Ok(())
     }
 
     /// The next run after a crash: a new epoch, far behind, in a new segment.
@@ -299,7 +306,8 @@ impl TestLog {
         let (segment, start, end) = self.batches[batch];
         let from = if byte < 0 { end } else { start };
         let base = self.base_of(segment);
-        let offset = DATA_START + (from.get() - base.get()) + byte as u64;
+        let offset = DATA_START + (from.get() - base.get());
+        let offset = offset.checked_add_signed(byte).unwrap();
         self.disk.flip(&layout::segment(segment), offset, 0x40);
     }
 
