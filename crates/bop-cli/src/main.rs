@@ -1,2 +1,4 @@
 //! The `bop` command.
+mod output;
+mod sql;
 fn main() {}
