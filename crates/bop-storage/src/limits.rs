@@ -40,6 +40,14 @@ pub struct Limits {
     pub databases_max: u32,
     /// How long a writer waits for the database, or a commit for room in the log.
     pub writer_wait: Duration,
+    /// Records that wait for the next batch.
+    pub queue_records_max: usize,
+    /// Bytes of the records that wait for the next batch.
+    pub queue_bytes_max: u64,
+    /// Bytes of one batch, unless a single record is larger.
+    pub batch_bytes_max: u64,
+    /// How long a committer waits for a write that does not return.
+    pub io_deadline: Duration,
     /// After this long without another batch, a note tells how far the log is durable.
     pub idle_note_delay: Duration,
     /// The manifest's memory map starts at this size and doubles up to the next bound.
@@ -64,6 +72,10 @@ impl Default for Limits {
             pack_bytes_max: 64 * MIB,
             databases_max: 1_000_000,
             writer_wait: Duration::from_secs(5),
+            queue_records_max: 4096,
+            queue_bytes_max: 64 * MIB,
+            batch_bytes_max: 4 * MIB,
+            io_deadline: Duration::from_secs(30),
             idle_note_delay: Duration::from_millis(50),
             manifest_map_bytes_min: MIB,
             manifest_map_bytes_max: 4096 * MIB,

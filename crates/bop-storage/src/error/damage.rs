@@ -78,6 +78,12 @@ pub enum Reject {
         /// The newest version that this program reads.
         supported: u32,
     },
+    /// Sound, but it uses features that this program must not ignore and does not know.
+    #[error("it uses features that this program does not know (flags {flags:#x})")]
+    Features {
+        /// The flags in the file.
+        flags: u32,
+    },
     /// It belongs to another store.
     #[error("it belongs to another store")]
     ForeignStore,

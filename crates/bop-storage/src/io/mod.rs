@@ -7,6 +7,7 @@
 
 mod block;
 mod disk;
+pub mod errno;
 mod failure;
 pub mod layout;
 

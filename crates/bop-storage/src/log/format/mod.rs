@@ -1,13 +1,37 @@
 //! The bytes of the log, exactly as `docs/format.md` describes them.
 //!
 //! Every struct is little-endian by type, has its size asserted at compile time, and keeps its
-//! reserved bytes zero. Each field says which fault it defends against.
+//! reserved bytes zero. Each field says which fault it defends against. Bytes from disk become
+//! trusted values in one place each: [`Stamped`], [`Activated`], [`VerifiedHeader`],
+//! [`VerifiedTrailer`], [`Record`].
 //!
 //! Never: does I/O, knows which segment is active.
 
 pub mod batch;
+mod batch_codec;
+pub(crate) mod bytes;
+mod catalogue;
+#[cfg(test)]
+mod codec_tests;
+mod decode;
+mod encode;
 pub mod record;
 pub mod segment;
+
+pub use batch_codec::{
+    BatchEntry, BatchPlace, DirectoryItem, EncodedBatch, VerifiedHeader, VerifiedRecord,
+    VerifiedTrailer, batch_bytes_needed, decode_header, decode_trailer, encode_batch,
+    spare_parts_damage, verify_records,
+};
+pub use bytes::{RECORD_ALIGN, all_zero};
+pub use catalogue::{CatalogueEntry, CatalogueOp};
+pub use decode::{LogEntryRecord, MemberPages, PageLocation, PagesRecord, RawRecord, Record};
+pub use encode::{
+    EncodedRecord, FragmentPart, MemberSpec, PageImage, RECORD_BYTES_MAX, encode_abort,
+    encode_catalogue, encode_close, encode_log_entry, encode_note, encode_pages,
+    pages_record_bytes,
+};
+pub use segment::{Activated, ChainHash, DATA_START, Predecessor, SegmentIdentity, Stamped};
 
 /// The newest version of the log's format that this program writes and reads.
 pub const FORMAT_VERSION: u32 = 1;

@@ -9,7 +9,9 @@
 //!                    RecordHeader | LogEntry | payload
 //! note               RecordHeader | Note
 //! close              RecordHeader | CloseHead x n
+//! seal index         RecordHeader | what a later version puts there
 //! ```
+//! Zeros round each record up to a multiple of 8.
 
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -40,8 +42,42 @@ pub enum RecordKind {
     Note = 10,
     /// A clean end: the heads of all databases with records that no checkpoint covers.
     Close = 11,
-    /// The index at the end of a sealed segment.
+    /// The index at the end of a sealed segment. Says nothing that the segment's batches do not
+    /// say: a reader may pass over it.
     SealIndex = 12,
+}
+
+impl RecordKind {
+    /// All kinds, by number.
+    pub const ALL: &'static [Self] = &[
+        Self::Commit,
+        Self::Fragment,
+        Self::Abort,
+        Self::Catalogue,
+        Self::Append,
+        Self::Truncate,
+        Self::Purge,
+        Self::Vote,
+        Self::Relocate,
+        Self::Note,
+        Self::Close,
+        Self::SealIndex,
+    ];
+
+    /// The number that stands for the kind.
+    pub const fn code(self) -> u16 {
+        self as u16
+    }
+
+    /// The kind behind a number read from disk; `None` for a number we do not know.
+    pub fn from_code(code: u16) -> Option<Self> {
+        Self::ALL.iter().copied().find(|kind| kind.code() == code)
+    }
+
+    /// Whether a record of this kind changes a database, or the catalogue.
+    pub const fn touches_databases(self) -> bool {
+        !matches!(self, Self::Note | Self::Close | Self::SealIndex)
+    }
 }
 
 /// The head of every record.
@@ -52,9 +88,9 @@ pub struct RecordHeader {
     pub kind: U16,
     /// Zero: features that an old reader must not ignore.
     pub flags: U16,
-    /// Bytes of this header and all that stands before the images, the payload or the name's end.
+    /// Bytes of this header and all that stands before the images or the payload; a name counts.
     pub header_bytes: U32,
-    /// Bytes of the whole record.
+    /// Bytes of the whole record with the zeros that round it up to a multiple of 8.
     pub record_bytes: U64,
     /// CRC-64 of the first `header_bytes` bytes, this field as zero: the page list can be trusted
     /// without reading an image.
@@ -74,8 +110,8 @@ pub struct PageRecord {
     pub members: U16,
     /// Zero.
     pub reserved: U16,
-    /// CRC-64 over the header checksums of all earlier fragments and this one's images: a chain
-    /// assembled from parts of two transactions is noticed.
+    /// Header checksum of the fragment before, which covers that of the one before it, and so on; 0
+    /// in the first: a chain assembled from parts of two transactions is noticed.
     pub running_checksum: U64,
 }
 const _: () = assert!(size_of::<PageRecord>() == 24);
@@ -112,6 +148,18 @@ pub enum Encoding {
     Lz4 = 1,
     /// The difference to an earlier version.
     Patch = 2,
+}
+
+impl Encoding {
+    /// The encoding behind a number read from disk; `None` for a number we do not know.
+    pub const fn from_code(code: u8) -> Option<Self> {
+        match code {
+            0 => Some(Self::Raw),
+            1 => Some(Self::Lz4),
+            2 => Some(Self::Patch),
+            _ => None,
+        }
+    }
 }
 
 /// One page of a commit or fragment. Images stand behind the list, in its order.
@@ -212,6 +260,17 @@ pub enum NoteKind {
     Open = 1,
 }
 
+impl NoteKind {
+    /// The kind behind a number read from disk; `None` for a number we do not know.
+    pub const fn from_code(code: u16) -> Option<Self> {
+        match code {
+            0 => Some(Self::Idle),
+            1 => Some(Self::Open),
+            _ => None,
+        }
+    }
+}
+
 /// A note.
 #[derive(Clone, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
@@ -227,9 +286,9 @@ const _: () = assert!(size_of::<Note>() == 8);
 #[derive(Clone, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
 pub struct CloseHead {
-    /// The database.
+    /// The database; 0 for the catalogue.
     pub database: U64,
-    /// Its newest commit.
+    /// Its newest commit (the catalogue's newest record).
     pub head_lsn: U64,
 }
 const _: () = assert!(size_of::<CloseHead>() == 16);

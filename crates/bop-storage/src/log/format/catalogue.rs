@@ -1,0 +1,229 @@
+//! Catalogue records as values: what happens to which database.
+//!
+//! Invariant: the same `check` runs before a record is written and after it was read.
+
+use super::bytes::{ensure, split, take};
+use super::record::{Catalogue, CatalogueKind};
+use crate::error::Reject;
+use crate::ids::{DbId, DbKind, Generation, Lsn};
+use zerocopy::little_endian::{U32, U64};
+
+/// The longest name, in bytes.
+const NAME_BYTES_MAX: usize = 255;
+
+/// One catalogue record.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct CatalogueEntry<'a> {
+    /// The database it concerns.
+    pub database: DbId,
+    /// The catalogue record before it.
+    pub parent: Lsn,
+    /// What it does.
+    pub op: CatalogueOp<'a>,
+}
+
+/// What a catalogue record does to its database.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum CatalogueOp<'a> {
+    /// It comes into being.
+    Create {
+        /// Its name.
+        name: &'a str,
+        /// What its pages mean.
+        kind: DbKind,
+    },
+    /// It gets another name.
+    Rename {
+        /// The new name.
+        name: &'a str,
+    },
+    /// It is dropped; a tombstone stays.
+    Drop,
+    /// The drop is taken back.
+    Undrop {
+        /// Its name from now on.
+        name: &'a str,
+    },
+    /// It comes into being as a copy of another one.
+    Fork {
+        /// Its name.
+        name: &'a str,
+        /// The database that it copies.
+        parent: DbId,
+        /// The generation that it starts from.
+        generation: Generation,
+        /// The commit that it starts from.
+        lsn: Lsn,
+    },
+    /// A named snapshot of it.
+    Snapshot {
+        /// The snapshot's name.
+        name: &'a str,
+        /// The generation.
+        generation: Generation,
+        /// The commit.
+        lsn: Lsn,
+    },
+    /// A snapshot of it is dropped.
+    SnapshotDrop {
+        /// The snapshot's name.
+        name: &'a str,
+    },
+    /// How much of its past is kept.
+    Retention {
+        /// For how long, in microseconds.
+        window_us: u64,
+        /// At most so many bytes.
+        bytes: u64,
+    },
+    /// How large it may grow.
+    Quota {
+        /// In bytes.
+        bytes: u64,
+    },
+}
+
+impl<'a> CatalogueOp<'a> {
+    /// The number that stands for it in the format.
+    pub const fn kind(&self) -> CatalogueKind {
+        match self {
+            Self::Create { .. } => CatalogueKind::Create,
+            Self::Rename { .. } => CatalogueKind::Rename,
+            Self::Drop => CatalogueKind::Drop,
+            Self::Undrop { .. } => CatalogueKind::Undrop,
+            Self::Fork { .. } => CatalogueKind::Fork,
+            Self::Snapshot { .. } => CatalogueKind::Snapshot,
+            Self::SnapshotDrop { .. } => CatalogueKind::SnapshotDrop,
+            Self::Retention { .. } => CatalogueKind::Retention,
+            Self::Quota { .. } => CatalogueKind::Quota,
+        }
+    }
+
+    /// The name in it, if it has one.
+    pub const fn name(&self) -> Option<&'a str> {
+        match self {
+            Self::Create { name, .. }
+            | Self::Rename { name }
+            | Self::Undrop { name }
+            | Self::Fork { name, .. }
+            | Self::Snapshot { name, .. }
+            | Self::SnapshotDrop { name } => Some(name),
+            Self::Drop | Self::Retention { .. } | Self::Quota { .. } => None,
+        }
+    }
+
+    fn arguments(&self) -> [u64; 3] {
+        match self {
+            Self::Create { kind, .. } => [u64::from(kind.code()), 0, 0],
+            Self::Fork {
+                parent,
+                generation,
+                lsn,
+                ..
+            } => [parent.get(), generation.get(), lsn.get()],
+            Self::Snapshot {
+                generation, lsn, ..
+            } => [generation.get(), lsn.get(), 0],
+            Self::Retention { window_us, bytes } => [*window_us, *bytes, 0],
+            Self::Quota { bytes } => [*bytes, 0, 0],
+            Self::Rename { .. } | Self::Drop | Self::Undrop { .. } | Self::SnapshotDrop { .. } => {
+                [0; 3]
+            }
+        }
+    }
+
+    fn from_parts(kind: u16, name: &'a str, arguments: [u64; 3]) -> Result<Self, Reject> {
+        let [first, second, third] = arguments;
+        let is = |wanted: CatalogueKind| kind == wanted as u16;
+        let op = if is(CatalogueKind::Create) {
+            let kind = u16::try_from(first).ok().and_then(DbKind::from_code);
+            let kind = kind.ok_or(Reject::Invalid("unknown kind of database"))?;
+            Self::Create { name, kind }
+        } else if is(CatalogueKind::Rename) {
+            Self::Rename { name }
+        } else if is(CatalogueKind::Drop) {
+            Self::Drop
+        } else if is(CatalogueKind::Undrop) {
+            Self::Undrop { name }
+        } else if is(CatalogueKind::Fork) {
+            Self::Fork {
+                name,
+                parent: DbId::new(first),
+                generation: Generation::new(second),
+                lsn: Lsn::new(third),
+            }
+        } else if is(CatalogueKind::Snapshot) {
+            Self::Snapshot {
+                name,
+                generation: Generation::new(first),
+                lsn: Lsn::new(second),
+            }
+        } else if is(CatalogueKind::SnapshotDrop) {
+            Self::SnapshotDrop { name }
+        } else if is(CatalogueKind::Retention) {
+            Self::Retention {
+                window_us: first,
+                bytes: second,
+            }
+        } else if is(CatalogueKind::Quota) {
+            Self::Quota { bytes: first }
+        } else {
+            return Err(Reject::Invalid("unknown kind of catalogue record"));
+        };
+        ensure(
+            op.arguments() == arguments && (op.name().is_some() || name.is_empty()),
+            "a catalogue record with more than its kind has",
+        )?;
+        Ok(op)
+    }
+}
+
+impl<'a> CatalogueEntry<'a> {
+    /// What must hold of an entry before it is written and after it was read.
+    pub(super) fn check(&self) -> Result<(), Reject> {
+        ensure(
+            self.database != DbId::CATALOGUE,
+            "a catalogue record about the catalogue",
+        )?;
+        ensure(self.parent < Lsn::LIMIT, "parent beyond the number space")?;
+        let Some(name) = self.op.name() else {
+            return Ok(());
+        };
+        ensure(!name.is_empty(), "a catalogue record without a name")?;
+        ensure(name.len() <= NAME_BYTES_MAX, "a name over 255 bytes")
+    }
+
+    /// The fixed part; the name stands behind it. Only for an entry that was checked.
+    pub(super) fn to_parts(self) -> (Catalogue, &'a str) {
+        let name = self.op.name().unwrap_or("");
+        let fixed = Catalogue {
+            kind: (self.op.kind() as u16).into(),
+            // `check` bounds it by 255.
+            name_bytes: u16::try_from(name.len()).unwrap_or(u16::MAX).into(),
+            reserved: U32::ZERO,
+            database: self.database.get().into(),
+            parent_lsn: self.parent.get().into(),
+            arguments: self.op.arguments().map(U64::from),
+        };
+        (fixed, name)
+    }
+
+    /// Reads what stands between the record header and the padding.
+    pub(super) fn parse(body: &'a [u8]) -> Result<Self, Reject> {
+        let (fixed, rest) = split::<Catalogue>(body)?;
+        ensure(
+            fixed.reserved.get() == 0,
+            "reserved bytes of a catalogue record",
+        )?;
+        let (name, rest) = take(rest, usize::from(fixed.name_bytes.get()))?;
+        ensure(rest.is_empty(), "bytes behind a catalogue record")?;
+        let name = std::str::from_utf8(name).map_err(|_| Reject::Invalid("a name not in UTF-8"))?;
+        let entry = Self {
+            database: DbId::new(fixed.database.get()),
+            parent: Lsn::new(fixed.parent_lsn.get()),
+            op: CatalogueOp::from_parts(fixed.kind.get(), name, fixed.arguments.map(U64::get))?,
+        };
+        entry.check()?;
+        Ok(entry)
+    }
+}

@@ -1,0 +1,363 @@
+//! What is encoded reads back; what was changed does not; no bytes make a decoder panic.
+
+use super::batch_codec::*;
+use super::catalogue::{CatalogueEntry, CatalogueOp};
+use super::decode::{LogEntryRecord, RawRecord, Record};
+use super::encode::*;
+use super::record::{NoteKind, RecordKind};
+use super::segment::*;
+use crate::checksum::{PageHash, RollingChecksum};
+use crate::error::{Reject, Rejection};
+use crate::ids::*;
+use crate::io::Block;
+use proptest::prelude::*;
+use zerocopy::IntoBytes;
+
+const IDENTITY: SegmentIdentity = SegmentIdentity {
+    store: StoreId::new([7; 16]),
+    segment: SegmentId::new(3),
+    incarnation: Incarnation::new(99),
+};
+
+fn page(number: u32, content: &[u8]) -> PageImage<'_> {
+    let page = PageNo::new(number).unwrap();
+    PageImage {
+        page,
+        hash: PageHash::of(page, content),
+        content,
+    }
+}
+
+fn member<'a>(database: u64, pages: &'a [PageImage<'a>]) -> MemberSpec<'a> {
+    MemberSpec {
+        database: DbId::new(database),
+        parent: Lsn::new(40),
+        rolling: RollingChecksum::new(5),
+        page_count: 9,
+        page_count_min: 2,
+        page_size: PageSize::MIN,
+        pages,
+    }
+}
+
+/// One record of every shape.
+fn every_record() -> Vec<EncodedRecord> {
+    let content = [1u8; 512];
+    let pages = [page(2, &content), page(9, &content)];
+    let chain = CommitId::new(8);
+    let first = FragmentPart::Fragment {
+        commit: chain,
+        index: 0,
+        previous: 0,
+    };
+    let first = encode_pages(first, &[member(1, &pages)]).unwrap();
+    let last = FragmentPart::Last {
+        commit: chain,
+        index: 1,
+        previous: first.header_checksum,
+    };
+    let name = "caf\u{e9}";
+    let ops = [
+        CatalogueOp::Create {
+            name,
+            kind: DbKind::Sqlite,
+        },
+        CatalogueOp::Rename { name },
+        CatalogueOp::Drop,
+        CatalogueOp::Undrop { name },
+        CatalogueOp::Fork {
+            name,
+            parent: DbId::new(2),
+            generation: Generation::new(3),
+            lsn: Lsn::new(4),
+        },
+        CatalogueOp::Snapshot {
+            name,
+            generation: Generation::new(3),
+            lsn: Lsn::new(4),
+        },
+        CatalogueOp::SnapshotDrop { name },
+        CatalogueOp::Retention {
+            window_us: 5,
+            bytes: 6,
+        },
+        CatalogueOp::Quota { bytes: 7 },
+    ];
+    let mut records = vec![
+        encode_pages(FragmentPart::Whole, &[member(1, &pages), member(4, &[])]).unwrap(),
+        encode_pages(last, &[member(1, &pages[..1])]).unwrap(),
+        first,
+        encode_abort(chain, DbId::new(1)).unwrap(),
+        encode_note(NoteKind::Idle).unwrap(),
+        encode_note(NoteKind::Open).unwrap(),
+        encode_close(&[]).unwrap(),
+        encode_close(&[(DbId::CATALOGUE, Lsn::new(3)), (DbId::new(1), Lsn::new(4))]).unwrap(),
+    ];
+    for op in ops {
+        let entry = CatalogueEntry {
+            database: DbId::new(1),
+            parent: Lsn::new(77),
+            op,
+        };
+        let record = encode_catalogue(&entry).unwrap();
+        let read = RawRecord(&record.bytes).verify(record.checksum).unwrap();
+        assert_eq!(read, Record::Catalogue(entry));
+        records.push(record);
+    }
+    for kind in [
+        RecordKind::Append,
+        RecordKind::Truncate,
+        RecordKind::Purge,
+        RecordKind::Vote,
+        RecordKind::Relocate,
+    ] {
+        let entry = LogEntryRecord {
+            kind,
+            database: DbId::new(6),
+            index: 1,
+            term: 2,
+            old_lsn: Lsn::new(u64::from(kind == RecordKind::Relocate)),
+            payload: b"hello",
+        };
+        let record = encode_log_entry(&entry).unwrap();
+        let read = RawRecord(&record.bytes).verify(record.checksum).unwrap();
+        assert_eq!(read, Record::LogEntry(entry));
+        records.push(record);
+    }
+    records
+}
+
+fn one_batch(records: &[EncodedRecord], lsn: Lsn) -> (Vec<Block>, EncodedBatch) {
+    let entries: Vec<BatchEntry<'_>> = records
+        .iter()
+        .zip(100..)
+        .map(|(record, time_us)| BatchEntry { record, time_us })
+        .collect();
+    let place = BatchPlace {
+        lsn,
+        epoch: Epoch::new(2),
+        durable: lsn,
+    };
+    let mut blocks = vec![Block([0xff; 4096]); 1];
+    let batch = encode_batch(&IDENTITY, &place, &entries, &mut blocks).unwrap();
+    (blocks, batch)
+}
+
+#[test]
+fn a_commit_reads_back_page_by_page() {
+    let contents = [[3u8; 512], [4u8; 512]];
+    let pages = [page(2, &contents[0]), page(9, &contents[1])];
+    let encoded = encode_pages(
+        FragmentPart::Whole,
+        &[member(1, &pages), member(4, &pages[..1])],
+    )
+    .unwrap();
+    assert_eq!(encoded.databases, [DbId::new(1), DbId::new(4)]);
+    let Record::Pages(read) = RawRecord(&encoded.bytes).verify(encoded.checksum).unwrap() else {
+        panic!("not a commit");
+    };
+    assert_eq!(read.part, FragmentPart::Whole);
+    let first = &read.members[0];
+    assert_eq!((first.page_count, first.page_count_min), (9, 2));
+    assert_eq!(first.parent, Lsn::new(40));
+    let located: Vec<_> = read.members.iter().flat_map(|m| &m.pages).collect();
+    let offsets: Vec<u32> = located.iter().map(|page| page.image_offset).collect();
+    assert_eq!(offsets, encoded.image_offsets);
+    for (location, wanted) in located.iter().zip([&pages[0], &pages[1], &pages[0]]) {
+        let start = location.image_offset as usize;
+        let image = &encoded.bytes[start..start + location.image_bytes as usize];
+        assert_eq!(image, wanted.content);
+        assert_eq!(PageHash::of(location.page, image), location.hash);
+    }
+}
+
+#[test]
+fn a_commit_that_is_no_state_is_turned_away() {
+    let content = [0u8; 512];
+    let wrong = |change: &dyn Fn(&mut MemberSpec<'_>)| {
+        let pages = [page(2, &content), page(9, &content)];
+        let mut spec = member(1, &pages);
+        change(&mut spec);
+        let refused = encode_pages(FragmentPart::Whole, &[spec]).unwrap_err();
+        assert!(matches!(refused, Rejection::Invalid(_)), "{refused}");
+    };
+    wrong(&|spec| spec.page_count = 8);
+    wrong(&|spec| spec.page_count_min = 10);
+    wrong(&|spec| spec.page_size = PageSize::DEFAULT);
+    wrong(&|spec| spec.database = DbId::CATALOGUE);
+    assert!(encode_pages(FragmentPart::Whole, &[]).is_err());
+    assert!(encode_pages(FragmentPart::Whole, &[member(1, &[]), member(1, &[])]).is_err());
+}
+
+#[test]
+fn a_batch_of_every_record_reads_back_in_its_place_and_nowhere_else() {
+    let records = every_record();
+    let lsn = Lsn::new(8192);
+    let (blocks, batch) = one_batch(&records, lsn);
+    let bytes = blocks.as_bytes();
+    let header = decode_header(bytes, &IDENTITY, lsn, 1 << 20).unwrap();
+    assert_eq!(header.end, batch.end);
+    assert_eq!(header.checksum, batch.header_checksum);
+    let read = verify_records(&header, bytes).unwrap();
+    let lsns: Vec<Lsn> = read.iter().map(|record| record.lsn).collect();
+    assert_eq!(lsns, batch.record_lsns);
+    assert_eq!(spare_parts_damage(&header, bytes, &IDENTITY), None);
+    let trailer = decode_trailer(bytes, &IDENTITY, batch.end).unwrap();
+    assert_eq!(trailer.directory, header.directory);
+
+    let elsewhere = decode_header(bytes, &IDENTITY, Lsn::new(4096), 1 << 20);
+    assert_eq!(
+        elsewhere,
+        Err(Reject::Invalid("a batch that belongs elsewhere"))
+    );
+    for other in [
+        SegmentIdentity {
+            store: StoreId::new([8; 16]),
+            ..IDENTITY
+        },
+        SegmentIdentity {
+            segment: SegmentId::new(4),
+            ..IDENTITY
+        },
+        SegmentIdentity {
+            incarnation: Incarnation::new(98),
+            ..IDENTITY
+        },
+    ] {
+        let stranger = decode_header(bytes, &other, lsn, 1 << 20);
+        assert_eq!(stranger, Err(Reject::Checksum));
+    }
+}
+
+#[test]
+fn a_directory_longer_than_a_block_asks_for_more_bytes() {
+    let records = vec![encode_note(NoteKind::Idle).unwrap(); 200];
+    let (blocks, batch) = one_batch(&records, Lsn::ZERO);
+    let short = decode_header(blocks[0].as_bytes(), &IDENTITY, Lsn::ZERO, 1 << 20);
+    let needed = 64 + 200 * 40;
+    assert_eq!(
+        short,
+        Err(Reject::Truncated {
+            found: 4096,
+            needed
+        })
+    );
+    let bytes = blocks.as_bytes();
+    assert!(decode_header(&bytes[..8064], &IDENTITY, Lsn::ZERO, 1 << 20).is_ok());
+    let tail = &bytes[bytes.len() - 4096..];
+    let short = decode_trailer(tail, &IDENTITY, batch.end);
+    assert!(matches!(short, Err(Reject::Truncated { needed: 8040, .. })));
+}
+
+#[test]
+fn each_flipped_byte_of_a_batch_is_noticed_and_one_directory_still_reads() {
+    let records = every_record();
+    let (blocks, batch) = one_batch(&records, Lsn::ZERO);
+    let good = decode_header(blocks.as_bytes(), &IDENTITY, Lsn::ZERO, 1 << 20).unwrap();
+    let mut bytes = blocks.as_bytes().to_vec();
+    for at in 0..bytes.len() {
+        bytes[at] ^= 0x10;
+        let header = decode_header(&bytes, &IDENTITY, Lsn::ZERO, 1 << 20);
+        let trailer = decode_trailer(&bytes, &IDENTITY, batch.end);
+        let noticed = match &header {
+            Ok(header) => {
+                verify_records(header, &bytes).is_err()
+                    || spare_parts_damage(header, &bytes, &IDENTITY).is_some()
+            }
+            Err(_) => true,
+        };
+        assert!(noticed, "byte {at}");
+        let named = header.map(|h| h.directory).or(trailer.map(|t| t.directory));
+        assert_eq!(named.as_ref(), Ok(&good.directory), "byte {at}");
+        bytes[at] ^= 0x10;
+    }
+}
+
+#[test]
+fn stamp_and_activation_read_back_and_refuse_what_they_must() {
+    let stamped = Stamped {
+        identity: IDENTITY,
+        capacity_bytes: 1 << 20,
+    };
+    assert_eq!(Stamped::decode(&stamped.encode()), Ok(stamped));
+    let mut foreign = stamped;
+    foreign.identity.store = StoreId::new([1; 16]);
+    let refused = Stamped::decode_as(&foreign.encode(), &stamped);
+    assert_eq!(refused, Err(Reject::ForeignStore));
+
+    let activated = Activated {
+        epoch: Epoch::new(4),
+        base_lsn: Lsn::new(1 << 30),
+        last_time_us: 12,
+        predecessor: Some(Predecessor {
+            segment: SegmentId::new(2),
+            end: Lsn::new(1 << 20),
+            hash: ChainHash::new(6),
+        }),
+    };
+    let (block, hash) = activated.encode(&IDENTITY);
+    assert_eq!(Activated::decode(&block, &IDENTITY), Ok((activated, hash)));
+    for at in 0..4096 {
+        for (name, mut flipped) in [("stamp", stamped.encode()), ("activation", block)] {
+            flipped.0[at] ^= 4;
+            let read =
+                Stamped::decode(&flipped).is_ok() || Activated::decode(&flipped, &IDENTITY).is_ok();
+            assert!(!read, "byte {at} of a {name}");
+        }
+    }
+}
+
+proptest! {
+    /// A hostile writer can make every checksum right: what is behind it is still checked.
+    #[test]
+    fn damaged_records_with_right_checksums_never_panic(
+        which in 0usize..64, at in 0usize..2000, byte: u8, cut in 0usize..2000,
+    ) {
+        let records = every_record();
+        let record = &records[which % records.len()];
+        let mut bytes = record.bytes.clone();
+        let at = at % bytes.len();
+        bytes[at] = byte;
+        bytes.truncate(bytes.len() - (cut % bytes.len()) * usize::from(byte & 1));
+        reseal(&mut bytes);
+        let _ = RawRecord(&bytes).verify(crate::checksum::crc64(&bytes));
+    }
+
+    /// Whatever stands in a block, reading it as the start or the end of a batch gives an answer.
+    #[test]
+    fn damaged_batches_never_panic(
+        flips in proptest::collection::vec((0usize..100_000, any::<u8>()), 1..8),
+        room in 0u64..10_000,
+    ) {
+        let (blocks, batch) = one_batch(&every_record(), Lsn::ZERO);
+        let mut bytes = blocks.as_bytes().to_vec();
+        for (at, byte) in flips {
+            let at = at % bytes.len();
+            bytes[at] = byte;
+        }
+        if let Ok(header) = decode_header(&bytes, &IDENTITY, Lsn::ZERO, room) {
+            let _ = verify_records(&header, &bytes);
+            let _ = spare_parts_damage(&header, &bytes, &IDENTITY);
+        }
+        let _ = decode_trailer(&bytes, &IDENTITY, batch.end);
+    }
+
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        let _ = RawRecord(&bytes).verify(crate::checksum::crc64(&bytes));
+        let _ = decode_header(&bytes, &IDENTITY, Lsn::ZERO, u64::MAX);
+        let _ = decode_trailer(&bytes, &IDENTITY, Lsn::new(4096));
+    }
+}
+
+/// Makes the header checksum right again, as a hostile writer would.
+fn reseal(bytes: &mut [u8]) {
+    let Some(head) = bytes.get(4..8) else { return };
+    let head = u32::from_le_bytes(head.try_into().unwrap()) as usize;
+    if head < 24 || bytes.len() < head {
+        return;
+    }
+    bytes[16..24].fill(0);
+    let checksum = crate::checksum::crc64(&bytes[..head]);
+    bytes[16..24].copy_from_slice(&checksum.to_le_bytes());
+}

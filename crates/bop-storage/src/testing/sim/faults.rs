@@ -1,0 +1,139 @@
+//! What fails when: a plan over the numbers of calls.
+//!
+//! ```text
+//!   running --power cut--> cut (for ever: every call fails with EIO)
+//!   running --sticky-----> every later call of its class fails, until `heal`
+//! ```
+//! Invariant: state-changing calls and reads are numbered apart, each from 0, so that adding a read
+//! to the engine does not move a planned failure of a write.
+
+use crate::io::IoOp;
+use crate::io::errno::EIO;
+use std::collections::BTreeMap;
+
+/// What happens to a call.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Fault {
+    /// It fails with this errno; the next one works again.
+    Error(i32),
+    /// It and all later calls of its class (state-changing, or reads) fail with this errno.
+    Sticky(i32),
+    /// It does not return before [`SimDisk::release_hung`](super::SimDisk::release_hung), and is
+    /// done then.
+    Hang,
+    /// The power goes: it and all later calls fail with `EIO`.
+    PowerCut,
+}
+
+/// Whether a call changes the disk.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(super) enum Class {
+    Change,
+    Read,
+}
+
+/// What a call is to do.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(super) enum Verdict {
+    Go,
+    Fail(i32),
+    Hang,
+    /// This is the call during which the power goes.
+    Cut,
+}
+
+#[derive(Clone, Default, Debug)]
+struct Plan {
+    calls: u64,
+    at: BTreeMap<u64, Fault>,
+    sticky: Option<i32>,
+}
+
+/// The plan, and how far it has come.
+#[derive(Clone, Default, Debug)]
+pub(super) struct Faults {
+    changes: Plan,
+    reads: Plan,
+    next_of: Vec<(IoOp, Fault)>,
+    cut: bool,
+    /// Calls that hang now.
+    pub(super) hung: usize,
+    /// How often hung calls were released.
+    pub(super) releases: u64,
+}
+
+impl Faults {
+    pub(super) fn count(&self, class: Class) -> u64 {
+        self.plan(class).calls
+    }
+
+    pub(super) fn fail_at(&mut self, class: Class, call: u64, fault: Fault) {
+        self.plan_mut(class).at.insert(call, fault);
+    }
+
+    pub(super) fn fail_next(&mut self, op: IoOp, fault: Fault) {
+        self.next_of.push((op, fault));
+    }
+
+    pub(super) fn heal(&mut self) {
+        self.next_of.clear();
+        for plan in [&mut self.changes, &mut self.reads] {
+            plan.at.clear();
+            plan.sticky = None;
+        }
+    }
+
+    pub(super) fn cut(&mut self) {
+        self.cut = true;
+    }
+
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut
+    }
+
+    /// Counts a call and says what becomes of it.
+    pub(super) fn next(&mut self, class: Class, op: IoOp) -> Verdict {
+        if self.cut {
+            return Verdict::Fail(EIO);
+        }
+        let plan = self.plan_mut(class);
+        let call = plan.calls;
+        plan.calls += 1;
+        let planned = plan.at.remove(&call);
+        let sticky = plan.sticky;
+        let fault = planned.or_else(|| self.take_next_of(op));
+        match fault {
+            None => sticky.map_or(Verdict::Go, Verdict::Fail),
+            Some(Fault::Error(errno)) => Verdict::Fail(errno),
+            Some(Fault::Sticky(errno)) => {
+                self.plan_mut(class).sticky = Some(errno);
+                Verdict::Fail(errno)
+            }
+            Some(Fault::Hang) => Verdict::Hang,
+            Some(Fault::PowerCut) => {
+                self.cut = true;
+                Verdict::Cut
+            }
+        }
+    }
+
+    fn take_next_of(&mut self, op: IoOp) -> Option<Fault> {
+        let found = self.next_of.iter().position(|(of, _)| *of == op)?;
+        Some(self.next_of.remove(found).1)
+    }
+
+    fn plan(&self, class: Class) -> &Plan {
+        match class {
+            Class::Change => &self.changes,
+            Class::Read => &self.reads,
+        }
+    }
+
+    fn plan_mut(&mut self, class: Class) -> &mut Plan {
+        match class {
+            Class::Change => &mut self.changes,
+            Class::Read => &mut self.reads,
+        }
+    }
+}
