@@ -205,3 +205,103 @@ fn choose(
 fn damage(reject: Reject) -> Damage {
     Damage::new(Place::File(PathBuf::from(SUPERBLOCK)), reject)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::SimDisk;
+
+    const STORE: StoreId = StoreId::new([9; 16]);
+
+    fn created() -> SimDisk {
+        let disk = SimDisk::new(1);
+        Superblock::new(STORE, 77).create(&disk).unwrap();
+        disk
+    }
+
+    fn file() -> &'static Path {
+        Path::new(SUPERBLOCK)
+    }
+
+    #[test]
+    fn a_superblock_reads_back_and_survives_a_power_cut() {
+        let found = Superblock::read(&created().crash_image_keeping_nothing());
+        let found = found.unwrap().unwrap();
+        assert_eq!(found.superblock, Superblock::new(STORE, 77));
+        assert_eq!(found.damaged_slot, None);
+    }
+
+    #[test]
+    fn a_directory_without_one_has_none() {
+        assert_eq!(Superblock::read(&SimDisk::new(1)).unwrap(), None);
+    }
+
+    #[test]
+    fn a_creation_that_was_cut_off_leaves_none_or_a_whole_one() {
+        for op in 0..20 {
+            let disk = SimDisk::new(op);
+            disk.fail_at(op, crate::testing::Fault::PowerCut);
+            let outcome = Superblock::new(STORE, 77).create(&disk);
+            for seed in 0..50 {
+                let image = disk.crash_image(seed);
+                let found = Superblock::read(&image).unwrap();
+                assert!(found.is_some() || outcome.is_err(), "op {op}, seed {seed}");
+                assert!(found.iter().all(|found| found.damaged_slot.is_none()));
+                let again = Superblock::new(STORE, 78).create(&image);
+                assert_eq!(again.is_err(), found.is_some(), "op {op}, seed {seed}");
+            }
+        }
+    }
+
+    #[test]
+    fn each_flipped_byte_is_reported_and_the_other_slot_is_used() {
+        for byte in 0..8192 {
+            let disk = created().snapshot();
+            disk.flip(file(), byte, 0x20);
+            let found = Superblock::read(&disk).unwrap().unwrap();
+            assert_eq!(found.superblock.store, STORE, "byte {byte}");
+            assert!(found.damaged_slot.is_some(), "byte {byte}");
+        }
+    }
+
+    #[test]
+    fn two_damaged_slots_a_short_file_and_a_newer_version_are_told_apart() {
+        let reason = |disk: &SimDisk| match Superblock::read(disk) {
+            Err(OpenError::Damaged(damage)) => damage.reason,
+            other => panic!("{other:?}"),
+        };
+        let disk = created().snapshot();
+        disk.flip(file(), 20, 1);
+        disk.flip(file(), 4096 + 20, 1);
+        assert_eq!(reason(&disk), Reject::Checksum);
+
+        let disk = created().snapshot();
+        disk.truncate(file(), 100);
+        assert!(matches!(
+            reason(&disk),
+            Reject::Truncated { found: 100, .. }
+        ));
+
+        let disk = created().snapshot();
+        let mut slot = disk.read_raw(file())[..4096].to_vec();
+        slot[8] = 2;
+        let checksum = sealed(Crc64::new(), &slot[..64]);
+        slot[56..64].copy_from_slice(&checksum.to_le_bytes());
+        disk.write_raw(file(), &slot.repeat(2));
+        let newer = Reject::Version {
+            found: 2,
+            supported: 1,
+        };
+        assert_eq!(reason(&disk), newer);
+    }
+
+    #[test]
+    fn the_newer_of_two_slots_counts_and_two_stores_are_none() {
+        let old = Superblock::new(STORE, 1);
+        let new = Superblock { sequence: 2, ..old };
+        assert_eq!(choose(Ok(old), Ok(new)).unwrap().superblock, new);
+        assert_eq!(choose(Ok(new), Ok(old)).unwrap().superblock, new);
+        let stranger = Superblock::new(StoreId::new([1; 16]), 1);
+        assert!(choose(Ok(old), Ok(stranger)).is_err());
+    }
+}

@@ -229,7 +229,7 @@ impl Overlay {
         let bytes = content.len() as u64;
         if self.memory_bytes + bytes <= self.memory_bytes_max {
             self.memory_bytes += bytes;
-            return Ok(Content::Memory(PageBytes::from(content)));
+            return Ok(Content::Memory(PageBytes::copy_of(content)));
         }
         let spill = match &mut self.spill {
             Some(spill) => spill,

@@ -13,7 +13,7 @@ use crate::ids::{DbId, PageNo, PageSize};
 use crate::io::{BLOCK_BYTES, blocks_for, zeroed_blocks};
 use crate::log::Ring;
 use crate::page::PageBytes;
-use crate::view::{Found, PageVersion, View};
+use crate::view::{BasePage, Found, PageVersion, View};
 use std::sync::Arc;
 use zerocopy::IntoBytes;
 
@@ -40,8 +40,8 @@ impl PageReader {
             Found::Zero => Ok(PageBytes::zeroed(size)),
             Found::Log(version) => self.read_log(view.database(), size, page, version),
             Found::Base => {
-                let page = view.base().read(page)?;
-                Ok(page.map_or_else(|| PageBytes::zeroed(size), |page| page.content))
+                let content = view.base().read(page)?;
+                Ok(content.unwrap_or_else(|| PageBytes::zeroed(size)))
             }
         }
     }
@@ -54,18 +54,48 @@ impl PageReader {
         version: PageVersion,
     ) -> Result<PageBytes, ReadError> {
         let key = PageKey::Log { database, version: version.version, page };
-        self.cache.get_or_load(key, || {
-            let first = self.load(size, version)?;
-            if PageHash::of(page, &first) == version.hash {
-                return Ok(first);
+        self.cache.get_or_load(key, || self.load_checked(size, page, version))
+    }
+
+    /// The newest version of a page, to be copied into a chunk: what the cache has is used, but
+    /// nothing is put into it. `None` for a page that was never written.
+    pub(crate) fn load_for_copy(
+        &self,
+        view: &View,
+        page: PageNo,
+    ) -> Result<Option<BasePage>, ReadError> {
+        let size = view.head().page_size.unwrap_or(PageSize::DEFAULT);
+        match view.find(page) {
+            Found::Zero => Ok(None),
+            Found::Base => view.base().load(page),
+            Found::Log(at) => {
+                let PageVersion { version, hash, .. } = at;
+                let key = PageKey::Log { database: view.database(), version, page };
+                let content = match self.cache.get(key) {
+                    Some(content) => content,
+                    None => self.load_checked(size, page, at)?,
+                };
+                Ok(Some(BasePage { content, hash, version }))
             }
-            let second = self.load(size, version)?;
-            if PageHash::of(page, &second) == version.hash {
-                tracing::warn!(%database, %page, "a page read wrong once and right the second time");
-                return Ok(second);
-            }
-            Err(self.damage(version, Reject::Checksum).into())
-        })
+        }
+    }
+
+    fn load_checked(
+        &self,
+        size: PageSize,
+        page: PageNo,
+        version: PageVersion,
+    ) -> Result<PageBytes, ReadError> {
+        let first = self.load(size, version)?;
+        if PageHash::of(page, &first) == version.hash {
+            return Ok(first);
+        }
+        let second = self.load(size, version)?;
+        if PageHash::of(page, &second) == version.hash {
+            tracing::warn!(%page, "a page read wrong once and right the second time");
+            return Ok(second);
+        }
+        Err(self.damage(version, Reject::Checksum).into())
     }
 
     fn load(&self, size: PageSize, version: PageVersion) -> Result<PageBytes, ReadError> {
@@ -83,7 +113,7 @@ impl PageReader {
             let reason = Reject::Truncated { found: found as u64, needed };
             return Err(self.damage(version, reason).into());
         }
-        Ok(PageBytes::from(&blocks.as_bytes()[skip..skip + size.bytes()]))
+        Ok(PageBytes::copy_of(&blocks.as_bytes()[skip..skip + size.bytes()]))
     }
 
     fn damage(&self, version: PageVersion, reason: Reject) -> Damage {

@@ -7,6 +7,7 @@
 
 use crate::log::LogEvents;
 use parking_lot::{Condvar, Mutex};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// What is due.
@@ -42,11 +43,13 @@ pub(crate) struct Signals {
     state: Mutex<State>,
     changed: Condvar,
     note_delay: Duration,
+    /// Set with `stop`, for long work to look at.
+    stopping: AtomicBool,
 }
 
 impl Signals {
     pub(crate) fn new(note_delay: Duration) -> Self {
-        Self { state: Mutex::default(), changed: Condvar::new(), note_delay }
+        Self { state: Mutex::default(), changed: Condvar::new(), note_delay, stopping: AtomicBool::new(false) }
     }
 
     /// Waits until something is due and takes it.
@@ -77,7 +80,13 @@ impl Signals {
 
     /// The housekeeper ends after what it is doing.
     pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
         self.set(|due| due.stop = true);
+    }
+
+    /// Whether the end was asked for.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
     }
 
     /// A checkpoint is wanted.

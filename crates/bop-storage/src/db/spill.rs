@@ -53,7 +53,7 @@ impl SpillFile {
     pub(crate) fn read(&self, slot: u64) -> Result<PageBytes, IoFailure> {
         let mut blocks = zeroed_blocks(self.slot_blocks());
         self.file.read_at(self.offset(slot), &mut blocks)?;
-        Ok(PageBytes::from(&blocks.as_bytes()[..self.page_size.bytes()]))
+        Ok(PageBytes::copy_of(&blocks.as_bytes()[..self.page_size.bytes()]))
     }
 
     /// The slot may be used again.

@@ -97,6 +97,15 @@ pub enum ManifestError {
         /// Its answer.
         detail: Arc<heed::Error>,
     },
+    /// It has reached the largest size that the limits allow; nothing was written.
+    #[error("the manifest has reached its largest size of {limit} bytes")]
+    Full {
+        /// The limit `manifest_map_bytes_max`.
+        limit: u64,
+    },
+    /// The store is closed.
+    #[error("the manifest is closed")]
+    Closed,
     /// A transaction would break an invariant; nothing was written.
     #[error("manifest invariant {invariant} would be broken: {detail}")]
     Invariant {
@@ -374,9 +383,15 @@ pub enum CheckpointError {
     /// The manifest transaction failed.
     #[error("checkpoint: {0}")]
     Manifest(#[from] ManifestError),
+    /// The log could not be shortened; what was checkpointed stays so.
+    #[error("checkpoint: {0}")]
+    Segment(#[from] SegmentError),
     /// A number space or a size is exhausted.
     #[error("checkpoint: {0}")]
     Limit(&'static str),
+    /// What was to be written cannot be a state of a database.
+    #[error("checkpoint: invalid chunk: {0}")]
+    Invalid(&'static str),
     /// A record of the checkpoint could not be committed.
     #[error("checkpoint: {0}")]
     Commit(#[from] CommitError),
@@ -479,9 +494,15 @@ impl ManifestError {
     /// The stable name of this error.
     pub fn code(&self) -> ErrorCode {
         match self {
+            Self::Damaged(Damage {
+                reason: super::Reject::Version { .. },
+                ..
+            }) => ErrorCode::UnsupportedFormat,
             Self::Damaged(_) => ErrorCode::Corrupt,
             Self::Io(_) => ErrorCode::Io,
             Self::Engine { .. } | Self::Invariant { .. } => ErrorCode::Manifest,
+            Self::Full { .. } => ErrorCode::LimitReached,
+            Self::Closed => ErrorCode::Closed,
         }
     }
 }
@@ -515,7 +536,9 @@ impl CheckpointError {
             Self::Read(error) => error.code(),
             Self::Io(_) => ErrorCode::Io,
             Self::Manifest(error) => error.code(),
+            Self::Segment(error) => error.code(),
             Self::Limit(_) => ErrorCode::LimitReached,
+            Self::Invalid(_) => ErrorCode::Corrupt,
             Self::Commit(error) => error.code(),
             Self::Closed => ErrorCode::Closed,
         }

@@ -208,9 +208,15 @@ impl Log {
         }
     }
 
-    /// Whether a thread is writing a batch, or about to.
-    pub fn is_busy(&self) -> bool {
-        self.queue.lock().leading
+    /// Waits until no thread is writing a batch, or about to; `false` when `deadline` came first.
+    pub fn wait_until_quiet(&self, deadline: Instant) -> bool {
+        let mut queue = self.queue.lock();
+        while queue.leading {
+            if self.room.wait_until(&mut queue, deadline).timed_out() {
+                return !queue.leading;
+            }
+        }
+        true
     }
 
     /// The log was shortened: whoever waits for room looks again.
@@ -390,7 +396,10 @@ impl Log {
         let mut queue = self.queue.lock();
         match queue.records.front() {
             Some(oldest) => oldest.ticket().make_leader(),
-            None => queue.leading = false,
+            None => {
+                queue.leading = false;
+                self.room.notify_all();
+            }
         }
     }
 
@@ -482,5 +491,6 @@ impl Drop for LeadGuard<'_> {
             stage: "led a batch",
         }));
         self.log.queue.lock().leading = false;
+        self.log.room.notify_all();
     }
 }

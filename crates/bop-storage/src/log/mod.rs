@@ -14,6 +14,7 @@
 //! Never: knows what a page means.
 
 pub mod format;
+<<<<<<< HEAD
 mod group;
 mod holds;
 mod ring;
@@ -29,3 +30,6 @@ pub use segment::{LogSegment, SealedSegment, SpareSegment};
 pub use spares::{SegmentRegistry, SpareMaker};
 pub use ticket::{Placed, Priority, Publish, Silent};
 pub use writer::LogEnd;
+=======
+pub mod tail_rule;
+>>>>>>> part-log

@@ -22,7 +22,7 @@ use crate::page::PageBytes;
 use std::fmt;
 use std::sync::Arc;
 
-/// A page of a generation.
+/// A page version, to be copied.
 #[derive(Clone, Debug)]
 pub struct BasePage {
     /// Its content, checked.
@@ -43,7 +43,14 @@ pub trait BasePages: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// Damage, or an I/O failure.
-    fn read(&self, page: PageNo) -> Result<Option<BasePage>, ReadError>;
+    fn read(&self, page: PageNo) -> Result<Option<PageBytes>, ReadError>;
+
+    /// The page with all that a checkpoint copies; passes by every cache. `None` as for
+    /// [`BasePages::read`].
+    ///
+    /// # Errors
+    /// Damage, or an I/O failure.
+    fn load(&self, page: PageNo) -> Result<Option<BasePage>, ReadError>;
 
     /// The page's hash, without its content; `None` as for [`BasePages::read`].
     ///
@@ -61,7 +68,11 @@ impl BasePages for NoBase {
         Generation::new(0)
     }
 
-    fn read(&self, _page: PageNo) -> Result<Option<BasePage>, ReadError> {
+    fn read(&self, _page: PageNo) -> Result<Option<PageBytes>, ReadError> {
+        Ok(None)
+    }
+
+    fn load(&self, _page: PageNo) -> Result<Option<BasePage>, ReadError> {
         Ok(None)
     }
 
@@ -85,8 +96,7 @@ pub enum Found {
 #[derive(Clone, Debug)]
 struct Layer {
     index: IndexLayer,
-    /// Kept for its drop alone.
-    _hold: Arc<LogHold>,
+    hold: Arc<LogHold>,
 }
 
 /// What a commit made of a database.
@@ -179,6 +189,11 @@ impl View {
             .min(self.head.page_count)
     }
 
+    /// Where the oldest commit of the layers may start.
+    pub fn oldest_uncheckpointed(&self) -> Lsn {
+        self.layers.last().map_or(self.head.lsn, |layer| layer.hold.lsn())
+    }
+
     /// The layers, newest first.
     pub fn layers(&self) -> impl Iterator<Item = &IndexLayer> {
         self.layers.iter().map(|layer| &layer.index)
@@ -226,7 +241,7 @@ impl View {
                     0,
                     Layer {
                         index,
-                        _hold: Arc::clone(hold),
+                        hold: Arc::clone(hold),
                     },
                 );
                 next.open = true;
