@@ -7,6 +7,7 @@
 //! - the checks see comments, strings and code apart ([`source::Source`]), never raw text;
 //! - the lists of exceptions ([`lists`]) can only shrink: an entry without need is a finding.
 
+mod dependencies;
 mod functions;
 mod lists;
 mod source;
@@ -65,6 +66,7 @@ pub(crate) fn check(root: &Path) -> io::Result<Vec<Finding>> {
     }
     lists::file_lengths(&sources, &lists, &mut findings);
     lists::unsafe_files(&sources, &lists, &mut findings);
+    dependencies::check(root, &mut findings)?;
     Ok(findings)
 }
 

@@ -1,7 +1,7 @@
 //! Each check against a snippet that breaks its rule and one that keeps it; then the tree itself.
 
 use super::source::Source;
-use super::{Finding, check, functions, lists, text, unsafety};
+use super::{Finding, check, dependencies, functions, lists, text, unsafety};
 use std::path::Path;
 
 /// The findings of `run` on `code`, as `line: text`.
@@ -201,4 +201,20 @@ fn unsafe_code_stays_in_listed_files_and_is_counted() {
 fn a_list_entry_that_cannot_be_read_is_an_error() {
     assert!(lists::parse("only-a-path").is_err());
     assert!(lists::parse("# comment\n\npath 3").is_ok());
+}
+
+#[test]
+fn every_dependency_has_its_reason() {
+    let manifest = "[workspace]\nresolver = \"3\"\n\n[workspace.dependencies]\nours = { path = \"crates/ours\" }\n\
+                    # why\nclap = \"4\"\nserde = { version = \"1\" }\n\n[workspace.lints.rust]\nlint = \"warn\"\n";
+    let document = "| `clap` | the command line |\n| `gone` | no longer there |\n";
+    let found: Vec<String> = dependencies::findings(manifest, document)
+        .into_iter()
+        .map(|finding| finding.what)
+        .collect();
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(
+        found[0].contains("serde") && found[1].contains("gone"),
+        "{found:?}"
+    );
 }
