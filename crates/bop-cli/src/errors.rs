@@ -7,10 +7,13 @@
 //! Never: looks at the text of an error to decide anything.
 
 use crate::sql::position::Excerpt;
-use bop_storage::error::{CatalogueError, CheckpointError, CloseError, ErrorCode, OpenError};
+use bop_storage::error::{
+    CatalogueError, CheckpointError, CloseError, ErrorCode, ManifestError, OpenError,
+};
+use bop_storage::io::{IoFailure, LockFailure};
 use serde_json::{Value, json};
-use std::fmt;
 use std::path::Path;
+use std::{fmt, io};
 
 /// A command that did not succeed.
 #[derive(Debug)]
@@ -48,8 +51,11 @@ impl Failure {
     }
 
     /// An error of the operating system about a file that the user named.
-    pub(crate) fn file(operation: &str, path: &Path, error: &std::io::Error) -> Self {
-        Self::new(ErrorCode::Io, format_args!("{operation} {}: {error}", path.display()))
+    pub(crate) fn file(operation: &str, path: &Path, error: &io::Error) -> Self {
+        Self::new(
+            ErrorCode::Io,
+            format_args!("{operation} {}: {error}", path.display()),
+        )
     }
 
     /// The exit status.
@@ -103,9 +109,13 @@ fn hint_for(code: ErrorCode) -> Option<&'static str> {
         ErrorCode::StoreNotFound => {
             "--store DIR or BOP_STORE says where the store is; bop create makes a new one"
         }
-        ErrorCode::NotAStore => "choose an empty or a new directory; nothing was changed in this one",
+        ErrorCode::NotAStore => {
+            "choose an empty or a new directory; nothing was changed in this one"
+        }
         ErrorCode::StoreLocked => "one process at a time has a store open: stop it, or wait for it",
-        ErrorCode::UnsupportedFormat => "use the version of bop that wrote the store, or a newer one",
+        ErrorCode::UnsupportedFormat => {
+            "use the version of bop that wrote the store, or a newer one"
+        }
         ErrorCode::Busy | ErrorCode::BusySnapshot | ErrorCode::Timeout => "try again",
         ErrorCode::OutOfSpace => "free some space on the device; nothing was lost",
         ErrorCode::LogFull => "run bop checkpoint",
@@ -123,13 +133,33 @@ fn hint_for(code: ErrorCode) -> Option<&'static str> {
 impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Self {
         let failure = Self::new(error.code(), &error);
-        match error.errno() {
-            Some(errno) if is_not_permitted(errno) => {
-                failure.with_hint("a store's directory and files must be writable by you")
-            }
+        match refused_call(&error) {
+            Some(call) if is_forbidden(call) => failure.with_hint(
+                "the store's directory and the files in it must be yours to read and to write",
+            ),
             _ => failure,
         }
     }
+}
+
+/// The call to the kernel that kept a store from being opened.
+fn refused_call(error: &OpenError) -> Option<&IoFailure> {
+    match error {
+        OpenError::Io(call)
+        | OpenError::Manifest(ManifestError::Io(call))
+        | OpenError::Locked {
+            failure: LockFailure::Io(call),
+            ..
+        } => Some(call),
+        _ => None,
+    }
+}
+
+fn is_forbidden(call: &IoFailure) -> bool {
+    matches!(
+        io::Error::from_raw_os_error(call.errno).kind(),
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
+    )
 }
 
 impl From<CatalogueError> for Failure {
@@ -154,5 +184,15 @@ impl From<CheckpointError> for Failure {
 impl From<CloseError> for Failure {
     fn from(error: CloseError) -> Self {
         Self::new(error.code(), &error)
+    }
+}
+
+impl From<bop_libsql::Error> for Failure {
+    fn from(error: bop_libsql::Error) -> Self {
+        match error {
+            bop_libsql::Error::Open(error) => error.into(),
+            bop_libsql::Error::Catalogue(error) => error.into(),
+            other => Self::new(other.code(), &other),
+        }
     }
 }

@@ -47,7 +47,11 @@ fn usage(error: &clap::Error) -> ExitCode {
     }
     // Nothing can be told to whom does not listen.
     let _ = error.print();
-    ExitCode::from(if error.use_stderr() { ErrorCode::Usage.exit_status() } else { 0 })
+    ExitCode::from(if error.use_stderr() {
+        ErrorCode::Usage.exit_status()
+    } else {
+        0
+    })
 }
 
 fn fail(failure: &Failure, json: bool) -> ExitCode {

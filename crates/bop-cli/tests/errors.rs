@@ -34,7 +34,10 @@ fn an_unknown_database_names_the_nearest() {
         &["sql", "order", "select 1", "--no-create"],
     ] {
         let stderr = store.fails(1, command);
-        assert_says(&stderr, &["error: ", "\"order\"", "hint: did you mean \"orders\"?"]);
+        assert_says(
+            &stderr,
+            &["error: ", "\"order\"", "hint: did you mean \"orders\"?"],
+        );
     }
     assert_eq!(store.json(&["list"]).as_array().unwrap().len(), 2);
 }
@@ -68,7 +71,10 @@ fn bad_names_are_refused_and_nothing_is_made() {
     let store = two_databases();
     let long = "n".repeat(256);
     for name in ["../x", "a/b", "", "a@b", ".hidden", "a\nb", &long] {
-        assert_says(&store.fails(1, &["create", name]), &["name", "hint: a name is"]);
+        assert_says(
+            &store.fails(1, &["create", name]),
+            &["name", "hint: a name is"],
+        );
         assert_says(&store.fails(1, &["sql", name, "select 1"]), &["name"]);
         assert_says(&store.fails(1, &["rename", "orders", name]), &["name"]);
     }
@@ -78,17 +84,34 @@ fn bad_names_are_refused_and_nothing_is_made() {
 #[test]
 fn names_that_differ_in_a_dash_are_two_databases() {
     let store = Store::new();
-    store.ok(&["sql", "my-db", "create table t(a); insert into t values('dash')"]);
-    store.ok(&["sql", "my_db", "create table t(a); insert into t values('underscore')"]);
+    store.ok(&[
+        "sql",
+        "my-db",
+        "create table t(a); insert into t values('dash')",
+    ]);
+    store.ok(&[
+        "sql",
+        "my_db",
+        "create table t(a); insert into t values('underscore')",
+    ]);
     assert_eq!(store.ok(&["sql", "my-db", "select a from t"]), "dash\n");
-    assert_eq!(store.ok(&["sql", "my_db", "select a from t"]), "underscore\n");
+    assert_eq!(
+        store.ok(&["sql", "my_db", "select a from t"]),
+        "underscore\n"
+    );
 }
 
 #[test]
 fn an_existing_name_is_not_given_out_again() {
     let store = two_databases();
-    assert_says(&store.fails(1, &["create", "orders"]), &["exists already", "hint: "]);
-    assert_says(&store.fails(1, &["rename", "orders", "invoices"]), &["exists already"]);
+    assert_says(
+        &store.fails(1, &["create", "orders"]),
+        &["exists already", "hint: "],
+    );
+    assert_says(
+        &store.fails(1, &["rename", "orders", "invoices"]),
+        &["exists already"],
+    );
     let json = store.fails(1, &["--json", "create", "ORDERS"]);
     assert_says(&json, &["\"code\":\"database_exists\""]);
 }
@@ -96,7 +119,10 @@ fn an_existing_name_is_not_given_out_again() {
 #[test]
 fn drop_wants_a_yes() {
     let store = two_databases();
-    assert_says(&store.fails(2, &["drop", "orders"]), &["not dropped", "hint: --yes"]);
+    assert_says(
+        &store.fails(2, &["drop", "orders"]),
+        &["not dropped", "hint: --yes"],
+    );
     store.ok(&["info", "orders"]);
     assert_eq!(store.ok(&["drop", "orders", "--yes"]), "dropped orders\n");
     store.fails(1, &["info", "orders"]);
@@ -130,7 +156,15 @@ fn a_sql_error_has_its_place_and_stops_the_run() {
 #[test]
 fn a_sql_error_as_json_has_its_place_too() {
     let store = Store::new();
-    let stderr = store.fails(1, &["--json", "sql", "d", "create table t(a unique);\n insert into t values(1),(1)"]);
+    let stderr = store.fails(
+        1,
+        &[
+            "--json",
+            "sql",
+            "d",
+            "create table t(a unique);\n insert into t values(1),(1)",
+        ],
+    );
     let value: serde_json::Value = serde_json::from_str(&stderr).unwrap();
     let error = &value["error"];
     assert_eq!(error["code"], "sql");
@@ -142,7 +176,10 @@ fn a_sql_error_as_json_has_its_place_too() {
 #[test]
 fn a_missing_sql_file_makes_nothing() {
     let store = Store::new();
-    assert_says(&store.fails(1, &["sql", "d", "--file", "missing.sql"]), &["missing.sql"]);
+    assert_says(
+        &store.fails(1, &["sql", "d", "--file", "missing.sql"]),
+        &["missing.sql"],
+    );
     assert!(!store.store().exists());
 }
 
@@ -158,7 +195,9 @@ fn a_store_that_another_process_has_open_is_locked() {
     let mut input = holder.stdin.take().unwrap();
     input.write_all(b"select 'open';\n").unwrap();
     let mut line = String::new();
-    BufReader::new(holder.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    BufReader::new(holder.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
     assert_eq!(line, "open\n");
 
     let stderr = store.fails(1, &["list"]);
@@ -221,7 +260,9 @@ fn a_reader_that_leaves_early_is_no_panic() {
         .spawn()
         .unwrap();
     let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    BufReader::new(child.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
     assert_eq!(line, "1\n");
     let output = child.wait_with_output().unwrap();
     assert!(!String::from_utf8_lossy(&output.stderr).contains("panicked"));

@@ -47,7 +47,10 @@ fn libsql_ffi() -> PathBuf {
         .unwrap();
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let packages = metadata["packages"].as_array().unwrap();
-    let package = packages.iter().find(|package| package["name"] == "libsql-ffi").unwrap();
+    let package = packages
+        .iter()
+        .find(|package| package["name"] == "libsql-ffi")
+        .unwrap();
     let manifest = Path::new(package["manifest_path"].as_str().unwrap());
     manifest.parent().unwrap().to_path_buf()
 }
@@ -56,7 +59,9 @@ fn libsql_ffi() -> PathBuf {
 fn shell() -> PathBuf {
     let sources = libsql_ffi().join("bundled");
     let version = libsql_ffi().file_name().unwrap().to_owned();
-    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("shell").join(version);
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .join("shell")
+        .join(version);
     let shell = dir.join("sqlite3");
     if shell.exists() {
         return shell;
@@ -90,11 +95,22 @@ fn compare(script: &Path, database: &str, queries: &str) {
     let ours = store.bop(&["sql", database, "--file", script.to_str().unwrap()]);
     assert_success(&ours, "load into bop");
     let script = fs::File::open(script).unwrap();
-    let theirs = Command::new(&shell).arg("-bail").arg(&file).stdin(script).output().unwrap();
+    let theirs = Command::new(&shell)
+        .arg("-bail")
+        .arg(&file)
+        .stdin(script)
+        .output()
+        .unwrap();
     assert_success(&theirs, "load into the shell");
-    assert!(ours.stdout == theirs.stdout, "the scripts' own queries answer differently");
+    assert!(
+        ours.stdout == theirs.stdout,
+        "the scripts' own queries answer differently"
+    );
 
-    let queries: Vec<&str> = queries.lines().filter(|line| !line.trim().is_empty()).collect();
+    let queries: Vec<&str> = queries
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .collect();
     assert_eq!(queries.len(), 20);
     for query in queries {
         for mode in ["list", "csv"] {
@@ -106,7 +122,11 @@ fn compare(script: &Path, database: &str, queries: &str) {
                     theirs.push("-header".to_owned());
                 }
                 let ours = store.bop(&ours);
-                let theirs = Command::new(&shell).args(theirs).arg(&file).arg(query).output();
+                let theirs = Command::new(&shell)
+                    .args(theirs)
+                    .arg(&file)
+                    .arg(query)
+                    .output();
                 let theirs = theirs.unwrap();
                 assert_success(&ours, query);
                 assert_success(&theirs, query);
@@ -141,5 +161,9 @@ fn twenty_queries_on_northwind() {
     let Some(data) = require_shared("data") else {
         return;
     };
-    compare(&data.join("northwind.sql"), "northwind", include_str!("northwind_queries.sql"));
+    compare(
+        &data.join("northwind.sql"),
+        "northwind",
+        include_str!("northwind_queries.sql"),
+    );
 }

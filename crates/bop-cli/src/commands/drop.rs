@@ -43,6 +43,9 @@ fn confirm(info: &DatabaseInfo) -> Result<(), Failure> {
         .and_then(|()| io::stdin().lock().read_line(&mut answer));
     match asked {
         Ok(_) if matches!(answer.trim(), "y" | "Y" | "yes") => Ok(()),
-        _ => Err(refused(format!("not dropped: {:?} was not confirmed", info.name))),
+        _ => Err(refused(format!(
+            "not dropped: {:?} was not confirmed",
+            info.name
+        ))),
     }
 }

@@ -34,9 +34,8 @@ pub(super) fn to_json(info: &DatabaseInfo) -> Value {
 }
 
 fn bytes(info: &DatabaseInfo) -> u64 {
-    info.page_size.map_or(0, |size| {
-        u64::from(size.get()) * u64::from(info.page_count)
-    })
+    info.page_size
+        .map_or(0, |size| u64::from(size.get()) * u64::from(info.page_count))
 }
 
 fn to_text(info: &DatabaseInfo) -> String {
@@ -55,7 +54,9 @@ fn to_text(info: &DatabaseInfo) -> String {
         ("created", utc(info.created_us)),
         (
             "state",
-            info.damage.as_ref().map_or("ok".to_owned(), ToString::to_string),
+            info.damage
+                .as_ref()
+                .map_or("ok".to_owned(), ToString::to_string),
         ),
     ];
     let mut text = String::new();
@@ -70,7 +71,9 @@ fn to_text(info: &DatabaseInfo) -> String {
 fn utc(us: u64) -> String {
     let seconds = us / 1_000_000;
     let (mut year, mut day) = (1970_u64, seconds / 86_400);
-    let leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    let leap = |year: u64| {
+        year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
+    };
     let days_of = |year: u64| if leap(year) { 366 } else { 365 };
     while days_of(year) <= day {
         day -= days_of(year);
@@ -86,7 +89,10 @@ fn utc(us: u64) -> String {
         month += 1;
     }
     let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
-    format!("{year:04}-{month:02}-{:02} {hour:02}:{minute:02}:{second:02} UTC", day + 1)
+    format!(
+        "{year:04}-{month:02}-{:02} {hour:02}:{minute:02}:{second:02} UTC",
+        day + 1
+    )
 }
 
 #[cfg(test)]

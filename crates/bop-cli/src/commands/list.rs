@@ -12,7 +12,10 @@ pub(super) fn run(context: &Context) -> Result<u8, Failure> {
     let databases = with_store(&context.store, WhenMissing::Fail, |manager| {
         Ok(manager.databases())
     })?;
-    let json = databases.iter().map(super::info::to_json).collect::<Vec<Value>>();
+    let json = databases
+        .iter()
+        .map(super::info::to_json)
+        .collect::<Vec<Value>>();
     if databases.is_empty() {
         context.answer("no databases", json.into())?;
     } else {
@@ -23,7 +26,9 @@ pub(super) fn run(context: &Context) -> Result<u8, Failure> {
 
 fn table(databases: &[DatabaseInfo]) -> String {
     let row = |info: &DatabaseInfo| {
-        let page_size = info.page_size.map_or(String::new(), |size| size.get().to_string());
+        let page_size = info
+            .page_size
+            .map_or(String::new(), |size| size.get().to_string());
         let state = info.damage.as_ref().map_or("ok", |_| "damaged");
         vec![
             (info.name.clone(), false),

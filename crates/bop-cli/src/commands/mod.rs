@@ -15,7 +15,8 @@ mod verify;
 
 use crate::args::{Args, Command};
 use crate::errors::Failure;
-use bop_storage::error::ErrorCode;
+use bop_storage::error::{CatalogueError, ErrorCode};
+use bop_storage::name::DbName;
 use serde_json::Value;
 use std::fmt;
 use std::io::{self, Write};
@@ -72,7 +73,23 @@ impl Context {
         } else {
             writeln!(out, "{text}")
         };
-        written.and_then(|()| out.flush()).map_err(|error| output_failure(&error))
+        written
+            .and_then(|()| out.flush())
+            .map_err(|error| output_failure(&error))
+    }
+}
+
+/// Refuses what cannot be a name before a store is made for it.
+///
+/// # Errors
+/// Which rule the name breaks.
+fn check_name(name: &str) -> Result<(), Failure> {
+    match DbName::new(name) {
+        Ok(_) => Ok(()),
+        Err(reason) => Err(Failure::from(CatalogueError::InvalidName {
+            name: name.to_owned(),
+            reason,
+        })),
     }
 }
 

@@ -19,7 +19,8 @@ impl Progress {
             };
         }
         let bar = ProgressBar::new(0).with_message(what);
-        if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} pages {eta}") {
+        if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} pages {eta}")
+        {
             bar.set_style(style);
         }
         Self { bar }

@@ -4,7 +4,7 @@
 
 mod prompt;
 
-use super::{Context, output_failure};
+use super::{Context, check_name, output_failure};
 use crate::args::SqlArgs;
 use crate::errors::Failure;
 use crate::output::Mode;
@@ -32,6 +32,7 @@ pub(super) fn run(context: &Context, arguments: SqlArgs) -> Result<u8, Failure> 
         header,
         no_create,
     } = arguments;
+    check_name(&database)?;
     let source = source(sql, file.as_deref())?;
     let mode = mode.unwrap_or(match &source {
         _ if context.json => Mode::Json,
@@ -44,9 +45,12 @@ pub(super) fn run(context: &Context, arguments: SqlArgs) -> Result<u8, Failure> 
         WhenMissing::Create
     };
     with_store(&context.store, when_missing, |manager| {
-        let store = Store::new(manager.clone());
-        let options = OpenOptions::new().create(when_missing == WhenMissing::Create);
-        let connection = store.connect_with(&database, options)?;
+        let store = Store::new(manager.clone())?;
+        let options = OpenOptions {
+            create: !no_create,
+            ..OpenOptions::new()
+        };
+        let connection = store.connect_with(&database, &options)?;
         let outcome = match source {
             Source::Input(mut input) => run_input(&connection, mode, header, &mut *input),
             Source::Prompt => prompt::run(context, &connection, mode, header),
@@ -92,7 +96,11 @@ fn failure(connection: &Connection, error: RunError) -> Failure {
         }
         RunError::Output(error) => return output_failure(&error),
     };
-    let failure = match connection.last_engine_error() {
+    // The newest error of the engine may be an old one: it counts if SQLite got its code from it.
+    let engine = connection
+        .last_engine_error()
+        .filter(|engine| engine.sqlite_code() == sql.code);
+    let failure = match engine {
         Some(engine) => Failure::new(engine.code(), format_args!("{}: {engine}", sql.message)),
         None => Failure::new(ErrorCode::Sql, sql.message),
     };

@@ -58,7 +58,11 @@ impl Store {
     pub fn fails(&self, status: i32, arguments: &[&str]) -> String {
         let output = self.bop(arguments);
         let stderr = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(status), "bop {arguments:?}: {stderr}");
+        assert_eq!(
+            output.status.code(),
+            Some(status),
+            "bop {arguments:?}: {stderr}"
+        );
         assert!(!stderr.contains("panicked"), "{stderr}");
         stderr
     }
@@ -81,7 +85,11 @@ pub fn require_shared(below: &str) -> Option<PathBuf> {
         return Some(dir);
     }
     let required = std::env::var_os("BOP_REQUIRE_SHARED").is_some_and(|value| value == "1");
-    assert!(!required, "BOP_REQUIRE_SHARED=1, but {} is missing", dir.display());
+    assert!(
+        !required,
+        "BOP_REQUIRE_SHARED=1, but {} is missing",
+        dir.display()
+    );
     eprintln!("SKIPPED, NOT TESTED: {} is missing", dir.display());
     None
 }

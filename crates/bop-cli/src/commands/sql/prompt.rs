@@ -25,9 +25,9 @@ pub(super) fn run(
         runner: Runner::new(connection, mode.printer(header), &mut out),
         splitter: Splitter::new(),
     };
-    prompt.run().map_err(|error| {
-        Failure::new(ErrorCode::Io, format_args!("read the terminal: {error}"))
-    })
+    prompt
+        .run()
+        .map_err(|error| Failure::new(ErrorCode::Io, format_args!("read the terminal: {error}")))
 }
 
 struct Prompt<'a> {
