@@ -28,6 +28,8 @@ pub(crate) struct Failure {
     pub(crate) excerpt: Option<Excerpt>,
     /// SQLite's extended result code.
     pub(crate) sqlite_code: Option<i32>,
+    /// Whether it is only that nobody reads the answer any more, which needs no words.
+    pub(crate) reader_left: bool,
 }
 
 impl Failure {
@@ -39,6 +41,7 @@ impl Failure {
             hint: hint_for(code).map(str::to_owned),
             excerpt: None,
             sqlite_code: None,
+            reader_left: false,
         }
     }
 

@@ -55,7 +55,9 @@ fn usage(error: &clap::Error) -> ExitCode {
 }
 
 fn fail(failure: &Failure, json: bool) -> ExitCode {
-    if json {
+    if failure.reader_left {
+        // As after `| head`: the status tells.
+    } else if json {
         eprintln!("{}", failure.to_json());
     } else {
         eprintln!("{failure}");

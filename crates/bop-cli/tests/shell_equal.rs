@@ -167,3 +167,53 @@ fn twenty_queries_on_northwind() {
         include_str!("northwind_queries.sql"),
     );
 }
+
+/// What the queries on real data do not have: odd values, explanations, headers without rows.
+#[test]
+fn odd_statements() {
+    let store = Store::new();
+    let file = store.path().join("shell.sqlite");
+    let schema = "create table t(a integer primary key, b, c); create index i on t(b); \
+                  create table u(a, b); create trigger r after insert on t begin \
+                  insert into u values(new.a, new.b); end; \
+                  insert into t values(1, 'x', 2.5), (2, null, x'00ff'), (3, '', 'a' || char(0));";
+    store.ok(&["sql", "d", schema]);
+    let made = Command::new(shell())
+        .arg(&file)
+        .arg(schema)
+        .output()
+        .unwrap();
+    assert_success(&made, schema);
+    for sql in [
+        "select * from t",
+        "select a as \"a b\", b as \"c,d\" from t where 0",
+        "select a as \"a b\", b as \"c,d\" from t",
+        "select 1e15, 1e16, 1.0, -1.5e-10, 123456789.123456789, 0.1 + 0.2, 1e999, -1e999",
+        "select 'tab' || char(9) || 'x', char(127), 'caf' || char(233), '\"', '''', ','",
+        "explain query plan select * from t join u on t.b = u.b where t.a in (select b from u)",
+        "explain query plan select a from t union select b from u order by 1",
+        "explain query plan select * from t where a = 1",
+        "explain select * from t join u on t.b = u.b order by t.c",
+        "explain insert into t values(9, 9, 9)",
+        "explain with recursive n(i) as (select 1 union all select i + 1 from n limit 9) select * from n",
+        "begin; create table v(a); rollback; select count(*) from sqlite_schema;; select 2",
+        "pragma table_info(t)",
+    ] {
+        for mode in ["list", "csv"] {
+            let ours = store.bop(&["sql", "d", sql, "--mode", mode, "--header"]);
+            let theirs = Command::new(shell())
+                .args([&format!("-{mode}"), "-header"])
+                .arg(&file)
+                .arg(sql)
+                .output()
+                .unwrap();
+            assert_success(&ours, sql);
+            assert!(
+                ours.stdout == theirs.stdout,
+                "mode {mode}: {sql}\n--- bop\n{}\n--- shell\n{}",
+                String::from_utf8_lossy(&ours.stdout),
+                String::from_utf8_lossy(&theirs.stdout)
+            );
+        }
+    }
+}

@@ -95,5 +95,8 @@ fn check_name(name: &str) -> Result<(), Failure> {
 
 /// The error of a standard output that takes no more.
 fn output_failure(error: &io::Error) -> Failure {
-    Failure::new(ErrorCode::Io, format_args!("write the answer: {error}"))
+    Failure {
+        reader_left: error.kind() == io::ErrorKind::BrokenPipe,
+        ..Failure::new(ErrorCode::Io, format_args!("write the answer: {error}"))
+    }
 }

@@ -82,7 +82,7 @@ fn run_input(
     input: &mut dyn Read,
 ) -> Result<(), Failure> {
     let mut out = BufWriter::with_capacity(64 * 1024, io::stdout().lock());
-    Runner::new(connection, mode.printer(header), &mut out)
+    Runner::new(connection, mode, header, &mut out)
         .run(input)
         .map_err(|error| failure(connection, error))
 }

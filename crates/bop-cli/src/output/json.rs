@@ -79,7 +79,7 @@ fn real(number: f64) -> String {
 }
 
 /// `text` as a JSON string.
-pub(crate) fn quoted(text: &str) -> String {
+fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 

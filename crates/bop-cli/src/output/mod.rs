@@ -9,12 +9,12 @@
 mod csv;
 mod json;
 mod list;
+mod plan;
 mod table;
 
-pub(crate) use json::quoted as json_quoted;
 pub(crate) use table::render as render_table;
 
-use crate::sql::statement::Prepared;
+use crate::sql::statement::{Explain, Prepared};
 use std::io::{self, Write};
 
 /// The ways to write rows.
@@ -58,6 +58,16 @@ impl Mode {
             Self::Csv => Box::new(csv::Csv { header }),
             Self::Json => Box::new(json::Json::default()),
             Self::Table => Box::new(table::TablePrinter::default()),
+        }
+    }
+
+    /// The printer of a statement that explains another; `None` where its rows are data.
+    pub(crate) fn explainer(self, explain: Explain) -> Option<Box<dyn Printer>> {
+        match explain {
+            _ if self == Self::Json => None,
+            Explain::No => None,
+            Explain::Program => Some(Box::new(plan::Program::default())),
+            Explain::QueryPlan => Some(Box::new(plan::Plan::default())),
         }
     }
 }

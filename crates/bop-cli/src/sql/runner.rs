@@ -8,7 +8,7 @@
 use super::input::{Splitter, Statement};
 use super::position::{Excerpt, Position};
 use super::statement::{Prepared, SqlFailure};
-use crate::output::Printer;
+use crate::output::{Mode, Printer};
 use rusqlite::Connection;
 use std::io::{self, Read, Write};
 
@@ -36,20 +36,24 @@ pub(crate) enum RunError {
 /// A connection and where its answers go.
 pub(crate) struct Runner<'a> {
     connection: &'a Connection,
+    mode: Mode,
     printer: Box<dyn Printer>,
     out: &'a mut dyn Write,
 }
 
 impl<'a> Runner<'a> {
-    /// Runs on `connection`, writes through `printer` to `out`.
+    /// Runs on `connection`, writes to `out`; `header` asks for column names where the mode can do
+    /// without.
     pub(crate) fn new(
         connection: &'a Connection,
-        printer: Box<dyn Printer>,
+        mode: Mode,
+        header: bool,
         out: &'a mut dyn Write,
     ) -> Self {
         Self {
             connection,
-            printer,
+            mode,
+            printer: mode.printer(header),
             out,
         }
     }
@@ -120,19 +124,21 @@ impl<'a> Runner<'a> {
         let Some(mut prepared) = prepared else {
             return Ok(used);
         };
+        let mut explainer = self.mode.explainer(prepared.explain());
+        let printer = explainer.as_mut().unwrap_or(&mut self.printer);
         let mut is_first = true;
         let end = loop {
             match prepared.step() {
                 Ok(true) => {}
                 end => break end,
             }
-            self.printer
+            printer
                 .row(&mut prepared, is_first, self.out)
                 .map_err(RunError::Output)?;
             is_first = false;
         };
         if !is_first {
-            self.printer.end(self.out).map_err(RunError::Output)?;
+            printer.end(self.out).map_err(RunError::Output)?;
         }
         if let Err(failure) = end {
             // What came before the error is part of the answer.

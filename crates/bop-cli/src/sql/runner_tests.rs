@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 fn run_in(mode: Mode, header: bool, sql: &str) -> (String, Result<(), RunError>) {
     let connection = Connection::open_in_memory().unwrap();
     let mut out = Vec::new();
-    let outcome = Runner::new(&connection, mode.printer(header), &mut out).run(&mut sql.as_bytes());
+    let outcome = Runner::new(&connection, mode, header, &mut out).run(&mut sql.as_bytes());
     (String::from_utf8_lossy(&out).into_owned(), outcome)
 }
 
@@ -167,7 +167,7 @@ fn an_answer_is_flushed_before_more_input_is_read() {
         held: Vec::new(),
         written,
     };
-    Runner::new(&connection, Mode::List.printer(false), &mut out)
+    Runner::new(&connection, Mode::List, false, &mut out)
         .run(&mut input)
         .unwrap();
     assert_eq!(input.seen, ["", "", "1\n", "1\n2\n"]);

@@ -42,6 +42,17 @@ pub(crate) enum Kind {
     Blob,
 }
 
+/// Whether a statement explains another instead of running it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Explain {
+    /// It does not.
+    No,
+    /// `EXPLAIN`
+    Program,
+    /// `EXPLAIN QUERY PLAN`
+    QueryPlan,
+}
+
 /// A statement that can be stepped through.
 pub(crate) struct Prepared<'connection> {
     statement: NonNull<ffi::sqlite3_stmt>,
@@ -85,6 +96,16 @@ impl<'connection> Prepared<'connection> {
             connection: PhantomData,
         });
         Ok((prepared, used))
+    }
+
+    /// Whether the statement explains another.
+    pub(crate) fn explain(&self) -> Explain {
+        // SAFETY: the statement is not finalized before the drop.
+        match unsafe { ffi::sqlite3_stmt_isexplain(self.statement.as_ptr()) } {
+            0 => Explain::No,
+            1 => Explain::Program,
+            _ => Explain::QueryPlan,
+        }
     }
 
     /// Goes to the next row; `false` after the last.

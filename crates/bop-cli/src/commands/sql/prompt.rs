@@ -22,7 +22,7 @@ pub(super) fn run(
     let mut prompt = Prompt {
         context,
         connection,
-        runner: Runner::new(connection, mode.printer(header), &mut out),
+        runner: Runner::new(connection, mode, header, &mut out),
         splitter: Splitter::new(),
     };
     prompt
