@@ -13,6 +13,8 @@ pub mod error;
 
 pub mod checksum;
 
+pub mod name;
+
 pub mod page;
 
 pub mod page_one;
@@ -42,6 +44,20 @@ pub mod superblock;
 
 // The store that users open.
 mod db;
+
+pub use checksum::{PageHash, RollingChecksum};
+pub use checkpoint::CheckpointReport;
+pub use db::{
+    DatabaseInfo, Db, Health, Housekeeping, Manager, Options, ReadTxn, Savepoint, StoreStatus,
+    VerifyReport, WriteTxn,
+};
+pub use error::{
+    BeginError, CatalogueError, CheckpointError, CloseError, CommitError, CommitOutcome, Damage,
+    ErrorCode, ManifestError, OpenError, Place, ReadError, Reject, Rejection,
+};
+pub use ids::{DbId, DbKind, Lsn, PageNo, PageSize, StoreId};
+pub use limits::Limits;
+pub use page::PageBytes;
 
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -105,7 +105,9 @@ impl CatalogueChange {
         if change.arguments() == arguments && change.name() == name {
             Ok(change)
         } else {
-            Err(Reject::Invalid("a catalogue record with parts of another kind"))
+            Err(Reject::Invalid(
+                "a catalogue record with parts of another kind",
+            ))
         }
     }
 }

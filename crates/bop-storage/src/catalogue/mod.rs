@@ -26,9 +26,7 @@ mod section;
 pub use crate::manifest::DatabaseState;
 pub use crate::name::DbName;
 pub use change::CatalogueChange;
-pub use section::{
-    SECTION_VERSION, SectionEntry, SectionHeader, decode_section, encode_section,
-};
+pub use section::{SECTION_VERSION, SectionEntry, SectionHeader, decode_section, encode_section};
 
 use crate::error::{CatalogueError, Damage, Reject};
 use crate::ids::{DbId, DbKind, Lsn};

@@ -80,6 +80,17 @@ impl PageReader {
         }
     }
 
+    /// Reads a page of the log from the device, whatever the cache has, and checks it.
+    pub(crate) fn check_log(
+        &self,
+        view: &View,
+        page: PageNo,
+        version: PageVersion,
+    ) -> Result<(), ReadError> {
+        let size = view.head().page_size.unwrap_or(PageSize::DEFAULT);
+        self.load_checked(size, page, version).map(drop)
+    }
+
     fn load_checked(
         &self,
         size: PageSize,

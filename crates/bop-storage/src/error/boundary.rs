@@ -69,6 +69,9 @@ pub enum OpenError {
     /// A limit is out of its range.
     #[error("invalid limits: {0}")]
     Limits(#[from] crate::limits::LimitError),
+    /// The first write of this opening failed.
+    #[error("store cannot be opened: {0}")]
+    Start(Box<CommitError>),
     /// Threads or random bytes are not to be had.
     #[error("store cannot be opened: {what}: {source}")]
     System {
@@ -523,6 +526,7 @@ impl OpenError {
             }) => ErrorCode::UnsupportedFormat,
             Self::Damaged(_) => ErrorCode::Corrupt,
             Self::Manifest(error) => error.code(),
+            Self::Start(error) => error.code(),
             Self::Limits(_) => ErrorCode::Usage,
             Self::Io(_) | Self::Locked { .. } | Self::System { .. } => ErrorCode::Io,
         }

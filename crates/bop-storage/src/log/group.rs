@@ -22,7 +22,7 @@ use super::holds::LogHolds;
 use super::ring::Ring;
 use super::spares::SpareMaker;
 use super::ticket::{Answer, Pending, Placed, Priority, Publish, Ticket};
-use super::writer::{LogEnd, WriteError, Writer};
+use super::writer::{LogStart, WriteError, Writer};
 use crate::error::{CommitError, LogFailure, Rejection};
 use crate::ids::{Lsn, StoreId};
 use crate::limits::ValidLimits;
@@ -32,10 +32,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
-
-/// Lsns that may have been given out for a segment that never became durable: after an unclean
-/// stop the next base lies this far behind everything that was seen.
-const UNCLEAN_GAP_BYTES: u64 = 128 << 20;
 
 /// What the log tells whoever keeps house. Called outside every lock; must not block.
 pub trait LogEvents: Send + Sync + std::fmt::Debug {
@@ -102,13 +98,8 @@ impl Log {
     ///
     /// # Errors
     /// The failure of that write, or why no segment was to be had.
-    pub fn start(parts: LogParts, position: LogEnd, clean: bool) -> Result<Self, CommitError> {
-        let gap = if clean { 0 } else { UNCLEAN_GAP_BYTES };
-        let exhausted = || {
-            let at = position.end;
-            Rejection::Poisoned(Arc::new(LogFailure::Exhausted { at }))
-        };
-        let base = position.end.advance(gap).ok_or_else(exhausted)?;
+    pub fn start(parts: LogParts, start: LogStart) -> Result<Self, CommitError> {
+        let LogStart { position, base, goes_on } = start;
         let LogParts {
             store,
             ring,
@@ -116,7 +107,7 @@ impl Log {
             clock,
             ..
         } = parts.clone();
-        let mut writer = Writer::new(store, ring, spares, clock, position, clean);
+        let mut writer = Writer::new(store, ring, spares, clock, position, goes_on);
         let note = encode_note(NoteKind::Open)?;
         let bytes = batch_bytes(std::iter::once(&note));
         writer.make_room(bytes, 0, base).map_err(starting)?;

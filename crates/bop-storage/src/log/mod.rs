@@ -14,22 +14,25 @@
 //! Never: knows what a page means.
 
 pub mod format;
-<<<<<<< HEAD
 mod group;
 mod holds;
+pub mod recover;
 mod ring;
+pub mod scan;
 mod segment;
 mod spares;
+pub mod tail_rule;
 mod ticket;
 mod writer;
 
 pub use group::{Log, LogEvents, LogParts};
 pub use holds::{HoldReason, LogHold, LogHolds};
+pub use recover::{
+    Checkpointed, LogState, RegisteredSegment, ReplaySink, ReplayedCatalogue, ReplayedCommit,
+    ReplayedMember, recover,
+};
 pub use ring::Ring;
 pub use segment::{LogSegment, SealedSegment, SpareSegment};
 pub use spares::{SegmentRegistry, SpareMaker};
 pub use ticket::{Placed, Priority, Publish, Silent};
-pub use writer::LogEnd;
-=======
-pub mod tail_rule;
->>>>>>> part-log
+pub use writer::{LogEnd, LogStart};

@@ -54,6 +54,17 @@ pub struct LogEnd {
     pub epoch: Epoch,
 }
 
+/// How an epoch starts.
+#[derive(Clone, Debug)]
+pub struct LogStart {
+    /// Where the log ends.
+    pub position: LogEnd,
+    /// The Lsn of the epoch's first batch.
+    pub base: Lsn,
+    /// Whether the segment that ends there takes it; else a new one is activated.
+    pub goes_on: bool,
+}
+
 /// The writing end of the log.
 #[derive(Debug)]
 pub(crate) struct Writer {

@@ -25,8 +25,8 @@ pub(super) struct Change<'a> {
 type Invariant = fn(&Change<'_>) -> Result<(), String>;
 
 const INVARIANTS: &[(&str, Invariant)] = &[
-    ("references_match_ranges", references_match_ranges),
     ("ranges_have_chunks", ranges_have_chunks),
+    ("references_match_ranges", references_match_ranges),
     ("ranges_have_databases", ranges_have_databases),
     ("checkpointed_is_monotone", checkpointed_is_monotone),
     ("watermarks_are_monotone", watermarks_are_monotone),
@@ -203,24 +203,44 @@ pub(super) fn check_all(state: &ManifestState) -> Vec<Damage> {
     };
     for (id, row) in state.chunks() {
         if countable && named.get(&id).copied().unwrap_or(0) != row.references {
-            finding(Table::Chunks, id.encode(), "references do not match the ranges");
+            finding(
+                Table::Chunks,
+                id.encode(),
+                "references do not match the ranges",
+            );
         }
         if next.next_chunk <= id {
-            finding(Table::Chunks, id.encode(), "a chunk that was not given out yet");
+            finding(
+                Table::Chunks,
+                id.encode(),
+                "a chunk that was not given out yet",
+            );
         }
     }
     for (id, _) in state.segments() {
         if next.next_segment <= id {
-            finding(Table::Segments, id.encode(), "a segment that was not given out yet");
+            finding(
+                Table::Segments,
+                id.encode(),
+                "a segment that was not given out yet",
+            );
         }
     }
     for (id, row) in state.databases() {
         if id == DbId::CATALOGUE || next.next_database <= id {
-            finding(Table::Databases, id.encode(), "a database that was not given out yet");
+            finding(
+                Table::Databases,
+                id.encode(),
+                "a database that was not given out yet",
+            );
         }
         let head = row.checkpointed.generation;
         if state.ranges(id).any(|(key, _)| head < key.generation) {
-            finding(Table::Databases, id.encode(), "a range is newer than the head");
+            finding(
+                Table::Databases,
+                id.encode(),
+                "a range is newer than the head",
+            );
         }
     }
     found

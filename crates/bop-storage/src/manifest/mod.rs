@@ -28,8 +28,8 @@ pub mod suite;
 mod typed;
 mod walker;
 
-pub use database_row::{CheckpointedHead, DatabaseBytes, DatabaseRow, DatabaseState};
 pub(crate) use database_row::decode_name;
+pub use database_row::{CheckpointedHead, DatabaseBytes, DatabaseRow, DatabaseState};
 pub use edit::Edit;
 pub use lmdb::LmdbManifest;
 pub use memory::{Gate, MemoryManifest};

@@ -35,7 +35,11 @@ pub(super) fn exactly<T: FromBytes + KnownLayout + Immutable>(bytes: &[u8]) -> R
 
 /// Refuses a row that contradicts itself.
 pub(super) fn ensure(holds: bool, why: &'static str) -> Result<(), Reject> {
-    if holds { Ok(()) } else { Err(Reject::Invalid(why)) }
+    if holds {
+        Ok(())
+    } else {
+        Err(Reject::Invalid(why))
+    }
 }
 
 /// Whose manifest it is.
@@ -47,7 +51,7 @@ pub(super) struct MetaRow {
     pub store: StoreId,
 }
 
-/// The bytes of [`MetaRow`]. Later schemas keep these fields where they are, and add behind them.
+/// Whose manifest it is, and in which schema. Later schemas keep these fields where they are, and add behind them.
 #[derive(Clone, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
 pub struct MetaBytes {

@@ -124,6 +124,14 @@ impl ManifestState {
             .take_while(move |(key, _)| key.database == database)
     }
 
+    /// The newest row of each range of a database, with the range's number, ascending.
+    pub fn newest_ranges(&self, database: DbId) -> impl Iterator<Item = (u32, RangeRow)> {
+        let mut last = None;
+        self.ranges(database).filter_map(move |(key, row)| {
+            (last.replace(key.range) != Some(key.range)).then_some((key.range, *row))
+        })
+    }
+
     /// What was not believed when the rows were read.
     pub fn damaged(&self) -> &DamagedRows {
         &self.damaged

@@ -18,7 +18,10 @@ use crate::error::Reject;
 use zerocopy::native_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
-const _: () = assert!(usize::BITS == 64, "LMDB's pages are read as on a 64-bit machine");
+const _: () = assert!(
+    usize::BITS == 64,
+    "LMDB's pages are read as on a 64-bit machine"
+);
 
 const MAGIC: u32 = 0xbeef_c0de;
 const DATA_VERSION: u32 = 1;
@@ -337,8 +340,8 @@ impl Walk<'_> {
         let count = (HEADER_BYTES + bytes).div_ceil(self.page_bytes) as u64;
         let mut head = self.page(first)?;
         let header = header(&head)?;
-        let found = U32::read_from_bytes(&head[12..HEADER_BYTES])
-            .map_or(0, |count| u64::from(count.get()));
+        let found =
+            U32::read_from_bytes(&head[12..HEADER_BYTES]).map_or(0, |count| u64::from(count.get()));
         if header.flags.get() & !PAGE_TRANSIENT != PAGE_OVERFLOW || found != count {
             return Err(Reject::Invalid("header of an overflow page"));
         }
@@ -353,10 +356,12 @@ impl Walk<'_> {
 
     /// A list of free pages: their count, then their numbers.
     fn free_list(&mut self, value: &[u8]) -> Result<(), Reject> {
-        let mut words = value.chunks_exact(8).map(|word| {
-            U64::read_from_bytes(word).map_or(0, zerocopy::native_endian::U64::get)
-        });
-        let count = words.next().ok_or(Reject::Invalid("length of a free list"))?;
+        let mut words = value
+            .chunks_exact(8)
+            .map(|word| U64::read_from_bytes(word).map_or(0, zerocopy::native_endian::U64::get));
+        let count = words
+            .next()
+            .ok_or(Reject::Invalid("length of a free list"))?;
         let listed = usize::try_from(count).unwrap_or(usize::MAX);
         if words.len() < listed {
             return Err(Reject::Invalid("length of a free list"));

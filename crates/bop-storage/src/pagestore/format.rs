@@ -136,7 +136,7 @@ pub struct SectionEntry {
     pub slots: U32,
     /// Zero.
     pub reserved: U32,
-    /// Where the first body starts in the file; where the index starts, without bodies.
+    /// Where the section starts in the file: no body of it lies before.
     pub start_offset: U64,
     /// Where the index starts in the file.
     pub index_offset: U64,
@@ -196,8 +196,8 @@ pub struct Slot {
     /// Zero.
     pub reserved: [u8; 7],
     /// CRC-64 of database, generation, the slot's number as four bytes, all fields before this one
-    /// but `body_offset`, and the body: a body read from the wrong place is noticed, one moved
-    /// with its section is not.
+    /// but `body_offset`, and the body: a body read from the wrong place is noticed, while one can
+    /// be copied into another chunk as it is.
     pub checksum: U64,
 }
 const _: () = assert!(size_of::<Slot>() == 48);

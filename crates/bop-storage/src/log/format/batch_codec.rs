@@ -258,6 +258,13 @@ pub struct VerifiedRecord<'a> {
     pub record: Record<'a>,
 }
 
+/// The Lsn that the bytes would be at if they were the start of a batch; `None` when they are not.
+/// Worth nothing before [`decode_header`] has believed it.
+pub fn claimed_lsn(bytes: &[u8]) -> Option<Lsn> {
+    let (header, _) = split::<BatchHeader>(bytes).ok()?;
+    (header.magic.get() == BATCH_MAGIC).then(|| Lsn::new(header.lsn.get()))
+}
+
 /// Reads the header that must stand at `expected`, at the start of `bytes`. `room_bytes` is how far
 /// the segment goes from there.
 ///

@@ -112,6 +112,37 @@ impl<'a> CatalogueOp<'a> {
         }
     }
 
+    /// The same with another name, where it has one.
+    pub const fn with_name<'b>(&self, name: &'b str) -> CatalogueOp<'b> {
+        match *self {
+            Self::Create { kind, .. } => CatalogueOp::Create { name, kind },
+            Self::Rename { .. } => CatalogueOp::Rename { name },
+            Self::Drop => CatalogueOp::Drop,
+            Self::Undrop { .. } => CatalogueOp::Undrop { name },
+            Self::Fork {
+                parent,
+                generation,
+                lsn,
+                ..
+            } => CatalogueOp::Fork {
+                name,
+                parent,
+                generation,
+                lsn,
+            },
+            Self::Snapshot {
+                generation, lsn, ..
+            } => CatalogueOp::Snapshot {
+                name,
+                generation,
+                lsn,
+            },
+            Self::SnapshotDrop { .. } => CatalogueOp::SnapshotDrop { name },
+            Self::Retention { window_us, bytes } => CatalogueOp::Retention { window_us, bytes },
+            Self::Quota { bytes } => CatalogueOp::Quota { bytes },
+        }
+    }
+
     fn arguments(&self) -> [u64; 3] {
         match self {
             Self::Create { kind, .. } => [u64::from(kind.code()), 0, 0],

@@ -20,7 +20,7 @@ pub mod segment;
 
 pub use batch_codec::{
     BatchEntry, BatchPlace, DirectoryItem, EncodedBatch, VerifiedHeader, VerifiedRecord,
-    VerifiedTrailer, batch_bytes_needed, decode_header, decode_trailer, encode_batch,
+    VerifiedTrailer, batch_bytes_needed, claimed_lsn, decode_header, decode_trailer, encode_batch,
     spare_parts_damage, verify_records,
 };
 pub use bytes::{RECORD_ALIGN, all_zero};

@@ -1,0 +1,269 @@
+//! The first three blocks of each registered segment: what it is before a batch is read.
+//!
+//! ```text
+//! stamp   activation 1, 2    what it is
+//! any     one is sound       Activated (a bad stamp or a bad copy is reported)
+//! sound   both zeros         Spare
+//! bad     both zeros         Unusable, but never activated
+//! any     neither, not zero  Activated without its activation, if a sound batch is in it;
+//!                            else as with zeros: the activation was torn
+//! the file cannot be opened, is of another store, another segment, another life: Unusable
+//! ```
+//! Never: writes; reads a file that is not registered.
+
+use crate::error::{Damage, OpenError, Place, Reject};
+use crate::ids::{Incarnation, SegmentId, StoreId};
+use crate::io::errno::{EACCES, EMFILE, ENFILE, ENOENT, ENOMEM, EPERM, EROFS};
+use crate::io::{Block, Disk, DiskFile, IoFailure, OpenMode, layout};
+use crate::log::format::{Activated, ChainHash, SegmentIdentity, Stamped, all_zero};
+use crate::log::scan::{SegmentSpace, find_base};
+use std::sync::Arc;
+
+/// A segment, as the manifest has it.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct RegisteredSegment {
+    /// The segment.
+    pub id: SegmentId,
+    /// The life of its file.
+    pub incarnation: Incarnation,
+    /// Bytes of its file.
+    pub capacity_bytes: u64,
+}
+
+/// What a registered segment turned out to be.
+#[derive(Debug)]
+pub(super) struct Inspected {
+    pub(super) registered: RegisteredSegment,
+    pub(super) state: State,
+    /// What is wrong with it, for the report. Whether it matters is decided elsewhere.
+    pub(super) findings: Vec<Damage>,
+}
+
+#[derive(Debug)]
+pub(super) enum State {
+    /// It is, or was, the active segment.
+    Activated(Opened),
+    /// It was never activated and can be.
+    Spare,
+    /// It was never activated, and must be stamped again before it can be.
+    NeverActivated,
+    /// Nobody can tell what was in it.
+    Unusable(Damage),
+}
+
+/// An activated segment, ready to be scanned.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) file: Arc<dyn DiskFile>,
+    pub(super) space: SegmentSpace,
+    /// `None` when both copies of the activation are lost.
+    pub(super) activation: Option<(Activated, ChainHash)>,
+}
+
+impl Inspected {
+    /// The segment's file, as a place.
+    pub(super) fn place(&self) -> Place {
+        place(self.registered.id)
+    }
+
+    pub(super) fn opened(&self) -> Option<&Opened> {
+        match &self.state {
+            State::Activated(opened) => Some(opened),
+            State::Spare | State::NeverActivated | State::Unusable(_) => None,
+        }
+    }
+}
+
+fn place(id: SegmentId) -> Place {
+    Place::File(layout::segment(id))
+}
+
+/// Looks at one registered segment.
+///
+/// # Errors
+/// [`OpenError::Io`] when the process may not, or cannot now, open files; [`OpenError::Damaged`]
+/// with [`Reject::Version`] for a segment of a newer format.
+pub(super) fn inspect(
+    disk: &dyn Disk,
+    store: StoreId,
+    registered: RegisteredSegment,
+) -> Result<Inspected, OpenError> {
+    let mut inspected = Inspected {
+        registered,
+        state: State::Spare,
+        findings: Vec::new(),
+    };
+    let identity = SegmentIdentity {
+        store,
+        segment: registered.id,
+        incarnation: registered.incarnation,
+    };
+    let opened = match open(disk, registered.id)? {
+        Ok(file) => look(file, identity, &mut inspected)?,
+        Err(reject) => State::Unusable(Damage::new(place(registered.id), reject)),
+    };
+    if let State::Unusable(damage) = &opened {
+        inspected.findings.push(damage.clone());
+    }
+    inspected.state = opened;
+    Ok(inspected)
+}
+
+type Opening = Result<Arc<dyn DiskFile>, Reject>;
+
+fn open(disk: &dyn Disk, id: SegmentId) -> Result<Opening, OpenError> {
+    let opened = disk.open(&layout::segment(id), OpenMode::Read);
+    // What another process left in the kernel's cache is made durable before anything is decided
+    // by it: it might be gone after the next power cut.
+    let synced = opened.and_then(|file| match file.sync() {
+        Err(failure) if failure.errno != EROFS => Err(failure),
+        _ => Ok(file),
+    });
+    match synced {
+        Ok(file) => Ok(Ok(file)),
+        Err(failure) if failure.errno == ENOENT => Ok(Err(Reject::Missing)),
+        Err(failure) if about_the_process(&failure) => Err(OpenError::Io(failure)),
+        Err(failure) => Ok(Err(Reject::Unreadable(failure))),
+    }
+}
+
+/// Failures that say nothing about the bytes.
+fn about_the_process(failure: &IoFailure) -> bool {
+    [EACCES, EPERM, EMFILE, ENFILE, ENOMEM].contains(&failure.errno)
+}
+
+fn look(
+    file: Arc<dyn DiskFile>,
+    identity: SegmentIdentity,
+    inspected: &mut Inspected,
+) -> Result<State, OpenError> {
+    let registered = inspected.registered;
+    let stamped = Stamped {
+        identity,
+        capacity_bytes: registered.capacity_bytes,
+    };
+    let stamp = block(&file, 0).and_then(|block| Stamped::decode_as(&block, &stamped));
+    if let Err(newer @ Reject::Version { .. }) = stamp {
+        return Err(OpenError::Damaged(Damage::new(place(registered.id), newer)));
+    }
+    let copies = [block(&file, 1), block(&file, 2)];
+    let decoded = copies.each_ref().map(|block| {
+        let block = block.as_ref().map_err(Clone::clone)?;
+        Activated::decode(block, &identity)
+    });
+    let mut report = |reject: Reject| {
+        let damage = Damage::new(place(registered.id), reject);
+        inspected.findings.push(damage);
+    };
+    let activation = match decoded {
+        // One after the other is made durable: the second can be missing, the first cannot.
+        [Ok(first), second] => {
+            if let (Err(reject), Ok(block)) = (second, &copies[1])
+                && !all_zero(&block.0)
+            {
+                report(reject);
+            }
+            Some(first)
+        }
+        [Err(reject), Ok(second)] => {
+            report(reject);
+            Some(second)
+        }
+        [Err(_), Err(_)] => None,
+    };
+    if let Some((activated, _)) = activation {
+        if let Err(reject) = stamp {
+            report(reject);
+        }
+        let space = SegmentSpace {
+            identity,
+            base: activated.base_lsn,
+            capacity_bytes: registered.capacity_bytes,
+            epoch: activated.epoch,
+        };
+        return Ok(State::Activated(Opened {
+            file,
+            space,
+            activation,
+        }));
+    }
+    Ok(without_activation(
+        file, identity, stamp, &copies, inspected,
+    ))
+}
+
+fn without_activation(
+    file: Arc<dyn DiskFile>,
+    identity: SegmentIdentity,
+    stamp: Result<(), Reject>,
+    copies: &[Result<Block, Reject>; 2],
+    inspected: &mut Inspected,
+) -> State {
+    let registered = inspected.registered;
+    let damage = |reject| Damage::new(place(registered.id), reject);
+    let untouched = copies
+        .iter()
+        .all(|copy| matches!(copy, Ok(block) if all_zero(&block.0)));
+    if !untouched || stamp.is_err() {
+        let capacity_bytes = registered.capacity_bytes;
+        if let Some((base, epoch)) = find_base(Arc::clone(&file), &identity, capacity_bytes) {
+            let lost = Reject::Invalid("both copies of the activation are lost");
+            inspected.findings.push(damage(lost));
+            let space = SegmentSpace {
+                identity,
+                base,
+                capacity_bytes,
+                epoch,
+            };
+            return State::Activated(Opened {
+                file,
+                space,
+                activation: None,
+            });
+        }
+    }
+    if let Some(Err(reject)) = copies.iter().find(|copy| copy.is_err()) {
+        return State::Unusable(damage(reject.clone()));
+    }
+    match stamp {
+        Ok(()) => match short_by(&file, registered.capacity_bytes) {
+            None => State::Spare,
+            Some(reject) => {
+                inspected.findings.push(damage(reject));
+                State::NeverActivated
+            }
+        },
+        // The stamp is sound and says that this is another file: the segment's own is gone.
+        Err(reject @ (Reject::ForeignStore | Reject::Invalid(_))) => {
+            State::Unusable(damage(reject))
+        }
+        Err(reject) if untouched => {
+            inspected.findings.push(damage(reject));
+            State::NeverActivated
+        }
+        Err(reject) => State::Unusable(damage(reject)),
+    }
+}
+
+fn short_by(file: &Arc<dyn DiskFile>, needed: u64) -> Option<Reject> {
+    match file.bytes() {
+        Ok(found) if found < needed => Some(Reject::Truncated { found, needed }),
+        Ok(_) => None,
+        Err(failure) => Some(Reject::Unreadable(failure)),
+    }
+}
+
+fn block(file: &Arc<dyn DiskFile>, index: u64) -> Result<Block, Reject> {
+    let mut blocks = [Block::ZERO];
+    let block_bytes = size_of::<Block>();
+    let offset = index * block_bytes as u64;
+    let found = file.read_at(offset, &mut blocks);
+    let found = found.map_err(Reject::Unreadable)?;
+    if found < block_bytes {
+        return Err(Reject::Truncated {
+            found: offset + found as u64,
+            needed: offset + block_bytes as u64,
+        });
+    }
+    Ok(blocks[0])
+}

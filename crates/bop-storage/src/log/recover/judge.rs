@@ -1,0 +1,159 @@
+//! The tail rule, applied to the spans of one segment. Pure.
+//!
+//! Never: reads a file, knows what a database is.
+
+use crate::error::Reject;
+use crate::ids::Lsn;
+use crate::io::BLOCK_BYTES;
+use crate::log::scan::{Content, SoundHeader, Span};
+use crate::log::tail_rule::{Circumstances, Verdict, verdict};
+
+/// A span and what becomes of it.
+#[derive(Debug)]
+pub(super) struct Judged {
+    pub(super) span: Span,
+    pub(super) verdict: Verdict,
+}
+
+impl Judged {
+    /// Where the span ends as a part of the log. Bad bytes without a known end reach as far as the
+    /// log was durable, and no further.
+    pub(super) fn end(&self, known: Lsn) -> Lsn {
+        let open = match &self.span.content {
+            Content::Zeros => true,
+            Content::Bad(bad) => bad.open_end,
+            Content::Batch(_) => false,
+        };
+        if !open {
+            return self.span.end;
+        }
+        let block = BLOCK_BYTES as u64;
+        let least = self.span.lsn.advance(block).unwrap_or(self.span.end);
+        let durable = Lsn::new(known.get().next_multiple_of(block));
+        least.max(durable).min(self.span.end)
+    }
+}
+
+/// What the headers of a segment prove: everything before the result was durable once.
+pub(super) fn known_by(spans: &[Span]) -> Lsn {
+    let sound = spans.iter().filter_map(|span| header_of(&span.content));
+    sound
+        .map(|header| header.durable)
+        .max()
+        .unwrap_or(Lsn::ZERO)
+}
+
+/// The span's header, if it is sound.
+pub(super) fn header_of(content: &Content) -> Option<SoundHeader> {
+    match content {
+        Content::Batch(batch) => Some(batch.header),
+        Content::Bad(bad) => bad.header,
+        Content::Zeros => None,
+    }
+}
+
+/// What becomes of each span. `dead_from` is where the next segment says this one ends.
+pub(super) fn judge(spans: Vec<Span>, dead_from: Option<Lsn>, known: Lsn) -> Vec<Judged> {
+    let mut gap_before = false;
+    let judged = spans.into_iter().map(|span| {
+        let valid = matches!(span.content, Content::Batch(_));
+        let circumstances = Circumstances {
+            in_dead_zone: dead_from.is_some_and(|dead| dead <= span.lsn),
+            valid,
+            gap_before,
+            // What a device refuses to read is no torn write: it is never taken for the end.
+            below_known: span.lsn < known || (unreadable(&span.content) && !gap_before),
+        };
+        gap_before |= !valid && !circumstances.below_known;
+        Judged {
+            span,
+            verdict: verdict(circumstances),
+        }
+    });
+    judged.collect()
+}
+
+fn unreadable(content: &Content) -> bool {
+    matches!(content, Content::Bad(bad) if matches!(bad.reason, Reject::Unreadable(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::Epoch;
+    use crate::log::scan::{BadBytes, ScannedBatch};
+
+    /// `b` a sound batch, `h` a bad one with a sound header, `x` bad bytes, `0` zeros; one block
+    /// each. A sound header has the watermark given, or its own place.
+    fn spans(picture: &str, watermark: Option<u64>) -> Vec<Span> {
+        let span = |(index, sort): (usize, char)| {
+            let lsn = Lsn::new(index as u64 * 4096);
+            let header = SoundHeader {
+                durable: watermark.map_or(lsn, Lsn::new),
+                epoch: Epoch::new(1),
+                checksum: 0,
+            };
+            let bad = |header| {
+                Content::Bad(BadBytes {
+                    at: lsn,
+                    reason: Reject::Checksum,
+                    header,
+                    directory: None,
+                    open_end: false,
+                })
+            };
+            Span {
+                lsn,
+                end: lsn.advance(4096).unwrap(),
+                content: match sort {
+                    'b' => Content::Batch(ScannedBatch {
+                        header,
+                        records: Vec::new(),
+                        spare_damage: None,
+                    }),
+                    'h' => bad(Some(header)),
+                    'x' => bad(None),
+                    _ => Content::Zeros,
+                },
+            }
+        };
+        picture.chars().enumerate().map(span).collect()
+    }
+
+    /// `R`eplay, `D`amaged, `E`nd, dead `.`
+    fn check(picture: &str, watermark: Option<u64>, dead_from: Option<u64>, verdicts: &str) {
+        let spans = spans(picture, watermark);
+        let known = known_by(&spans).max(dead_from.map_or(Lsn::ZERO, Lsn::new));
+        let letters: String = judge(spans, dead_from.map(Lsn::new), known)
+            .iter()
+            .map(|judged| match judged.verdict {
+                Verdict::Replay => 'R',
+                Verdict::Damaged => 'D',
+                Verdict::End => 'E',
+                Verdict::Dead => '.',
+            })
+            .collect();
+        assert_eq!(letters, verdicts, "{picture}");
+    }
+
+    #[test]
+    fn a_torn_tail_is_the_end_and_a_later_watermark_makes_it_damage() {
+        check("bb0", None, None, "RRE");
+        check("bbx0", None, None, "RREE");
+        check("bbh0", None, None, "RREE");
+        // The batch behind was written with the watermark before the bad one.
+        check("bxb0", Some(0), None, "REEE");
+        // The batch behind says that the bad one was durable.
+        check("bxb0", None, None, "RDRE");
+        check("b0b0", None, None, "RDRE");
+        // A bad batch's sound header says so too.
+        check("bxh0", None, None, "RDEE");
+    }
+
+    #[test]
+    fn what_the_next_segment_cuts_off_is_dead_and_all_before_it_was_durable() {
+        check("bbbb", None, Some(8192), "RR..");
+        check("bxbb", None, Some(8192), "RD..");
+        check("b0", None, Some(8192), "RD");
+    }
+}

@@ -1,0 +1,141 @@
+//! The predecessor chain: which segment follows which, and what is missing between them. Pure.
+//!
+//! Invariant: a segment that nobody can read is never passed over in silence: where it can have
+//! held a part of the log, the log has a hole there.
+//!
+//! Never: reads a file.
+
+use super::inspect::{Inspected, Opened, State};
+use crate::error::{Damage, OpenError, Place, Reject};
+use crate::ids::{Lsn, SegmentId};
+use crate::io::layout;
+use crate::log::format::{ChainHash, Predecessor};
+
+/// What lies between an activated segment and the next one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Link {
+    /// Where the next one says that this one ends, and with which fold.
+    pub(super) end: Option<(Lsn, ChainHash)>,
+    /// Why something may be missing between the two.
+    pub(super) lost: Option<Damage>,
+}
+
+/// The whole chain.
+#[derive(Debug)]
+pub(super) struct Links {
+    /// Why something may be missing before the first activated segment.
+    pub(super) front: Option<Damage>,
+    /// Behind each activated segment but the last.
+    pub(super) between: Vec<Link>,
+    /// Why something may be missing behind the last one.
+    pub(super) back: Option<Damage>,
+}
+
+/// Links the segments, which stand in the order of their ids. Nothing below `truncated` is needed.
+///
+/// # Errors
+/// [`OpenError::Damaged`] for sound activations that contradict each other: no fault of a medium
+/// makes them, and no guess would be safe.
+pub(super) fn link(segments: &[Inspected], truncated: Lsn) -> Result<Links, OpenError> {
+    let activated: Vec<(usize, &Opened)> = segments
+        .iter()
+        .enumerate()
+        .filter_map(|(index, segment)| Some((index, segment.opened()?)))
+        .collect();
+    let Some(((first_at, first), (last_at, _))) = activated.first().zip(activated.last()) else {
+        return Ok(Links {
+            front: None,
+            between: Vec::new(),
+            back: next_in_order(segments),
+        });
+    };
+    let mut between = Vec::with_capacity(activated.len());
+    for pair in activated.windows(2) {
+        if let [(from, earlier), (to, later)] = pair {
+            between.push(link_two(segments, (*from, earlier), (*to, later))?);
+        }
+    }
+    Ok(Links {
+        front: before_first(&segments[..*first_at], first, truncated),
+        between,
+        back: next_in_order(&segments[*last_at + 1..]),
+    })
+}
+
+fn before_first(earlier: &[Inspected], first: &Opened, truncated: Lsn) -> Option<Damage> {
+    let Some((activated, _)) = first.activation else {
+        let lost = Reject::Invalid("both copies of the activation are lost");
+        let own = Damage::new(file(first.space.identity.segment), lost);
+        return (truncated < first.space.base).then_some(own);
+    };
+    let before = activated.predecessor?;
+    (truncated < before.end).then(|| missing(earlier, before))
+}
+
+/// Why the segment that `before` names is not there.
+fn missing(segments: &[Inspected], before: Predecessor) -> Damage {
+    let named = segments
+        .iter()
+        .find(|segment| segment.registered.id == before.segment);
+    match named.map(|segment| &segment.state) {
+        Some(State::Unusable(damage)) => damage.clone(),
+        Some(_) => Damage::new(
+            file(before.segment),
+            Reject::Invalid("the log went on behind it, but it was never activated"),
+        ),
+        None => Damage::new(file(before.segment), Reject::Missing),
+    }
+}
+
+fn link_two(
+    segments: &[Inspected],
+    (from, earlier): (usize, &Opened),
+    (to, later): (usize, &Opened),
+) -> Result<Link, OpenError> {
+    let space = later.space;
+    let place = file(space.identity.segment);
+    let contradiction = |what| {
+        let damage = Damage::new(place.clone(), Reject::Invalid(what));
+        Err(OpenError::Damaged(damage))
+    };
+    if space.base < earlier.space.base {
+        return contradiction("it starts before the segment that it follows");
+    }
+    let Some((activated, _)) = later.activation else {
+        let lost = Reject::Invalid("both copies of the activation are lost");
+        return Ok(Link {
+            end: None,
+            lost: Some(Damage::new(place, lost)),
+        });
+    };
+    let own_id = earlier.space.identity.segment;
+    match activated.predecessor {
+        Some(before) if before.segment == own_id => {
+            if before.end < earlier.space.base || earlier.space.limit() < before.end {
+                return contradiction("its predecessor cannot end where it says");
+            }
+            Ok(Link {
+                end: Some((before.end, before.hash)),
+                lost: next_in_order(&segments[from + 1..to]),
+            })
+        }
+        Some(before) if own_id < before.segment => Ok(Link {
+            end: None,
+            lost: Some(missing(segments, before)),
+        }),
+        _ => contradiction("it does not follow the segment before it"),
+    }
+}
+
+/// Spares are activated in the order of their ids: if the first of these cannot be read, it may
+/// have been the active segment.
+fn next_in_order(segments: &[Inspected]) -> Option<Damage> {
+    match &segments.first()?.state {
+        State::Unusable(damage) => Some(damage.clone()),
+        State::Activated(_) | State::Spare | State::NeverActivated => None,
+    }
+}
+
+fn file(segment: SegmentId) -> Place {
+    Place::File(layout::segment(segment))
+}

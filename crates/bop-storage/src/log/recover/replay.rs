@@ -1,0 +1,187 @@
+//! Replay: judged spans become commits for the sink, and holes.
+//!
+//! Invariants
+//! - records reach the sink in Lsn order, each once;
+//! - a commit reaches it for those of its databases whose history is unbroken, and for no other.
+//!
+//! Never: reads a file.
+
+use super::chains::Chains;
+use super::databases::{Databases, Fit, Hole};
+use super::sink::{ReplaySink, ReplayedCatalogue, ReplayedCommit, ReplayedMember, ReplayedPage};
+use crate::error::{Damage, Place, Reject};
+use crate::ids::{DbId, Lsn, SegmentId};
+use crate::log::format::record::RecordKind;
+use crate::log::format::{CatalogueOp, DirectoryItem, MemberPages, PagesRecord};
+use crate::log::scan::{BadBytes, ScannedBatch, ScannedBody, ScannedRecord};
+use std::collections::BTreeMap;
+
+pub(super) struct Replay<'a> {
+    pub(super) databases: Databases,
+    chains: Chains,
+    sink: &'a mut dyn ReplaySink,
+    /// The newest time stamp seen.
+    pub(super) last_time_us: u64,
+}
+
+impl<'a> Replay<'a> {
+    pub(super) fn new(databases: Databases, sink: &'a mut dyn ReplaySink) -> Self {
+        Self {
+            databases,
+            chains: Chains::default(),
+            sink,
+            last_time_us: 0,
+        }
+    }
+
+    /// Delivers a sound batch.
+    pub(super) fn batch(&mut self, segment: SegmentId, batch: &ScannedBatch) {
+        for record in &batch.records {
+            self.last_time_us = self.last_time_us.max(record.time_us);
+            self.record(segment, record);
+        }
+    }
+
+    /// Notes that the log is lost from `lsn` to `end`. `bad` is what was found there, if anything
+    /// is known of it. Returns what is reported.
+    pub(super) fn lost(
+        &mut self,
+        segment: SegmentId,
+        lsn: Lsn,
+        end: Lsn,
+        bad: Option<&BadBytes>,
+    ) -> Damage {
+        let reason = bad.map_or(Reject::Missing, |bad| bad.reason.clone());
+        let at = bad.map_or(lsn, |bad| bad.at);
+        let damage = Damage::new(Place::Log { segment, lsn: at }, reason);
+        let directory = bad.and_then(|bad| bad.directory.as_deref());
+        let touched = |items: &[DirectoryItem]| touched(lsn, items);
+        let (named, renamed) = match directory.map(touched) {
+            Some((named, renamed)) => (Some(named), renamed),
+            None => (None, BTreeMap::new()),
+        };
+        self.databases.hole(Hole {
+            damage: damage.clone(),
+            end,
+            named,
+            renamed,
+        });
+        damage
+    }
+
+    fn record(&mut self, segment: SegmentId, record: &ScannedRecord) {
+        let at = Damage::new(
+            Place::Log {
+                segment,
+                lsn: record.lsn,
+            },
+            Reject::Invalid("a record that cannot be replayed"),
+        );
+        match &record.body {
+            ScannedBody::Pages(pages) => self.pages(segment, record, pages, &at),
+            ScannedBody::Abort(commit) => self.chains.abort(*commit),
+            ScannedBody::Catalogue(scanned) => {
+                let entry = scanned.entry();
+                let fit = self
+                    .databases
+                    .fit(DbId::CATALOGUE, record.lsn, entry.parent, &at);
+                if fit == Fit::Refused {
+                    return;
+                }
+                match entry.op {
+                    CatalogueOp::Create { .. } => {
+                        self.databases.created(entry.database, Lsn::ZERO);
+                    }
+                    CatalogueOp::Fork { lsn, .. } => self.databases.created(entry.database, lsn),
+                    _ => {}
+                }
+                self.sink.catalogue(ReplayedCatalogue {
+                    lsn: record.lsn,
+                    time_us: record.time_us,
+                    entry,
+                });
+            }
+            ScannedBody::LogEntry(database) => {
+                let reason = Reject::Invalid("a record log, which this version cannot read");
+                self.databases
+                    .blame(*database, Damage::new(at.place, reason));
+            }
+            ScannedBody::Close(heads) => self.databases.closed(heads, &at),
+            ScannedBody::Nothing(_) => {}
+        }
+    }
+
+    fn pages(
+        &mut self,
+        segment: SegmentId,
+        record: &ScannedRecord,
+        pages: &PagesRecord,
+        at: &Damage,
+    ) {
+        let Some(gathered) = self.chains.part(record.lsn, pages) else {
+            return;
+        };
+        let mut members = Vec::with_capacity(pages.members.len());
+        let mut gathered = gathered.map(Vec::into_iter);
+        for member in &pages.members {
+            let found = gathered.as_mut().and_then(Iterator::next);
+            let fit = self
+                .databases
+                .fit(member.database, record.lsn, member.parent, at);
+            match (fit, found) {
+                (Fit::Refused, _) | (Fit::Covered, None) => {}
+                (Fit::Next, None) => {
+                    let reason = Reject::Invalid("a commit whose fragments are not all there");
+                    let damage = Damage::new(at.place.clone(), reason);
+                    self.databases.blame(member.database, damage);
+                }
+                (Fit::Next | Fit::Covered, Some(found)) => {
+                    members.push(replayed(member, found));
+                }
+            }
+        }
+        if !members.is_empty() {
+            self.sink.commit(ReplayedCommit {
+                lsn: record.lsn,
+                segment,
+                time_us: record.time_us,
+                members,
+            });
+        }
+    }
+}
+
+fn replayed(member: &MemberPages, pages: Vec<ReplayedPage>) -> ReplayedMember {
+    ReplayedMember {
+        database: member.database,
+        parent: member.parent,
+        rolling: member.rolling,
+        page_count: member.page_count,
+        page_count_min: member.page_count_min,
+        page_size: member.page_size,
+        pages,
+    }
+}
+
+type Touched = (BTreeMap<DbId, Lsn>, BTreeMap<DbId, Lsn>);
+
+/// The databases that a directory names: those whose commits it lists, and those whose name or
+/// being it changes; with the last position of each.
+fn touched(batch: Lsn, directory: &[DirectoryItem]) -> Touched {
+    let (mut named, mut renamed) = (BTreeMap::new(), BTreeMap::new());
+    for item in directory {
+        if !item.kind.touches_databases() {
+            continue;
+        }
+        // Inside a batch that ends below the limit.
+        let lsn = Lsn::new(batch.get() + u64::from(item.offset_bytes));
+        let by_catalogue = item.kind == RecordKind::Catalogue && item.database != DbId::CATALOGUE;
+        let map = if by_catalogue {
+            &mut renamed
+        } else {
+            &mut named
+        };
+        map.insert(item.database, lsn);
+    }
+    (named, renamed)
+}

@@ -1,0 +1,76 @@
+//! What replay delivers, and to whom.
+
+use crate::checksum::{PageHash, RollingChecksum};
+use crate::ids::{DbId, Lsn, PageNo, PageSize, SegmentId};
+use crate::log::format::CatalogueEntry;
+use crate::log::format::record::Encoding;
+
+/// Takes what replay delivers, in Lsn order.
+///
+/// Everything in the replayed part of the log is delivered, also what a checkpoint has covered:
+/// the sink knows what it has already. Records of a damaged database stop at the damage.
+pub trait ReplaySink {
+    /// A transaction, whole: all its fragments are in it.
+    fn commit(&mut self, commit: ReplayedCommit);
+
+    /// A catalogue record.
+    fn catalogue(&mut self, record: ReplayedCatalogue<'_>);
+}
+
+/// One transaction.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ReplayedCommit {
+    /// Its position: the version Lsn of its pages.
+    pub lsn: Lsn,
+    /// The segment that its record (the last one, of several) is in.
+    pub segment: SegmentId,
+    /// When it was appended, in microseconds since the Unix epoch.
+    pub time_us: u64,
+    /// Its databases. One that is damaged is left out.
+    pub members: Vec<ReplayedMember>,
+}
+
+/// What a transaction did to one database.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ReplayedMember {
+    /// The database.
+    pub database: DbId,
+    /// Its commit before this one.
+    pub parent: Lsn,
+    /// The xor of its page hashes after it.
+    pub rolling: RollingChecksum,
+    /// Its pages after it.
+    pub page_count: u32,
+    /// The fewest pages that it had since its parent.
+    pub page_count_min: u32,
+    /// Bytes in a page.
+    pub page_size: PageSize,
+    /// The pages, ascending.
+    pub pages: Vec<ReplayedPage>,
+}
+
+/// One page of a transaction, and where its image is.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct ReplayedPage {
+    /// The page.
+    pub page: PageNo,
+    /// The hash of page number and content.
+    pub hash: PageHash,
+    /// Where the image is in the log.
+    pub image: Lsn,
+    /// Bytes of the image.
+    pub image_bytes: u32,
+    /// How the image is stored.
+    pub encoding: Encoding,
+}
+
+/// One catalogue record.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct ReplayedCatalogue<'a> {
+    /// Its position.
+    pub lsn: Lsn,
+    /// When it was appended, in microseconds since the Unix epoch.
+    pub time_us: u64,
+    /// What it says.
+    pub entry: CatalogueEntry<'a>,
+}

@@ -1,0 +1,389 @@
+//! The scan: the blocks of one segment, classified.
+//!
+//! ```text
+//! sound header, sound records   -> Batch
+//! sound header, a bad record    -> Bad, with the header and its directory
+//! no header: block by block to the next sound header, a sound trailer, or the end
+//!     all zeros                 -> Zeros
+//!     a sound trailer           -> Bad, with the directory (what stands before it: Bad)
+//!     else                      -> Bad
+//! ```
+//! Invariants
+//! - the spans cover the scanned part of the segment without gap or overlap;
+//! - a batch of an older epoch than a sound one before it counts as no batch: bytes torn off an
+//!   earlier run never come back;
+//! - memory is bounded by one window, or the largest batch, and what the records say without their
+//!   images.
+//!
+//! Never: decides what is replayed (that is the [tail rule](super::tail_rule)), writes.
+
+mod record;
+mod window;
+
+pub use record::{ScannedBody, ScannedRecord};
+
+use super::format::{
+    DATA_START, DirectoryItem, SegmentIdentity, VerifiedHeader, VerifiedTrailer, all_zero,
+    decode_header, decode_trailer, spare_parts_damage, verify_records,
+};
+use crate::error::Reject;
+use crate::ids::{Epoch, Lsn};
+use crate::io::{BLOCK_BYTES, DiskFile};
+use std::sync::Arc;
+use window::Window;
+
+const BLOCK: u64 = BLOCK_BYTES as u64;
+
+/// Which Lsns a segment holds, and where.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct SegmentSpace {
+    /// Whose file it is.
+    pub identity: SegmentIdentity,
+    /// The Lsn of the first byte behind the activation blocks.
+    pub base: Lsn,
+    /// Bytes of the file.
+    pub capacity_bytes: u64,
+    /// The epoch that activated it.
+    pub epoch: Epoch,
+}
+
+impl SegmentSpace {
+    /// The first Lsn that does not fit any more.
+    pub fn limit(&self) -> Lsn {
+        let room = self.capacity_bytes.saturating_sub(DATA_START);
+        self.base.advance(room).unwrap_or(Lsn::LIMIT)
+    }
+
+    /// Where an Lsn of the segment is in its file.
+    pub fn offset(&self, lsn: Lsn) -> u64 {
+        DATA_START + lsn.get().saturating_sub(self.base.get())
+    }
+}
+
+/// A part of a segment.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Span {
+    /// Where it starts.
+    pub lsn: Lsn,
+    /// Where it ends.
+    pub end: Lsn,
+    /// What it is.
+    pub content: Content,
+}
+
+/// What a part of a segment is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Content {
+    /// One sound batch.
+    Batch(ScannedBatch),
+    /// Bytes that are not a sound batch.
+    Bad(BadBytes),
+    /// Nothing was ever written here, or it is gone.
+    Zeros,
+}
+
+/// One sound batch.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ScannedBatch {
+    /// Its header.
+    pub header: SoundHeader,
+    /// Its records.
+    pub records: Vec<ScannedRecord>,
+    /// Damage of parts that replay can do without.
+    pub spare_damage: Option<Reject>,
+}
+
+/// What a sound header says, whatever became of its batch.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct SoundHeader {
+    /// Everything before it was durable.
+    pub durable: Lsn,
+    /// The opening of the store that wrote it.
+    pub epoch: Epoch,
+    /// What the segment's chain hash is extended by.
+    pub checksum: u64,
+}
+
+/// Bytes that are not a sound batch.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BadBytes {
+    /// The place that was not believed: where the span starts, or a record in it.
+    pub at: Lsn,
+    /// Why not.
+    pub reason: Reject,
+    /// The header, if it is sound.
+    pub header: Option<SoundHeader>,
+    /// What the batch holds, if one of its directories is sound.
+    pub directory: Option<Vec<DirectoryItem>>,
+    /// Nothing sound follows in the scanned part: where the bad bytes really end is unknown.
+    pub open_end: bool,
+}
+
+/// What a scan found.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Scanned {
+    /// The parts of the segment, in order.
+    pub spans: Vec<Span>,
+    /// Blocks that could not be read, wherever they are.
+    pub unreadable: Vec<(Lsn, Reject)>,
+}
+
+/// Classifies a segment from its base to `stop` (its limit, or where its successor says it ends).
+///
+/// # Errors
+/// Where, and [`Reject::Features`]: a sound part that this program must not pass over.
+pub fn scan_segment(
+    file: Arc<dyn DiskFile>,
+    space: &SegmentSpace,
+    stop: Lsn,
+) -> Result<Scanned, (Lsn, Reject)> {
+    let mut scan = Scan {
+        window: Window::new(file, space.offset(stop)),
+        space: *space,
+        stop,
+        epoch: space.epoch,
+        found: Scanned {
+            spans: Vec::new(),
+            unreadable: Vec::new(),
+        },
+    };
+    let mut at = space.base;
+    while at < stop {
+        at = scan.step(at)?;
+    }
+    Ok(scan.found)
+}
+
+/// A sound batch header of a segment whose base is unknown because its activation is lost.
+/// Returns the base, and the epoch of that batch.
+pub fn find_base(
+    file: Arc<dyn DiskFile>,
+    identity: &SegmentIdentity,
+    capacity_bytes: u64,
+) -> Option<(Lsn, Epoch)> {
+    let mut window = Window::new(file, capacity_bytes);
+    let mut offset = DATA_START;
+    while offset < capacity_bytes {
+        if let Some(header) = header_anywhere(&mut window, identity, offset, capacity_bytes) {
+            let before = offset - DATA_START;
+            let base = header.place.lsn.get().checked_sub(before)?;
+            return Some((Lsn::new(base), header.place.epoch));
+        }
+        offset += BLOCK;
+    }
+    None
+}
+
+fn header_anywhere(
+    window: &mut Window,
+    identity: &SegmentIdentity,
+    offset: u64,
+    capacity_bytes: u64,
+) -> Option<VerifiedHeader> {
+    let block = window.get(offset, BLOCK_BYTES).ok()?;
+    if all_zero(block) {
+        return None;
+    }
+    let lsn = super::format::claimed_lsn(block)?;
+    read_header(window, identity, lsn, offset, capacity_bytes - offset).ok()
+}
+
+fn read_header(
+    window: &mut Window,
+    identity: &SegmentIdentity,
+    lsn: Lsn,
+    offset: u64,
+    room: u64,
+) -> Result<VerifiedHeader, Reject> {
+    let block = window.get(offset, BLOCK_BYTES)?;
+    match decode_header(block, identity, lsn, room) {
+        Err(Reject::Truncated { needed, .. }) => {
+            let needed = usize::try_from(needed).map_err(|_| Reject::Checksum)?;
+            decode_header(window.get(offset, needed)?, identity, lsn, room)
+        }
+        other => other,
+    }
+}
+
+struct Scan {
+    window: Window,
+    space: SegmentSpace,
+    stop: Lsn,
+    /// That of the newest sound batch so far.
+    epoch: Epoch,
+    found: Scanned,
+}
+
+impl Scan {
+    /// Classifies what starts at `at`, and returns where it ends.
+    fn step(&mut self, at: Lsn) -> Result<Lsn, (Lsn, Reject)> {
+        let mut span = self.batch_at(at);
+        if span.is_err() || matches!(&span, Ok(span) if matches!(span.content, Content::Bad(_))) {
+            // The device may have answered wrongly once: believe its second answer.
+            self.window.forget();
+            span = self.batch_at(at);
+        }
+        match span {
+            Ok(span) => {
+                let end = span.end;
+                match &span.content {
+                    Content::Batch(batch) => self.epoch = batch.header.epoch,
+                    Content::Bad(bad) => refuse_features(bad.at, &bad.reason)?,
+                    Content::Zeros => {}
+                }
+                self.found.spans.push(span);
+                Ok(end)
+            }
+            Err(reject) => {
+                refuse_features(at, &reject)?;
+                self.seek(at, reject)
+            }
+        }
+    }
+
+    fn header_at(&mut self, lsn: Lsn) -> Result<VerifiedHeader, Reject> {
+        let room = self.stop.get().saturating_sub(lsn.get());
+        let offset = self.space.offset(lsn);
+        let identity = self.space.identity;
+        let header = read_header(&mut self.window, &identity, lsn, offset, room)?;
+        if header.place.epoch < self.epoch {
+            return Err(Reject::Invalid("a batch of an older epoch"));
+        }
+        Ok(header)
+    }
+
+    fn batch_at(&mut self, lsn: Lsn) -> Result<Span, Reject> {
+        let header = self.header_at(lsn)?;
+        let sound = SoundHeader {
+            durable: header.place.durable,
+            epoch: header.place.epoch,
+            checksum: header.checksum,
+        };
+        let length = usize::try_from(header.length_bytes).map_err(|_| Reject::Checksum)?;
+        let content = match self.window.get(self.space.offset(lsn), length) {
+            Err(reason) => bad(lsn, reason, sound, &header),
+            Ok(bytes) => match verify_records(&header, bytes) {
+                Err((at, reason)) => bad(at, reason, sound, &header),
+                Ok(records) => Content::Batch(ScannedBatch {
+                    header: sound,
+                    records: records.into_iter().map(ScannedRecord::from).collect(),
+                    spare_damage: spare_parts_damage(&header, bytes, &self.space.identity),
+                }),
+            },
+        };
+        Ok(Span {
+            lsn,
+            end: header.end,
+            content,
+        })
+    }
+
+    /// Goes on block by block from a place where no batch starts.
+    fn seek(&mut self, from: Lsn, reason: Reject) -> Result<Lsn, (Lsn, Reject)> {
+        let mut at = from;
+        let mut zeros = true;
+        while at < self.stop {
+            let end = at.advance(BLOCK).unwrap_or(self.stop);
+            let offset = self.space.offset(at);
+            match self.window.get(offset, BLOCK_BYTES) {
+                Ok(block) if all_zero(block) => {}
+                Ok(_) => {
+                    if at != from && self.sound_header_at(at)? {
+                        self.close_span(from, at, zeros, reason, false);
+                        return Ok(at);
+                    }
+                    zeros = false;
+                    if let Some(trailer) = self.trailer_at(end, from) {
+                        return Ok(self.close_named(from, trailer, reason));
+                    }
+                }
+                Err(reject) => {
+                    zeros = false;
+                    self.found.unreadable.push((at, reject));
+                }
+            }
+            at = end;
+        }
+        self.close_span(from, self.stop, zeros, reason, true);
+        Ok(self.stop)
+    }
+
+    fn sound_header_at(&mut self, at: Lsn) -> Result<bool, (Lsn, Reject)> {
+        match self.header_at(at) {
+            Ok(_) => Ok(true),
+            Err(reject) => refuse_features(at, &reject).map(|()| false),
+        }
+    }
+
+    /// The trailer that ends at `end`, of a batch that starts at or behind `from`.
+    fn trailer_at(&mut self, end: Lsn, from: Lsn) -> Option<VerifiedTrailer> {
+        let identity = self.space.identity;
+        let mut blocks = 1;
+        loop {
+            let start = Lsn::new(end.get().checked_sub(blocks * BLOCK)?);
+            if start < from {
+                return None;
+            }
+            let bytes = usize::try_from(blocks * BLOCK).ok()?;
+            let held = self.window.get(self.space.offset(start), bytes).ok()?;
+            match decode_trailer(held, &identity, end) {
+                Ok(trailer) => {
+                    let fits = from <= trailer.lsn && self.epoch <= trailer.epoch;
+                    return fits.then_some(trailer);
+                }
+                Err(Reject::Truncated { needed, .. }) => blocks = needed.div_ceil(BLOCK),
+                Err(_) => return None,
+            }
+        }
+    }
+
+    fn close_named(&mut self, from: Lsn, trailer: VerifiedTrailer, reason: Reject) -> Lsn {
+        if from < trailer.lsn {
+            self.close_span(from, trailer.lsn, false, reason.clone(), false);
+        }
+        self.found.spans.push(Span {
+            lsn: trailer.lsn,
+            end: trailer.end,
+            content: Content::Bad(BadBytes {
+                at: trailer.lsn,
+                reason,
+                header: None,
+                directory: Some(trailer.directory),
+                open_end: false,
+            }),
+        });
+        trailer.end
+    }
+
+    fn close_span(&mut self, lsn: Lsn, end: Lsn, zeros: bool, reason: Reject, open_end: bool) {
+        let content = if zeros {
+            Content::Zeros
+        } else {
+            Content::Bad(BadBytes {
+                at: lsn,
+                reason,
+                header: None,
+                directory: None,
+                open_end,
+            })
+        };
+        self.found.spans.push(Span { lsn, end, content });
+    }
+}
+
+fn bad(at: Lsn, reason: Reject, sound: SoundHeader, header: &VerifiedHeader) -> Content {
+    Content::Bad(BadBytes {
+        at,
+        reason,
+        header: Some(sound),
+        directory: Some(header.directory.clone()),
+        open_end: false,
+    })
+}
+
+fn refuse_features(at: Lsn, reject: &Reject) -> Result<(), (Lsn, Reject)> {
+    if matches!(reject, Reject::Features { .. }) {
+        return Err((at, reject.clone()));
+    }
+    Ok(())
+}

@@ -1,0 +1,81 @@
+//! What a scan keeps of a record: everything but the images, whose places are enough.
+
+use crate::ids::{CommitId, DbId, Lsn};
+use crate::log::format::record::RecordKind;
+use crate::log::format::{CatalogueEntry, CatalogueOp, PagesRecord, Record, VerifiedRecord};
+
+/// One record of a sound batch.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ScannedRecord {
+    /// Where it starts.
+    pub lsn: Lsn,
+    /// When it was appended.
+    pub time_us: u64,
+    /// What it says.
+    pub body: ScannedBody,
+}
+
+/// What a record says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ScannedBody {
+    /// A commit or a fragment.
+    Pages(PagesRecord),
+    /// A chain will not be committed.
+    Abort(CommitId),
+    /// A catalogue record.
+    Catalogue(ScannedCatalogue),
+    /// A record of a record log, which this version cannot replay.
+    LogEntry(DbId),
+    /// A clean end.
+    Close(Vec<(DbId, Lsn)>),
+    /// A note, or an index: nothing to replay.
+    Nothing(RecordKind),
+}
+
+/// A catalogue record that owns its name.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ScannedCatalogue {
+    name: String,
+    entry: CatalogueEntry<'static>,
+}
+
+impl ScannedCatalogue {
+    fn new(entry: &CatalogueEntry<'_>) -> Self {
+        Self {
+            name: entry.op.name().unwrap_or("").to_owned(),
+            entry: CatalogueEntry {
+                database: entry.database,
+                parent: entry.parent,
+                op: entry.op.with_name(""),
+            },
+        }
+    }
+
+    /// The record.
+    pub fn entry(&self) -> CatalogueEntry<'_> {
+        let op: CatalogueOp<'_> = self.entry.op;
+        CatalogueEntry {
+            op: op.with_name(&self.name),
+            ..self.entry
+        }
+    }
+}
+
+impl From<VerifiedRecord<'_>> for ScannedRecord {
+    fn from(verified: VerifiedRecord<'_>) -> Self {
+        let body = match verified.record {
+            Record::Pages(pages) => ScannedBody::Pages(pages),
+            Record::Abort { commit, .. } => ScannedBody::Abort(commit),
+            Record::Catalogue(entry) => ScannedBody::Catalogue(ScannedCatalogue::new(&entry)),
+            Record::LogEntry(entry) => ScannedBody::LogEntry(entry.database),
+            Record::Close(heads) => ScannedBody::Close(heads),
+            Record::Note(_) => ScannedBody::Nothing(RecordKind::Note),
+            Record::SealIndex => ScannedBody::Nothing(RecordKind::SealIndex),
+        };
+        Self {
+            lsn: verified.lsn,
+            time_us: verified.time_us,
+            body,
+        }
+    }
+}

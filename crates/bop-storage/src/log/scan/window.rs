@@ -1,0 +1,88 @@
+//! Reading a segment file from front to back through a bounded buffer.
+//!
+//! Invariant: the buffer holds one window, or the one batch that is larger than a window; what it
+//! holds was read in one call, so no caller sees bytes of two reads of the same place.
+
+use crate::error::Reject;
+use crate::io::{BLOCK_BYTES, Block, DiskFile, blocks_for};
+use std::sync::Arc;
+use zerocopy::IntoBytes;
+
+/// Blocks read at once: 1 MiB.
+const WINDOW_BLOCKS: usize = 256;
+
+/// The part of a file that was read last.
+#[derive(Debug)]
+pub(super) struct Window {
+    file: Arc<dyn DiskFile>,
+    blocks: Vec<Block>,
+    /// Where the window starts in the file.
+    start: u64,
+    /// Bytes in it; the file may end inside.
+    filled: usize,
+    /// Reads stop here: the end of the segment.
+    limit: u64,
+}
+
+impl Window {
+    pub(super) fn new(file: Arc<dyn DiskFile>, limit: u64) -> Self {
+        Self {
+            file,
+            blocks: Vec::new(),
+            start: 0,
+            filled: 0,
+            limit,
+        }
+    }
+
+    /// Forgets what was read, so that the next call asks the device again.
+    pub(super) fn forget(&mut self) {
+        self.filled = 0;
+    }
+
+    /// `bytes` bytes at `offset`, which is a multiple of a block.
+    ///
+    /// # Errors
+    /// [`Reject::Truncated`] when the file ends before, [`Reject::Unreadable`].
+    pub(super) fn get(&mut self, offset: u64, bytes: usize) -> Result<&[u8], Reject> {
+        let at = match self.at(offset, bytes) {
+            Some(at) => at,
+            None => {
+                self.fill(offset, bytes)?;
+                0
+            }
+        };
+        let held = &self.blocks.as_bytes()[..self.filled];
+        held.get(at..at + bytes).ok_or(Reject::Truncated {
+            found: self.start + self.filled as u64,
+            needed: offset + bytes as u64,
+        })
+    }
+
+    /// Where in the buffer the wanted bytes are, if all of them are there.
+    fn at(&self, offset: u64, bytes: usize) -> Option<usize> {
+        let at = usize::try_from(offset.checked_sub(self.start)?).ok()?;
+        (at.checked_add(bytes)? <= self.filled).then_some(at)
+    }
+
+    fn fill(&mut self, offset: u64, bytes: usize) -> Result<(), Reject> {
+        let needed = blocks_for(bytes);
+        let left = self.limit.saturating_sub(offset) / BLOCK_BYTES as u64;
+        let ahead = usize::try_from(left).unwrap_or(usize::MAX);
+        let wanted = ahead.min(WINDOW_BLOCKS).max(needed);
+        if self.read(offset, wanted).is_ok() {
+            return Ok(());
+        }
+        // A bad sector somewhere in the window must not hide the good ones before it.
+        self.read(offset, needed)
+    }
+
+    fn read(&mut self, offset: u64, blocks: usize) -> Result<(), Reject> {
+        self.filled = 0;
+        self.start = offset;
+        self.blocks.resize(blocks, Block::ZERO);
+        let read = self.file.read_at(offset, &mut self.blocks);
+        self.filled = read.map_err(Reject::Unreadable)?;
+        Ok(())
+    }
+}
