@@ -120,6 +120,12 @@ fn sources_are_ascii() {
 }
 
 #[test]
+fn conflicts_are_resolved() {
+    let code = "//! m\n<<<<<<< ours\na();\n>>>>>>> theirs\n";
+    assert_finds(code, text::check, &["2: a conflict", "4: a conflict"]);
+}
+
+#[test]
 fn leftovers_are_found_by_name() {
     let files = ["src/a.rs", "src/a.rs.orig", "b.bak", "c~"].map(str::to_owned);
     let found: Vec<String> = text::leftovers(&files)

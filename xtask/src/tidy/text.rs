@@ -16,6 +16,7 @@ pub(crate) fn check(source: &Source, findings: &mut Vec<Finding>) {
     marks(source, findings);
     bare_matches(source, findings);
     ascii(source, findings);
+    conflicts(source, findings);
 }
 
 /// Files that do not belong into the tree.
@@ -106,5 +107,21 @@ fn ascii(source: &Source, findings: &mut Vec<Finding>) {
                 ),
             });
         }
+    }
+}
+
+fn conflicts(source: &Source, findings: &mut Vec<Finding>) {
+    let is_mark = |line: &String| line.starts_with("<<<<<<< ") || line.starts_with(">>>>>>> ");
+    for (index, _) in source
+        .raw
+        .iter()
+        .enumerate()
+        .filter(|(_, line)| is_mark(line))
+    {
+        findings.push(Finding {
+            path: source.path.clone(),
+            line: index + 1,
+            what: "a conflict that a merge left".to_owned(),
+        });
     }
 }
