@@ -45,8 +45,8 @@ pub mod superblock;
 // The store that users open.
 mod db;
 
-pub use checksum::{PageHash, RollingChecksum};
 pub use checkpoint::CheckpointReport;
+pub use checksum::{PageHash, RollingChecksum};
 pub use db::{
     DatabaseInfo, Db, Health, Housekeeping, Manager, Options, ReadTxn, Savepoint, StoreStatus,
     VerifyReport, WriteTxn,

@@ -31,7 +31,9 @@ pub fn canonicalize(page: &mut [u8]) {
 
 /// Refuses a page 1 that is not canonical.
 pub(crate) fn check_canonical(page: &[u8]) -> Result<(), &'static str> {
-    let header = page.first_chunk::<HEADER_BYTES>().ok_or("page 1 is shorter than its header")?;
+    let header = page
+        .first_chunk::<HEADER_BYTES>()
+        .ok_or("page 1 is shorter than its header")?;
     let zero = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
     if header[18..20] == [1, 1] && zero(&header[24..28]) && zero(&header[92..100]) {
         Ok(())

@@ -46,10 +46,7 @@ pub(super) fn run(context: &Context, arguments: SqlArgs) -> Result<u8, Failure> 
     };
     with_store(&context.store, when_missing, |manager| {
         let store = Store::new(manager.clone())?;
-        let options = OpenOptions {
-            create: !no_create,
-            ..OpenOptions::new()
-        };
+        let options = OpenOptions::new().create(!no_create);
         let connection = store.connect_with(&database, &options)?;
         let outcome = match source {
             Source::Input(mut input) => run_input(&connection, mode, header, &mut *input),

@@ -113,10 +113,7 @@ fn check_trees(
 
 /// What `PRAGMA integrity_check` finds; `Err` when it cannot run.
 fn integrity_check(store: &Store, name: &str) -> Result<Vec<String>, String> {
-    let options = OpenOptions {
-        read_only: true,
-        ..OpenOptions::new()
-    };
+    let options = OpenOptions::new().read_only(true);
     let connection = store
         .connect_with(name, &options)
         .map_err(|error| error.to_string())?;

@@ -61,13 +61,20 @@ pub fn write_chunk<'s>(
 ) -> Result<u64, CheckpointError> {
     let mut pages = 0;
     for section in &planned.sections {
-        let Some(source) = source_of(*section) else { continue };
+        let Some(source) = source_of(*section) else {
+            continue;
+        };
         writer.begin_section(meta(*section, source)?)?;
         for page in source.ranges().pages(section.range, source.page_count()) {
             if cancelled() {
                 return Err(CheckpointError::Closed);
             }
-            if let Some(BasePage { content, hash, version }) = source.load(page)? {
+            if let Some(BasePage {
+                content,
+                hash,
+                version,
+            }) = source.load(page)?
+            {
                 writer.push_page(page, version, hash, &content)?;
                 pages += 1;
             }
@@ -82,7 +89,9 @@ fn meta(
     source: &dyn SectionSource,
 ) -> Result<SectionMeta, CheckpointError> {
     let ranges = source.ranges();
-    let first = u32::try_from(ranges.first_page(section.range)).ok().and_then(PageNo::new);
+    let first = u32::try_from(ranges.first_page(section.range))
+        .ok()
+        .and_then(PageNo::new);
     let pages = ranges.pages(section.range, source.page_count()).count();
     Ok(SectionMeta {
         kind: SectionKind::Base,

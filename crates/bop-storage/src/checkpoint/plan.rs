@@ -25,7 +25,9 @@ impl Ranges {
     /// Ranges of `range_bytes` bytes (at least a page).
     pub fn new(range_bytes: u64, page_size: PageSize) -> Self {
         let pages = (range_bytes / u64::from(page_size.get())).max(1);
-        Self { pages_in_range: u32::try_from(pages).unwrap_or(u32::MAX) }
+        Self {
+            pages_in_range: u32::try_from(pages).unwrap_or(u32::MAX),
+        }
     }
 
     /// The range that holds a page.
@@ -99,7 +101,10 @@ pub fn plan(mut dirty: Vec<DirtyDatabase>, pack_bytes_max: u64) -> Vec<PlannedCh
                 chunks.push(std::mem::take(&mut open));
             }
             open.bytes += bytes;
-            open.sections.push(PlannedSection { database: database.database, range });
+            open.sections.push(PlannedSection {
+                database: database.database,
+                range,
+            });
         }
     }
     if !open.sections.is_empty() {
@@ -110,7 +115,10 @@ pub fn plan(mut dirty: Vec<DirtyDatabase>, pack_bytes_max: u64) -> Vec<PlannedCh
 
 /// The ranges with a changed page, ascending.
 fn changed_ranges(database: &DirtyDatabase) -> Vec<RangeNo> {
-    let live = database.pages.iter().filter(|page| page.get() <= database.page_count);
+    let live = database
+        .pages
+        .iter()
+        .filter(|page| page.get() <= database.page_count);
     let mut changed: Vec<RangeNo> = live.map(|page| database.ranges.of(*page)).collect();
     changed.sort_unstable();
     changed.dedup();
@@ -136,12 +144,18 @@ mod tests {
 
     fn sections(chunks: &[PlannedChunk]) -> Vec<Vec<(u64, u32)>> {
         let of = |s: &PlannedSection| (s.database.get(), s.range.0);
-        chunks.iter().map(|chunk| chunk.sections.iter().map(of).collect()).collect()
+        chunks
+            .iter()
+            .map(|chunk| chunk.sections.iter().map(of).collect())
+            .collect()
     }
 
     #[test]
     fn only_changed_ranges_are_written_and_the_oldest_database_first() {
-        let chunks = plan(vec![dirty(1, 50, 20, &[1, 3, 9]), dirty(2, 10, 3, &[2])], 1 << 20);
+        let chunks = plan(
+            vec![dirty(1, 50, 20, &[1, 3, 9]), dirty(2, 10, 3, &[2])],
+            1 << 20,
+        );
         assert_eq!(sections(&chunks), [vec![(2, 0), (1, 0), (1, 2)]]);
     }
 
@@ -155,7 +169,10 @@ mod tests {
 
     #[test]
     fn pages_above_the_page_count_are_not_written() {
-        assert_eq!(sections(&plan(vec![dirty(1, 1, 4, &[4, 5, 12])], 1 << 20)), [vec![(1, 0)]]);
+        assert_eq!(
+            sections(&plan(vec![dirty(1, 1, 4, &[4, 5, 12])], 1 << 20)),
+            [vec![(1, 0)]]
+        );
         assert!(plan(vec![dirty(1, 1, 4, &[9])], 1 << 20).is_empty());
     }
 }

@@ -90,8 +90,14 @@ impl Engine {
         let catalogue = self.changed_catalogue()?;
         let rows = self.manifest.state();
         sources.retain(|source| is_published(source.state.id(), &rows, catalogue.as_ref()));
-        let planned = plan(sources.iter().map(dirty).collect(), self.limits.pack_bytes_max);
-        let mut report = CheckpointReport { checkpointed: cut, ..CheckpointReport::default() };
+        let planned = plan(
+            sources.iter().map(dirty).collect(),
+            self.limits.pack_bytes_max,
+        );
+        let mut report = CheckpointReport {
+            checkpointed: cut,
+            ..CheckpointReport::default()
+        };
         let chunks = self.write_chunks(&planned, &sources, catalogue.as_ref(), &mut report)?;
         self.publish_chunks(cut, &sources, catalogue, &chunks)?;
         report.databases = sources.len();
@@ -111,12 +117,17 @@ impl Engine {
     /// Freezes every database with commits that no checkpoint covers.
     fn freeze(&self) -> Result<Vec<Source>, CheckpointError> {
         let rows = self.manifest.state();
-        let dirty = self.states().into_iter().filter(|state| state.view().layer_count() > 0);
+        let dirty = self
+            .states()
+            .into_iter()
+            .filter(|state| state.view().layer_count() > 0);
         dirty
             .map(|state| {
                 let view = state.freeze();
                 let page_size = view.head().page_size.unwrap_or(PageSize::DEFAULT);
-                let before = rows.database(state.id()).map(|row| row.checkpointed.generation);
+                let before = rows
+                    .database(state.id())
+                    .map(|row| row.checkpointed.generation);
                 let generation = before.unwrap_or_default().next();
                 Ok(Source {
                     covered: view.layer_count(),
@@ -137,7 +148,10 @@ impl Engine {
         if cell.hold.is_none() || cell.catalogue.damage().is_some() {
             return Ok(None);
         }
-        let newest = rows.ranges(DbId::CATALOGUE).map(|(key, _)| key.generation).max();
+        let newest = rows
+            .ranges(DbId::CATALOGUE)
+            .map(|(key, _)| key.generation)
+            .max();
         let generation = newest.unwrap_or_default().next();
         Ok(Some(NewCatalogue {
             catalogue: cell.catalogue.clone(),
@@ -152,22 +166,34 @@ impl Engine {
         catalogue: Option<&NewCatalogue>,
         report: &mut CheckpointReport,
     ) -> Result<Vec<FinishedChunk>, CheckpointError> {
-        let by_id: BTreeMap<DbId, &Source> =
-            sources.iter().map(|source| (source.state.id(), source)).collect();
+        let by_id: BTreeMap<DbId, &Source> = sources
+            .iter()
+            .map(|source| (source.state.id(), source))
+            .collect();
         let cancelled = || self.signals.is_stopping();
         // The catalogue's section goes into the first chunk, or into one of its own.
         let alone = [PlannedChunk::default()];
-        let planned = if planned.is_empty() && catalogue.is_some() { &alone } else { planned };
+        let planned = if planned.is_empty() && catalogue.is_some() {
+            &alone
+        } else {
+            planned
+        };
         let mut catalogue = catalogue;
         let mut finished = Vec::with_capacity(planned.len());
         for chunk in planned {
             let id = self.draw_chunk_id()?;
             let mut writer = ChunkWriter::create(Arc::clone(&self.disk), self.store, id)?;
             let source_of = |section: crate::checkpoint::PlannedSection| {
-                by_id.get(&section.database).map(|source| *source as &dyn SectionSource)
+                by_id
+                    .get(&section.database)
+                    .map(|source| *source as &dyn SectionSource)
             };
             report.pages += write_chunk(chunk, &mut writer, source_of, &cancelled)?;
-            if let Some(NewCatalogue { catalogue, generation }) = catalogue.take() {
+            if let Some(NewCatalogue {
+                catalogue,
+                generation,
+            }) = catalogue.take()
+            {
                 let bytes = encode_section(catalogue);
                 writer.catalogue_section(*generation, catalogue.last_lsn(), &bytes)?;
             }
@@ -179,7 +205,11 @@ impl Engine {
     /// A number that no chunk ever had, not even one whose checkpoint failed.
     fn draw_chunk_id(&self) -> Result<ChunkId, CheckpointError> {
         let raw = self.next_chunk.fetch_add(1, Ordering::Relaxed);
-        if raw == u64::MAX { Err(CheckpointError::Limit("chunk ids")) } else { Ok(ChunkId::new(raw)) }
+        if raw == u64::MAX {
+            Err(CheckpointError::Limit("chunk ids"))
+        } else {
+            Ok(ChunkId::new(raw))
+        }
     }
 
     fn publish_chunks(
@@ -189,21 +219,27 @@ impl Engine {
         catalogue: Option<NewCatalogue>,
         chunks: &[FinishedChunk],
     ) -> Result<(), CheckpointError> {
-        let dead = self.manifest.transact(|edit| -> Result<Vec<ChunkId>, ManifestError> {
-            for chunk in chunks {
-                edit.insert_chunk(chunk.id, chunk.bytes, u128::from_le_bytes(chunk.digest.to_bytes()))?;
-            }
-            if let Some(new) = &catalogue {
-                put_catalogue_rows(edit, &new.catalogue)?;
-            }
-            for source in sources {
-                put_head(edit, source)?;
-                shorten_ranges(edit, source);
-            }
-            put_sections(edit, chunks);
-            edit.set_checkpointed(cut);
-            Ok(delete_dead_chunks(edit))
-        })?;
+        let dead = self
+            .manifest
+            .transact(|edit| -> Result<Vec<ChunkId>, ManifestError> {
+                for chunk in chunks {
+                    edit.insert_chunk(
+                        chunk.id,
+                        chunk.bytes,
+                        u128::from_le_bytes(chunk.digest.to_bytes()),
+                    )?;
+                }
+                if let Some(new) = &catalogue {
+                    put_catalogue_rows(edit, &new.catalogue)?;
+                }
+                for source in sources {
+                    put_head(edit, source)?;
+                    shorten_ranges(edit, source);
+                }
+                put_sections(edit, chunks);
+                edit.set_checkpointed(cut);
+                Ok(delete_dead_chunks(edit))
+            })?;
         let rows = self.manifest.state();
         for source in sources {
             let (id, cut) = (source.state.id(), source.view.head().lsn);
@@ -231,7 +267,11 @@ impl Engine {
 
     /// Releases the sealed segments below everything that is needed.
     fn release_log(&self, cut: Lsn) -> Result<usize, CheckpointError> {
-        let bound = self.log.holds().oldest().map_or(cut, |(lsn, _)| lsn.min(cut));
+        let bound = self
+            .log
+            .holds()
+            .oldest()
+            .map_or(cut, |(lsn, _)| lsn.min(cut));
         let released = self.log.ring().releasable(bound);
         let count = released.len();
         self.log.spares().release(released)?;
@@ -274,7 +314,10 @@ fn dirty(source: &Source) -> DirtyDatabase {
 /// The rows of all databases whose catalogue records are newer than the rows.
 fn put_catalogue_rows(edit: &mut Edit<'_>, catalogue: &Catalogue) -> Result<(), ManifestError> {
     let reflected = edit.state().watermarks().catalogue;
-    for (id, entry) in catalogue.entries().filter(|(_, entry)| entry.lsn > reflected) {
+    for (id, entry) in catalogue
+        .entries()
+        .filter(|(_, entry)| entry.lsn > reflected)
+    {
         let before = edit.state().database(id).cloned();
         let row = DatabaseRow {
             name: entry.name.clone(),
@@ -300,7 +343,10 @@ fn put_head(edit: &mut Edit<'_>, source: &Source) -> Result<(), ManifestError> {
     let id = source.state.id();
     let Some(row) = edit.state().database(id).cloned() else {
         let detail = format!("database id {id} is checkpointed and has no row");
-        return Err(ManifestError::Invariant { invariant: "checkpointed_has_row", detail });
+        return Err(ManifestError::Invariant {
+            invariant: "checkpointed_has_row",
+            detail,
+        });
     };
     let head = source.view.head();
     let checkpointed = CheckpointedHead {
@@ -310,14 +356,24 @@ fn put_head(edit: &mut Edit<'_>, source: &Source) -> Result<(), ManifestError> {
         page_count: head.page_count,
         rolling_checksum: head.rolling_checksum,
     };
-    edit.put_database(id, DatabaseRow { page_size: head.page_size, checkpointed, ..row })
+    edit.put_database(
+        id,
+        DatabaseRow {
+            page_size: head.page_size,
+            checkpointed,
+            ..row
+        },
+    )
 }
 
 /// Sections answer for no page that was cut off since they were written.
 fn shorten_ranges(edit: &mut Edit<'_>, source: &Source) {
     let kept = u64::from(source.view.page_count_min());
-    let rows: Vec<(RangeKey, RangeRow)> =
-        edit.state().ranges(source.state.id()).map(|(key, row)| (*key, *row)).collect();
+    let rows: Vec<(RangeKey, RangeRow)> = edit
+        .state()
+        .ranges(source.state.id())
+        .map(|(key, row)| (*key, *row))
+        .collect();
     for (key, row) in rows {
         let before = source.ranges.first_page(RangeNo(key.range)) - 1;
         let pages = kept.saturating_sub(before).min(u64::from(row.pages));
@@ -328,7 +384,10 @@ fn shorten_ranges(edit: &mut Edit<'_>, source: &Source) {
         }
         edit.delete_range(key);
         if pages > 0 {
-            let key = RangeKey { generation: source.generation, ..key };
+            let key = RangeKey {
+                generation: source.generation,
+                ..key
+            };
             edit.put_range(key, RangeRow { pages, ..row });
         }
     }
@@ -347,8 +406,19 @@ fn put_sections(edit: &mut Edit<'_>, chunks: &[FinishedChunk]) {
                 .filter(|key| key.range == range)
                 .collect();
             older.into_iter().for_each(|key| edit.delete_range(key));
-            let row = RangeRow { chunk: chunk.id, section: section.index, pages };
-            edit.put_range(RangeKey { database, range, generation }, row);
+            let row = RangeRow {
+                chunk: chunk.id,
+                section: section.index,
+                pages,
+            };
+            edit.put_range(
+                RangeKey {
+                    database,
+                    range,
+                    generation,
+                },
+                row,
+            );
         }
     }
 }

@@ -43,7 +43,11 @@ pub(crate) struct ChunkFile {
 
 impl ChunkSet {
     pub(crate) fn new(disk: Arc<dyn Disk>, store: StoreId) -> Self {
-        Self { disk, store, files: Arc::default() }
+        Self {
+            disk,
+            store,
+            files: Arc::default(),
+        }
     }
 
     /// The chunk, without opening it.
@@ -125,12 +129,33 @@ impl ChunkBase {
     ) -> Self {
         let sections = rows
             .newest_ranges(database)
-            .map(|(range, RangeRow { chunk, section, pages })| {
-                let file = chunks.file(chunk);
-                (RangeNo(range), Section { file, index: section, pages })
-            })
+            .map(
+                |(
+                    range,
+                    RangeRow {
+                        chunk,
+                        section,
+                        pages,
+                    },
+                )| {
+                    let file = chunks.file(chunk);
+                    (
+                        RangeNo(range),
+                        Section {
+                            file,
+                            index: section,
+                            pages,
+                        },
+                    )
+                },
+            )
             .collect();
-        Self { generation, ranges, sections, cache }
+        Self {
+            generation,
+            ranges,
+            sections,
+            cache,
+        }
     }
 
     fn section(&self, page: PageNo) -> Option<&Section> {
@@ -151,9 +176,20 @@ impl BasePages for ChunkBase {
     }
 
     fn read(&self, page: PageNo) -> Result<Option<PageBytes>, ReadError> {
-        let Some(section) = self.section(page) else { return Ok(None) };
-        let key = PageKey::Chunk { chunk: section.file.id, section: section.index, page };
-        if section.file.reader()?.page_hash(section.index, page)?.is_none() {
+        let Some(section) = self.section(page) else {
+            return Ok(None);
+        };
+        let key = PageKey::Chunk {
+            chunk: section.file.id,
+            section: section.index,
+            page,
+        };
+        if section
+            .file
+            .reader()?
+            .page_hash(section.index, page)?
+            .is_none()
+        {
             return Ok(None);
         }
         let content = self.cache.get_or_load(key, || {
@@ -164,9 +200,21 @@ impl BasePages for ChunkBase {
     }
 
     fn load(&self, page: PageNo) -> Result<Option<BasePage>, ReadError> {
-        let Some(section) = self.section(page) else { return Ok(None) };
+        let Some(section) = self.section(page) else {
+            return Ok(None);
+        };
         let found = Self::load_from(section, page)?;
-        Ok(found.map(|ChunkPage { content, hash, version }| BasePage { content, hash, version }))
+        Ok(found.map(
+            |ChunkPage {
+                 content,
+                 hash,
+                 version,
+             }| BasePage {
+                content,
+                hash,
+                version,
+            },
+        ))
     }
 
     fn hash(&self, page: PageNo) -> Result<Option<PageHash>, ReadError> {

@@ -45,7 +45,9 @@ impl Engine {
         *self.lock.lock() = None;
         closed?;
         if still_inside > 0 {
-            return Err(CloseError::StillOpen { transactions: still_inside });
+            return Err(CloseError::StillOpen {
+                transactions: still_inside,
+            });
         }
         Ok(())
     }
@@ -66,7 +68,8 @@ impl Engine {
         drop(catalogue);
         heads.sort_unstable();
         let record = encode_close(&heads)?;
-        self.log.append(record, Priority::Housekeeping, Box::new(Silent))?;
+        self.log
+            .append(record, Priority::Housekeeping, Box::new(Silent))?;
         Ok(())
     }
 }

@@ -48,7 +48,14 @@ pub(super) fn commit(
     engine.wait_for_index_room()?;
     let (pin, inside) = snapshot.into_parts();
     let view = Arc::clone(&pin.view());
-    let transaction = Transaction { engine, state, slot, inside, view, overlay };
+    let transaction = Transaction {
+        engine,
+        state,
+        slot,
+        inside,
+        view,
+        overlay,
+    };
     transaction.commit()
 }
 
@@ -88,16 +95,27 @@ impl Transaction<'_> {
         let fixed = pages_record_bytes(1, 0, 0);
         let each = pages_record_bytes(1, 1, page_bytes) - fixed;
         let pages_in_part = (limit.saturating_sub(fixed) / each).max(1);
-        if pages.is_empty() { vec![pages] } else { pages.chunks(pages_in_part).collect() }
+        if pages.is_empty() {
+            vec![pages]
+        } else {
+            pages.chunks(pages_in_part).collect()
+        }
     }
 
     fn commit_chain(self, pages: &[PageNo], parts: Vec<&[PageNo]>) -> Result<ReadTxn, CommitError> {
         let bytes = pages.len() as u64 * self.overlay.page_size().bytes() as u64;
         self.engine.reserve_for_chain(bytes)?;
         let log = self.engine.log();
-        let hold = log.holds().hold(log.published(), HoldReason::FragmentChain(self.state.id()));
+        let hold = log
+            .holds()
+            .hold(log.published(), HoldReason::FragmentChain(self.state.id()));
         let commit = self.engine.next_commit_id();
-        let mut chain = Chain { commit, index: 0, previous: 0, placed: Vec::new() };
+        let mut chain = Chain {
+            commit,
+            index: 0,
+            previous: 0,
+            placed: Vec::new(),
+        };
         let mut rolling = self.rolling_without_cut(pages)?;
         let Some((last, fragments)) = parts.split_last() else {
             return Err(Rejection::Invalid("a chain without parts").into());
@@ -108,16 +126,24 @@ impl Transaction<'_> {
                 return Err(error);
             }
         }
-        let Chain { index, previous, placed, .. } = chain;
+        let Chain {
+            index,
+            previous,
+            placed,
+            ..
+        } = chain;
         let ended = self.load(last, rolling).and_then(|(own, rolling)| {
-            let part = FragmentPart::Last { commit, index, previous };
+            let part = FragmentPart::Last {
+                commit,
+                index,
+                previous,
+            };
             Ok((self.encode(part, &own, rolling)?, own, rolling))
         });
         match ended {
             Ok((record, own, rolling)) => {
                 let (engine, database) = (Arc::clone(self.engine), self.state.id());
-                let ended =
-                    self.append(record, own, placed, rolling, Some(hold), Priority::Chain);
+                let ended = self.append(record, own, placed, rolling, Some(hold), Priority::Chain);
                 if matches!(ended, Err(CommitError::Rejected(_))) {
                     abort(&engine, commit, database);
                 }
@@ -138,12 +164,31 @@ impl Transaction<'_> {
     ) -> Result<(), CommitError> {
         let (own, next) = self.load(pages, *rolling)?;
         *rolling = next;
-        let Chain { commit, index, previous, .. } = *chain;
-        let record =
-            self.encode(FragmentPart::Fragment { commit, index, previous }, &own, next)?;
+        let Chain {
+            commit,
+            index,
+            previous,
+            ..
+        } = *chain;
+        let record = self.encode(
+            FragmentPart::Fragment {
+                commit,
+                index,
+                previous,
+            },
+            &own,
+            next,
+        )?;
         let (offsets, previous) = (record.image_offsets.clone(), record.header_checksum);
-        let priority = if index == 0 { Priority::User } else { Priority::Chain };
-        let placed = self.engine.log().append(record, priority, Box::new(Silent))?;
+        let priority = if index == 0 {
+            Priority::User
+        } else {
+            Priority::Chain
+        };
+        let placed = self
+            .engine
+            .log()
+            .append(record, priority, Box::new(Silent))?;
         chain.placed.extend(place(&own, &offsets, placed.lsn));
         (chain.index, chain.previous) = (index + 1, previous);
         Ok(())
@@ -169,13 +214,19 @@ impl Transaction<'_> {
                 rolling = rolling.toggled(old);
             }
             rolling = rolling.toggled(hash);
-            own.push(OwnPage { page: *page, hash, content });
+            own.push(OwnPage {
+                page: *page,
+                hash,
+                content,
+            });
         }
         Ok((own, rolling))
     }
 
     fn old_hash(&self, page: PageNo) -> Result<Option<PageHash>, CommitError> {
-        self.view.page_hash(page).map_err(|error: ReadError| Rejection::Read(error).into())
+        self.view
+            .page_hash(page)
+            .map_err(|error: ReadError| Rejection::Read(error).into())
     }
 
     /// The rolling checksum without the pages that were cut off and not written again.
@@ -183,7 +234,9 @@ impl Transaction<'_> {
         let head = self.view.head();
         let mut rolling = head.rolling_checksum;
         for raw in self.overlay.page_count_min().saturating_add(1)..=head.page_count {
-            let Some(page) = PageNo::new(raw) else { continue };
+            let Some(page) = PageNo::new(raw) else {
+                continue;
+            };
             if touched.binary_search(&page).is_err()
                 && let Some(old) = self.old_hash(page)?
             {
@@ -201,7 +254,11 @@ impl Transaction<'_> {
     ) -> Result<EncodedRecord, CommitError> {
         let images: Vec<_> = own
             .iter()
-            .map(|own| PageImage { page: own.page, hash: own.hash, content: &own.content })
+            .map(|own| PageImage {
+                page: own.page,
+                hash: own.hash,
+                content: &own.content,
+            })
             .collect();
         let member = MemberSpec {
             database: self.state.id(),
@@ -239,9 +296,16 @@ impl Transaction<'_> {
             pinned: Arc::clone(&pinned),
             _slot: self.slot,
         };
-        self.engine.log().append(record, priority, Box::new(publish))?;
+        self.engine
+            .log()
+            .append(record, priority, Box::new(publish))?;
         let pin = pinned.lock().take().unwrap_or_else(|| self.state.pin());
-        Ok(ReadTxn::new(Arc::clone(self.engine), Arc::clone(self.state), pin, self.inside))
+        Ok(ReadTxn::new(
+            Arc::clone(self.engine),
+            Arc::clone(self.state),
+            pin,
+            self.inside,
+        ))
     }
 
     fn abort(&self, commit: CommitId) {
@@ -251,9 +315,13 @@ impl Transaction<'_> {
 
 /// Says in the log that a chain will not be committed. Without it the chain is void all the same.
 fn abort(engine: &Engine, commit: CommitId, database: crate::ids::DbId) {
-    let aborted = encode_abort(commit, database).map_err(CommitError::from).and_then(|record| {
-        engine.log().append(record, Priority::Housekeeping, Box::new(Silent))
-    });
+    let aborted = encode_abort(commit, database)
+        .map_err(CommitError::from)
+        .and_then(|record| {
+            engine
+                .log()
+                .append(record, Priority::Housekeeping, Box::new(Silent))
+        });
     if let Err(error) = aborted {
         tracing::debug!(%error, %database, "a chain ends without an abort record");
     }
@@ -300,7 +368,11 @@ impl Publish for PublishCommit {
         let mut pages = self.placed;
         pages.extend(place(&self.own, &self.image_offsets, at.lsn));
         for own in self.own {
-            let key = PageKey::Log { database, version: at.lsn, page: own.page };
+            let key = PageKey::Log {
+                database,
+                version: at.lsn,
+                page: own.page,
+            };
             self.engine.reader().cache().insert(key, own.content);
         }
         let head = Head {
@@ -318,8 +390,12 @@ impl Publish for PublishCommit {
             pages: &pages,
         };
         let holds = self.engine.log().holds();
-        let hold = self.hold.unwrap_or_else(|| holds.hold(at.lsn, HoldReason::Pages(database)));
-        let added = self.state.publish(|view| view.with_commit(head, &commit, &hold));
+        let hold = self
+            .hold
+            .unwrap_or_else(|| holds.hold(at.lsn, HoldReason::Pages(database)));
+        let added = self
+            .state
+            .publish(|view| view.with_commit(head, &commit, &hold));
         self.engine.count_index_entries(added);
         *self.pinned.lock() = Some(self.state.pin());
     }

@@ -92,13 +92,17 @@ impl Db {
             return Err(BeginError::Poisoned(cause));
         }
         self.check_snapshot(at)?;
-        let slot = self.state.slot().acquire(wait).map_err(|refusal| match refusal {
-            SlotRefusal::Busy => BeginError::Busy,
-            SlotRefusal::Closed => match self.state.check_live() {
-                Ok(()) => BeginError::Closed,
-                Err(_) => BeginError::Dropped,
-            },
-        })?;
+        let slot = self
+            .state
+            .slot()
+            .acquire(wait)
+            .map_err(|refusal| match refusal {
+                SlotRefusal::Busy => BeginError::Busy,
+                SlotRefusal::Closed => match self.state.check_live() {
+                    Ok(()) => BeginError::Closed,
+                    Err(_) => BeginError::Dropped,
+                },
+            })?;
         self.check_snapshot(at)?;
         let snapshot = self.begin_read()?;
         let (engine, state) = (Arc::clone(&self.engine), Arc::clone(&self.state));

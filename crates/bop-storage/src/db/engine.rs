@@ -97,7 +97,11 @@ impl Engine {
 
     /// Refuses when the store is closed.
     pub(super) fn check_open(&self) -> Result<(), ReadError> {
-        if self.lifecycle.is_closed() { Err(ReadError::Closed) } else { Ok(()) }
+        if self.lifecycle.is_closed() {
+            Err(ReadError::Closed)
+        } else {
+            Ok(())
+        }
     }
 
     /// A number that no other chain of fragments of this store has: epochs never repeat.
@@ -130,7 +134,12 @@ impl Engine {
         self.signals.want_checkpoint();
         let mut shrunk = self.index_shrunk.0.lock();
         while full() {
-            if self.index_shrunk.1.wait_until(&mut shrunk, deadline).timed_out() {
+            if self
+                .index_shrunk
+                .1
+                .wait_until(&mut shrunk, deadline)
+                .timed_out()
+            {
                 return Err(Rejection::Timeout { waited });
             }
         }
@@ -147,8 +156,15 @@ impl Engine {
         // Headers, block padding and segment tails cost well below a quarter; the next segment
         // and its spares come on top.
         let needed = bytes + bytes / 4 + 4 * self.limits.segment_bytes_max;
-        let free = self.disk.free_bytes().map_err(|failure| Rejection::Read(failure.into()))?;
-        if free < needed { Err(Rejection::OutOfSpace { needed }) } else { Ok(()) }
+        let free = self
+            .disk
+            .free_bytes()
+            .map_err(|failure| Rejection::Read(failure.into()))?;
+        if free < needed {
+            Err(Rejection::OutOfSpace { needed })
+        } else {
+            Ok(())
+        }
     }
 
     /// The databases in use.

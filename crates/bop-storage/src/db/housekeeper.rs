@@ -87,7 +87,9 @@ impl Housekeeper {
                 if due.stop {
                     return;
                 }
-                let Some(engine) = engine.upgrade() else { return };
+                let Some(engine) = engine.upgrade() else {
+                    return;
+                };
                 engine.keep_house(due);
             }
         };
@@ -100,13 +102,21 @@ impl Housekeeper {
     /// The thread itself, when it dropped the last handle, does not wait.
     pub(super) fn stop(&self, signals: &Signals, deadline: Instant) -> bool {
         signals.stop();
-        let Some(running) = self.running.lock().take() else { return true };
+        let Some(running) = self.running.lock().take() else {
+            return true;
+        };
         let mut state = running.life.state.lock();
         if state.thread == Some(std::thread::current().id()) {
             return true;
         }
         while !state.ended {
-            if running.life.changed.wait_until(&mut state, deadline).timed_out() && !state.ended {
+            if running
+                .life
+                .changed
+                .wait_until(&mut state, deadline)
+                .timed_out()
+                && !state.ended
+            {
                 return false;
             }
         }
@@ -124,8 +134,16 @@ impl Engine {
         let pieces: [(bool, &'static str, fn(&Self)); 4] = [
             (due.spares, "making spare segments", Self::make_spares),
             (due.note, "writing a note", Self::write_note),
-            (due.checkpoint, "a checkpoint", Self::checkpoint_in_background),
-            (due.checkpoint_check, "a checkpoint", Self::checkpoint_if_long),
+            (
+                due.checkpoint,
+                "a checkpoint",
+                Self::checkpoint_in_background,
+            ),
+            (
+                due.checkpoint_check,
+                "a checkpoint",
+                Self::checkpoint_if_long,
+            ),
         ];
         for (_, stage, piece) in pieces.into_iter().filter(|(due, _, _)| *due) {
             if catch_unwind(AssertUnwindSafe(|| piece(self))).is_err() {
@@ -135,15 +153,22 @@ impl Engine {
     }
 
     fn make_spares(&self) {
-        if let Err(error) = self.log.spares().ensure(self.limits.segments_spare_min as usize) {
+        if let Err(error) = self
+            .log
+            .spares()
+            .ensure(self.limits.segments_spare_min as usize)
+        {
             tracing::warn!(%error, "no spare segment could be made");
         }
     }
 
     fn write_note(&self) {
-        let note = encode_note(NoteKind::Idle).map_err(Into::into).and_then(|note| {
-            self.log.append(note, Priority::Housekeeping, Box::new(Silent))
-        });
+        let note = encode_note(NoteKind::Idle)
+            .map_err(Into::into)
+            .and_then(|note| {
+                self.log
+                    .append(note, Priority::Housekeeping, Box::new(Silent))
+            });
         if let Err(error) = note {
             tracing::warn!(%error, "no note could be written");
         }

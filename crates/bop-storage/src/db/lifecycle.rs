@@ -50,8 +50,15 @@ pub(crate) enum Closing {
 
 impl Lifecycle {
     pub(crate) fn new() -> Arc<Self> {
-        let state = Mutex::new(State { phase: Phase::Open, inside: 0 });
-        Arc::new(Self { state, changed: Condvar::new(), closed: AtomicBool::new(false) })
+        let state = Mutex::new(State {
+            phase: Phase::Open,
+            inside: 0,
+        });
+        Arc::new(Self {
+            state,
+            changed: Condvar::new(),
+            closed: AtomicBool::new(false),
+        })
     }
 
     /// Counts a transaction in; `None` when the store is closing.
@@ -59,7 +66,9 @@ impl Lifecycle {
         let mut state = self.state.lock();
         (state.phase == Phase::Open).then(|| {
             state.inside += 1;
-            Inside { lifecycle: Arc::clone(self) }
+            Inside {
+                lifecycle: Arc::clone(self),
+            }
         })
     }
 
@@ -84,7 +93,9 @@ impl Lifecycle {
                 break;
             }
         }
-        Closing::Mine { still_inside: state.inside }
+        Closing::Mine {
+            still_inside: state.inside,
+        }
     }
 
     /// The store is closed; whoever waited for that goes on.
@@ -133,6 +144,9 @@ mod tests {
     fn the_deadline_tells_how_many_are_still_inside() {
         let lifecycle = Lifecycle::new();
         let _inside = lifecycle.enter().unwrap();
-        assert_eq!(lifecycle.begin_close(Duration::ZERO), Closing::Mine { still_inside: 1 });
+        assert_eq!(
+            lifecycle.begin_close(Duration::ZERO),
+            Closing::Mine { still_inside: 1 }
+        );
     }
 }

@@ -99,7 +99,9 @@ impl Manager {
     /// # Errors
     /// See [`CheckpointError`]; nothing is lost.
     pub fn checkpoint(&self) -> Result<CheckpointReport, CheckpointError> {
-        self.engine.check_open().map_err(|_| CheckpointError::Closed)?;
+        self.engine
+            .check_open()
+            .map_err(|_| CheckpointError::Closed)?;
         self.engine.checkpoint()
     }
 

@@ -30,7 +30,11 @@ impl Engine {
         self.check_open().map_err(|_| CatalogueError::Closed)?;
         let _writer = self.catalogue_writer.lock();
         let limit = self.limits.databases_max;
-        let change = self.catalogue.lock().catalogue.plan_create(name, kind, limit)?;
+        let change = self
+            .catalogue
+            .lock()
+            .catalogue
+            .plan_create(name, kind, limit)?;
         self.commit_change(&change, Priority::User)?;
         let view = View::new(change.database(), kind, Head::EMPTY, Arc::new(NoBase));
         let state = Arc::new(DbState::new(name, view));
@@ -55,15 +59,23 @@ impl Engine {
         self.check_open().map_err(|_| CatalogueError::Closed)?;
         let id = self.catalogue.lock().catalogue.find(name)?;
         // A damaged database can be dropped, too; it has no state and no writer.
-        let state = if self.damaged.contains_key(&id) { None } else { Some(self.load_state(id)?) };
-        let slot = state.as_ref().map(|state| state.slot().acquire(self.limits.writer_wait));
-        let _slot = slot
-            .transpose()
-            .map_err(|_| CatalogueError::Busy { name: name.to_owned() })?;
+        let state = if self.damaged.contains_key(&id) {
+            None
+        } else {
+            Some(self.load_state(id)?)
+        };
+        let slot = state
+            .as_ref()
+            .map(|state| state.slot().acquire(self.limits.writer_wait));
+        let _slot = slot.transpose().map_err(|_| CatalogueError::Busy {
+            name: name.to_owned(),
+        })?;
         let _writer = self.catalogue_writer.lock();
         let change = self.catalogue.lock().catalogue.plan_drop(name)?;
         if change.database() != id {
-            return Err(CatalogueError::Busy { name: name.to_owned() });
+            return Err(CatalogueError::Busy {
+                name: name.to_owned(),
+            });
         }
         self.commit_change(&change, Priority::Housekeeping)?;
         if let Some(state) = state {
@@ -83,14 +95,21 @@ impl Engine {
         priority: Priority,
     ) -> Result<Placed, CatalogueError> {
         let op = match change {
-            CatalogueChange::Create { name, kind, .. } => {
-                CatalogueOp::Create { name: name.as_str(), kind: *kind }
-            }
-            CatalogueChange::Rename { name, .. } => CatalogueOp::Rename { name: name.as_str() },
+            CatalogueChange::Create { name, kind, .. } => CatalogueOp::Create {
+                name: name.as_str(),
+                kind: *kind,
+            },
+            CatalogueChange::Rename { name, .. } => CatalogueOp::Rename {
+                name: name.as_str(),
+            },
             CatalogueChange::Drop { .. } => CatalogueOp::Drop,
         };
         let parent = self.catalogue.lock().catalogue.last_lsn();
-        let entry = CatalogueEntry { database: change.database(), parent, op };
+        let entry = CatalogueEntry {
+            database: change.database(),
+            parent,
+            op,
+        };
         let record = encode_catalogue(&entry).map_err(CommitError::from)?;
         let publish = PublishChange {
             cell: Arc::clone(&self.catalogue),
@@ -118,8 +137,12 @@ impl Publish for PublishChange {
             // it does, the catalogue in memory is not to be trusted with another name.
             tracing::error!(%reason, database = %self.change.database(), "catalogue record");
             let segment = Default::default();
-            let place = crate::error::Place::Log { segment, lsn: at.lsn };
-            cell.catalogue.set_damaged(crate::error::Damage::new(place, reason));
+            let place = crate::error::Place::Log {
+                segment,
+                lsn: at.lsn,
+            };
+            cell.catalogue
+                .set_damaged(crate::error::Damage::new(place, reason));
         }
     }
 }

@@ -52,17 +52,36 @@ pub(super) fn open(path: &Path, options: Options) -> Result<Arc<Engine>, OpenErr
     let _span = tracing::info_span!("open", path = %path.display()).entered();
     let limits = options.limits.clone().validated()?;
     let disk = open_disk(path, &options)?;
-    let lock = disk.lock().map_err(|failure| OpenError::Locked { path: path.into(), failure })?;
+    let lock = disk.lock().map_err(|failure| OpenError::Locked {
+        path: path.into(),
+        failure,
+    })?;
     let (superblock, found) = superblock(path, disk.as_ref(), &options)?;
-    let manifest = Arc::new(open_manifest(path, &disk, superblock.store, &limits, &options)?);
+    let manifest = Arc::new(open_manifest(
+        path,
+        &disk,
+        superblock.store,
+        &limits,
+        &options,
+    )?);
     for dir in [layout::LOG_DIR, layout::CHUNK_DIR, layout::SCRATCH_DIR] {
         disk.create_dir(Path::new(dir))?;
     }
-    let parts = Parts { path, disk, limits, manifest, superblock, options };
+    let parts = Parts {
+        path,
+        disk,
+        limits,
+        manifest,
+        superblock,
+        options,
+    };
     let engine = parts.recover_and_start(lock, found)?;
     sweep_leftovers(&engine);
     if parts.options.housekeeping == Housekeeping::Background {
-        let (spawn, signals) = (Arc::clone(&engine.runtime.spawn), Arc::clone(&engine.signals));
+        let (spawn, signals) = (
+            Arc::clone(&engine.runtime.spawn),
+            Arc::clone(&engine.signals),
+        );
         engine
             .housekeeper
             .start(spawn.as_ref(), signals, Arc::downgrade(&engine))
@@ -97,7 +116,10 @@ fn superblock(
     }
     let ours = [layout::LOCK, layout::SCRATCH_DIR];
     let entries = disk.list(Path::new(""))?;
-    let strangers = entries.iter().filter(|entry| !ours.contains(&entry.name.as_str())).count();
+    let strangers = entries
+        .iter()
+        .filter(|entry| !ours.contains(&entry.name.as_str()))
+        .count();
     let has_log = entries.iter().any(|entry| entry.name == layout::LOG_DIR);
     if has_log {
         let place = Place::File(layout::SUPERBLOCK.into());
@@ -184,8 +206,19 @@ impl Parts<'_> {
             damaged: BTreeMap::new(),
         };
         let recovered = self.recover(&rows, &mut replay)?;
-        let Replay { mut catalogue, catalogue_hold, mut views, mut damaged, .. } = replay;
-        damaged.extend(rows.damaged().databases.iter().map(|(id, why)| (*id, why.clone())));
+        let Replay {
+            mut catalogue,
+            catalogue_hold,
+            mut views,
+            mut damaged,
+            ..
+        } = replay;
+        damaged.extend(
+            rows.damaged()
+                .databases
+                .iter()
+                .map(|(id, why)| (*id, why.clone())),
+        );
         damaged.extend(recovered.damaged.iter().map(|(id, why)| (*id, why.clone())));
         if let Some(damage) = damaged.remove(&DbId::CATALOGUE) {
             catalogue.set_damaged(damage);
@@ -202,7 +235,10 @@ impl Parts<'_> {
             Some((id, Arc::new(DbState::new(&name, view))))
         });
         let databases: HashMap<DbId, Arc<DbState>> = states.collect();
-        let entries: usize = databases.values().map(|state| state.view().index_entries()).sum();
+        let entries: usize = databases
+            .values()
+            .map(|state| state.view().index_entries())
+            .sum();
         let next_chunk = rows.watermarks().next_chunk.get();
         Ok(Arc::new(Engine {
             path: self.path.to_owned(),
@@ -216,7 +252,10 @@ impl Parts<'_> {
             log: log.log,
             manifest: Arc::clone(&self.manifest),
             chunks,
-            catalogue: Arc::new(Mutex::new(CatalogueCell { catalogue, hold: catalogue_hold })),
+            catalogue: Arc::new(Mutex::new(CatalogueCell {
+                catalogue,
+                hold: catalogue_hold,
+            })),
             catalogue_writer: Mutex::new(()),
             databases: Mutex::new(databases),
             damaged,
@@ -249,7 +288,15 @@ impl Parts<'_> {
         let covered = rows.watermarks().checkpointed;
         let checkpointed: BTreeMap<DbId, Checkpointed> = rows
             .databases()
-            .map(|(id, row)| (id, Checkpointed { head: row.checkpointed.lsn, covered }))
+            .map(|(id, row)| {
+                (
+                    id,
+                    Checkpointed {
+                        head: row.checkpointed.lsn,
+                        covered,
+                    },
+                )
+            })
             .collect();
         let state = LogState {
             store: self.superblock.store,
@@ -278,7 +325,10 @@ impl Parts<'_> {
             .iter()
             .map(|found| {
                 let segment = segment(&found.identity, found.base, found.capacity_bytes)?;
-                Ok(SealedSegment { segment, end: found.end })
+                Ok(SealedSegment {
+                    segment,
+                    end: found.end,
+                })
             })
             .collect::<Result<Vec<_>, IoFailure>>()?;
         let active = recovered.active.as_ref();
@@ -289,8 +339,17 @@ impl Parts<'_> {
             .spares
             .iter()
             .map(|found| {
-                let RegisteredSegment { id, incarnation, capacity_bytes } = *found;
-                Ok(SpareSegment { id, incarnation, capacity_bytes, file: file(id)? })
+                let RegisteredSegment {
+                    id,
+                    incarnation,
+                    capacity_bytes,
+                } = *found;
+                Ok(SpareSegment {
+                    id,
+                    incarnation,
+                    capacity_bytes,
+                    file: file(id)?,
+                })
             })
             .collect::<Result<Vec<_>, IoFailure>>()?;
         let largest = rows.watermarks().next_segment.get().saturating_sub(1);
@@ -310,8 +369,14 @@ impl Parts<'_> {
         let registry = Arc::new(ManifestRegistry(Arc::clone(&self.manifest)));
         let (disk, limits) = (Arc::clone(&self.disk), self.limits.clone());
         let store = self.superblock.store;
-        let spares =
-            Arc::new(SpareMaker::new(disk, store, entropy, registry, Arc::clone(&ring), limits));
+        let spares = Arc::new(SpareMaker::new(
+            disk,
+            store,
+            entropy,
+            registry,
+            Arc::clone(&ring),
+            limits,
+        ));
         let wanted = self.limits.segments_spare_min as usize;
         // One more than wanted when an activation is to come, so that it costs no second round.
         let wanted = if clean { wanted } else { wanted + 1 };
@@ -329,7 +394,11 @@ impl Parts<'_> {
             events: Arc::clone(&signals) as _,
         };
         let log = Log::start(parts, start).map_err(|error| OpenError::Start(Box::new(error)))?;
-        Ok(StartedLog { log, signals, epoch })
+        Ok(StartedLog {
+            log,
+            signals,
+            epoch,
+        })
     }
 }
 
@@ -346,7 +415,10 @@ fn log_start(recovered: &Recovered) -> Result<LogStart, OpenError> {
         let place = Place::File(layout::LOG_DIR.into());
         OpenError::Damaged(Damage::new(place, Reject::Invalid(what)))
     };
-    let epoch = recovered.max_epoch.next().ok_or_else(|| exhausted("all epochs are used up"))?;
+    let epoch = recovered
+        .max_epoch
+        .next()
+        .ok_or_else(|| exhausted("all epochs are used up"))?;
     let goes_on = recovered.clean && recovered.active.is_some();
     let base = if goes_on {
         Some(recovered.end)
@@ -358,12 +430,19 @@ fn log_start(recovered: &Recovered) -> Result<LogStart, OpenError> {
     let position = LogEnd {
         end: recovered.end,
         segment: recovered.active.map(|active| active.identity.segment),
-        chain_hash: recovered.active.map(|active| active.chain).unwrap_or_default(),
+        chain_hash: recovered
+            .active
+            .map(|active| active.chain)
+            .unwrap_or_default(),
         last_time_us: recovered.last_time_us,
         epoch,
     };
     let base = base.ok_or_else(|| exhausted("all positions of the log are used up"))?;
-    Ok(LogStart { position, base, goes_on })
+    Ok(LogStart {
+        position,
+        base,
+        goes_on,
+    })
 }
 
 /// Keep the log from where the closed databases' damage may start.
@@ -374,8 +453,12 @@ fn damage_holds(
     rows: &ManifestState,
 ) -> Vec<Arc<crate::log::LogHold>> {
     let from = rows.watermarks().truncated;
-    let closed = damaged.keys().map(|id| holds.hold(from, HoldReason::Pages(*id)));
-    let names = catalogue.damage().map(|_| holds.hold(from, HoldReason::Catalogue));
+    let closed = damaged
+        .keys()
+        .map(|id| holds.hold(from, HoldReason::Pages(*id)));
+    let names = catalogue
+        .damage()
+        .map(|_| holds.hold(from, HoldReason::Catalogue));
     closed.chain(names).collect()
 }
 
@@ -400,13 +483,18 @@ pub(super) fn checkpointed_view(
     limits: &ValidLimits,
 ) -> View {
     let head = checkpointed_head(id, rows);
-    let generation = rows.database(id).map(|row| row.checkpointed.generation).unwrap_or_default();
+    let generation = rows
+        .database(id)
+        .map(|row| row.checkpointed.generation)
+        .unwrap_or_default();
     let base: Arc<dyn BasePages> = match head.page_size {
         None => Arc::new(NoBase),
         Some(size) => {
             let ranges = Ranges::new(limits.range_bytes, size);
             let cache = Arc::clone(cache);
-            Arc::new(ChunkBase::newest(id, generation, ranges, rows, chunks, cache))
+            Arc::new(ChunkBase::newest(
+                id, generation, ranges, rows, chunks, cache,
+            ))
         }
     };
     View::new(id, kind, head, base)
@@ -420,8 +508,18 @@ impl SegmentRegistry for ManifestRegistry {
     fn register(&self, segments: &[RegisteredSegment]) -> Result<(), ManifestError> {
         self.0.transact(|edit| {
             segments.iter().try_for_each(|segment| {
-                let RegisteredSegment { id, incarnation, capacity_bytes } = *segment;
-                edit.put_segment(id, SegmentRow { incarnation, capacity_bytes })
+                let RegisteredSegment {
+                    id,
+                    incarnation,
+                    capacity_bytes,
+                } = *segment;
+                edit.put_segment(
+                    id,
+                    SegmentRow {
+                        incarnation,
+                        capacity_bytes,
+                    },
+                )
             })
         })
     }
@@ -446,8 +544,16 @@ fn sweep_leftovers(engine: &Engine) {
         |name: &str| layout::chunk_of(name).is_some_and(|id: ChunkId| rows.chunk(id).is_none());
     let sound = rows.damaged().is_empty();
     let swept = sweep(engine.disk.as_ref(), layout::SCRATCH_DIR, |_| true)
-        .and_then(|()| sweep(engine.disk.as_ref(), layout::LOG_DIR, |n| sound && segment_is_dead(n)))
-        .and_then(|()| sweep(engine.disk.as_ref(), layout::CHUNK_DIR, |n| sound && chunk_is_dead(n)));
+        .and_then(|()| {
+            sweep(engine.disk.as_ref(), layout::LOG_DIR, |n| {
+                sound && segment_is_dead(n)
+            })
+        })
+        .and_then(|()| {
+            sweep(engine.disk.as_ref(), layout::CHUNK_DIR, |n| {
+                sound && chunk_is_dead(n)
+            })
+        });
     if let Err(failure) = swept {
         tracing::warn!(%failure, "leftovers stay until the next open");
     }

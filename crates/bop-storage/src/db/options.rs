@@ -61,7 +61,10 @@ impl Options {
     /// Who keeps house.
     #[must_use]
     pub fn housekeeping(self, housekeeping: Housekeeping) -> Self {
-        Self { housekeeping, ..self }
+        Self {
+            housekeeping,
+            ..self
+        }
     }
 
     /// Where time, randomness and threads come from.
@@ -74,7 +77,11 @@ impl Options {
     /// since LMDB does not go through a [`Disk`].
     #[must_use]
     pub fn disk(self, disk: Arc<dyn Disk>, manifest: Arc<dyn ManifestStore>) -> Self {
-        Self { disk: Some(disk), manifest: Some(manifest), ..self }
+        Self {
+            disk: Some(disk),
+            manifest: Some(manifest),
+            ..self
+        }
     }
 }
 

@@ -50,8 +50,14 @@ struct Version {
 
 #[derive(Debug)]
 enum Undo {
-    Page { page: PageNo, previous: Option<Version> },
-    Counts { page_count: u32, page_count_min: u32 },
+    Page {
+        page: PageNo,
+        previous: Option<Version>,
+    },
+    Counts {
+        page_count: u32,
+        page_count_min: u32,
+    },
 }
 
 /// The private pages.
@@ -127,11 +133,13 @@ impl Overlay {
 
     /// The private version of a page, if there is one.
     pub(crate) fn read(&self, page: PageNo) -> Option<Result<PageBytes, IoFailure>> {
-        self.pages.get(&page).map(|version| match (&version.content, &self.spill) {
-            (Content::Memory(bytes), _) => Ok(bytes.clone()),
-            (Content::Spilled { slot }, Some(spill)) => spill.read(*slot),
-            (Content::Spilled { .. }, None) => unreachable!("a spilled page has a spill file"),
-        })
+        self.pages
+            .get(&page)
+            .map(|version| match (&version.content, &self.spill) {
+                (Content::Memory(bytes), _) => Ok(bytes.clone()),
+                (Content::Spilled { slot }, Some(spill)) => spill.read(*slot),
+                (Content::Spilled { .. }, None) => unreachable!("a spilled page has a spill file"),
+            })
     }
 
     /// Whether a page above the truncation is certainly zeros: it was cut off and not written
@@ -143,7 +151,9 @@ impl Overlay {
     /// Takes a private version of `page`; the database grows when the page lies above it.
     pub(crate) fn write(&mut self, page: PageNo, content: &[u8]) -> Result<(), Rejection> {
         if content.len() != self.page_size.bytes() {
-            return Err(Rejection::Invalid("a page has not the database's page size"));
+            return Err(Rejection::Invalid(
+                "a page has not the database's page size",
+            ));
         }
         let content = self.store(content)?;
         if page.get() > self.page_count {
@@ -164,8 +174,10 @@ impl Overlay {
         self.remember_counts();
         self.page_count = page_count;
         self.page_count_min = self.page_count_min.min(page_count);
-        let cut: Vec<PageNo> =
-            self.touched().filter(|page| page.get() > page_count).collect();
+        let cut: Vec<PageNo> = self
+            .touched()
+            .filter(|page| page.get() > page_count)
+            .collect();
         for page in cut {
             let previous = self.pages.remove(&page);
             self.remember_page(page, previous);
@@ -190,7 +202,10 @@ impl Overlay {
                     };
                     self.forget(undone);
                 }
-                Some(Undo::Counts { page_count, page_count_min }) => {
+                Some(Undo::Counts {
+                    page_count,
+                    page_count_min,
+                }) => {
                     self.page_count = page_count;
                     self.page_count_min = page_count_min;
                 }
@@ -221,7 +236,10 @@ impl Overlay {
     fn remember_counts(&mut self) {
         if self.level.get() > 0 {
             let (page_count, page_count_min) = (self.page_count, self.page_count_min);
-            self.undo.push(Undo::Counts { page_count, page_count_min });
+            self.undo.push(Undo::Counts {
+                page_count,
+                page_count_min,
+            });
         }
     }
 

@@ -37,7 +37,12 @@ pub struct ReadTxn {
 
 impl ReadTxn {
     pub(super) fn new(engine: Arc<Engine>, state: Arc<DbState>, pin: Pin, inside: Inside) -> Self {
-        Self { engine, state, pin, inside }
+        Self {
+            engine,
+            state,
+            pin,
+            inside,
+        }
     }
 
     /// The newest commit that it shows; [`Lsn::ZERO`] for a database without one.
@@ -80,7 +85,12 @@ impl ReadTxn {
     pub fn duplicate(&self) -> Option<Self> {
         let inside = self.engine.lifecycle().enter()?;
         let pin = self.state.pin_again(&self.pin);
-        Some(Self::new(Arc::clone(&self.engine), Arc::clone(&self.state), pin, inside))
+        Some(Self::new(
+            Arc::clone(&self.engine),
+            Arc::clone(&self.state),
+            pin,
+            inside,
+        ))
     }
 
     fn head(&self) -> Head {

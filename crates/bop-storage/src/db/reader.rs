@@ -53,8 +53,13 @@ impl PageReader {
         page: PageNo,
         version: PageVersion,
     ) -> Result<PageBytes, ReadError> {
-        let key = PageKey::Log { database, version: version.version, page };
-        self.cache.get_or_load(key, || self.load_checked(size, page, version))
+        let key = PageKey::Log {
+            database,
+            version: version.version,
+            page,
+        };
+        self.cache
+            .get_or_load(key, || self.load_checked(size, page, version))
     }
 
     /// The newest version of a page, to be copied into a chunk: what the cache has is used, but
@@ -70,12 +75,20 @@ impl PageReader {
             Found::Base => view.base().load(page),
             Found::Log(at) => {
                 let PageVersion { version, hash, .. } = at;
-                let key = PageKey::Log { database: view.database(), version, page };
+                let key = PageKey::Log {
+                    database: view.database(),
+                    version,
+                    page,
+                };
                 let content = match self.cache.get(key) {
                     Some(content) => content,
                     None => self.load_checked(size, page, at)?,
                 };
-                Ok(Some(BasePage { content, hash, version }))
+                Ok(Some(BasePage {
+                    content,
+                    hash,
+                    version,
+                }))
             }
         }
     }
@@ -111,8 +124,7 @@ impl PageReader {
 
     fn load(&self, size: PageSize, version: PageVersion) -> Result<PageBytes, ReadError> {
         let located = self.ring.locate(version.image_lsn);
-        let (segment, offset) =
-            located.ok_or_else(|| self.damage(version, Reject::Missing))?;
+        let (segment, offset) = located.ok_or_else(|| self.damage(version, Reject::Missing))?;
         let block = BLOCK_BYTES as u64;
         let start = offset - offset % block;
         // Fits: the remainder is smaller than a block.
@@ -121,15 +133,29 @@ impl PageReader {
         let found = segment.file.read_at(start, &mut blocks)?;
         if found < skip + size.bytes() {
             let needed = (skip + size.bytes()) as u64;
-            let reason = Reject::Truncated { found: found as u64, needed };
+            let reason = Reject::Truncated {
+                found: found as u64,
+                needed,
+            };
             return Err(self.damage(version, reason).into());
         }
-        Ok(PageBytes::copy_of(&blocks.as_bytes()[skip..skip + size.bytes()]))
+        Ok(PageBytes::copy_of(
+            &blocks.as_bytes()[skip..skip + size.bytes()],
+        ))
     }
 
     fn damage(&self, version: PageVersion, reason: Reject) -> Damage {
-        let segment = self.ring.locate(version.image_lsn).map(|(segment, _)| segment.id);
+        let segment = self
+            .ring
+            .locate(version.image_lsn)
+            .map(|(segment, _)| segment.id);
         let segment = segment.unwrap_or_default();
-        Damage::new(Place::Log { segment, lsn: version.image_lsn }, reason)
+        Damage::new(
+            Place::Log {
+                segment,
+                lsn: version.image_lsn,
+            },
+            reason,
+        )
     }
 }

@@ -54,7 +54,11 @@ impl ReplaySink for Replay<'_> {
     fn catalogue(&mut self, record: ReplayedCatalogue<'_>) {
         let id = record.entry.database;
         let applied = change_of(id, &record.entry.op).and_then(|change| {
-            let ReplayedCatalogue { lsn, time_us, entry } = record;
+            let ReplayedCatalogue {
+                lsn,
+                time_us,
+                entry,
+            } = record;
             let applied = self.catalogue.replay(&change, entry.parent, lsn, time_us)?;
             Ok((change, applied))
         });
@@ -102,7 +106,11 @@ impl Replay<'_> {
             }
             return Ok(());
         }
-        if view.head().page_size.is_some_and(|size| size != member.page_size) {
+        if view
+            .head()
+            .page_size
+            .is_some_and(|size| size != member.page_size)
+        {
             return Err(Reject::Invalid("a commit with another page size"));
         }
         let applied = self.with_commit(&view, commit, member);
@@ -114,7 +122,11 @@ impl Replay<'_> {
         let pages: Vec<CommittedPage> = member
             .pages
             .iter()
-            .map(|page| CommittedPage { page: page.page, hash: page.hash, image_lsn: page.image })
+            .map(|page| CommittedPage {
+                page: page.page,
+                hash: page.hash,
+                image_lsn: page.image,
+            })
             .collect();
         let head = Head {
             lsn: commit.lsn,
@@ -130,8 +142,15 @@ impl Replay<'_> {
             page_count_min: member.page_count_min,
             pages: &pages,
         };
-        let first = member.pages.iter().map(|page| page.image).min().unwrap_or(commit.lsn);
-        let hold = self.holds.hold(first.min(commit.lsn), HoldReason::Pages(member.database));
+        let first = member
+            .pages
+            .iter()
+            .map(|page| page.image)
+            .min()
+            .unwrap_or(commit.lsn);
+        let hold = self
+            .holds
+            .hold(first.min(commit.lsn), HoldReason::Pages(member.database));
         view.with_commit(head, &committed, &hold)
     }
 }
@@ -139,12 +158,19 @@ impl Replay<'_> {
 fn change_of(id: DbId, op: &CatalogueOp<'_>) -> Result<CatalogueChange, Reject> {
     let parse = |name: &str| DbName::new(name).map_err(|_| Reject::Invalid("not a database name"));
     match op {
-        CatalogueOp::Create { name, kind } => {
-            Ok(CatalogueChange::Create { id, name: parse(name)?, kind: *kind })
-        }
-        CatalogueOp::Rename { name } => Ok(CatalogueChange::Rename { id, name: parse(name)? }),
+        CatalogueOp::Create { name, kind } => Ok(CatalogueChange::Create {
+            id,
+            name: parse(name)?,
+            kind: *kind,
+        }),
+        CatalogueOp::Rename { name } => Ok(CatalogueChange::Rename {
+            id,
+            name: parse(name)?,
+        }),
         CatalogueOp::Drop => Ok(CatalogueChange::Drop { id }),
-        _ => Err(Reject::Invalid("a catalogue record of a kind that this version cannot apply")),
+        _ => Err(Reject::Invalid(
+            "a catalogue record of a kind that this version cannot apply",
+        )),
     }
 }
 

@@ -133,18 +133,21 @@ impl Engine {
             cell.catalogue.live().map(|(id, _)| id).collect()
         };
         let rows = self.manifest.state();
-        let mut infos: Vec<_> =
-            ids.into_iter().filter_map(|id| self.info_of(id, &rows)).collect();
+        let mut infos: Vec<_> = ids
+            .into_iter()
+            .filter_map(|id| self.info_of(id, &rows))
+            .collect();
         infos.sort_by(|one, other| one.name.cmp(&other.name));
         infos
     }
 
     pub(super) fn database_info(&self, name: &str) -> Result<DatabaseInfo, CatalogueError> {
         let id = self.catalogue.lock().catalogue.find(name)?;
-        self.info_of(id, &self.manifest.state()).ok_or(CatalogueError::NotFound {
-            name: name.to_owned(),
-            nearest: None,
-        })
+        self.info_of(id, &self.manifest.state())
+            .ok_or(CatalogueError::NotFound {
+                name: name.to_owned(),
+                nearest: None,
+            })
     }
 
     /// Does not open the database: one that was not used since the store was opened is described
@@ -181,7 +184,9 @@ impl Engine {
         let health = match self.log.failure() {
             Some(cause) => Health::Poisoned(cause),
             None if self.damaged.is_empty() => Health::Ok,
-            None => Health::Damaged { databases: self.damaged.len() },
+            None => Health::Damaged {
+                databases: self.damaged.len(),
+            },
         };
         StoreStatus {
             path: self.path.clone(),
@@ -198,7 +203,11 @@ impl Engine {
             chunks: rows.chunks().count(),
             chunk_bytes: rows.chunks().map(|(_, chunk)| chunk.file_bytes).sum(),
             databases: self.catalogue.lock().catalogue.live_count(),
-            index_entries: self.states().iter().map(|state| state.view().index_entries()).sum(),
+            index_entries: self
+                .states()
+                .iter()
+                .map(|state| state.view().index_entries())
+                .sum(),
             cache: self.reader.cache().stats(),
         }
     }
@@ -207,16 +216,28 @@ impl Engine {
     /// is part of the findings.
     pub(super) fn verify(&self) -> VerifyReport {
         let _no_checkpoint = self.checkpointing.lock();
-        let mut report = VerifyReport { findings: self.findings.clone(), ..VerifyReport::default() };
+        let mut report = VerifyReport {
+            findings: self.findings.clone(),
+            ..VerifyReport::default()
+        };
         report.findings.extend(self.damaged.values().cloned());
         self.verify_superblock(&mut report);
         match self.manifest.verify() {
             Ok(findings) => report.findings.extend(findings),
-            Err(error) => report.findings.push(unreadable("manifest", &error.to_string())),
+            Err(error) => report
+                .findings
+                .push(unreadable("manifest", &error.to_string())),
         }
         for (id, row) in self.manifest.state().chunks() {
             let digest = ChunkDigest::from_bytes(row.digest.to_le_bytes());
-            self.verify_chunk(id, ChunkIdentity { bytes: row.file_bytes, digest }, &mut report);
+            self.verify_chunk(
+                id,
+                ChunkIdentity {
+                    bytes: row.file_bytes,
+                    digest,
+                },
+                &mut report,
+            );
         }
         let ids: Vec<DbId> = {
             let cell = self.catalogue.lock();
@@ -237,12 +258,16 @@ impl Engine {
             Ok(Some(found)) => {
                 report.findings.extend(found.damaged_slot);
                 if found.superblock.store != self.store {
-                    report.findings.push(Damage::new(place, Reject::ForeignStore));
+                    report
+                        .findings
+                        .push(Damage::new(place, Reject::ForeignStore));
                 }
             }
             Ok(None) => report.findings.push(Damage::new(place, Reject::Missing)),
             Err(crate::error::OpenError::Damaged(damage)) => report.findings.push(damage),
-            Err(error) => report.findings.push(unreadable("superblock", &error.to_string())),
+            Err(error) => report
+                .findings
+                .push(unreadable("superblock", &error.to_string())),
         }
     }
 
@@ -250,7 +275,13 @@ impl Engine {
         report.chunks += 1;
         match ChunkReader::open(self.disk.as_ref(), self.store, id, Some(&expected)) {
             Ok(reader) => report.findings.extend(reader.verify_all()),
-            Err(error) => report.findings.push(damage_of(error, Place::Chunk { chunk: id, offset: 0 })),
+            Err(error) => report.findings.push(damage_of(
+                error,
+                Place::Chunk {
+                    chunk: id,
+                    offset: 0,
+                },
+            )),
         }
     }
 
@@ -262,12 +293,16 @@ impl Engine {
         match self.recomputed_checksum(&view, report) {
             Ok(rolling) if rolling == view.head().rolling_checksum => {}
             Ok(_) => {
-                let place = Place::Database { database: state.id() };
+                let place = Place::Database {
+                    database: state.id(),
+                };
                 let reason = Reject::Invalid("its pages do not add up to its rolling checksum");
                 report.findings.push(Damage::new(place, reason));
             }
             Err(error) => {
-                let place = Place::Database { database: state.id() };
+                let place = Place::Database {
+                    database: state.id(),
+                };
                 report.findings.push(damage_of(error, place));
             }
         }
@@ -308,7 +343,10 @@ fn damage_of(error: ReadError, place: Place) -> Damage {
 
 fn unreadable(what: &'static str, why: &str) -> Damage {
     tracing::warn!(what, why, "verification could not read");
-    Damage::new(Place::File(what.into()), Reject::Invalid("it could not be read"))
+    Damage::new(
+        Place::File(what.into()),
+        Reject::Invalid("it could not be read"),
+    )
 }
 
 fn dedup(findings: &mut Vec<Damage>) {

@@ -49,7 +49,12 @@ pub(crate) struct Signals {
 
 impl Signals {
     pub(crate) fn new(note_delay: Duration) -> Self {
-        Self { state: Mutex::default(), changed: Condvar::new(), note_delay, stopping: AtomicBool::new(false) }
+        Self {
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            note_delay,
+            stopping: AtomicBool::new(false),
+        }
     }
 
     /// Waits until something is due and takes it.
@@ -75,7 +80,10 @@ impl Signals {
         let mut state = self.state.lock();
         let note = state.note_at.take().is_some();
         let due = std::mem::take(&mut state.due);
-        Due { note: note || due.note, ..due }
+        Due {
+            note: note || due.note,
+            ..due
+        }
     }
 
     /// The housekeeper ends after what it is doing.
@@ -103,7 +111,10 @@ impl Signals {
 impl LogEvents for Signals {
     fn batch_written(&self) {
         let mut state = self.state.lock();
-        let was_armed = state.note_at.replace(Instant::now() + self.note_delay).is_some();
+        let was_armed = state
+            .note_at
+            .replace(Instant::now() + self.note_delay)
+            .is_some();
         drop(state);
         // While armed the housekeeper wakes by itself, finds a later moment and sleeps again.
         if !was_armed {

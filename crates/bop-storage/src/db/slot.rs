@@ -65,7 +65,9 @@ impl WriterSlot {
             }
             if !state.held {
                 state.held = true;
-                return Ok(SlotGuard { slot: Arc::clone(self) });
+                return Ok(SlotGuard {
+                    slot: Arc::clone(self),
+                });
             }
             if wait.is_zero() {
                 return Err(SlotRefusal::Busy);
@@ -93,7 +95,9 @@ impl WriterSlot {
         let mut state = self.state.lock();
         let answer = *waiter.given.lock();
         match answer {
-            Some(Ok(())) => Ok(SlotGuard { slot: Arc::clone(self) }),
+            Some(Ok(())) => Ok(SlotGuard {
+                slot: Arc::clone(self),
+            }),
             Some(Err(refusal)) => Err(refusal),
             None => {
                 state.waiters.retain(|other| !Arc::ptr_eq(other, waiter));
@@ -154,7 +158,10 @@ mod tests {
         let slot = Arc::new(WriterSlot::default());
         let held = slot.acquire(Duration::ZERO).unwrap();
         assert_eq!(slot.acquire(Duration::ZERO).unwrap_err(), SlotRefusal::Busy);
-        assert_eq!(slot.acquire(Duration::from_millis(1)).unwrap_err(), SlotRefusal::Busy);
+        assert_eq!(
+            slot.acquire(Duration::from_millis(1)).unwrap_err(),
+            SlotRefusal::Busy
+        );
         drop(held);
         assert!(!slot.is_held());
         slot.acquire(Duration::ZERO).unwrap();
@@ -178,7 +185,9 @@ mod tests {
             })
             .collect();
         drop(held);
-        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        threads
+            .into_iter()
+            .for_each(|thread| thread.join().unwrap());
         assert_eq!(order.try_iter().collect::<Vec<_>>(), [0, 1, 2, 3]);
     }
 

@@ -7,7 +7,9 @@
 //! Never: read after a crash (`scratch/` is cleared at open).
 
 use crate::ids::PageSize;
-use crate::io::{BLOCK_BYTES, Disk, DiskFile, IoFailure, OpenMode, blocks_for, layout, zeroed_blocks};
+use crate::io::{
+    BLOCK_BYTES, Disk, DiskFile, IoFailure, OpenMode, blocks_for, layout, zeroed_blocks,
+};
 use crate::page::PageBytes;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -34,7 +36,14 @@ impl SpillFile {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = layout::scratch(&format!("transaction-{number:016x}"));
         let file = disk.open(&path, OpenMode::CreateNew)?;
-        Ok(Self { disk, path, file, page_size, slots: 0, free: Vec::new() })
+        Ok(Self {
+            disk,
+            path,
+            file,
+            page_size,
+            slots: 0,
+            free: Vec::new(),
+        })
     }
 
     /// Writes a page and returns its slot.
@@ -53,7 +62,9 @@ impl SpillFile {
     pub(crate) fn read(&self, slot: u64) -> Result<PageBytes, IoFailure> {
         let mut blocks = zeroed_blocks(self.slot_blocks());
         self.file.read_at(self.offset(slot), &mut blocks)?;
-        Ok(PageBytes::copy_of(&blocks.as_bytes()[..self.page_size.bytes()]))
+        Ok(PageBytes::copy_of(
+            &blocks.as_bytes()[..self.page_size.bytes()],
+        ))
     }
 
     /// The slot may be used again.

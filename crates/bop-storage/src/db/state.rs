@@ -124,6 +124,10 @@ impl DbState {
 
     /// Refuses when the database was dropped.
     pub(crate) fn check_live(&self) -> Result<(), ReadError> {
-        if self.dropped.load(Ordering::Acquire) { Err(ReadError::Dropped) } else { Ok(()) }
+        if self.dropped.load(Ordering::Acquire) {
+            Err(ReadError::Dropped)
+        } else {
+            Ok(())
+        }
     }
 }

@@ -39,7 +39,13 @@ impl WriteTxn {
         slot: SlotGuard,
         snapshot: ReadTxn,
     ) -> Self {
-        let mut txn = Self { engine, state, slot, snapshot, overlay: None };
+        let mut txn = Self {
+            engine,
+            state,
+            slot,
+            snapshot,
+            overlay: None,
+        };
         if let Some(size) = txn.snapshot.page_size() {
             txn.start_overlay(size);
         }
@@ -78,7 +84,9 @@ impl WriteTxn {
         match &self.overlay {
             Some(overlay) if overlay.page_size() == size => Ok(()),
             Some(overlay) if overlay.page_count() > 0 || self.snapshot.page_size().is_some() => {
-                Err(Rejection::Invalid("the page size of a database cannot change"))
+                Err(Rejection::Invalid(
+                    "the page size of a database cannot change",
+                ))
             }
             _ => {
                 self.start_overlay(size);
@@ -120,7 +128,9 @@ impl WriteTxn {
             }
         };
         if self.state.kind() == DbKind::Sqlite && page.get() == overlay.page_size().lock_page() {
-            return Err(Rejection::Invalid("the page of SQLite's lock bytes is never written"));
+            return Err(Rejection::Invalid(
+                "the page of SQLite's lock bytes is never written",
+            ));
         }
         overlay.write(page, content)
     }
@@ -134,7 +144,9 @@ impl WriteTxn {
 
     /// The present moment, to come back to.
     pub fn savepoint(&self) -> Savepoint {
-        self.overlay.as_ref().map_or(Savepoint::from_raw(0), Overlay::savepoint)
+        self.overlay
+            .as_ref()
+            .map_or(Savepoint::from_raw(0), Overlay::savepoint)
     }
 
     /// Goes back to a moment of this transaction. The same savepoint can be used again later.
@@ -164,7 +176,13 @@ impl WriteTxn {
     /// [`CommitError::Rejected`]: nothing happened. [`CommitError::Unknown`]: the log failed while
     /// the commit was written; it may be there after the store is opened again.
     pub fn commit(self) -> Result<ReadTxn, CommitError> {
-        let Self { engine, state, slot, snapshot, overlay } = self;
+        let Self {
+            engine,
+            state,
+            slot,
+            snapshot,
+            overlay,
+        } = self;
         match overlay {
             Some(overlay) if !overlay.is_unchanged() => {
                 commit::commit(&engine, &state, slot, snapshot, overlay)

@@ -169,7 +169,10 @@ mod tests {
             let mut cells = line.strip_prefix("| `")?.split('|').map(str::trim);
             let code = cells.next()?.strip_suffix('`')?.to_owned();
             let exit = cells.next()?.parse().ok()?;
-            assert!(cells.next().is_some_and(|meaning| meaning.ends_with('.')), "{line}");
+            assert!(
+                cells.next().is_some_and(|meaning| meaning.ends_with('.')),
+                "{line}"
+            );
             Some((code, exit))
         });
         rows.collect()
@@ -191,6 +194,10 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), all);
-        assert!(names.iter().all(|name| name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')));
+        assert!(
+            names
+                .iter()
+                .all(|name| name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
+        );
     }
 }

@@ -99,7 +99,11 @@ impl Log {
     /// # Errors
     /// The failure of that write, or why no segment was to be had.
     pub fn start(parts: LogParts, start: LogStart) -> Result<Self, CommitError> {
-        let LogStart { position, base, goes_on } = start;
+        let LogStart {
+            position,
+            base,
+            goes_on,
+        } = start;
         let LogParts {
             store,
             ring,

@@ -191,7 +191,9 @@ impl View {
 
     /// Where the oldest commit of the layers may start.
     pub fn oldest_uncheckpointed(&self) -> Lsn {
-        self.layers.last().map_or(self.head.lsn, |layer| layer.hold.lsn())
+        self.layers
+            .last()
+            .map_or(self.head.lsn, |layer| layer.hold.lsn())
     }
 
     /// The layers, newest first.
