@@ -131,17 +131,12 @@ impl Limits {
     /// # Errors
     /// The first bound that is outside its range.
     pub fn validated(self) -> Result<ValidLimits, LimitError> {
-        let check = |holds: bool, limit, value, must_be| {
-            if holds {
-                Ok(())
-            } else {
-                Err(LimitError {
-                    limit,
-                    value,
-                    must_be,
-                })
-            }
-        };
+        self.check_log()?;
+        self.check_store()?;
+        Ok(ValidLimits(self))
+    }
+
+    fn check_log(&self) -> Result<(), LimitError> {
         let (min, max) = (self.segment_bytes_min, self.segment_bytes_max);
         let segment = |n: u64| n.is_power_of_two() && (64 * KIB..=1024 * MIB).contains(&n);
         check(
@@ -183,6 +178,10 @@ impl Limits {
             fragment,
             "from 4 KiB to 64 MiB",
         )?;
+        Ok(())
+    }
+
+    fn check_store(&self) -> Result<(), LimitError> {
         let range = self.range_bytes;
         check(
             range.is_power_of_two() && (64 * KIB..=1024 * MIB).contains(&range),
@@ -209,8 +208,24 @@ impl Limits {
             0,
             "at least 1",
         )?;
-        check(self.databases_max > 0, "databases_max", 0, "at least 1")?;
-        Ok(ValidLimits(self))
+        check(self.databases_max > 0, "databases_max", 0, "at least 1")
+    }
+}
+
+fn check(
+    holds: bool,
+    limit: &'static str,
+    value: u64,
+    must_be: &'static str,
+) -> Result<(), LimitError> {
+    if holds {
+        Ok(())
+    } else {
+        Err(LimitError {
+            limit,
+            value,
+            must_be,
+        })
     }
 }
 
