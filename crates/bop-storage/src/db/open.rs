@@ -22,7 +22,7 @@ use super::replay::Replay;
 use super::signals::Signals;
 use super::state::DbState;
 use crate::cache::PageCache;
-use crate::catalogue::Catalogue;
+use crate::catalogue::{Catalogue, DatabaseState};
 use crate::checkpoint::Ranges;
 use crate::error::{Damage, ManifestError, OpenError, Place, Reject};
 use crate::ids::{ChunkId, DbId, DbKind, Epoch, Lsn, SegmentId, StoreId};
@@ -226,7 +226,13 @@ impl Parts<'_> {
         if let Some(damage) = damaged.remove(&DbId::CATALOGUE) {
             catalogue.set_damaged(damage);
         }
-        damaged.retain(|id, _| catalogue.entry(*id).is_some());
+        // Nobody misses a dropped database: what the log still has of it may well have lost its
+        // beginning with the segments that were released.
+        let is_live = |id| {
+            let entry = catalogue.entry(id);
+            entry.is_some_and(|entry| entry.state == DatabaseState::Live)
+        };
+        damaged.retain(|id, _| is_live(*id));
         views.retain(|id, _| !damaged.contains_key(id));
         let mut findings = recovered.findings.clone();
         findings.extend(found);
