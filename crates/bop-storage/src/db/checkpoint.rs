@@ -24,8 +24,10 @@ use crate::checksum::RollingChecksum;
 use crate::error::{CheckpointError, ManifestError, ReadError};
 use crate::ids::{ChunkId, DbId, Generation, Lsn, PageNo, PageSize};
 use crate::log::HoldReason;
-use crate::manifest::{CheckpointedHead, DatabaseRow, Edit, ManifestState, RangeKey, RangeRow};
-use crate::pagestore::{ChunkWriter, FinishedChunk};
+use crate::manifest::{
+    CheckpointedHead, ChunkRow, DatabaseRow, Edit, ManifestState, RangeKey, RangeRow,
+};
+use crate::pagestore::{ChunkWriter, FinishedChunk, Section, SectionMeta};
 use crate::view::{BasePage, BasePages, View};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -101,6 +103,8 @@ impl Engine {
         let chunks = self.write_chunks(&planned, &sources, catalogue.as_ref(), &mut report)?;
         self.publish_chunks(cut, &sources, catalogue, &chunks)?;
         report.databases = sources.len();
+        // The frozen views hold the log that is about to be released.
+        drop(sources);
         report.chunks = chunks.len();
         report.chunk_bytes = chunks.iter().map(|chunk| chunk.bytes).sum();
         report.segments_released = self.release_log(cut)?;
@@ -219,27 +223,27 @@ impl Engine {
         catalogue: Option<NewCatalogue>,
         chunks: &[FinishedChunk],
     ) -> Result<(), CheckpointError> {
-        let dead = self
-            .manifest
-            .transact(|edit| -> Result<Vec<ChunkId>, ManifestError> {
-                for chunk in chunks {
-                    edit.insert_chunk(
-                        chunk.id,
-                        chunk.bytes,
-                        u128::from_le_bytes(chunk.digest.to_bytes()),
-                    )?;
-                }
-                if let Some(new) = &catalogue {
-                    put_catalogue_rows(edit, &new.catalogue)?;
-                }
-                for source in sources {
-                    put_head(edit, source)?;
-                    shorten_ranges(edit, source);
-                }
-                put_sections(edit, chunks);
-                edit.set_checkpointed(cut);
-                Ok(delete_dead_chunks(edit))
-            })?;
+        let dead =
+            self.manifest
+                .transact(|edit| -> Result<Vec<(ChunkId, ChunkRow)>, ManifestError> {
+                    for chunk in chunks {
+                        edit.insert_chunk(
+                            chunk.id,
+                            chunk.bytes,
+                            u128::from_le_bytes(chunk.digest.to_bytes()),
+                        )?;
+                    }
+                    if let Some(new) = &catalogue {
+                        put_catalogue_rows(edit, &new.catalogue)?;
+                    }
+                    for source in sources {
+                        put_head(edit, source)?;
+                        shorten_ranges(edit, source);
+                    }
+                    put_sections(edit, chunks);
+                    edit.set_checkpointed(cut);
+                    Ok(delete_dead_chunks(edit))
+                })?;
         let rows = self.manifest.state();
         for source in sources {
             let (id, cut) = (source.state.id(), source.view.head().lsn);
@@ -254,7 +258,8 @@ impl Engine {
             let added = source.state.rebase(cut, &base, source.covered);
             self.count_index_entries(added);
         }
-        dead.into_iter().for_each(|chunk| self.chunks.doom(chunk));
+        dead.into_iter()
+            .for_each(|(chunk, row)| self.chunks.doom(chunk, &row));
         if let Some(new) = catalogue {
             let mut cell = self.catalogue.lock();
             let covered = new.catalogue.last_lsn();
@@ -311,31 +316,18 @@ fn dirty(source: &Source) -> DirtyDatabase {
     }
 }
 
-/// The rows of all databases whose catalogue records are newer than the rows.
+/// The rows of all databases whose catalogue records are newer than the rows; the sections of
+/// dropped ones go.
 fn put_catalogue_rows(edit: &mut Edit<'_>, catalogue: &Catalogue) -> Result<(), ManifestError> {
     let reflected = edit.state().watermarks().catalogue;
-    for (id, entry) in catalogue
+    catalogue.write_rows(edit)?;
+    let dropped = catalogue
         .entries()
-        .filter(|(_, entry)| entry.lsn > reflected)
-    {
-        let before = edit.state().database(id).cloned();
-        let row = DatabaseRow {
-            name: entry.name.clone(),
-            kind: entry.kind,
-            state: entry.state,
-            page_size: before.as_ref().and_then(|row| row.page_size),
-            created_us: entry.created_us,
-            catalogue_lsn: entry.lsn,
-            checkpointed: before.map_or(CheckpointedHead::NONE, |row| row.checkpointed),
-        };
-        edit.put_database(id, row)?;
-        if entry.state != DatabaseState::Live {
-            let keys: Vec<RangeKey> = edit.state().ranges(id).map(|(key, _)| *key).collect();
-            keys.into_iter().for_each(|key| edit.delete_range(key));
-        }
+        .filter(|(_, entry)| entry.lsn > reflected && entry.state != DatabaseState::Live);
+    for (id, _) in dropped {
+        let keys: Vec<RangeKey> = edit.state().ranges(id).map(|(key, _)| *key).collect();
+        keys.into_iter().for_each(|key| edit.delete_range(key));
     }
-    edit.set_next_database(catalogue.next_id());
-    edit.set_catalogue(catalogue.last_lsn());
     Ok(())
 }
 
@@ -398,7 +390,10 @@ fn shorten_ranges(edit: &mut Edit<'_>, source: &Source) {
 fn put_sections(edit: &mut Edit<'_>, chunks: &[FinishedChunk]) {
     for chunk in chunks {
         for section in &chunk.sections {
-            let (database, range, generation, pages) = section.key();
+            let (key, pages) = range_key(&section.section);
+            let RangeKey {
+                database, range, ..
+            } = key;
             let older: Vec<RangeKey> = edit
                 .state()
                 .ranges(database)
@@ -411,25 +406,48 @@ fn put_sections(edit: &mut Edit<'_>, chunks: &[FinishedChunk]) {
                 section: section.index,
                 pages,
             };
-            edit.put_range(
-                RangeKey {
-                    database,
-                    range,
-                    generation,
-                },
-                row,
-            );
+            edit.put_range(key, row);
         }
     }
 }
 
-fn delete_dead_chunks(edit: &mut Edit<'_>) -> Vec<ChunkId> {
-    let dead: Vec<ChunkId> = edit
+/// The row that a section becomes: its key, and the pages that it covers. The catalogue's section
+/// is range 0 of the catalogue's pseudo-database.
+fn range_key(section: &Section) -> (RangeKey, u32) {
+    match *section {
+        Section::Pages(SectionMeta {
+            database,
+            generation,
+            range,
+            pages,
+            ..
+        }) => (
+            RangeKey {
+                database,
+                range,
+                generation,
+            },
+            pages,
+        ),
+        Section::Catalogue { generation, .. } => (
+            RangeKey {
+                database: DbId::CATALOGUE,
+                range: 0,
+                generation,
+            },
+            1,
+        ),
+    }
+}
+
+/// Chunks that no range names any more.
+fn delete_dead_chunks(edit: &mut Edit<'_>) -> Vec<(ChunkId, ChunkRow)> {
+    let dead: Vec<(ChunkId, ChunkRow)> = edit
         .state()
         .chunks()
         .filter(|(_, row)| row.references == 0)
-        .map(|(id, _)| id)
+        .map(|(id, row)| (id, *row))
         .collect();
-    dead.iter().for_each(|id| edit.delete_chunk(*id));
+    dead.iter().for_each(|(id, _)| edit.delete_chunk(*id));
     dead
 }

@@ -13,9 +13,9 @@ use crate::checksum::PageHash;
 use crate::error::ReadError;
 use crate::ids::{ChunkId, DbId, Generation, PageNo, PageSize, StoreId};
 use crate::io::{Disk, layout};
-use crate::manifest::{ManifestState, RangeRow};
+use crate::manifest::{ChunkRow, ManifestState, RangeRow};
 use crate::page::PageBytes;
-use crate::pagestore::{ChunkPage, ChunkReader};
+use crate::pagestore::{ChunkDigest, ChunkIdentity, ChunkReader, StoredPage};
 use crate::view::{BasePage, BasePages};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
@@ -36,6 +36,8 @@ pub(crate) struct ChunkFile {
     disk: Arc<dyn Disk>,
     store: StoreId,
     id: ChunkId,
+    /// What the manifest says of it.
+    identity: ChunkIdentity,
     reader: OnceLock<ChunkReader>,
     opening: Mutex<()>,
     doomed: AtomicBool,
@@ -51,7 +53,7 @@ impl ChunkSet {
     }
 
     /// The chunk, without opening it.
-    pub(crate) fn file(&self, id: ChunkId) -> Arc<ChunkFile> {
+    pub(crate) fn file(&self, id: ChunkId, row: &ChunkRow) -> Arc<ChunkFile> {
         let mut files = self.files.lock();
         if let Some(file) = files.get(&id).and_then(Weak::upgrade) {
             return file;
@@ -61,6 +63,10 @@ impl ChunkSet {
             disk: Arc::clone(&self.disk),
             store: self.store,
             id,
+            identity: ChunkIdentity {
+                bytes: row.file_bytes,
+                digest: ChunkDigest::from_bytes(row.digest.to_le_bytes()),
+            },
             reader: OnceLock::new(),
             opening: Mutex::new(()),
             doomed: AtomicBool::new(false),
@@ -70,8 +76,8 @@ impl ChunkSet {
     }
 
     /// The manifest has forgotten the chunk: its file goes when nobody reads it any more.
-    pub(crate) fn doom(&self, id: ChunkId) {
-        self.file(id).doomed.store(true, Ordering::Release);
+    pub(crate) fn doom(&self, id: ChunkId, row: &ChunkRow) {
+        self.file(id, row).doomed.store(true, Ordering::Release);
     }
 }
 
@@ -85,7 +91,12 @@ impl ChunkFile {
         if let Some(reader) = self.reader.get() {
             return Ok(reader);
         }
-        let reader = ChunkReader::open(self.disk.as_ref(), self.store, self.id)?;
+        let reader = ChunkReader::open(
+            self.disk.as_ref(),
+            self.store,
+            self.id,
+            Some(&self.identity),
+        )?;
         Ok(self.reader.get_or_init(|| reader))
     }
 }
@@ -129,7 +140,7 @@ impl ChunkBase {
     ) -> Self {
         let sections = rows
             .newest_ranges(database)
-            .map(
+            .filter_map(
                 |(
                     range,
                     RangeRow {
@@ -138,15 +149,16 @@ impl ChunkBase {
                         pages,
                     },
                 )| {
-                    let file = chunks.file(chunk);
-                    (
+                    // A range whose chunk has no row is damage that closed the database.
+                    let file = chunks.file(chunk, rows.chunk(chunk)?);
+                    Some((
                         RangeNo(range),
                         Section {
                             file,
                             index: section,
                             pages,
                         },
-                    )
+                    ))
                 },
             )
             .collect();
@@ -165,7 +177,7 @@ impl ChunkBase {
         (nth < u64::from(section.pages)).then_some(section)
     }
 
-    fn load_from(section: &Section, page: PageNo) -> Result<Option<ChunkPage>, ReadError> {
+    fn load_from(section: &Section, page: PageNo) -> Result<Option<StoredPage>, ReadError> {
         section.file.reader()?.read_page(section.index, page)
     }
 }
@@ -205,7 +217,7 @@ impl BasePages for ChunkBase {
         };
         let found = Self::load_from(section, page)?;
         Ok(found.map(
-            |ChunkPage {
+            |StoredPage {
                  content,
                  hash,
                  version,
@@ -219,7 +231,10 @@ impl BasePages for ChunkBase {
 
     fn hash(&self, page: PageNo) -> Result<Option<PageHash>, ReadError> {
         match self.section(page) {
-            Some(section) => section.file.reader()?.page_hash(section.index, page),
+            Some(section) => {
+                let found = section.file.reader()?.page_hash(section.index, page)?;
+                Ok(found.map(|(hash, _)| hash))
+            }
             None => Ok(None),
         }
     }

@@ -14,7 +14,7 @@
 //!
 //! Never: changes a view but by publishing.
 
-use super::engine::Engine;
+use super::engine::{Engine, OpenStore};
 use super::lifecycle::Inside;
 use super::overlay::Overlay;
 use super::read::ReadTxn;
@@ -37,7 +37,7 @@ use std::sync::Arc;
 
 /// Commits what `overlay` holds.
 pub(super) fn commit(
-    engine: &Arc<Engine>,
+    engine: &Arc<OpenStore>,
     state: &Arc<DbState>,
     slot: SlotGuard,
     snapshot: ReadTxn,
@@ -60,7 +60,7 @@ pub(super) fn commit(
 }
 
 struct Transaction<'a> {
-    engine: &'a Arc<Engine>,
+    engine: &'a Arc<OpenStore>,
     state: &'a Arc<DbState>,
     slot: SlotGuard,
     inside: Inside,
@@ -142,7 +142,7 @@ impl Transaction<'_> {
         });
         match ended {
             Ok((record, own, rolling)) => {
-                let (engine, database) = (Arc::clone(self.engine), self.state.id());
+                let (engine, database) = (Arc::clone(self.engine.engine()), self.state.id());
                 let ended = self.append(record, own, placed, rolling, Some(hold), Priority::Chain);
                 if matches!(ended, Err(CommitError::Rejected(_))) {
                     abort(&engine, commit, database);
@@ -283,7 +283,7 @@ impl Transaction<'_> {
     ) -> Result<ReadTxn, CommitError> {
         let pinned = Arc::new(Mutex::new(None));
         let publish = PublishCommit {
-            engine: Arc::clone(self.engine),
+            engine: Arc::clone(self.engine.engine()),
             state: Arc::clone(self.state),
             page_size: self.overlay.page_size(),
             page_count: self.overlay.page_count(),
@@ -309,7 +309,7 @@ impl Transaction<'_> {
     }
 
     fn abort(&self, commit: CommitId) {
-        abort(self.engine, commit, self.state.id());
+        abort(self.engine.engine(), commit, self.state.id());
     }
 }
 

@@ -1,6 +1,6 @@
 //! A handle to one database.
 
-use super::engine::Engine;
+use super::engine::OpenStore;
 use super::read::ReadTxn;
 use super::slot::SlotRefusal;
 use super::state::DbState;
@@ -14,7 +14,7 @@ use std::time::Duration;
 /// A database of an open store. Cheap to clone; keeps the store open.
 #[derive(Clone)]
 pub struct Db {
-    engine: Arc<Engine>,
+    engine: Arc<OpenStore>,
     state: Arc<DbState>,
 }
 
@@ -25,7 +25,7 @@ impl fmt::Debug for Db {
 }
 
 impl Db {
-    pub(super) fn new(engine: Arc<Engine>, state: Arc<DbState>) -> Self {
+    pub(super) fn new(engine: Arc<OpenStore>, state: Arc<DbState>) -> Self {
         Self { engine, state }
     }
 

@@ -1,7 +1,7 @@
-//! What an open store consists of. All handles share one [`Engine`].
+//! What an open store consists of. All handles share one [`OpenStore`].
 //!
 //! Owns: the log, the catalogue, the manifest, the run-time state of each database in use, and the
-//! store's lock. Its drop is a close.
+//! store's lock.
 //!
 //! Invariants
 //! - a database has at most one [`DbState`] at a time;
@@ -61,7 +61,7 @@ pub(crate) struct Engine {
     /// Damage that closes no database, found at open.
     pub(super) findings: Vec<Damage>,
     /// Keep the log that closed databases need.
-    pub(super) damage_holds: Vec<Arc<LogHold>>,
+    pub(super) _damage_holds: Vec<Arc<LogHold>>,
     pub(super) lifecycle: Arc<Lifecycle>,
     pub(super) signals: Arc<Signals>,
     pub(super) housekeeper: Housekeeper,
@@ -178,13 +178,39 @@ impl Engine {
     }
 }
 
-/// How long a drop waits for what is inside; nothing is, since all handles share the engine.
+/// What all handles of users share: the engine, closed when the last of them is gone. The
+/// housekeeper and the log's leader hold the [`Engine`] alone, so a drop never happens on their
+/// threads, and the store is closed when the user's drop returns.
+#[derive(Debug)]
+pub(crate) struct OpenStore(Arc<Engine>);
+
+impl OpenStore {
+    pub(super) fn new(engine: Arc<Engine>) -> Arc<Self> {
+        Arc::new(Self(engine))
+    }
+
+    pub(super) fn engine(&self) -> &Arc<Engine> {
+        &self.0
+    }
+}
+
+impl std::ops::Deref for OpenStore {
+    type Target = Engine;
+
+    fn deref(&self) -> &Engine {
+        &self.0
+    }
+}
+
+/// How long a drop waits for what is inside: only the kernel can be, since transactions hold the
+/// store open.
 const DROP_DEADLINE: Duration = Duration::from_secs(5);
 
-impl Drop for Engine {
+impl Drop for OpenStore {
     fn drop(&mut self) {
-        if let Err(error) = self.close(DROP_DEADLINE) {
-            tracing::warn!(%error, path = %self.path.display(), "a dropped store did not close cleanly");
+        if let Err(error) = self.0.close(DROP_DEADLINE) {
+            let path = self.0.path.display();
+            tracing::warn!(%error, %path, "a dropped store did not close cleanly");
         }
     }
 }

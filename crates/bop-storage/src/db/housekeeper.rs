@@ -1,8 +1,7 @@
 //! The one background thread of a store: notes, spares, checkpoints, release of the log.
 //!
 //! Invariants
-//! - it holds the engine only while it does one piece of work, so the last handle of a user ends
-//!   the store;
+//! - it holds the engine only while it does one piece of work, and never the users' handle to it;
 //! - a panic in a piece of work is caught, reported and ends nothing but that piece.
 //!
 //! Never: retries by itself; the next event does.
@@ -16,7 +15,6 @@ use crate::runtime::{Joiner, Spawn};
 use parking_lot::{Condvar, Mutex};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
-use std::thread::ThreadId;
 use std::time::Instant;
 
 /// Whether a thread keeps house, or whoever owns the store asks for it.
@@ -43,14 +41,8 @@ struct Running {
 /// What the thread tells of itself.
 #[derive(Default)]
 struct Life {
-    state: Mutex<LifeState>,
+    ended: Mutex<bool>,
     changed: Condvar,
-}
-
-#[derive(Default)]
-struct LifeState {
-    thread: Option<ThreadId>,
-    ended: bool,
 }
 
 /// Says that the thread has ended, however it did.
@@ -58,7 +50,7 @@ struct EndGuard(Arc<Life>);
 
 impl Drop for EndGuard {
     fn drop(&mut self) {
-        self.0.state.lock().ended = true;
+        *self.0.ended.lock() = true;
         self.0.changed.notify_all();
     }
 }
@@ -80,7 +72,6 @@ impl Housekeeper {
         let life = Arc::new(Life::default());
         let own = Arc::clone(&life);
         let body = move || {
-            own.state.lock().thread = Some(std::thread::current().id());
             let _end = EndGuard(own);
             loop {
                 let due = signals.wait();
@@ -99,28 +90,24 @@ impl Housekeeper {
     }
 
     /// Ends the thread and waits for it until `deadline`; `false` when it has not ended by then.
-    /// The thread itself, when it dropped the last handle, does not wait.
     pub(super) fn stop(&self, signals: &Signals, deadline: Instant) -> bool {
         signals.stop();
         let Some(running) = self.running.lock().take() else {
             return true;
         };
-        let mut state = running.life.state.lock();
-        if state.thread == Some(std::thread::current().id()) {
-            return true;
-        }
-        while !state.ended {
+        let mut ended = running.life.ended.lock();
+        while !*ended {
             if running
                 .life
                 .changed
-                .wait_until(&mut state, deadline)
+                .wait_until(&mut ended, deadline)
                 .timed_out()
-                && !state.ended
+                && !*ended
             {
                 return false;
             }
         }
-        drop(state);
+        drop(ended);
         if running.joiner.join().is_err() {
             tracing::error!("the housekeeper panicked outside its work");
         }
@@ -131,25 +118,23 @@ impl Housekeeper {
 impl Engine {
     /// Does what is due, one piece after the other.
     pub(super) fn keep_house(&self, due: Due) {
-        let pieces: [(bool, &'static str, fn(&Self)); 4] = [
-            (due.spares, "making spare segments", Self::make_spares),
-            (due.note, "writing a note", Self::write_note),
-            (
-                due.checkpoint,
-                "a checkpoint",
-                Self::checkpoint_in_background,
-            ),
-            (
-                due.checkpoint_check,
-                "a checkpoint",
-                Self::checkpoint_if_long,
-            ),
-        ];
-        for (_, stage, piece) in pieces.into_iter().filter(|(due, _, _)| *due) {
-            if catch_unwind(AssertUnwindSafe(|| piece(self))).is_err() {
+        let piece = |is_due: bool, stage: &'static str, work: fn(&Self)| {
+            if is_due && catch_unwind(AssertUnwindSafe(|| work(self))).is_err() {
                 tracing::error!(stage, "the housekeeper panicked");
             }
-        }
+        };
+        piece(due.spares, "making spare segments", Self::make_spares);
+        piece(due.note, "writing a note", Self::write_note);
+        piece(
+            due.checkpoint,
+            "a checkpoint",
+            Self::checkpoint_in_background,
+        );
+        piece(
+            due.checkpoint_check,
+            "a checkpoint",
+            Self::checkpoint_if_long,
+        );
     }
 
     fn make_spares(&self) {

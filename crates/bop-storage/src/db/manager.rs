@@ -1,7 +1,7 @@
 //! The handle to an open store.
 
 use super::database::Db;
-use super::engine::Engine;
+use super::engine::OpenStore;
 use super::open;
 use super::options::Options;
 use super::report::{DatabaseInfo, StoreStatus, VerifyReport};
@@ -31,7 +31,7 @@ use std::time::Duration;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Manager {
-    engine: Arc<Engine>,
+    engine: Arc<OpenStore>,
 }
 
 impl Manager {
@@ -42,7 +42,9 @@ impl Manager {
     /// databases answer `Corrupt`, the others work.
     pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Self, OpenError> {
         let engine = open::open(path.as_ref(), options)?;
-        Ok(Self { engine })
+        Ok(Self {
+            engine: OpenStore::new(engine),
+        })
     }
 
     /// Creates a database.

@@ -260,7 +260,7 @@ impl Parts<'_> {
             databases: Mutex::new(databases),
             damaged,
             findings,
-            damage_holds,
+            _damage_holds: damage_holds,
             lifecycle: Lifecycle::new(),
             housekeeper: Housekeeper::default(),
             checkpointing: Mutex::new(()),

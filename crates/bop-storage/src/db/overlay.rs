@@ -126,11 +126,6 @@ impl Overlay {
         self.pages.keys().copied()
     }
 
-    /// How many pages have a private version.
-    pub(crate) fn touched_count(&self) -> usize {
-        self.pages.len()
-    }
-
     /// The private version of a page, if there is one.
     pub(crate) fn read(&self, page: PageNo) -> Option<Result<PageBytes, IoFailure>> {
         self.pages

@@ -1,6 +1,6 @@
 //! A read transaction: one state of a database, for as long as it lives.
 
-use super::engine::Engine;
+use super::engine::OpenStore;
 use super::lifecycle::Inside;
 use super::state::DbState;
 use crate::checksum::RollingChecksum;
@@ -29,14 +29,19 @@ use std::sync::Arc;
 /// ```
 #[derive(Debug)]
 pub struct ReadTxn {
-    engine: Arc<Engine>,
+    engine: Arc<OpenStore>,
     state: Arc<DbState>,
     pin: Pin,
     inside: Inside,
 }
 
 impl ReadTxn {
-    pub(super) fn new(engine: Arc<Engine>, state: Arc<DbState>, pin: Pin, inside: Inside) -> Self {
+    pub(super) fn new(
+        engine: Arc<OpenStore>,
+        state: Arc<DbState>,
+        pin: Pin,
+        inside: Inside,
+    ) -> Self {
         Self {
             engine,
             state,

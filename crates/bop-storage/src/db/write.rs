@@ -11,7 +11,7 @@
 //! Never: shows a private page to anybody else.
 
 use super::commit;
-use super::engine::Engine;
+use super::engine::OpenStore;
 use super::overlay::{Overlay, Savepoint};
 use super::read::ReadTxn;
 use super::slot::SlotGuard;
@@ -24,7 +24,7 @@ use std::sync::Arc;
 /// A transaction that changes a database. Dropping it rolls it back.
 #[derive(Debug)]
 pub struct WriteTxn {
-    engine: Arc<Engine>,
+    engine: Arc<OpenStore>,
     state: Arc<DbState>,
     slot: SlotGuard,
     snapshot: ReadTxn,
@@ -34,7 +34,7 @@ pub struct WriteTxn {
 
 impl WriteTxn {
     pub(super) fn new(
-        engine: Arc<Engine>,
+        engine: Arc<OpenStore>,
         state: Arc<DbState>,
         slot: SlotGuard,
         snapshot: ReadTxn,
@@ -120,6 +120,7 @@ impl WriteTxn {
     /// A content of the wrong length, a page that cannot be, or a failure of the temporary file
     /// that takes the pages past the transaction's memory bound.
     pub fn write_page(&mut self, page: PageNo, content: &[u8]) -> Result<(), Rejection> {
+        let kind = self.state.kind();
         let overlay = match &mut self.overlay {
             Some(overlay) => overlay,
             None => {
@@ -127,7 +128,7 @@ impl WriteTxn {
                 self.start_overlay(size.ok_or(Rejection::Invalid("not a page size"))?)
             }
         };
-        if self.state.kind() == DbKind::Sqlite && page.get() == overlay.page_size().lock_page() {
+        if kind == DbKind::Sqlite && page.get() == overlay.page_size().lock_page() {
             return Err(Rejection::Invalid(
                 "the page of SQLite's lock bytes is never written",
             ));

@@ -122,6 +122,11 @@ impl IoFailure {
         self.action() == Action::StopEngine
     }
 
+    /// Whether the name is taken.
+    pub fn is_already_there(&self) -> bool {
+        self.errno == super::errno::EEXIST
+    }
+
     /// Whether the name was not there.
     pub fn is_not_found(&self) -> bool {
         self.errno == ENOENT

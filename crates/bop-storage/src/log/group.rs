@@ -286,13 +286,8 @@ impl Log {
         let guard = LeadGuard { log: self };
         let mut writer = self.writer.lock();
         let before = writer.end();
-        let (batch, written) = match self.take_batch(&mut writer) {
-            Ok(mut batch) => {
-                let written = writer.write(&mut batch);
-                (batch, written)
-            }
-            Err((first, error)) => (vec![first], Err(error)),
-        };
+        let (mut batch, room) = self.take_batch(&mut writer);
+        let written = room.and_then(|()| writer.write(&mut batch));
         debug_assert!(
             batch
                 .first()
@@ -311,11 +306,12 @@ impl Log {
         }
     }
 
-    /// The oldest records that fit one batch, with room made for them.
-    fn take_batch(&self, writer: &mut Writer) -> Result<Vec<Pending>, (Pending, WriteError)> {
+    /// The oldest records that fit one batch, with room made for them; when there is none, the
+    /// oldest one alone.
+    fn take_batch(&self, writer: &mut Writer) -> (Vec<Pending>, Result<(), WriteError>) {
         let mut queue = self.queue.lock();
         let Some(first) = queue.records.pop_front() else {
-            return Ok(Vec::new());
+            return (Vec::new(), Ok(()));
         };
         queue.bytes -= first.record.bytes.len() as u64;
         drop(queue);
@@ -323,7 +319,7 @@ impl Log {
         let needed = batch_bytes(std::iter::once(&first.record));
         let end = writer.end();
         if let Err(error) = writer.make_room(needed, keep_spares, end) {
-            return Err((first, error));
+            return (vec![first], Err(error));
         }
         let budget = writer
             .room_bytes()
@@ -339,17 +335,16 @@ impl Log {
             batch.extend(queue.records.pop_front());
         }
         self.room.notify_all();
-        Ok(batch)
+        (batch, Ok(()))
     }
 
     /// Makes a durable batch visible, or poisons the log; each record gets its outcome.
-    #[expect(clippy::type_complexity, reason = "a list of records with their ends")]
     fn publish(
         &self,
         mut batch: Vec<Pending>,
         written: Result<Vec<Placed>, WriteError>,
         end: Lsn,
-    ) -> Vec<(Pending, Result<Placed, CommitError>)> {
+    ) -> Vec<Ended> {
         match written {
             Ok(places) => {
                 let notes_only = batch
@@ -452,6 +447,9 @@ fn batch_bytes<'a>(records: impl Iterator<Item = &'a EncodedRecord>) -> u64 {
     }
     batch_bytes_needed(bytes, entries) as u64
 }
+
+/// A record, and how it ended.
+type Ended = (Pending, Result<Placed, CommitError>);
 
 /// Why a record has to wait.
 enum Shortage {

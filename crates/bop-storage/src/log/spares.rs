@@ -105,7 +105,14 @@ impl SpareMaker {
             .map(|_| self.make(recyclable.pop()))
             .collect::<Result<Vec<_>, SegmentError>>()?;
         self.disk.sync_dir(Path::new(layout::LOG_DIR))?;
-        let rows: Vec<_> = made.iter().map(RegisteredSegment::from).collect();
+        let rows: Vec<_> = made
+            .iter()
+            .map(|spare| RegisteredSegment {
+                id: spare.id,
+                incarnation: spare.incarnation,
+                capacity_bytes: spare.capacity_bytes,
+            })
+            .collect();
         self.registry.register(&rows)?;
         made.into_iter()
             .for_each(|spare| self.ring.add_spare(spare));
