@@ -124,7 +124,7 @@ pub struct BadBytes {
 pub struct Scanned {
     /// The parts of the segment, in order.
     pub spans: Vec<Span>,
-    /// Blocks that could not be read, wherever they are.
+    /// Blocks that could not be read, wherever they are; of each run only the first.
     pub unreadable: Vec<(Lsn, Reject)>,
 }
 
@@ -146,6 +146,7 @@ pub fn scan_segment(
             spans: Vec::new(),
             unreadable: Vec::new(),
         },
+        run_end: None,
     };
     let mut at = space.base;
     while at < stop {
@@ -212,6 +213,8 @@ struct Scan {
     /// That of the newest sound batch so far.
     epoch: Epoch,
     found: Scanned,
+    /// Behind the block that could not be read last.
+    run_end: Option<Lsn>,
 }
 
 impl Scan {
@@ -299,13 +302,20 @@ impl Scan {
                 }
                 Err(reject) => {
                     zeros = false;
-                    self.found.unreadable.push((at, reject));
+                    self.unreadable(at, reject);
                 }
             }
             at = end;
         }
         self.close_span(from, self.stop, zeros, reason, true);
         Ok(self.stop)
+    }
+
+    fn unreadable(&mut self, at: Lsn, reject: Reject) {
+        if self.run_end != Some(at) {
+            self.found.unreadable.push((at, reject));
+        }
+        self.run_end = at.advance(BLOCK);
     }
 
     fn sound_header_at(&mut self, at: Lsn) -> Result<bool, (Lsn, Reject)> {
