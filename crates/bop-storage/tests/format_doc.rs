@@ -1,4 +1,5 @@
 //! `docs/format.md` says what the code does: every table of fields is compared with its struct.
+#![expect(clippy::expect_used, reason = "helpers of tests, not tests themselves")]
 
 use bop_storage::log::format::batch::{BatchHeader, BatchTrailer, DirectoryEntry};
 use bop_storage::log::format::record::{
