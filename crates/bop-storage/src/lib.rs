@@ -4,13 +4,60 @@
 //! before it; where a lower stage must tell a higher one, it owns a small trait.
 #![deny(unsafe_code)]
 
-pub mod checksum;
-pub mod error;
+// The vocabulary.
 pub mod ids;
-pub mod io;
+
 pub mod limits;
-pub mod log;
+
+pub mod error;
+
+pub mod checksum;
+
+pub mod name;
+
+pub mod page;
+
+pub mod page_one;
+
+// The outside world: time, randomness, threads, files.
 pub mod runtime;
+
+pub mod io;
+
+// A commit: into the log, then into a view, then read through the cache.
+pub mod log;
+
+pub mod view;
+
+pub mod cache;
+
+// In the background: from the log into chunks, and the durable facts about both.
+pub mod pagestore;
+
+pub mod checkpoint;
+
+pub mod manifest;
+
+pub mod catalogue;
+
 pub mod superblock;
+
+// The store that users open.
+mod db;
+
+pub use checkpoint::CheckpointReport;
+pub use checksum::{PageHash, RollingChecksum};
+pub use db::{
+    DatabaseInfo, Db, Health, Housekeeping, Manager, Options, ReadTxn, Savepoint, StoreStatus,
+    VerifyReport, WriteTxn,
+};
+pub use error::{
+    BeginError, CatalogueError, CheckpointError, CloseError, CommitError, CommitOutcome, Damage,
+    ErrorCode, ManifestError, OpenError, Place, ReadError, Reject, Rejection,
+};
+pub use ids::{DbId, DbKind, Lsn, PageNo, PageSize, StoreId};
+pub use limits::Limits;
+pub use page::PageBytes;
+
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -40,6 +40,14 @@ pub struct Limits {
     pub databases_max: u32,
     /// How long a writer waits for the database, or a commit for room in the log.
     pub writer_wait: Duration,
+    /// Records that wait for the next batch.
+    pub queue_records_max: usize,
+    /// Bytes of the records that wait for the next batch.
+    pub queue_bytes_max: u64,
+    /// Bytes of one batch, unless a single record is larger.
+    pub batch_bytes_max: u64,
+    /// How long a committer waits for a write that does not return.
+    pub io_deadline: Duration,
     /// After this long without another batch, a note tells how far the log is durable.
     pub idle_note_delay: Duration,
     /// The manifest's memory map starts at this size and doubles up to the next bound.
@@ -64,6 +72,10 @@ impl Default for Limits {
             pack_bytes_max: 64 * MIB,
             databases_max: 1_000_000,
             writer_wait: Duration::from_secs(5),
+            queue_records_max: 4096,
+            queue_bytes_max: 64 * MIB,
+            batch_bytes_max: 4 * MIB,
+            io_deadline: Duration::from_secs(30),
             idle_note_delay: Duration::from_millis(50),
             manifest_map_bytes_min: MIB,
             manifest_map_bytes_max: 4096 * MIB,
@@ -119,17 +131,12 @@ impl Limits {
     /// # Errors
     /// The first bound that is outside its range.
     pub fn validated(self) -> Result<ValidLimits, LimitError> {
-        let check = |holds: bool, limit, value, must_be| {
-            if holds {
-                Ok(())
-            } else {
-                Err(LimitError {
-                    limit,
-                    value,
-                    must_be,
-                })
-            }
-        };
+        self.check_log()?;
+        self.check_store()?;
+        Ok(ValidLimits(self))
+    }
+
+    fn check_log(&self) -> Result<(), LimitError> {
         let (min, max) = (self.segment_bytes_min, self.segment_bytes_max);
         let segment = |n: u64| n.is_power_of_two() && (64 * KIB..=1024 * MIB).contains(&n);
         check(
@@ -171,6 +178,10 @@ impl Limits {
             fragment,
             "from 4 KiB to 64 MiB",
         )?;
+        Ok(())
+    }
+
+    fn check_store(&self) -> Result<(), LimitError> {
         let range = self.range_bytes;
         check(
             range.is_power_of_two() && (64 * KIB..=1024 * MIB).contains(&range),
@@ -197,8 +208,24 @@ impl Limits {
             0,
             "at least 1",
         )?;
-        check(self.databases_max > 0, "databases_max", 0, "at least 1")?;
-        Ok(ValidLimits(self))
+        check(self.databases_max > 0, "databases_max", 0, "at least 1")
+    }
+}
+
+fn check(
+    holds: bool,
+    limit: &'static str,
+    value: u64,
+    must_be: &'static str,
+) -> Result<(), LimitError> {
+    if holds {
+        Ok(())
+    } else {
+        Err(LimitError {
+            limit,
+            value,
+            must_be,
+        })
     }
 }
 

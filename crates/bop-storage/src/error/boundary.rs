@@ -69,6 +69,9 @@ pub enum OpenError {
     /// A limit is out of its range.
     #[error("invalid limits: {0}")]
     Limits(#[from] crate::limits::LimitError),
+    /// The first write of this opening failed.
+    #[error("store cannot be opened: {0}")]
+    Start(Box<CommitError>),
     /// Threads or random bytes are not to be had.
     #[error("store cannot be opened: {what}: {source}")]
     System {
@@ -97,6 +100,15 @@ pub enum ManifestError {
         /// Its answer.
         detail: Arc<heed::Error>,
     },
+    /// It has reached the largest size that the limits allow; nothing was written.
+    #[error("the manifest has reached its largest size of {limit} bytes")]
+    Full {
+        /// The limit `manifest_map_bytes_max`.
+        limit: u64,
+    },
+    /// The store is closed.
+    #[error("the manifest is closed")]
+    Closed,
     /// A transaction would break an invariant; nothing was written.
     #[error("manifest invariant {invariant} would be broken: {detail}")]
     Invariant {
@@ -215,10 +227,67 @@ pub enum BeginError {
     Dropped,
     /// A write failed earlier: no more commits until the store is opened again.
     #[error("the log is poisoned: {0}")]
-    Poisoned(Arc<IoFailure>),
+    Poisoned(Arc<LogFailure>),
     /// The store is closed or closing.
     #[error("the store is closed")]
     Closed,
+}
+
+/// No segment could be made or released.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum SegmentError {
+    /// The kernel refused an I/O call.
+    #[error("segment: {0}")]
+    Io(#[from] IoFailure),
+    /// The manifest could not take it.
+    #[error("segment: {0}")]
+    Manifest(#[from] ManifestError),
+    /// No random bytes are to be had.
+    #[error("segment: random bytes: {0}")]
+    Entropy(Arc<std::io::Error>),
+    /// All segment numbers were given out.
+    #[error("segment: all segment numbers are used up")]
+    IdsExhausted,
+}
+
+impl SegmentError {
+    /// The stable name of this error.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Io(failure) if failure.is_out_of_space() => ErrorCode::OutOfSpace,
+            Self::Io(_) | Self::Entropy(_) => ErrorCode::Io,
+            Self::Manifest(error) => error.code(),
+            Self::IdsExhausted => ErrorCode::LimitReached,
+        }
+    }
+}
+
+/// Why the log takes no more records.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum LogFailure {
+    /// A write or a sync failed, so it is unknown what the device holds.
+    #[error(transparent)]
+    Io(#[from] IoFailure),
+    /// A thread panicked in the log.
+    #[error("a thread panicked while it {stage}")]
+    Panic {
+        /// What it was doing.
+        stage: &'static str,
+    },
+    /// The write has not returned within its deadline; it may still end either way.
+    #[error("the write has not returned after {waited:?}")]
+    Stalled {
+        /// How long it was waited for.
+        waited: Duration,
+    },
+    /// The positions of the log are used up.
+    #[error("the log has reached lsn {at}, its last position")]
+    Exhausted {
+        /// The last position.
+        at: Lsn,
+    },
 }
 
 /// Why a commit was turned away. Nothing happened.
@@ -237,6 +306,9 @@ pub enum Rejection {
         /// What the commit and its housekeeping need.
         needed: u64,
     },
+    /// The log needs a segment and none could be made.
+    #[error(transparent)]
+    Segment(#[from] SegmentError),
     /// The log has reached its cap and the checkpoint does not keep up.
     #[error("the log holds {bytes} bytes, its cap, and no checkpoint freed any in time")]
     LogFull {
@@ -253,22 +325,19 @@ pub enum Rejection {
     },
     /// A write failed earlier: no more commits until the store is opened again.
     #[error("the log is poisoned: {0}")]
-    Poisoned(Arc<IoFailure>),
+    Poisoned(Arc<LogFailure>),
     /// The database was dropped.
     #[error("the database was dropped")]
     Dropped,
     /// The pages cannot be a state of this database.
     #[error("invalid transaction: {0}")]
     Invalid(&'static str),
+    /// The transaction outgrew its memory bound and its temporary file failed.
+    #[error("temporary file of the transaction: {0}")]
+    Spill(IoFailure),
     /// Something the commit had to read is damaged or unreadable.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// Another thread panicked in the log.
-    #[error("the log's {stage} stage panicked")]
-    Panic {
-        /// The stage.
-        stage: &'static str,
-    },
     /// The store is closed or closing.
     #[error("the store is closed")]
     Closed,
@@ -289,7 +358,7 @@ pub enum CommitError {
         /// Where it would be.
         lsn: Lsn,
         /// What failed.
-        cause: Arc<IoFailure>,
+        cause: Arc<LogFailure>,
     },
 }
 
@@ -317,9 +386,15 @@ pub enum CheckpointError {
     /// The manifest transaction failed.
     #[error("checkpoint: {0}")]
     Manifest(#[from] ManifestError),
+    /// The log could not be shortened; what was checkpointed stays so.
+    #[error("checkpoint: {0}")]
+    Segment(#[from] SegmentError),
     /// A number space or a size is exhausted.
     #[error("checkpoint: {0}")]
     Limit(&'static str),
+    /// What was to be written cannot be a state of a database.
+    #[error("checkpoint: invalid chunk: {0}")]
+    Invalid(&'static str),
     /// A record of the checkpoint could not be committed.
     #[error("checkpoint: {0}")]
     Commit(#[from] CommitError),
@@ -362,12 +437,13 @@ impl Rejection {
         match self {
             Self::Timeout { .. } => ErrorCode::Timeout,
             Self::OutOfSpace { .. } => ErrorCode::OutOfSpace,
+            Self::Segment(error) => error.code(),
             Self::LogFull { .. } => ErrorCode::LogFull,
             Self::TooLarge { .. } | Self::Invalid(_) => ErrorCode::TooLarge,
             Self::Poisoned(_) => ErrorCode::Poisoned,
             Self::Dropped => ErrorCode::DatabaseDropped,
+            Self::Spill(_) => ErrorCode::Io,
             Self::Read(error) => error.code(),
-            Self::Panic { .. } => ErrorCode::Panic,
             Self::Closed => ErrorCode::Closed,
         }
     }
@@ -421,9 +497,15 @@ impl ManifestError {
     /// The stable name of this error.
     pub fn code(&self) -> ErrorCode {
         match self {
+            Self::Damaged(Damage {
+                reason: super::Reject::Version { .. },
+                ..
+            }) => ErrorCode::UnsupportedFormat,
             Self::Damaged(_) => ErrorCode::Corrupt,
             Self::Io(_) => ErrorCode::Io,
             Self::Engine { .. } | Self::Invariant { .. } => ErrorCode::Manifest,
+            Self::Full { .. } => ErrorCode::LimitReached,
+            Self::Closed => ErrorCode::Closed,
         }
     }
 }
@@ -444,6 +526,7 @@ impl OpenError {
             }) => ErrorCode::UnsupportedFormat,
             Self::Damaged(_) => ErrorCode::Corrupt,
             Self::Manifest(error) => error.code(),
+            Self::Start(error) => error.code(),
             Self::Limits(_) => ErrorCode::Usage,
             Self::Io(_) | Self::Locked { .. } | Self::System { .. } => ErrorCode::Io,
         }
@@ -457,7 +540,9 @@ impl CheckpointError {
             Self::Read(error) => error.code(),
             Self::Io(_) => ErrorCode::Io,
             Self::Manifest(error) => error.code(),
+            Self::Segment(error) => error.code(),
             Self::Limit(_) => ErrorCode::LimitReached,
+            Self::Invalid(_) => ErrorCode::Corrupt,
             Self::Commit(error) => error.code(),
             Self::Closed => ErrorCode::Closed,
         }

@@ -24,6 +24,11 @@ pub enum Place {
         /// Where in its file, in bytes.
         offset: u64,
     },
+    /// A database as a whole.
+    Database {
+        /// The database.
+        database: DbId,
+    },
     /// One page of a database, wherever it is stored.
     Page {
         /// The database.
@@ -46,6 +51,7 @@ impl fmt::Display for Place {
             Self::File(path) => write!(f, "file {}", path.display()),
             Self::Log { segment, lsn } => write!(f, "segment {segment} at lsn {lsn}"),
             Self::Chunk { chunk, offset } => write!(f, "chunk {chunk} at byte {offset}"),
+            Self::Database { database } => write!(f, "database id {database}"),
             Self::Page { database, page } => write!(f, "page {page} of database id {database}"),
             Self::Manifest { table, key } => write!(f, "manifest table {table} key {key}"),
         }

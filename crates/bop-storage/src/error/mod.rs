@@ -12,7 +12,7 @@ mod damage;
 
 pub use boundary::{
     BeginError, CatalogueError, CheckpointError, CloseError, CommitError, CommitOutcome,
-    ManifestError, NameError, OpenError, ReadError, Rejection,
+    LogFailure, ManifestError, NameError, OpenError, ReadError, Rejection, SegmentError,
 };
 pub use code::ErrorCode;
 pub use damage::{Damage, Place, Reject};

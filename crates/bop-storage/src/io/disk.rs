@@ -115,8 +115,8 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     /// Whatever the kernel says.
     fn bytes(&self) -> Result<u64, IoFailure>;
 
-    /// Fills `blocks` from `offset` on and returns how many *bytes* the file had there; what lies
-    /// behind the end of the file is left as it was.
+    /// Fills `blocks` from `offset` on and returns how many *bytes* the file had there; the rest
+    /// of `blocks`, behind the end of the file, is filled with zeros.
     ///
     /// # Errors
     /// Whatever the kernel says.

@@ -10,7 +10,11 @@ mod disk;
 pub mod errno;
 mod failure;
 pub mod layout;
+mod native;
+pub mod policy;
 
 pub use block::{BLOCK_BYTES, Block, blocks_for, zeroed_blocks};
 pub use disk::{Disk, DiskFile, FileEntry, FileKind, OpenMode, StoreLock};
 pub use failure::{IoFailure, IoOp, LockFailure};
+pub use native::{Backend, NativeDisk};
+pub use policy::Action;

@@ -1,6 +1,38 @@
 //! The write-ahead log: one sequence of records for all databases of a store.
+//!
+//! ```text
+//! append -> [group] queue -> leader -> [writer] batch -> segment -> durable -> published
+//!                                         |
+//!                       [ring] spare -> active -> sealed -> released    [spares] makes them
+//!                                                    ^
+//!                                       [holds] who still needs what
+//! open   -> [recover] reads all segments through [scan], judged by [tail_rule]
+//! ```
+//!
+//! Invariant: `published <= durable <= appended`; nothing is published before it is durable.
+//!
+//! Never: knows what a page means.
 
 pub mod format;
+mod group;
+mod holds;
 pub mod recover;
+mod ring;
 pub mod scan;
+mod segment;
+mod spares;
 pub mod tail_rule;
+mod ticket;
+mod writer;
+
+pub use group::{Log, LogEvents, LogParts};
+pub use holds::{HoldReason, LogHold, LogHolds};
+pub use recover::{
+    Checkpointed, LogState, RegisteredSegment, ReplaySink, ReplayedCatalogue, ReplayedCommit,
+    ReplayedMember, recover,
+};
+pub use ring::Ring;
+pub use segment::{LogSegment, SealedSegment, SpareSegment};
+pub use spares::{SegmentRegistry, SpareMaker};
+pub use ticket::{Placed, Priority, Publish, Silent};
+pub use writer::{LogEnd, LogStart};

@@ -8,11 +8,13 @@
 //! Never: built into a program; only `cfg(test)` and the feature `testing` have it.
 
 mod clock;
+mod disk_suite;
 mod entropy;
 mod random;
 mod sim;
 
 pub use clock::ManualClock;
+pub use disk_suite::disk_suite;
 pub use entropy::SeededEntropy;
 pub use random::SplitMix64;
 pub use sim::{Doubt, Fault, SECTOR_BYTES, SimDisk};

@@ -2,11 +2,11 @@
 //!
 //! Invariant: a call that fails with an error and is not a write or a sync has done nothing.
 
-use super::content::Content;
+use super::content::{Content, end_of};
 use super::faults::Faults;
 use super::names::{Inode, Names, Node};
+use crate::io::Block;
 use crate::io::errno::ENOSPC;
-use crate::io::{BLOCK_BYTES, Block};
 use crate::testing::SplitMix64;
 use parking_lot::Mutex;
 use std::path::Path;
@@ -122,8 +122,4 @@ impl State {
         }
         Ok(())
     }
-}
-
-fn end_of(first: u64, blocks: &[Block]) -> u64 {
-    (first + blocks.len() as u64) * BLOCK_BYTES as u64
 }

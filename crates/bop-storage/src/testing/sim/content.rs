@@ -76,13 +76,14 @@ impl Content {
     }
 
     /// Fills whole blocks from block `first` on; returns how many bytes the file had there. The
-    /// rest of a partly filled block reads as zeros.
+    /// rest is filled with zeros.
     pub(super) fn read(&self, first: u64, blocks: &mut [Block]) -> usize {
         let mut filled = 0;
         for (index, block) in (first..).zip(blocks) {
             let there = self.bytes().saturating_sub(index.saturating_mul(BLOCK));
             if there == 0 {
-                break;
+                block.0.fill(0);
+                continue;
             }
             block.0 = *self.live(index);
             filled += usize::try_from(there.min(BLOCK)).unwrap_or(BLOCK_BYTES);
@@ -323,6 +324,11 @@ fn shared(block: &Block) -> BlockBytes {
     }
 }
 
-fn end_of(first: u64, blocks: &[Block]) -> u64 {
-    (first + blocks.len() as u64) * BLOCK
+/// Where a transfer ends, in bytes; one of nothing ends nowhere.
+pub(super) fn end_of(first: u64, blocks: &[Block]) -> u64 {
+    if blocks.is_empty() {
+        0
+    } else {
+        (first + blocks.len() as u64) * BLOCK
+    }
 }

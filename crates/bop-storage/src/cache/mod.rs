@@ -1,0 +1,16 @@
+//! The page cache: verified pages of all databases, in bounded memory.
+//!
+//! Owns: which pages stay in memory, and that a page asked for by many is loaded once.
+//!
+//! Invariants
+//! - a key names bytes that never change (a version in the log, or a slot of a chunk), so a cached
+//!   page is never stale and nothing is ever invalidated;
+//! - the pages it holds have at most the bytes it was made with;
+//! - a failed load leaves nothing behind;
+//! - observers are called outside every lock of the cache.
+//!
+//! Never: reads a file, verifies a page.
+
+mod page_cache;
+
+pub use page_cache::{CacheObserver, CacheStats, PageCache, PageKey};

@@ -1,0 +1,198 @@
+//! The catalogue as bytes: the payload of a catalogue section in a chunk, from which the manifest
+//! can be rebuilt once the records are truncated.
+//!
+//! ```text
+//! SectionHeader | (SectionEntry | name) x entries
+//! ```
+//! Invariant: a section that decodes is a possible catalogue: ids rise and are below the next one,
+//! live names differ, no record is newer than the last.
+//!
+//! Never: trusts a count before the bytes behind it are there.
+
+use super::{Catalogue, DatabaseState, Entry};
+use crate::checksum::Crc64;
+use crate::error::Reject;
+use crate::ids::{DbId, DbKind, Lsn};
+use crate::manifest::decode_name;
+use zerocopy::little_endian::{U16, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// The version of the section that this program writes and reads.
+pub const SECTION_VERSION: u16 = 1;
+
+const MAGIC: [u8; 8] = *b"bop\0ctlg";
+
+/// The head of a catalogue section.
+#[derive(Clone, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct SectionHeader {
+    /// `bop`, a zero byte, `ctlg`: other bytes are not a catalogue.
+    pub magic: [u8; 8],
+    /// [`SECTION_VERSION`].
+    pub version: U16,
+    /// Zero.
+    pub reserved: [u8; 6],
+    /// Bytes of the section, this header included: a cut section is noticed.
+    pub section_bytes: U64,
+    /// Databases, tombstones included.
+    pub entries: U64,
+    /// The id of the next database: no id is given out twice, also when its tombstone is gone.
+    pub next_id: U64,
+    /// The newest catalogue record that the section reflects: replay goes on behind it.
+    pub last_lsn: U64,
+    /// CRC-64 over the whole section, this field as zero.
+    pub checksum: U64,
+}
+const _: () = assert!(size_of::<SectionHeader>() == 56);
+
+/// A database in a catalogue section; its name (UTF-8) stands behind it.
+#[derive(Clone, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct SectionEntry {
+    /// The database's id.
+    pub id: U64,
+    /// When it was created.
+    pub created_us: U64,
+    /// When it was dropped; 0 when live.
+    pub dropped_us: U64,
+    /// The newest catalogue record about it.
+    pub lsn: U64,
+    /// A [`DbKind`].
+    pub kind: U16,
+    /// 1 live, 2 tombstone.
+    pub state: u8,
+    /// Bytes of the name.
+    pub name_bytes: u8,
+    /// Zero.
+    pub reserved: [u8; 4],
+}
+const _: () = assert!(size_of::<SectionEntry>() == 40);
+
+const LIVE: u8 = 1;
+const TOMBSTONE: u8 = 2;
+/// Where the checksum stands in the header.
+const CHECKSUM_AT: usize = std::mem::offset_of!(SectionHeader, checksum);
+
+/// The catalogue as bytes. Whether it is damaged is not part of them: a damaged catalogue must not
+/// be written.
+pub fn encode_section(catalogue: &Catalogue) -> Vec<u8> {
+    let mut body = Vec::new();
+    for (id, entry) in catalogue.entries() {
+        let (state, dropped_us) = match entry.state {
+            DatabaseState::Live => (LIVE, 0),
+            DatabaseState::Tombstone { dropped_us } => (TOMBSTONE, dropped_us),
+        };
+        let name = entry.name.as_str().as_bytes();
+        let bytes = SectionEntry {
+            id: U64::new(id.get()),
+            created_us: U64::new(entry.created_us),
+            dropped_us: U64::new(dropped_us),
+            lsn: U64::new(entry.lsn.get()),
+            kind: U16::new(entry.kind.code()),
+            state,
+            // A name has at most 255 bytes.
+            name_bytes: u8::try_from(name.len()).unwrap_or(u8::MAX),
+            reserved: [0; 4],
+        };
+        body.extend_from_slice(bytes.as_bytes());
+        body.extend_from_slice(name);
+    }
+    let mut header = SectionHeader {
+        magic: MAGIC,
+        version: U16::new(SECTION_VERSION),
+        reserved: [0; 6],
+        section_bytes: U64::new((size_of::<SectionHeader>() + body.len()) as u64),
+        entries: U64::new(catalogue.entries.len() as u64),
+        next_id: U64::new(catalogue.next_id().get()),
+        last_lsn: U64::new(catalogue.last_lsn().get()),
+        checksum: U64::ZERO,
+    };
+    header.checksum = U64::new(checksum(header.as_bytes(), &body));
+    [header.as_bytes(), &body].concat()
+}
+
+/// The catalogue behind the bytes of a section.
+///
+/// # Errors
+/// Why the bytes are not believed.
+pub fn decode_section(bytes: &[u8]) -> Result<Catalogue, Reject> {
+    let truncated = |needed: u64| Reject::Truncated {
+        found: bytes.len() as u64,
+        needed,
+    };
+    let Ok((header, body)) = SectionHeader::read_from_prefix(bytes) else {
+        return Err(truncated(size_of::<SectionHeader>() as u64));
+    };
+    if header.magic != MAGIC {
+        return Err(Reject::Magic);
+    }
+    if header.version.get() != SECTION_VERSION {
+        return Err(Reject::Version {
+            found: header.version.get().into(),
+            supported: SECTION_VERSION.into(),
+        });
+    }
+    if header.section_bytes.get() != bytes.len() as u64 {
+        return Err(truncated(header.section_bytes.get()));
+    }
+    if header.checksum.get() != checksum(header.as_bytes(), body) {
+        return Err(Reject::Checksum);
+    }
+    if header.reserved != [0; 6] {
+        return Err(RESERVED);
+    }
+    let mut catalogue = Catalogue {
+        next_id: DbId::new(header.next_id.get()),
+        last_lsn: Lsn::new(header.last_lsn.get()),
+        ..Catalogue::new()
+    };
+    let (mut rest, mut last) = (body, DbId::CATALOGUE);
+    for _ in 0..header.entries.get() {
+        let (id, entry, behind) = decode_entry(rest)?;
+        if id <= last || catalogue.next_id <= id || catalogue.last_lsn < entry.lsn {
+            return Err(Reject::Invalid("a database out of order"));
+        }
+        catalogue.insert(id, entry)?;
+        (rest, last) = (behind, id);
+    }
+    if !rest.is_empty() || catalogue.next_id == DbId::CATALOGUE {
+        return Err(Reject::Invalid("counts of the section"));
+    }
+    Ok(catalogue)
+}
+
+const RESERVED: Reject = Reject::Invalid("reserved bytes are not zero");
+
+fn decode_entry(bytes: &[u8]) -> Result<(DbId, Entry, &[u8]), Reject> {
+    let cut = || Reject::Invalid("the section ends inside a database");
+    let (head, rest) = SectionEntry::read_from_prefix(bytes).map_err(|_| cut())?;
+    let (name, rest) = rest
+        .split_at_checked(head.name_bytes.into())
+        .ok_or_else(cut)?;
+    if head.reserved != [0; 4] {
+        return Err(RESERVED);
+    }
+    let state = match (head.state, head.dropped_us.get()) {
+        (LIVE, 0) => DatabaseState::Live,
+        (TOMBSTONE, dropped_us) => DatabaseState::Tombstone { dropped_us },
+        _ => return Err(Reject::Invalid("state")),
+    };
+    let entry = Entry {
+        name: decode_name(name)?,
+        kind: DbKind::from_code(head.kind.get()).ok_or(Reject::Invalid("kind"))?,
+        state,
+        created_us: head.created_us.get(),
+        lsn: Lsn::new(head.lsn.get()),
+    };
+    Ok((DbId::new(head.id.get()), entry, rest))
+}
+
+/// Of a section in two parts; the header's own checksum counts as zero.
+fn checksum(header: &[u8], body: &[u8]) -> u64 {
+    Crc64::new()
+        .update(&header[..CHECKSUM_AT])
+        .update(&[0; size_of::<U64>()])
+        .update(&header[CHECKSUM_AT + size_of::<U64>()..])
+        .update(body)
+        .finish()
+}

@@ -1,0 +1,453 @@
+//! A checkpoint: from frozen views into chunks, published in one manifest transaction.
+//!
+//! ```text
+//! cut = published Lsn -> freeze dirty views -> plan -> write chunks (synced, named)
+//!   -> ONE manifest transaction -> new base below views and pins -> dead chunks, log released
+//! ```
+//! Invariants
+//! - the order is chunk durable, then manifest commit, then log released: a crash between any two
+//!   leaves what was there before, and files that nobody names;
+//! - a checkpoint that fails changes nothing but that its frozen layers stay frozen.
+//!
+//! Never: two at a time.
+
+use super::chunks::ChunkBase;
+use super::engine::Engine;
+use super::reader::PageReader;
+use super::state::DbState;
+use crate::catalogue::{Catalogue, DatabaseState, encode_section};
+use crate::checkpoint::{
+    CheckpointReport, DirtyDatabase, PlannedChunk, RangeNo, Ranges, SectionSource, plan,
+    write_chunk,
+};
+use crate::checksum::RollingChecksum;
+use crate::error::{CheckpointError, ManifestError, ReadError};
+use crate::ids::{ChunkId, DbId, Generation, Lsn, PageNo, PageSize};
+use crate::log::HoldReason;
+use crate::manifest::{
+    CheckpointedHead, ChunkRow, DatabaseRow, Edit, ManifestState, RangeKey, RangeRow,
+};
+use crate::pagestore::{ChunkWriter, FinishedChunk, Section, SectionMeta};
+use crate::view::{BasePage, BasePages, View};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// A database that the checkpoint copies.
+struct Source {
+    state: Arc<DbState>,
+    view: Arc<View>,
+    /// Layers that the new base replaces.
+    covered: usize,
+    page_size: PageSize,
+    ranges: Ranges,
+    generation: Generation,
+    reader: PageReader,
+}
+
+impl SectionSource for Source {
+    fn ranges(&self) -> Ranges {
+        self.ranges
+    }
+
+    fn page_size(&self) -> PageSize {
+        self.page_size
+    }
+
+    fn page_count(&self) -> u32 {
+        self.view.head().page_count
+    }
+
+    fn rolling_checksum(&self) -> RollingChecksum {
+        self.view.head().rolling_checksum
+    }
+
+    fn cut(&self) -> Lsn {
+        self.view.head().lsn
+    }
+
+    fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    fn load(&self, page: PageNo) -> Result<Option<BasePage>, ReadError> {
+        self.reader.load_for_copy(&self.view, page)
+    }
+}
+
+/// The catalogue at the cut, when it changed since the last checkpoint.
+struct NewCatalogue {
+    catalogue: Catalogue,
+    generation: Generation,
+}
+
+impl Engine {
+    /// Moves everything that is published into chunks and releases the log that nobody needs.
+    pub(super) fn checkpoint(&self) -> Result<CheckpointReport, CheckpointError> {
+        let _one_at_a_time = self.checkpointing.lock();
+        let cut = self.log.published();
+        let span = tracing::info_span!("checkpoint", %cut);
+        let _entered = span.enter();
+        let mut sources = self.freeze()?;
+        let catalogue = self.changed_catalogue()?;
+        let rows = self.manifest.state();
+        sources.retain(|source| is_published(source.state.id(), &rows, catalogue.as_ref()));
+        let planned = plan(
+            sources.iter().map(dirty).collect(),
+            self.limits.pack_bytes_max,
+        );
+        let mut report = CheckpointReport {
+            checkpointed: cut,
+            ..CheckpointReport::default()
+        };
+        let chunks = self.write_chunks(&planned, &sources, catalogue.as_ref(), &mut report)?;
+        self.publish_chunks(cut, &sources, catalogue, &chunks)?;
+        report.databases = sources.len();
+        // The frozen views hold the log that is about to be released.
+        drop(sources);
+        report.chunks = chunks.len();
+        report.chunk_bytes = chunks.iter().map(|chunk| chunk.bytes).sum();
+        report.segments_released = self.release_log(cut)?;
+        tracing::info!(
+            databases = report.databases,
+            pages = report.pages,
+            bytes = report.chunk_bytes,
+            segments = report.segments_released,
+            "checkpoint done"
+        );
+        Ok(report)
+    }
+
+    /// Freezes every database with commits that no checkpoint covers.
+    fn freeze(&self) -> Result<Vec<Source>, CheckpointError> {
+        let rows = self.manifest.state();
+        let dirty = self
+            .states()
+            .into_iter()
+            .filter(|state| state.view().layer_count() > 0);
+        dirty
+            .map(|state| {
+                let view = state.freeze();
+                let page_size = view.head().page_size.unwrap_or(PageSize::DEFAULT);
+                let before = rows
+                    .database(state.id())
+                    .map(|row| row.checkpointed.generation);
+                let generation = before.unwrap_or_default().next();
+                Ok(Source {
+                    covered: view.layer_count(),
+                    page_size,
+                    ranges: Ranges::new(self.limits.range_bytes, page_size),
+                    generation: generation.ok_or(CheckpointError::Limit("generations"))?,
+                    reader: self.reader.clone(),
+                    state,
+                    view,
+                })
+            })
+            .collect()
+    }
+
+    fn changed_catalogue(&self) -> Result<Option<NewCatalogue>, CheckpointError> {
+        let rows = self.manifest.state();
+        let cell = self.catalogue.lock();
+        if cell.hold.is_none() || cell.catalogue.damage().is_some() {
+            return Ok(None);
+        }
+        let newest = rows
+            .ranges(DbId::CATALOGUE)
+            .map(|(key, _)| key.generation)
+            .max();
+        let generation = newest.unwrap_or_default().next();
+        Ok(Some(NewCatalogue {
+            catalogue: cell.catalogue.clone(),
+            generation: generation.ok_or(CheckpointError::Limit("generations"))?,
+        }))
+    }
+
+    fn write_chunks(
+        &self,
+        planned: &[PlannedChunk],
+        sources: &[Source],
+        catalogue: Option<&NewCatalogue>,
+        report: &mut CheckpointReport,
+    ) -> Result<Vec<FinishedChunk>, CheckpointError> {
+        let by_id: BTreeMap<DbId, &Source> = sources
+            .iter()
+            .map(|source| (source.state.id(), source))
+            .collect();
+        let cancelled = || self.signals.is_stopping();
+        // The catalogue's section goes into the first chunk, or into one of its own.
+        let alone = [PlannedChunk::default()];
+        let planned = if planned.is_empty() && catalogue.is_some() {
+            &alone
+        } else {
+            planned
+        };
+        let mut catalogue = catalogue;
+        let mut finished = Vec::with_capacity(planned.len());
+        for chunk in planned {
+            let id = self.draw_chunk_id()?;
+            let mut writer = ChunkWriter::create(Arc::clone(&self.disk), self.store, id)?;
+            let source_of = |section: crate::checkpoint::PlannedSection| {
+                by_id
+                    .get(&section.database)
+                    .map(|source| *source as &dyn SectionSource)
+            };
+            report.pages += write_chunk(chunk, &mut writer, source_of, &cancelled)?;
+            if let Some(NewCatalogue {
+                catalogue,
+                generation,
+            }) = catalogue.take()
+            {
+                let bytes = encode_section(catalogue);
+                writer.catalogue_section(*generation, catalogue.last_lsn(), &bytes)?;
+            }
+            finished.push(writer.finish()?);
+        }
+        Ok(finished)
+    }
+
+    /// A number that no chunk ever had, not even one whose checkpoint failed.
+    fn draw_chunk_id(&self) -> Result<ChunkId, CheckpointError> {
+        let raw = self.next_chunk.fetch_add(1, Ordering::Relaxed);
+        if raw == u64::MAX {
+            Err(CheckpointError::Limit("chunk ids"))
+        } else {
+            Ok(ChunkId::new(raw))
+        }
+    }
+
+    fn publish_chunks(
+        &self,
+        cut: Lsn,
+        sources: &[Source],
+        catalogue: Option<NewCatalogue>,
+        chunks: &[FinishedChunk],
+    ) -> Result<(), CheckpointError> {
+        let dead =
+            self.manifest
+                .transact(|edit| -> Result<Vec<(ChunkId, ChunkRow)>, ManifestError> {
+                    for chunk in chunks {
+                        edit.insert_chunk(
+                            chunk.id,
+                            chunk.bytes,
+                            u128::from_le_bytes(chunk.digest.to_bytes()),
+                        )?;
+                    }
+                    if let Some(new) = &catalogue {
+                        put_catalogue_rows(edit, &new.catalogue)?;
+                    }
+                    for source in sources {
+                        put_head(edit, source)?;
+                        shorten_ranges(edit, source);
+                    }
+                    put_sections(edit, chunks);
+                    edit.set_checkpointed(cut);
+                    Ok(delete_dead_chunks(edit))
+                })?;
+        let rows = self.manifest.state();
+        for source in sources {
+            let (id, cut) = (source.state.id(), source.view.head().lsn);
+            let base: Arc<dyn BasePages> = Arc::new(ChunkBase::newest(
+                id,
+                source.generation,
+                source.ranges,
+                &rows,
+                &self.chunks,
+                Arc::clone(self.reader.cache()),
+            ));
+            let added = source.state.rebase(cut, &base, source.covered);
+            self.count_index_entries(added);
+        }
+        dead.into_iter()
+            .for_each(|(chunk, row)| self.chunks.doom(chunk, &row));
+        if let Some(new) = catalogue {
+            let mut cell = self.catalogue.lock();
+            let covered = new.catalogue.last_lsn();
+            let newer = cell.catalogue.last_lsn() > covered;
+            let hold = || self.log.holds().hold(covered, HoldReason::Catalogue);
+            cell.hold = newer.then(hold);
+        }
+        Ok(())
+    }
+
+    /// Releases the sealed segments below everything that is needed.
+    fn release_log(&self, cut: Lsn) -> Result<usize, CheckpointError> {
+        let bound = self
+            .log
+            .holds()
+            .oldest()
+            .map_or(cut, |(lsn, _)| lsn.min(cut));
+        let released = self.log.ring().releasable(bound);
+        let count = released.len();
+        self.log.spares().release(released)?;
+        if count > 0 {
+            self.log.room_made();
+        }
+        Ok(count)
+    }
+}
+
+/// Whether the transaction will leave a live row of the database. One that was dropped meanwhile
+/// has none; one whose creation cannot be published, since the catalogue is damaged, waits.
+fn is_published(id: DbId, rows: &ManifestState, catalogue: Option<&NewCatalogue>) -> bool {
+    let state = match catalogue.and_then(|new| new.catalogue.entry(id)) {
+        Some(entry) => Some(entry.state),
+        None => rows.database(id).map(|row| row.state),
+    };
+    state == Some(DatabaseState::Live)
+}
+
+fn dirty(source: &Source) -> DirtyDatabase {
+    let head = source.view.head();
+    let pages = source
+        .view
+        .layers()
+        .flat_map(|layer| layer.iter())
+        .flat_map(|(first, extent)| (0..extent.pages()).map(move |nth| first.get() + nth))
+        .filter_map(PageNo::new)
+        .collect();
+    DirtyDatabase {
+        database: source.state.id(),
+        oldest: source.view.oldest_uncheckpointed(),
+        page_size: source.page_size,
+        ranges: source.ranges,
+        page_count: head.page_count,
+        pages,
+    }
+}
+
+/// The rows of all databases whose catalogue records are newer than the rows; the sections of
+/// dropped ones go.
+fn put_catalogue_rows(edit: &mut Edit<'_>, catalogue: &Catalogue) -> Result<(), ManifestError> {
+    let reflected = edit.state().watermarks().catalogue;
+    catalogue.write_rows(edit)?;
+    let dropped = catalogue
+        .entries()
+        .filter(|(_, entry)| entry.lsn > reflected && entry.state != DatabaseState::Live);
+    for (id, _) in dropped {
+        let keys: Vec<RangeKey> = edit.state().ranges(id).map(|(key, _)| *key).collect();
+        keys.into_iter().for_each(|key| edit.delete_range(key));
+    }
+    Ok(())
+}
+
+fn put_head(edit: &mut Edit<'_>, source: &Source) -> Result<(), ManifestError> {
+    let id = source.state.id();
+    let Some(row) = edit.state().database(id).cloned() else {
+        let detail = format!("database id {id} is checkpointed and has no row");
+        return Err(ManifestError::Invariant {
+            invariant: "checkpointed_has_row",
+            detail,
+        });
+    };
+    let head = source.view.head();
+    let checkpointed = CheckpointedHead {
+        generation: source.generation,
+        lsn: head.lsn,
+        time_us: head.time_us,
+        page_count: head.page_count,
+        rolling_checksum: head.rolling_checksum,
+    };
+    edit.put_database(
+        id,
+        DatabaseRow {
+            page_size: head.page_size,
+            checkpointed,
+            ..row
+        },
+    )
+}
+
+/// Sections answer for no page that was cut off since they were written.
+fn shorten_ranges(edit: &mut Edit<'_>, source: &Source) {
+    let kept = u64::from(source.view.page_count_min());
+    let rows: Vec<(RangeKey, RangeRow)> = edit
+        .state()
+        .ranges(source.state.id())
+        .map(|(key, row)| (*key, *row))
+        .collect();
+    for (key, row) in rows {
+        let before = source.ranges.first_page(RangeNo(key.range)) - 1;
+        let pages = kept.saturating_sub(before).min(u64::from(row.pages));
+        // No larger than `row.pages`.
+        let pages = u32::try_from(pages).unwrap_or(row.pages);
+        if pages == row.pages {
+            continue;
+        }
+        edit.delete_range(key);
+        if pages > 0 {
+            let key = RangeKey {
+                generation: source.generation,
+                ..key
+            };
+            edit.put_range(key, RangeRow { pages, ..row });
+        }
+    }
+}
+
+/// Each section becomes the newest row of its range; what it supersedes is garbage at once, since
+/// nothing but the newest generation is kept.
+fn put_sections(edit: &mut Edit<'_>, chunks: &[FinishedChunk]) {
+    for chunk in chunks {
+        for section in &chunk.sections {
+            let (key, pages) = range_key(&section.section);
+            let RangeKey {
+                database, range, ..
+            } = key;
+            let older: Vec<RangeKey> = edit
+                .state()
+                .ranges(database)
+                .map(|(key, _)| *key)
+                .filter(|key| key.range == range)
+                .collect();
+            older.into_iter().for_each(|key| edit.delete_range(key));
+            let row = RangeRow {
+                chunk: chunk.id,
+                section: section.index,
+                pages,
+            };
+            edit.put_range(key, row);
+        }
+    }
+}
+
+/// The row that a section becomes: its key, and the pages that it covers. The catalogue's section
+/// is range 0 of the catalogue's pseudo-database.
+fn range_key(section: &Section) -> (RangeKey, u32) {
+    match *section {
+        Section::Pages(SectionMeta {
+            database,
+            generation,
+            range,
+            pages,
+            ..
+        }) => (
+            RangeKey {
+                database,
+                range,
+                generation,
+            },
+            pages,
+        ),
+        Section::Catalogue { generation, .. } => (
+            RangeKey {
+                database: DbId::CATALOGUE,
+                range: 0,
+                generation,
+            },
+            1,
+        ),
+    }
+}
+
+/// Chunks that no range names any more.
+fn delete_dead_chunks(edit: &mut Edit<'_>) -> Vec<(ChunkId, ChunkRow)> {
+    let dead: Vec<(ChunkId, ChunkRow)> = edit
+        .state()
+        .chunks()
+        .filter(|(_, row)| row.references == 0)
+        .map(|(id, row)| (id, *row))
+        .collect();
+    dead.iter().for_each(|(id, _)| edit.delete_chunk(*id));
+    dead
+}

@@ -1,0 +1,241 @@
+//! The chunks that views read from: opened when first needed, removed when last needed.
+//!
+//! Invariants
+//! - a chunk that a view names stays on disk, also when the manifest has forgotten it: the view
+//!   holds a [`ChunkFile`], and a doomed file is removed with the last one;
+//! - a chunk is opened at most once at a time.
+//!
+//! Never: writes a chunk.
+
+use crate::cache::{PageCache, PageKey};
+use crate::checkpoint::{RangeNo, Ranges};
+use crate::checksum::PageHash;
+use crate::error::ReadError;
+use crate::ids::{ChunkId, DbId, Generation, PageNo, PageSize, StoreId};
+use crate::io::{Disk, layout};
+use crate::manifest::{ChunkRow, ManifestState, RangeRow};
+use crate::page::PageBytes;
+use crate::pagestore::{ChunkDigest, ChunkIdentity, ChunkReader, StoredPage};
+use crate::view::{BasePage, BasePages};
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+
+/// All chunks that are in use.
+#[derive(Clone, Debug)]
+pub(crate) struct ChunkSet {
+    disk: Arc<dyn Disk>,
+    store: StoreId,
+    files: Arc<Mutex<HashMap<ChunkId, Weak<ChunkFile>>>>,
+}
+
+/// One chunk, for as long as anybody may read it.
+#[derive(Debug)]
+pub(crate) struct ChunkFile {
+    disk: Arc<dyn Disk>,
+    store: StoreId,
+    id: ChunkId,
+    /// What the manifest says of it.
+    identity: ChunkIdentity,
+    reader: OnceLock<ChunkReader>,
+    opening: Mutex<()>,
+    doomed: AtomicBool,
+}
+
+impl ChunkSet {
+    pub(crate) fn new(disk: Arc<dyn Disk>, store: StoreId) -> Self {
+        Self {
+            disk,
+            store,
+            files: Arc::default(),
+        }
+    }
+
+    /// The chunk, without opening it.
+    pub(crate) fn file(&self, id: ChunkId, row: &ChunkRow) -> Arc<ChunkFile> {
+        let mut files = self.files.lock();
+        if let Some(file) = files.get(&id).and_then(Weak::upgrade) {
+            return file;
+        }
+        files.retain(|_, file| file.strong_count() > 0);
+        let file = Arc::new(ChunkFile {
+            disk: Arc::clone(&self.disk),
+            store: self.store,
+            id,
+            identity: ChunkIdentity {
+                bytes: row.file_bytes,
+                digest: ChunkDigest::from_bytes(row.digest.to_le_bytes()),
+            },
+            reader: OnceLock::new(),
+            opening: Mutex::new(()),
+            doomed: AtomicBool::new(false),
+        });
+        files.insert(id, Arc::downgrade(&file));
+        file
+    }
+
+    /// The manifest has forgotten the chunk: its file goes when nobody reads it any more.
+    pub(crate) fn doom(&self, id: ChunkId, row: &ChunkRow) {
+        self.file(id, row).doomed.store(true, Ordering::Release);
+    }
+}
+
+impl ChunkFile {
+    /// The open chunk.
+    pub(crate) fn reader(&self) -> Result<&ChunkReader, ReadError> {
+        if let Some(reader) = self.reader.get() {
+            return Ok(reader);
+        }
+        let _opening = self.opening.lock();
+        if let Some(reader) = self.reader.get() {
+            return Ok(reader);
+        }
+        let reader = ChunkReader::open(
+            self.disk.as_ref(),
+            self.store,
+            self.id,
+            Some(&self.identity),
+        )?;
+        Ok(self.reader.get_or_init(|| reader))
+    }
+}
+
+impl Drop for ChunkFile {
+    fn drop(&mut self) {
+        if self.doomed.load(Ordering::Acquire)
+            && let Err(failure) = self.disk.remove(&layout::chunk(self.id))
+        {
+            tracing::warn!(%failure, "a dead chunk stays until the next open");
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Section {
+    file: Arc<ChunkFile>,
+    index: u32,
+    /// Pages from the start of the range that the section may answer for.
+    pages: u32,
+}
+
+/// One generation of a database.
+#[derive(Debug)]
+pub(crate) struct ChunkBase {
+    generation: Generation,
+    ranges: Ranges,
+    sections: BTreeMap<RangeNo, Section>,
+    cache: Arc<PageCache>,
+}
+
+impl ChunkBase {
+    /// The newest generation of `database` that the manifest has.
+    pub(crate) fn newest(
+        database: DbId,
+        generation: Generation,
+        ranges: Ranges,
+        rows: &ManifestState,
+        chunks: &ChunkSet,
+        cache: Arc<PageCache>,
+    ) -> Self {
+        let sections = rows
+            .newest_ranges(database)
+            .filter_map(
+                |(
+                    range,
+                    RangeRow {
+                        chunk,
+                        section,
+                        pages,
+                    },
+                )| {
+                    // A range whose chunk has no row is damage that closed the database.
+                    let file = chunks.file(chunk, rows.chunk(chunk)?);
+                    Some((
+                        RangeNo(range),
+                        Section {
+                            file,
+                            index: section,
+                            pages,
+                        },
+                    ))
+                },
+            )
+            .collect();
+        Self {
+            generation,
+            ranges,
+            sections,
+            cache,
+        }
+    }
+
+    fn section(&self, page: PageNo) -> Option<&Section> {
+        let range = self.ranges.of(page);
+        let section = self.sections.get(&range)?;
+        let nth = u64::from(page.get()) - self.ranges.first_page(range);
+        (nth < u64::from(section.pages)).then_some(section)
+    }
+
+    fn load_from(section: &Section, page: PageNo) -> Result<Option<StoredPage>, ReadError> {
+        section.file.reader()?.read_page(section.index, page)
+    }
+}
+
+impl BasePages for ChunkBase {
+    fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    fn read(&self, page: PageNo) -> Result<Option<PageBytes>, ReadError> {
+        let Some(section) = self.section(page) else {
+            return Ok(None);
+        };
+        let key = PageKey::Chunk {
+            chunk: section.file.id,
+            section: section.index,
+            page,
+        };
+        if section
+            .file
+            .reader()?
+            .page_hash(section.index, page)?
+            .is_none()
+        {
+            return Ok(None);
+        }
+        let content = self.cache.get_or_load(key, || {
+            let found = Self::load_from(section, page)?;
+            Ok(found.map_or_else(|| PageBytes::zeroed(PageSize::DEFAULT), |page| page.content))
+        })?;
+        Ok(Some(content))
+    }
+
+    fn load(&self, page: PageNo) -> Result<Option<BasePage>, ReadError> {
+        let Some(section) = self.section(page) else {
+            return Ok(None);
+        };
+        let found = Self::load_from(section, page)?;
+        Ok(found.map(
+            |StoredPage {
+                 content,
+                 hash,
+                 version,
+             }| BasePage {
+                content,
+                hash,
+                version,
+            },
+        ))
+    }
+
+    fn hash(&self, page: PageNo) -> Result<Option<PageHash>, ReadError> {
+        match self.section(page) {
+            Some(section) => {
+                let found = section.file.reader()?.page_hash(section.index, page)?;
+                Ok(found.map(|(hash, _)| hash))
+            }
+            None => Ok(None),
+        }
+    }
+}

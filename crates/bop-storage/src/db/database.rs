@@ -1,0 +1,119 @@
+//! A handle to one database.
+
+use super::engine::OpenStore;
+use super::read::ReadTxn;
+use super::slot::SlotRefusal;
+use super::state::DbState;
+use super::write::WriteTxn;
+use crate::error::BeginError;
+use crate::ids::{DbId, DbKind, Lsn};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A database of an open store. Cheap to clone; keeps the store open.
+#[derive(Clone)]
+pub struct Db {
+    engine: Arc<OpenStore>,
+    state: Arc<DbState>,
+}
+
+impl fmt::Debug for Db {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Db({:?}, id {})", self.name(), self.id())
+    }
+}
+
+impl Db {
+    pub(super) fn new(engine: Arc<OpenStore>, state: Arc<DbState>) -> Self {
+        Self { engine, state }
+    }
+
+    /// Its number in the store.
+    pub fn id(&self) -> DbId {
+        self.state.id()
+    }
+
+    /// Its present name.
+    pub fn name(&self) -> String {
+        self.state.name().to_string()
+    }
+
+    /// What its pages mean.
+    pub fn kind(&self) -> DbKind {
+        self.state.kind()
+    }
+
+    /// Its newest commit. One atomic load.
+    pub fn head(&self) -> Lsn {
+        self.state.head()
+    }
+
+    /// Read transactions that are open on it.
+    pub fn readers(&self) -> usize {
+        self.state.pin_count()
+    }
+
+    /// A snapshot of the newest commit.
+    ///
+    /// # Errors
+    /// [`BeginError::Dropped`], [`BeginError::Closed`].
+    pub fn begin_read(&self) -> Result<ReadTxn, BeginError> {
+        self.state.check_live().map_err(|_| BeginError::Dropped)?;
+        let inside = self.engine.lifecycle().enter().ok_or(BeginError::Closed)?;
+        let (engine, state) = (Arc::clone(&self.engine), Arc::clone(&self.state));
+        Ok(ReadTxn::new(engine, state, self.state.pin(), inside))
+    }
+
+    /// A write transaction on the newest state. Writers are served in the order they come; at most
+    /// `wait` is waited, and a zero wait answers at once.
+    ///
+    /// # Errors
+    /// [`BeginError::Busy`] after the wait, [`BeginError::Poisoned`], and as for
+    /// [`Db::begin_read`].
+    pub fn begin_write(&self, wait: Duration) -> Result<WriteTxn, BeginError> {
+        self.begin(None, wait)
+    }
+
+    /// A write transaction on the state of `snapshot`, if that still is the newest one.
+    ///
+    /// # Errors
+    /// [`BeginError::BusySnapshot`] when it is not, else as for [`Db::begin_write`].
+    pub fn begin_write_at(
+        &self,
+        snapshot: &ReadTxn,
+        wait: Duration,
+    ) -> Result<WriteTxn, BeginError> {
+        self.begin(Some(snapshot.lsn()), wait)
+    }
+
+    fn begin(&self, at: Option<Lsn>, wait: Duration) -> Result<WriteTxn, BeginError> {
+        if let Some(cause) = self.engine.log().failure() {
+            return Err(BeginError::Poisoned(cause));
+        }
+        self.check_snapshot(at)?;
+        let slot = self
+            .state
+            .slot()
+            .acquire(wait)
+            .map_err(|refusal| match refusal {
+                SlotRefusal::Busy => BeginError::Busy,
+                SlotRefusal::Closed => match self.state.check_live() {
+                    Ok(()) => BeginError::Closed,
+                    Err(_) => BeginError::Dropped,
+                },
+            })?;
+        self.check_snapshot(at)?;
+        let snapshot = self.begin_read()?;
+        let (engine, state) = (Arc::clone(&self.engine), Arc::clone(&self.state));
+        Ok(WriteTxn::new(engine, state, slot, snapshot))
+    }
+
+    fn check_snapshot(&self, at: Option<Lsn>) -> Result<(), BeginError> {
+        let head = self.head();
+        match at {
+            Some(snapshot) if snapshot != head => Err(BeginError::BusySnapshot { snapshot, head }),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! What an open store consists of. All handles share one [`OpenStore`].
+//!
+//! Owns: the log, the catalogue, the manifest, the run-time state of each database in use, and the
+//! store's lock.
+//!
+//! Invariants
+//! - a database has at most one [`DbState`] at a time;
+//! - `catalogue` is changed only by publishing a catalogue record, or by recovery.
+//!
+//! Never: held by a worker thread longer than one piece of work.
+
+use super::chunks::ChunkSet;
+use super::housekeeper::Housekeeper;
+use super::lifecycle::Lifecycle;
+use super::reader::PageReader;
+use super::signals::Signals;
+use super::state::DbState;
+use crate::catalogue::Catalogue;
+use crate::error::{Damage, ReadError, Rejection};
+use crate::ids::{CommitId, DbId, Epoch, StoreId};
+use crate::io::{Disk, StoreLock};
+use crate::limits::ValidLimits;
+use crate::log::{Log, LogHold};
+use crate::manifest::Manifest;
+use crate::runtime::Runtime;
+use parking_lot::{Condvar, Mutex};
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// The catalogue, and what keeps its records in the log until a checkpoint has them.
+#[derive(Debug)]
+pub(super) struct CatalogueCell {
+    /// The names and databases.
+    pub(super) catalogue: Catalogue,
+    /// Held while there are records that no checkpoint covers.
+    pub(super) hold: Option<Arc<LogHold>>,
+}
+
+/// An open store.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    pub(super) path: PathBuf,
+    pub(super) store: StoreId,
+    pub(super) epoch: Epoch,
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) runtime: Runtime,
+    pub(super) limits: ValidLimits,
+    pub(super) log: Log,
+    pub(super) reader: PageReader,
+    pub(super) manifest: Arc<Manifest>,
+    pub(super) chunks: ChunkSet,
+    pub(super) catalogue: Arc<Mutex<CatalogueCell>>,
+    /// Held from the plan of a catalogue record to its publication.
+    pub(super) catalogue_writer: Mutex<()>,
+    pub(super) databases: Mutex<HashMap<DbId, Arc<DbState>>>,
+    /// Damage that closes a database, found at open. Never shrinks.
+    pub(super) damaged: BTreeMap<DbId, Damage>,
+    /// Damage that closes no database, found at open.
+    pub(super) findings: Vec<Damage>,
+    /// Keep the log that closed databases need.
+    pub(super) _damage_holds: Vec<Arc<LogHold>>,
+    pub(super) lifecycle: Arc<Lifecycle>,
+    pub(super) signals: Arc<Signals>,
+    pub(super) housekeeper: Housekeeper,
+    /// Held while a checkpoint runs.
+    pub(super) checkpointing: Mutex<()>,
+    pub(super) commit_ids: AtomicU64,
+    pub(super) next_chunk: AtomicU64,
+    pub(super) index_entries: AtomicI64,
+    pub(super) index_shrunk: (Mutex<()>, Condvar),
+    pub(super) lock: Mutex<Option<Box<dyn StoreLock>>>,
+}
+
+impl Engine {
+    pub(super) fn log(&self) -> &Log {
+        &self.log
+    }
+
+    pub(super) fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
+    }
+
+    pub(super) fn limits(&self) -> &ValidLimits {
+        &self.limits
+    }
+
+    pub(super) fn reader(&self) -> &PageReader {
+        &self.reader
+    }
+
+    pub(super) fn lifecycle(&self) -> &Arc<Lifecycle> {
+        &self.lifecycle
+    }
+
+    /// Refuses when the store is closed.
+    pub(super) fn check_open(&self) -> Result<(), ReadError> {
+        if self.lifecycle.is_closed() {
+            Err(ReadError::Closed)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// A number that no other chain of fragments of this store has: epochs never repeat.
+    pub(super) fn next_commit_id(&self) -> CommitId {
+        let count = self.commit_ids.fetch_add(1, Ordering::Relaxed);
+        CommitId::new((self.epoch.get() << 32) | (count & 0xffff_ffff))
+    }
+
+    /// Counts index entries that a publication added (or took away, when negative).
+    pub(super) fn count_index_entries(&self, added: i64) {
+        let before = self.index_entries.fetch_add(added, Ordering::Relaxed);
+        let half = self.index_entries_max() / 2;
+        if before < half && half <= before + added {
+            self.signals.want_checkpoint();
+        }
+        if added < 0 {
+            let _shrunk = self.index_shrunk.0.lock();
+            self.index_shrunk.1.notify_all();
+        }
+    }
+
+    /// Waits until the page index of the store has room, which a checkpoint makes.
+    pub(super) fn wait_for_index_room(&self) -> Result<(), Rejection> {
+        let full = || self.index_entries.load(Ordering::Relaxed) >= self.index_entries_max();
+        if !full() {
+            return Ok(());
+        }
+        let waited = self.limits.writer_wait;
+        let deadline = Instant::now() + waited;
+        self.signals.want_checkpoint();
+        let mut shrunk = self.index_shrunk.0.lock();
+        while full() {
+            if self
+                .index_shrunk
+                .1
+                .wait_until(&mut shrunk, deadline)
+                .timed_out()
+            {
+                return Err(Rejection::Timeout { waited });
+            }
+        }
+        Ok(())
+    }
+
+    fn index_entries_max(&self) -> i64 {
+        i64::try_from(self.limits.index_entries_max).unwrap_or(i64::MAX)
+    }
+
+    /// Refuses a chain of fragments that the device has no room for: a begun chain is exempt from
+    /// the log's cap, so it is all of it or none.
+    pub(super) fn reserve_for_chain(&self, bytes: u64) -> Result<(), Rejection> {
+        // Headers, block padding and segment tails cost well below a quarter; the next segment
+        // and its spares come on top.
+        let needed = bytes + bytes / 4 + 4 * self.limits.segment_bytes_max;
+        let free = self
+            .disk
+            .free_bytes()
+            .map_err(|failure| Rejection::Read(failure.into()))?;
+        if free < needed {
+            Err(Rejection::OutOfSpace { needed })
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The databases in use.
+    pub(super) fn states(&self) -> Vec<Arc<DbState>> {
+        self.databases.lock().values().cloned().collect()
+    }
+
+    /// The state of a database in use.
+    pub(super) fn state_of(&self, id: DbId) -> Option<Arc<DbState>> {
+        self.databases.lock().get(&id).cloned()
+    }
+}
+
+/// What all handles of users share: the engine, closed when the last of them is gone. The
+/// housekeeper and the log's leader hold the [`Engine`] alone, so a drop never happens on their
+/// threads, and the store is closed when the user's drop returns.
+#[derive(Debug)]
+pub(crate) struct OpenStore(Arc<Engine>);
+
+impl OpenStore {
+    pub(super) fn new(engine: Arc<Engine>) -> Arc<Self> {
+        Arc::new(Self(engine))
+    }
+
+    pub(super) fn engine(&self) -> &Arc<Engine> {
+        &self.0
+    }
+}
+
+impl std::ops::Deref for OpenStore {
+    type Target = Engine;
+
+    fn deref(&self) -> &Engine {
+        &self.0
+    }
+}
+
+/// How long a drop waits for what is inside: only the kernel can be, since transactions hold the
+/// store open.
+const DROP_DEADLINE: Duration = Duration::from_secs(5);
+
+impl Drop for OpenStore {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.close(DROP_DEADLINE) {
+            let path = self.0.path.display();
+            tracing::warn!(%error, %path, "a dropped store did not close cleanly");
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! The one background thread of a store: notes, spares, checkpoints, release of the log.
+//!
+//! Invariants
+//! - it holds the engine only while it does one piece of work, and never the users' handle to it;
+//! - a panic in a piece of work is caught, reported and ends nothing but that piece.
+//!
+//! Never: retries by itself; the next event does.
+
+use super::engine::Engine;
+use super::signals::{Due, Signals};
+use crate::log::format::encode_note;
+use crate::log::format::record::NoteKind;
+use crate::log::{Priority, Silent};
+use crate::runtime::{Joiner, Spawn};
+use parking_lot::{Condvar, Mutex};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+/// Whether a thread keeps house, or whoever owns the store asks for it.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+pub enum Housekeeping {
+    /// A thread of the store's own.
+    #[default]
+    Background,
+    /// [`Manager::keep_house`](crate::Manager::keep_house), for tests that must be repeatable.
+    Manual,
+}
+
+/// The thread, while it runs.
+#[derive(Default)]
+pub(super) struct Housekeeper {
+    running: Mutex<Option<Running>>,
+}
+
+struct Running {
+    joiner: Box<dyn Joiner>,
+    life: Arc<Life>,
+}
+
+/// What the thread tells of itself.
+#[derive(Default)]
+struct Life {
+    ended: Mutex<bool>,
+    changed: Condvar,
+}
+
+/// Says that the thread has ended, however it did.
+struct EndGuard(Arc<Life>);
+
+impl Drop for EndGuard {
+    fn drop(&mut self) {
+        *self.0.ended.lock() = true;
+        self.0.changed.notify_all();
+    }
+}
+
+impl std::fmt::Debug for Housekeeper {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Housekeeper(running: {})", self.running.lock().is_some())
+    }
+}
+
+impl Housekeeper {
+    /// Starts the thread.
+    pub(super) fn start(
+        &self,
+        spawn: &dyn Spawn,
+        signals: Arc<Signals>,
+        engine: Weak<Engine>,
+    ) -> std::io::Result<()> {
+        let life = Arc::new(Life::default());
+        let own = Arc::clone(&life);
+        let body = move || {
+            let _end = EndGuard(own);
+            loop {
+                let due = signals.wait();
+                if due.stop {
+                    return;
+                }
+                let Some(engine) = engine.upgrade() else {
+                    return;
+                };
+                engine.keep_house(due);
+            }
+        };
+        let joiner = spawn.spawn("bop-housekeeper", Box::new(body))?;
+        *self.running.lock() = Some(Running { joiner, life });
+        Ok(())
+    }
+
+    /// Ends the thread and waits for it until `deadline`; `false` when it has not ended by then.
+    pub(super) fn stop(&self, signals: &Signals, deadline: Instant) -> bool {
+        signals.stop();
+        let Some(running) = self.running.lock().take() else {
+            return true;
+        };
+        let mut ended = running.life.ended.lock();
+        while !*ended {
+            if running
+                .life
+                .changed
+                .wait_until(&mut ended, deadline)
+                .timed_out()
+                && !*ended
+            {
+                return false;
+            }
+        }
+        drop(ended);
+        if running.joiner.join().is_err() {
+            tracing::error!("the housekeeper panicked outside its work");
+        }
+        true
+    }
+}
+
+impl Engine {
+    /// Does what is due, one piece after the other.
+    pub(super) fn keep_house(&self, due: Due) {
+        let piece = |is_due: bool, stage: &'static str, work: fn(&Self)| {
+            if is_due && catch_unwind(AssertUnwindSafe(|| work(self))).is_err() {
+                tracing::error!(stage, "the housekeeper panicked");
+            }
+        };
+        piece(due.spares, "making spare segments", Self::make_spares);
+        piece(due.note, "writing a note", Self::write_note);
+        piece(
+            due.checkpoint,
+            "a checkpoint",
+            Self::checkpoint_in_background,
+        );
+        piece(
+            due.checkpoint_check,
+            "a checkpoint",
+            Self::checkpoint_if_long,
+        );
+    }
+
+    fn make_spares(&self) {
+        if let Err(error) = self
+            .log
+            .spares()
+            .ensure(self.limits.segments_spare_min as usize)
+        {
+            tracing::warn!(%error, "no spare segment could be made");
+        }
+    }
+
+    fn write_note(&self) {
+        let note = encode_note(NoteKind::Idle)
+            .map_err(Into::into)
+            .and_then(|note| {
+                self.log
+                    .append(note, Priority::Housekeeping, Box::new(Silent))
+            });
+        if let Err(error) = note {
+            tracing::warn!(%error, "no note could be written");
+        }
+    }
+
+    /// A checkpoint when the log has grown to half its cap, or consists of many segments.
+    fn checkpoint_if_long(&self) {
+        let ring = self.log.ring();
+        let long = ring.held_bytes() >= self.limits.log_bytes_max / 2
+            || ring.sealed_count() >= self.limits.log_sealed_segments_max as usize;
+        if long {
+            self.checkpoint_in_background();
+        }
+    }
+
+    fn checkpoint_in_background(&self) {
+        if let Err(error) = self.checkpoint() {
+            tracing::warn!(%error, "checkpoint failed, the log keeps what it has");
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! The handle to an open store.
+
+use super::database::Db;
+use super::engine::OpenStore;
+use super::open;
+use super::options::Options;
+use super::report::{DatabaseInfo, StoreStatus, VerifyReport};
+use crate::checkpoint::CheckpointReport;
+use crate::error::{CatalogueError, CheckpointError, CloseError, OpenError};
+use crate::ids::DbKind;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// An open store. Cheap to clone; when the last handle to it, its databases and their transactions
+/// is gone, the store is closed.
+///
+/// # Example
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let dir = tempfile::tempdir()?;
+/// use bop_storage::{DbKind, Manager, Options};
+///
+/// let store = Manager::open(dir.path(), Options::new())?;
+/// store.create_database("tenant-1", DbKind::Raw)?;
+/// store.rename_database("tenant-1", "tenant-one")?;
+/// assert_eq!(store.databases()[0].name, "tenant-one");
+/// store.close(std::time::Duration::from_secs(5))?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Manager {
+    engine: Arc<OpenStore>,
+}
+
+impl Manager {
+    /// Opens the store in a directory, and recovers it when it was not closed.
+    ///
+    /// # Errors
+    /// See [`OpenError`]. Damage that only some databases can feel is no error here: these
+    /// databases answer `Corrupt`, the others work.
+    pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Self, OpenError> {
+        let engine = open::open(path.as_ref(), options)?;
+        Ok(Self {
+            engine: OpenStore::new(engine),
+        })
+    }
+
+    /// Creates a database.
+    ///
+    /// # Errors
+    /// [`CatalogueError::InvalidName`], [`CatalogueError::Exists`], or why the record could not be
+    /// committed.
+    pub fn create_database(&self, name: &str, kind: DbKind) -> Result<Db, CatalogueError> {
+        let state = self.engine.create_database(name, kind)?;
+        Ok(Db::new(Arc::clone(&self.engine), state))
+    }
+
+    /// Opens a database. Names are found in any case and any composition of their letters.
+    ///
+    /// # Errors
+    /// [`CatalogueError::NotFound`] with the nearest name, [`CatalogueError::Corrupt`].
+    pub fn database(&self, name: &str) -> Result<Db, CatalogueError> {
+        let state = self.engine.open_database(name)?;
+        Ok(Db::new(Arc::clone(&self.engine), state))
+    }
+
+    /// All databases, by name.
+    pub fn databases(&self) -> Vec<DatabaseInfo> {
+        self.engine.database_infos()
+    }
+
+    /// One database.
+    ///
+    /// # Errors
+    /// [`CatalogueError::NotFound`] with the nearest name.
+    pub fn info(&self, name: &str) -> Result<DatabaseInfo, CatalogueError> {
+        self.engine.database_info(name)
+    }
+
+    /// Gives a database another name. Open handles go on.
+    ///
+    /// # Errors
+    /// As for [`Manager::create_database`], and [`CatalogueError::NotFound`].
+    pub fn rename_database(&self, from: &str, to: &str) -> Result<(), CatalogueError> {
+        self.engine.rename_database(from, to)
+    }
+
+    /// Drops a database. Waits for its writer; open handles answer `Dropped` afterwards.
+    ///
+    /// # Errors
+    /// [`CatalogueError::NotFound`], [`CatalogueError::Busy`], or why the record could not be
+    /// committed.
+    pub fn drop_database(&self, name: &str) -> Result<(), CatalogueError> {
+        self.engine.drop_database(name)
+    }
+
+    /// Moves all that is committed into chunks, and releases the log that nobody needs any more.
+    ///
+    /// # Errors
+    /// See [`CheckpointError`]; nothing is lost.
+    pub fn checkpoint(&self) -> Result<CheckpointReport, CheckpointError> {
+        self.engine
+            .check_open()
+            .map_err(|_| CheckpointError::Closed)?;
+        self.engine.checkpoint()
+    }
+
+    /// Reads every byte of the store that is in use and checks it. Runs beside everything else.
+    pub fn verify(&self) -> VerifyReport {
+        self.engine.verify()
+    }
+
+    /// The state of the store.
+    pub fn status(&self) -> StoreStatus {
+        self.engine.status()
+    }
+
+    /// Does what the housekeeper would do now; for stores that have none.
+    pub fn keep_house(&self) {
+        self.engine.keep_house(self.engine.signals.take());
+    }
+
+    /// Closes the store: no new transactions, at most `deadline` for those inside, then a close
+    /// record. A second close has nothing to do.
+    ///
+    /// # Errors
+    /// See [`CloseError`]. The store is closed in any case.
+    pub fn close(&self, deadline: Duration) -> Result<(), CloseError> {
+        self.engine.close(deadline)
+    }
+
+    /// The store's directory.
+    pub fn path(&self) -> &Path {
+        &self.engine.path
+    }
+}

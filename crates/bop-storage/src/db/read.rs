@@ -1,0 +1,108 @@
+//! A read transaction: one state of a database, for as long as it lives.
+
+use super::engine::OpenStore;
+use super::lifecycle::Inside;
+use super::state::DbState;
+use crate::checksum::RollingChecksum;
+use crate::error::ReadError;
+use crate::ids::{Lsn, PageNo, PageSize};
+use crate::page::PageBytes;
+use crate::view::{Head, Pin};
+use std::sync::Arc;
+
+/// A snapshot of a database. Nothing that is committed later shows in it; it blocks nobody.
+///
+/// # Example
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let dir = tempfile::tempdir()?;
+/// use bop_storage::{DbKind, Manager, Options, PageNo};
+///
+/// let store = Manager::open(dir.path(), Options::new())?;
+/// let db = store.create_database("pages", DbKind::Raw)?;
+/// let mut write = db.begin_write(std::time::Duration::from_secs(1))?;
+/// write.write_page(PageNo::FIRST, &[7; 4096])?;
+/// let after = write.commit()?;
+/// assert_eq!(after.read_page(PageNo::FIRST)?[..], [7; 4096]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct ReadTxn {
+    engine: Arc<OpenStore>,
+    state: Arc<DbState>,
+    pin: Pin,
+    inside: Inside,
+}
+
+impl ReadTxn {
+    pub(super) fn new(
+        engine: Arc<OpenStore>,
+        state: Arc<DbState>,
+        pin: Pin,
+        inside: Inside,
+    ) -> Self {
+        Self {
+            engine,
+            state,
+            pin,
+            inside,
+        }
+    }
+
+    /// The newest commit that it shows; [`Lsn::ZERO`] for a database without one.
+    pub fn lsn(&self) -> Lsn {
+        self.pin.lsn()
+    }
+
+    /// When that commit was appended, in microseconds since the Unix epoch.
+    pub fn time_us(&self) -> u64 {
+        self.head().time_us
+    }
+
+    /// Bytes in a page; `None` before the first commit.
+    pub fn page_size(&self) -> Option<PageSize> {
+        self.head().page_size
+    }
+
+    /// Pages of the database.
+    pub fn page_count(&self) -> u32 {
+        self.head().page_count
+    }
+
+    /// The xor of all page hashes: equal for equal states, wherever they are.
+    pub fn rolling_checksum(&self) -> RollingChecksum {
+        self.head().rolling_checksum
+    }
+
+    /// A page of the snapshot. One that was never written, or lies above the page count, is zeros.
+    ///
+    /// # Errors
+    /// [`ReadError::Damaged`] with the place, an I/O failure, or that the store was closed or the
+    /// database dropped.
+    pub fn read_page(&self, page: PageNo) -> Result<PageBytes, ReadError> {
+        self.engine.check_open()?;
+        self.state.check_live()?;
+        self.engine.reader().read(&self.pin.view(), page)
+    }
+
+    /// Another read transaction of the same snapshot; `None` when the store is closing.
+    pub fn duplicate(&self) -> Option<Self> {
+        let inside = self.engine.lifecycle().enter()?;
+        let pin = self.state.pin_again(&self.pin);
+        Some(Self::new(
+            Arc::clone(&self.engine),
+            Arc::clone(&self.state),
+            pin,
+            inside,
+        ))
+    }
+
+    fn head(&self) -> Head {
+        *self.pin.view().head()
+    }
+
+    pub(super) fn into_parts(self) -> (Pin, Inside) {
+        (self.pin, self.inside)
+    }
+}

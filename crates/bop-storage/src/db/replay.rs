@@ -1,0 +1,179 @@
+//! From the log's records to the state that users see: catalogue and views, as they were.
+//!
+//! Invariants
+//! - what a checkpoint has covered is passed by, so replaying twice gives the same;
+//! - a record that cannot be applied closes its database (or, of the catalogue, the catalogue), and
+//!   no other.
+//!
+//! Never: writes.
+
+use super::chunks::ChunkSet;
+use super::open::checkpointed_view;
+use crate::cache::PageCache;
+use crate::catalogue::{Catalogue, CatalogueChange, DatabaseState, DbName, Replayed};
+use crate::error::{Damage, Place, Reject};
+use crate::ids::{DbId, Lsn, SegmentId};
+use crate::limits::ValidLimits;
+use crate::log::format::CatalogueOp;
+use crate::log::{
+    HoldReason, LogHold, LogHolds, ReplaySink, ReplayedCatalogue, ReplayedCommit, ReplayedMember,
+};
+use crate::manifest::ManifestState;
+use crate::view::{CommitPages, CommittedPage, Head, View};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Takes what recovery delivers.
+pub(super) struct Replay<'a> {
+    pub(super) rows: &'a ManifestState,
+    pub(super) chunks: &'a ChunkSet,
+    pub(super) cache: &'a Arc<PageCache>,
+    pub(super) limits: &'a ValidLimits,
+    pub(super) holds: &'a Arc<LogHolds>,
+    /// The catalogue, up to the newest record.
+    pub(super) catalogue: Catalogue,
+    /// Held from the first catalogue record that no checkpoint covers.
+    pub(super) catalogue_hold: Option<Arc<LogHold>>,
+    /// Databases with commits that no checkpoint covers.
+    pub(super) views: BTreeMap<DbId, View>,
+    /// Databases whose records could not be applied.
+    pub(super) damaged: BTreeMap<DbId, Damage>,
+}
+
+impl ReplaySink for Replay<'_> {
+    fn commit(&mut self, commit: ReplayedCommit) {
+        for member in &commit.members {
+            if let Err(reason) = self.apply_member(&commit, member) {
+                let damage = damage(commit.segment, commit.lsn, reason);
+                self.views.remove(&member.database);
+                self.damaged.entry(member.database).or_insert(damage);
+            }
+        }
+    }
+
+    fn catalogue(&mut self, record: ReplayedCatalogue<'_>) {
+        let id = record.entry.database;
+        let applied = change_of(id, &record.entry.op).and_then(|change| {
+            let ReplayedCatalogue {
+                lsn,
+                time_us,
+                entry,
+            } = record;
+            let applied = self.catalogue.replay(&change, entry.parent, lsn, time_us)?;
+            Ok((change, applied))
+        });
+        match applied {
+            Ok((_, Replayed::Known)) => {}
+            Ok((change, Replayed::Applied)) => {
+                let hold = || self.holds.hold(record.lsn, HoldReason::Catalogue);
+                self.catalogue_hold.get_or_insert_with(hold);
+                if matches!(change, CatalogueChange::Drop { .. }) {
+                    self.views.remove(&id);
+                    self.damaged.remove(&id);
+                }
+            }
+            Err(reason) => {
+                let damage = damage(SegmentId::default(), record.lsn, reason);
+                self.catalogue.set_damaged(damage);
+            }
+        }
+    }
+}
+
+impl Replay<'_> {
+    fn apply_member(
+        &mut self,
+        commit: &ReplayedCommit,
+        member: &ReplayedMember,
+    ) -> Result<(), Reject> {
+        let id = member.database;
+        if self.damaged.contains_key(&id) {
+            return Ok(());
+        }
+        let entry = self.catalogue.entry(id);
+        let entry = entry.ok_or(Reject::Invalid("a commit of a database that is not there"))?;
+        if entry.state != DatabaseState::Live {
+            return Ok(());
+        }
+        let kind = entry.kind;
+        let view = self.views.remove(&id).unwrap_or_else(|| {
+            checkpointed_view(id, kind, self.rows, self.chunks, self.cache, self.limits)
+        });
+        if commit.lsn <= view.head().lsn {
+            // A view without layers is made again when it is used.
+            if view.layer_count() > 0 {
+                self.views.insert(id, view);
+            }
+            return Ok(());
+        }
+        if view
+            .head()
+            .page_size
+            .is_some_and(|size| size != member.page_size)
+        {
+            return Err(Reject::Invalid("a commit with another page size"));
+        }
+        let applied = self.with_commit(&view, commit, member);
+        self.views.insert(id, applied);
+        Ok(())
+    }
+
+    fn with_commit(&self, view: &View, commit: &ReplayedCommit, member: &ReplayedMember) -> View {
+        let pages: Vec<CommittedPage> = member
+            .pages
+            .iter()
+            .map(|page| CommittedPage {
+                page: page.page,
+                hash: page.hash,
+                image_lsn: page.image,
+            })
+            .collect();
+        let head = Head {
+            lsn: commit.lsn,
+            time_us: commit.time_us,
+            page_size: Some(member.page_size),
+            page_count: member.page_count,
+            rolling_checksum: member.rolling,
+        };
+        let committed = CommitPages {
+            version: commit.lsn,
+            page_size: member.page_size,
+            page_count: member.page_count,
+            page_count_min: member.page_count_min,
+            pages: &pages,
+        };
+        let first = member
+            .pages
+            .iter()
+            .map(|page| page.image)
+            .min()
+            .unwrap_or(commit.lsn);
+        let hold = self
+            .holds
+            .hold(first.min(commit.lsn), HoldReason::Pages(member.database));
+        view.with_commit(head, &committed, &hold)
+    }
+}
+
+fn change_of(id: DbId, op: &CatalogueOp<'_>) -> Result<CatalogueChange, Reject> {
+    let parse = |name: &str| DbName::new(name).map_err(|_| Reject::Invalid("not a database name"));
+    match op {
+        CatalogueOp::Create { name, kind } => Ok(CatalogueChange::Create {
+            id,
+            name: parse(name)?,
+            kind: *kind,
+        }),
+        CatalogueOp::Rename { name } => Ok(CatalogueChange::Rename {
+            id,
+            name: parse(name)?,
+        }),
+        CatalogueOp::Drop => Ok(CatalogueChange::Drop { id }),
+        _ => Err(Reject::Invalid(
+            "a catalogue record of a kind that this version cannot apply",
+        )),
+    }
+}
+
+fn damage(segment: SegmentId, lsn: Lsn, reason: Reject) -> Damage {
+    Damage::new(Place::Log { segment, lsn }, reason)
+}

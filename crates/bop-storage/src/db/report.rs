@@ -1,0 +1,355 @@
+//! What a store tells about itself: databases, status, and whether every byte is right.
+
+use super::engine::Engine;
+use super::state::DbState;
+use crate::cache::CacheStats;
+use crate::checksum::RollingChecksum;
+use crate::error::{CatalogueError, Damage, LogFailure, Place, ReadError, Reject};
+use crate::ids::{ChunkId, DbId, DbKind, Epoch, Lsn, PageNo, PageSize, StoreId};
+use crate::manifest::ManifestState;
+use crate::pagestore::{ChunkDigest, ChunkIdentity, ChunkReader};
+use crate::superblock::Superblock;
+use crate::view::{Found, View};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// One database, for people and programs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct DatabaseInfo {
+    /// Its number in the store.
+    pub id: DbId,
+    /// Its name.
+    pub name: String,
+    /// What its pages mean.
+    pub kind: DbKind,
+    /// Bytes in a page; `None` before the first commit.
+    pub page_size: Option<PageSize>,
+    /// Its pages.
+    pub page_count: u32,
+    /// Its newest commit.
+    pub head: Lsn,
+    /// When that was, in microseconds since the Unix epoch; 0 without one.
+    pub head_us: u64,
+    /// The xor of all page hashes.
+    pub rolling_checksum: RollingChecksum,
+    /// When it was created, in microseconds since the Unix epoch.
+    pub created_us: u64,
+    /// Read transactions that are open on it.
+    pub readers: usize,
+    /// Why it cannot be opened, if so.
+    pub damage: Option<Damage>,
+}
+
+/// Whether the store takes commits.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Health {
+    /// It does.
+    Ok,
+    /// It does, but some databases are closed for damage.
+    Damaged {
+        /// How many.
+        databases: usize,
+    },
+    /// A write failed: no commits until the store is opened again. Reads go on.
+    Poisoned(Arc<LogFailure>),
+}
+
+/// The state of a store.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct StoreStatus {
+    /// Its directory.
+    pub path: PathBuf,
+    /// Its id.
+    pub store: StoreId,
+    /// Which opening of it this is.
+    pub epoch: Epoch,
+    /// How its files are written: `direct`, or `buffered` and why.
+    pub backend: String,
+    /// Whether it takes commits.
+    pub health: Health,
+    /// Everything before it is durable and visible.
+    pub published: Lsn,
+    /// Everything before it is in chunks.
+    pub checkpointed: Lsn,
+    /// Nothing before it is in the log.
+    pub truncated: Lsn,
+    /// Bytes of the segments that hold records.
+    pub log_bytes: u64,
+    /// Segments that hold records.
+    pub log_segments: usize,
+    /// Segments kept ready.
+    pub spare_segments: usize,
+    /// Chunks that the manifest names.
+    pub chunks: usize,
+    /// Bytes of these chunks.
+    pub chunk_bytes: u64,
+    /// Live databases.
+    pub databases: usize,
+    /// Entries of the page index over the log.
+    pub index_entries: usize,
+    /// The shared page cache.
+    pub cache: CacheStats,
+}
+
+/// What a verification found.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct VerifyReport {
+    /// Pages whose hash was checked.
+    pub pages: u64,
+    /// Chunks of which every byte was checked.
+    pub chunks: usize,
+    /// Databases whose rolling checksum was computed anew.
+    pub databases: usize,
+    /// What is wrong; empty when nothing is.
+    pub findings: Vec<Damage>,
+}
+
+impl VerifyReport {
+    /// Whether nothing is wrong.
+    pub fn is_healthy(&self) -> bool {
+        self.findings.is_empty()
+    }
+}
+
+impl Engine {
+    /// Opens a database by name.
+    pub(super) fn open_database(&self, name: &str) -> Result<Arc<DbState>, CatalogueError> {
+        self.check_open().map_err(|_| CatalogueError::Closed)?;
+        let id = self.catalogue.lock().catalogue.find(name)?;
+        if let Some(damage) = self.damaged.get(&id) {
+            let (name, damage) = (name.to_owned(), damage.clone());
+            return Err(CatalogueError::Corrupt { name, damage });
+        }
+        self.load_state(id)
+    }
+
+    pub(super) fn database_infos(&self) -> Vec<DatabaseInfo> {
+        let ids: Vec<DbId> = {
+            let cell = self.catalogue.lock();
+            cell.catalogue.live().map(|(id, _)| id).collect()
+        };
+        let rows = self.manifest.state();
+        let mut infos: Vec<_> = ids
+            .into_iter()
+            .filter_map(|id| self.info_of(id, &rows))
+            .collect();
+        infos.sort_by(|one, other| one.name.cmp(&other.name));
+        infos
+    }
+
+    pub(super) fn database_info(&self, name: &str) -> Result<DatabaseInfo, CatalogueError> {
+        let id = self.catalogue.lock().catalogue.find(name)?;
+        self.info_of(id, &self.manifest.state())
+            .ok_or(CatalogueError::NotFound {
+                name: name.to_owned(),
+                nearest: None,
+            })
+    }
+
+    /// Does not open the database: one that was not used since the store was opened is described
+    /// by its row.
+    fn info_of(&self, id: DbId, rows: &ManifestState) -> Option<DatabaseInfo> {
+        let (name, kind, created_us) = {
+            let cell = self.catalogue.lock();
+            let entry = cell.catalogue.entry(id)?;
+            (entry.name.to_string(), entry.kind, entry.created_us)
+        };
+        let state = self.state_of(id);
+        let head = match &state {
+            Some(state) => *state.view().head(),
+            None => super::open::checkpointed_head(id, rows),
+        };
+        Some(DatabaseInfo {
+            id,
+            name,
+            kind,
+            page_size: head.page_size,
+            page_count: head.page_count,
+            head: head.lsn,
+            head_us: head.time_us,
+            rolling_checksum: head.rolling_checksum,
+            created_us,
+            readers: state.map_or(0, |state| state.pin_count()),
+            damage: self.damaged.get(&id).cloned(),
+        })
+    }
+
+    pub(super) fn status(&self) -> StoreStatus {
+        let rows = self.manifest.state();
+        let ring = self.log.ring();
+        let health = match self.log.failure() {
+            Some(cause) => Health::Poisoned(cause),
+            None if self.damaged.is_empty() => Health::Ok,
+            None => Health::Damaged {
+                databases: self.damaged.len(),
+            },
+        };
+        StoreStatus {
+            path: self.path.clone(),
+            store: self.store,
+            epoch: self.epoch,
+            backend: self.disk.describe(),
+            health,
+            published: self.log.published(),
+            checkpointed: rows.watermarks().checkpointed,
+            truncated: rows.watermarks().truncated,
+            log_bytes: ring.held_bytes(),
+            log_segments: ring.sealed_count() + usize::from(ring.active().is_some()),
+            spare_segments: ring.spare_count(),
+            chunks: rows.chunks().count(),
+            chunk_bytes: rows.chunks().map(|(_, chunk)| chunk.file_bytes).sum(),
+            databases: self.catalogue.lock().catalogue.live_count(),
+            index_entries: self
+                .states()
+                .iter()
+                .map(|state| state.view().index_entries())
+                .sum(),
+            cache: self.reader.cache().stats(),
+        }
+    }
+
+    /// Checks superblock, manifest, chunks, and every page of every database; what recovery found
+    /// is part of the findings.
+    pub(super) fn verify(&self) -> VerifyReport {
+        let _no_checkpoint = self.checkpointing.lock();
+        let mut report = VerifyReport {
+            findings: self.findings.clone(),
+            ..VerifyReport::default()
+        };
+        report.findings.extend(self.damaged.values().cloned());
+        self.verify_superblock(&mut report);
+        match self.manifest.verify() {
+            Ok(findings) => report.findings.extend(findings),
+            Err(error) => report
+                .findings
+                .push(unreadable("manifest", &error.to_string())),
+        }
+        for (id, row) in self.manifest.state().chunks() {
+            let digest = ChunkDigest::from_bytes(row.digest.to_le_bytes());
+            self.verify_chunk(
+                id,
+                ChunkIdentity {
+                    bytes: row.file_bytes,
+                    digest,
+                },
+                &mut report,
+            );
+        }
+        let ids: Vec<DbId> = {
+            let cell = self.catalogue.lock();
+            cell.catalogue.live().map(|(id, _)| id).collect()
+        };
+        for id in ids.into_iter().filter(|id| !self.damaged.contains_key(id)) {
+            if let Ok(state) = self.load_state(id) {
+                self.verify_database(&state, &mut report);
+            }
+        }
+        dedup(&mut report.findings);
+        report
+    }
+
+    fn verify_superblock(&self, report: &mut VerifyReport) {
+        let place = Place::File(crate::io::layout::SUPERBLOCK.into());
+        match Superblock::read(self.disk.as_ref()) {
+            Ok(Some(found)) => {
+                report.findings.extend(found.damaged_slot);
+                if found.superblock.store != self.store {
+                    report
+                        .findings
+                        .push(Damage::new(place, Reject::ForeignStore));
+                }
+            }
+            Ok(None) => report.findings.push(Damage::new(place, Reject::Missing)),
+            Err(crate::error::OpenError::Damaged(damage)) => report.findings.push(damage),
+            Err(error) => report
+                .findings
+                .push(unreadable("superblock", &error.to_string())),
+        }
+    }
+
+    fn verify_chunk(&self, id: ChunkId, expected: ChunkIdentity, report: &mut VerifyReport) {
+        report.chunks += 1;
+        match ChunkReader::open(self.disk.as_ref(), self.store, id, Some(&expected)) {
+            Ok(reader) => report.findings.extend(reader.verify_all()),
+            Err(error) => report.findings.push(damage_of(
+                error,
+                Place::Chunk {
+                    chunk: id,
+                    offset: 0,
+                },
+            )),
+        }
+    }
+
+    /// Reads every page past the cache's answer for it, and computes the rolling checksum anew.
+    fn verify_database(&self, state: &DbState, report: &mut VerifyReport) {
+        let pin = state.pin();
+        let view = Arc::clone(&pin.view());
+        report.databases += 1;
+        match self.recomputed_checksum(&view, report) {
+            Ok(rolling) if rolling == view.head().rolling_checksum => {}
+            Ok(_) => {
+                let place = Place::Database {
+                    database: state.id(),
+                };
+                let reason = Reject::Invalid("its pages do not add up to its rolling checksum");
+                report.findings.push(Damage::new(place, reason));
+            }
+            Err(error) => {
+                let place = Place::Database {
+                    database: state.id(),
+                };
+                report.findings.push(damage_of(error, place));
+            }
+        }
+    }
+
+    fn recomputed_checksum(
+        &self,
+        view: &View,
+        report: &mut VerifyReport,
+    ) -> Result<RollingChecksum, ReadError> {
+        let mut rolling = RollingChecksum::EMPTY;
+        for page in (1..=view.head().page_count).filter_map(PageNo::new) {
+            // Pages in chunks were read with their chunk: their hash is enough.
+            let hash = match view.find(page) {
+                Found::Zero => None,
+                Found::Base => view.base().hash(page)?,
+                Found::Log(version) => {
+                    self.reader.check_log(view, page, version)?;
+                    Some(version.hash)
+                }
+            };
+            if let Some(hash) = hash {
+                report.pages += 1;
+                rolling = rolling.toggled(hash);
+            }
+        }
+        Ok(rolling)
+    }
+}
+
+fn damage_of(error: ReadError, place: Place) -> Damage {
+    match error {
+        ReadError::Damaged(damage) => damage,
+        ReadError::Io(failure) => Damage::new(place, Reject::Unreadable(failure)),
+        ReadError::Dropped | ReadError::Closed => Damage::new(place, Reject::Missing),
+    }
+}
+
+fn unreadable(what: &'static str, why: &str) -> Damage {
+    tracing::warn!(what, why, "verification could not read");
+    Damage::new(
+        Place::File(what.into()),
+        Reject::Invalid("it could not be read"),
+    )
+}
+
+fn dedup(findings: &mut Vec<Damage>) {
+    let mut seen = std::collections::HashSet::new();
+    findings.retain(|finding| seen.insert(finding.clone()));
+}

@@ -1,0 +1,135 @@
+//! What there is to do for the housekeeper, and when.
+//!
+//! Owns: a handful of flags and one deadline. The log sets them from its commit path, so setting
+//! one is a short lock and at most one wake-up.
+//!
+//! Never: does the work.
+
+use crate::log::LogEvents;
+use parking_lot::{Condvar, Mutex};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// What is due.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Due {
+    /// A note that carries the durable watermark.
+    pub(crate) note: bool,
+    /// More spare segments.
+    pub(crate) spares: bool,
+    /// A look at whether the log is long enough for a checkpoint.
+    pub(crate) checkpoint_check: bool,
+    /// A checkpoint, whatever the log's length: commits wait for room.
+    pub(crate) checkpoint: bool,
+    /// The end.
+    pub(crate) stop: bool,
+}
+
+impl Due {
+    fn anything(self) -> bool {
+        self != Self::default()
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    due: Due,
+    note_at: Option<Instant>,
+}
+
+/// The flags.
+#[derive(Debug)]
+pub(crate) struct Signals {
+    state: Mutex<State>,
+    changed: Condvar,
+    note_delay: Duration,
+    /// Set with `stop`, for long work to look at.
+    stopping: AtomicBool,
+}
+
+impl Signals {
+    pub(crate) fn new(note_delay: Duration) -> Self {
+        Self {
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            note_delay,
+            stopping: AtomicBool::new(false),
+        }
+    }
+
+    /// Waits until something is due and takes it.
+    pub(crate) fn wait(&self) -> Due {
+        let mut state = self.state.lock();
+        loop {
+            if state.note_at.is_some_and(|at| at <= Instant::now()) {
+                state.note_at = None;
+                state.due.note = true;
+            }
+            if state.due.anything() {
+                return std::mem::take(&mut state.due);
+            }
+            match state.note_at {
+                Some(at) => drop(self.changed.wait_until(&mut state, at)),
+                None => self.changed.wait(&mut state),
+            }
+        }
+    }
+
+    /// Takes what is due now; a note that waits for its moment counts.
+    pub(crate) fn take(&self) -> Due {
+        let mut state = self.state.lock();
+        let note = state.note_at.take().is_some();
+        let due = std::mem::take(&mut state.due);
+        Due {
+            note: note || due.note,
+            ..due
+        }
+    }
+
+    /// The housekeeper ends after what it is doing.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        self.set(|due| due.stop = true);
+    }
+
+    /// Whether the end was asked for.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// A checkpoint is wanted.
+    pub(crate) fn want_checkpoint(&self) {
+        self.set(|due| due.checkpoint = true);
+    }
+
+    fn set(&self, change: impl FnOnce(&mut Due)) {
+        change(&mut self.state.lock().due);
+        self.changed.notify_all();
+    }
+}
+
+impl LogEvents for Signals {
+    fn batch_written(&self) {
+        let mut state = self.state.lock();
+        let was_armed = state
+            .note_at
+            .replace(Instant::now() + self.note_delay)
+            .is_some();
+        drop(state);
+        // While armed the housekeeper wakes by itself, finds a later moment and sleeps again.
+        if !was_armed {
+            self.changed.notify_all();
+        }
+    }
+
+    fn segment_sealed(&self) {
+        self.set(|due| {
+            due.spares = true;
+            due.checkpoint_check = true;
+        });
+    }
+
+    fn room_wanted(&self) {
+        self.set(|due| due.checkpoint = true);
+    }
+}

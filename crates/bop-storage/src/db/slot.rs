@@ -1,0 +1,201 @@
+//! The writer slot of a database: one holder, the others wait in the order they came.
+//!
+//! ```text
+//!            acquire                    release, queue empty
+//!   Free ---------------> Held --------------------------------> Free
+//!                          |  ^
+//!       acquire: queued ---'  '--- release: handed to the oldest waiter
+//!   any -- close --> Closed (waiters are told, nobody gets it any more)
+//! ```
+//!
+//! Invariants
+//! - the slot is handed over, never thrown open: a newcomer cannot overtake a waiter;
+//! - a waiter whose deadline passes leaves the queue; if the slot reached it in that moment it
+//!   keeps it.
+//!
+//! Never: knows what a transaction is.
+
+use parking_lot::{Condvar, Mutex};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Why the slot was not given.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum SlotRefusal {
+    /// Somebody holds it and the deadline passed.
+    Busy,
+    /// The store or the database is closed.
+    Closed,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    held: bool,
+    closed: bool,
+    waiters: VecDeque<Arc<Waiter>>,
+}
+
+#[derive(Debug, Default)]
+struct Waiter {
+    /// Set under the slot's lock, so that a handed slot is never lost.
+    given: Mutex<Option<Result<(), SlotRefusal>>>,
+    woken: Condvar,
+}
+
+/// The slot. Cheap when nobody else wants it.
+#[derive(Debug, Default)]
+pub(crate) struct WriterSlot {
+    state: Mutex<State>,
+}
+
+/// Holds the slot until dropped, on whatever thread that is.
+#[derive(Debug)]
+pub(crate) struct SlotGuard {
+    slot: Arc<WriterSlot>,
+}
+
+impl WriterSlot {
+    /// Waits at most `wait` for the slot; a zero wait answers at once.
+    pub(crate) fn acquire(self: &Arc<Self>, wait: Duration) -> Result<SlotGuard, SlotRefusal> {
+        let waiter = {
+            let mut state = self.state.lock();
+            if state.closed {
+                return Err(SlotRefusal::Closed);
+            }
+            if !state.held {
+                state.held = true;
+                return Ok(SlotGuard {
+                    slot: Arc::clone(self),
+                });
+            }
+            if wait.is_zero() {
+                return Err(SlotRefusal::Busy);
+            }
+            let waiter = Arc::new(Waiter::default());
+            state.waiters.push_back(Arc::clone(&waiter));
+            waiter
+        };
+        self.await_turn(&waiter, wait)
+    }
+
+    fn await_turn(
+        self: &Arc<Self>,
+        waiter: &Arc<Waiter>,
+        wait: Duration,
+    ) -> Result<SlotGuard, SlotRefusal> {
+        let deadline = Instant::now() + wait;
+        let mut given = waiter.given.lock();
+        while given.is_none() {
+            if waiter.woken.wait_until(&mut given, deadline).timed_out() {
+                break;
+            }
+        }
+        drop(given);
+        let mut state = self.state.lock();
+        let answer = *waiter.given.lock();
+        match answer {
+            Some(Ok(())) => Ok(SlotGuard {
+                slot: Arc::clone(self),
+            }),
+            Some(Err(refusal)) => Err(refusal),
+            None => {
+                state.waiters.retain(|other| !Arc::ptr_eq(other, waiter));
+                Err(SlotRefusal::Busy)
+            }
+        }
+    }
+
+    /// Refuses everybody from now on; the present holder keeps it until it lets go.
+    pub(crate) fn close(&self) {
+        let mut state = self.state.lock();
+        state.closed = true;
+        for waiter in state.waiters.drain(..) {
+            *waiter.given.lock() = Some(Err(SlotRefusal::Closed));
+            waiter.woken.notify_one();
+        }
+    }
+
+    fn release(&self) {
+        let mut state = self.state.lock();
+        match state.waiters.pop_front() {
+            Some(next) => {
+                *next.given.lock() = Some(Ok(()));
+                next.woken.notify_one();
+            }
+            None => state.held = false,
+        }
+    }
+}
+
+impl Drop for SlotGuard {
+    fn drop(&mut self) {
+        self.slot.release();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+    use std::thread;
+
+    const LONG: Duration = Duration::from_secs(30);
+
+    fn wait_for_waiters(slot: &WriterSlot, count: usize) {
+        while slot.state.lock().waiters.len() != count {
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn one_holder_and_busy_at_once_without_a_wait() {
+        let slot = Arc::new(WriterSlot::default());
+        let held = slot.acquire(Duration::ZERO).unwrap();
+        assert_eq!(slot.acquire(Duration::ZERO).unwrap_err(), SlotRefusal::Busy);
+        assert_eq!(
+            slot.acquire(Duration::from_millis(1)).unwrap_err(),
+            SlotRefusal::Busy
+        );
+        drop(held);
+        slot.acquire(Duration::ZERO).unwrap();
+    }
+
+    #[test]
+    fn waiters_are_served_in_the_order_they_came() {
+        let slot = Arc::new(WriterSlot::default());
+        let held = slot.acquire(Duration::ZERO).unwrap();
+        let (served, order) = mpsc::channel();
+        let threads: Vec<_> = (0..4)
+            .map(|number| {
+                let (slot_of_thread, served) = (Arc::clone(&slot), served.clone());
+                let thread = thread::spawn(move || {
+                    let guard = slot_of_thread.acquire(LONG).unwrap();
+                    served.send(number).unwrap();
+                    drop(guard);
+                });
+                wait_for_waiters(&slot, number + 1);
+                thread
+            })
+            .collect();
+        drop(held);
+        threads
+            .into_iter()
+            .for_each(|thread| thread.join().unwrap());
+        assert_eq!(order.try_iter().collect::<Vec<_>>(), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn closing_answers_every_waiter_and_every_newcomer() {
+        let slot = Arc::new(WriterSlot::default());
+        let held = slot.acquire(Duration::ZERO).unwrap();
+        let waiting = Arc::clone(&slot);
+        let waiter = thread::spawn(move || waiting.acquire(LONG).map(drop));
+        wait_for_waiters(&slot, 1);
+        slot.close();
+        assert_eq!(waiter.join().unwrap(), Err(SlotRefusal::Closed));
+        assert_eq!(slot.acquire(LONG).unwrap_err(), SlotRefusal::Closed);
+        drop(held);
+        assert_eq!(slot.acquire(LONG).unwrap_err(), SlotRefusal::Closed);
+    }
+}

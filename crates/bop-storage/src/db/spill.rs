@@ -1,0 +1,90 @@
+//! The temporary file of one write transaction whose pages do not fit its memory bound.
+//!
+//! Invariants
+//! - the file is nobody else's, is never made durable, and is gone when the transaction is;
+//! - a slot is reused only after it was released.
+//!
+//! Never: read after a crash (`scratch/` is cleared at open).
+
+use crate::ids::PageSize;
+use crate::io::{
+    BLOCK_BYTES, Disk, DiskFile, IoFailure, OpenMode, blocks_for, layout, zeroed_blocks,
+};
+use crate::page::PageBytes;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use zerocopy::IntoBytes;
+
+/// Tells the files of one process apart; a leftover of an earlier one was cleared at open.
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
+/// The file.
+#[derive(Debug)]
+pub(crate) struct SpillFile {
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+    file: Arc<dyn DiskFile>,
+    page_size: PageSize,
+    slots: u64,
+    free: Vec<u64>,
+}
+
+impl SpillFile {
+    /// An empty file in `scratch/`.
+    pub(crate) fn create(disk: Arc<dyn Disk>, page_size: PageSize) -> Result<Self, IoFailure> {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = layout::scratch(&format!("transaction-{number:016x}"));
+        let file = disk.open(&path, OpenMode::CreateNew)?;
+        Ok(Self {
+            disk,
+            path,
+            file,
+            page_size,
+            slots: 0,
+            free: Vec::new(),
+        })
+    }
+
+    /// Writes a page and returns its slot.
+    pub(crate) fn append(&mut self, content: &[u8]) -> Result<u64, IoFailure> {
+        let slot = self.free.last().copied().unwrap_or(self.slots);
+        let mut blocks = zeroed_blocks(self.slot_blocks());
+        blocks.as_mut_bytes()[..content.len()].copy_from_slice(content);
+        self.file.write_at(self.offset(slot), &blocks)?;
+        if self.free.pop().is_none() {
+            self.slots += 1;
+        }
+        Ok(slot)
+    }
+
+    /// The page in a slot.
+    pub(crate) fn read(&self, slot: u64) -> Result<PageBytes, IoFailure> {
+        let mut blocks = zeroed_blocks(self.slot_blocks());
+        self.file.read_at(self.offset(slot), &mut blocks)?;
+        Ok(PageBytes::copy_of(
+            &blocks.as_bytes()[..self.page_size.bytes()],
+        ))
+    }
+
+    /// The slot may be used again.
+    pub(crate) fn release(&mut self, slot: u64) {
+        self.free.push(slot);
+    }
+
+    fn slot_blocks(&self) -> usize {
+        blocks_for(self.page_size.bytes())
+    }
+
+    fn offset(&self, slot: u64) -> u64 {
+        slot * (self.slot_blocks() * BLOCK_BYTES) as u64
+    }
+}
+
+impl Drop for SpillFile {
+    fn drop(&mut self) {
+        if let Err(failure) = self.disk.remove(&self.path) {
+            tracing::warn!(%failure, "a transaction's temporary file stays until the next open");
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! The run-time state of one database: its view, its writer slot, its readers' pins.
+//!
+//! Invariants
+//! - the view is replaced under `publishing` alone, so views stay in Lsn order; it is read without
+//!   a lock;
+//! - whoever commits holds the writer slot until the commit is published or has failed.
+//!
+//! Never: does I/O.
+
+use super::slot::WriterSlot;
+use crate::error::ReadError;
+use crate::ids::{DbId, DbKind, Lsn};
+use crate::view::{BasePages, Pin, Pins, View};
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// One database of an open store.
+#[derive(Debug)]
+pub(crate) struct DbState {
+    id: DbId,
+    kind: DbKind,
+    name: ArcSwap<String>,
+    view: ArcSwap<View>,
+    publishing: Mutex<()>,
+    slot: Arc<WriterSlot>,
+    pins: Arc<Pins>,
+    dropped: AtomicBool,
+}
+
+impl DbState {
+    /// A database as recovery or the manifest gives it.
+    pub(crate) fn new(name: &str, view: View) -> Self {
+        Self {
+            id: view.database(),
+            kind: view.kind(),
+            name: ArcSwap::from_pointee(name.to_owned()),
+            view: ArcSwap::from_pointee(view),
+            publishing: Mutex::new(()),
+            slot: Arc::default(),
+            pins: Arc::default(),
+            dropped: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn id(&self) -> DbId {
+        self.id
+    }
+
+    pub(crate) fn kind(&self) -> DbKind {
+        self.kind
+    }
+
+    pub(crate) fn name(&self) -> Arc<String> {
+        self.name.load_full()
+    }
+
+    pub(crate) fn rename(&self, name: &str) {
+        self.name.store(Arc::new(name.to_owned()));
+    }
+
+    pub(crate) fn slot(&self) -> &Arc<WriterSlot> {
+        &self.slot
+    }
+
+    /// The newest view.
+    pub(crate) fn view(&self) -> Arc<View> {
+        self.view.load_full()
+    }
+
+    /// The newest commit.
+    pub(crate) fn head(&self) -> Lsn {
+        self.view.load().head().lsn
+    }
+
+    /// Pins the newest view.
+    pub(crate) fn pin(&self) -> Pin {
+        self.pins.pin(|| self.view.load_full())
+    }
+
+    /// Pins a view that is pinned already.
+    pub(crate) fn pin_again(&self, pinned: &Pin) -> Pin {
+        self.pins.pin(|| Arc::clone(&pinned.view()))
+    }
+
+    /// Readers of the database.
+    pub(crate) fn pin_count(&self) -> usize {
+        self.pins.count()
+    }
+
+    /// Replaces the newest view by what `change` makes of it. Returns how many index entries that
+    /// added.
+    pub(crate) fn publish(&self, change: impl FnOnce(&View) -> View) -> i64 {
+        let _publishing = self.publishing.lock();
+        let before = self.view.load();
+        let after = change(&before);
+        let entries = |view: &View| i64::try_from(view.index_entries()).unwrap_or(i64::MAX);
+        let added = entries(&after) - entries(&before);
+        drop(before);
+        self.view.store(Arc::new(after));
+        added
+    }
+
+    /// Closes the newest layer and returns the view that a checkpoint may copy.
+    pub(crate) fn freeze(&self) -> Arc<View> {
+        self.publish(View::frozen);
+        self.view()
+    }
+
+    /// Puts a checkpointed base below the newest view and below the pins that can use it. Returns
+    /// how many index entries that took away, as a negative number.
+    pub(crate) fn rebase(&self, cut: Lsn, base: &Arc<dyn BasePages>, covered: usize) -> i64 {
+        let added = self.publish(|view| view.rebased(Arc::clone(base), covered));
+        self.pins.rebase(cut, base, covered);
+        added
+    }
+
+    /// The database is gone: its handles answer `Dropped` from now on.
+    pub(crate) fn mark_dropped(&self) {
+        self.dropped.store(true, Ordering::Release);
+        self.slot.close();
+    }
+
+    /// Refuses when the database was dropped.
+    pub(crate) fn check_live(&self) -> Result<(), ReadError> {
+        if self.dropped.load(Ordering::Acquire) {
+            Err(ReadError::Dropped)
+        } else {
+            Ok(())
+        }
+    }
+}

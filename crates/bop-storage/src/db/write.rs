@@ -1,0 +1,194 @@
+//! A write transaction: private pages over a snapshot, and the writer slot of the database.
+//!
+//! ```text
+//!   begin_write --> Active --commit--> durable and visible   (slot passes on when published)
+//!                     |------ drop --> rolled back
+//!                     '-- commit fails --> rejected: nothing happened; unknown: see the error
+//! ```
+//!
+//! Invariant: its snapshot is the newest state of the database, since it holds the writer slot.
+//!
+//! Never: shows a private page to anybody else.
+
+use super::commit;
+use super::engine::OpenStore;
+use super::overlay::{Overlay, Savepoint};
+use super::read::ReadTxn;
+use super::slot::SlotGuard;
+use super::state::DbState;
+use crate::error::{CommitError, ReadError, Rejection};
+use crate::ids::{DbKind, Lsn, PageNo, PageSize};
+use crate::page::PageBytes;
+use std::sync::Arc;
+
+/// A transaction that changes a database. Dropping it rolls it back.
+#[derive(Debug)]
+pub struct WriteTxn {
+    engine: Arc<OpenStore>,
+    state: Arc<DbState>,
+    slot: SlotGuard,
+    snapshot: ReadTxn,
+    /// `None` until the page size is known.
+    overlay: Option<Overlay>,
+}
+
+impl WriteTxn {
+    pub(super) fn new(
+        engine: Arc<OpenStore>,
+        state: Arc<DbState>,
+        slot: SlotGuard,
+        snapshot: ReadTxn,
+    ) -> Self {
+        let mut txn = Self {
+            engine,
+            state,
+            slot,
+            snapshot,
+            overlay: None,
+        };
+        if let Some(size) = txn.snapshot.page_size() {
+            txn.start_overlay(size);
+        }
+        txn
+    }
+
+    fn start_overlay(&mut self, size: PageSize) -> &mut Overlay {
+        let bound = self.engine.limits().transaction_memory_bytes_max;
+        let disk = Arc::clone(self.engine.disk());
+        let overlay = Overlay::new(size, self.snapshot.page_count(), bound, disk);
+        // A savepoint from before the page size was known is the number 0: make it one.
+        overlay.savepoint();
+        self.overlay.insert(overlay)
+    }
+
+    /// The state that it started from.
+    pub fn snapshot_lsn(&self) -> Lsn {
+        self.snapshot.lsn()
+    }
+
+    /// Bytes in a page; `None` while nothing was ever written.
+    pub fn page_size(&self) -> Option<PageSize> {
+        self.overlay.as_ref().map(Overlay::page_size)
+    }
+
+    /// Pages of the database, as this transaction sees it.
+    pub fn page_count(&self) -> u32 {
+        self.overlay.as_ref().map_or(0, Overlay::page_count)
+    }
+
+    /// Chooses the page size of a database that has no pages yet.
+    ///
+    /// # Errors
+    /// When the database, or this transaction, has pages of another size.
+    pub fn set_page_size(&mut self, size: PageSize) -> Result<(), Rejection> {
+        match &self.overlay {
+            Some(overlay) if overlay.page_size() == size => Ok(()),
+            Some(overlay) if overlay.page_count() > 0 || self.snapshot.page_size().is_some() => {
+                Err(Rejection::Invalid(
+                    "the page size of a database cannot change",
+                ))
+            }
+            _ => {
+                self.start_overlay(size);
+                Ok(())
+            }
+        }
+    }
+
+    /// A page as this transaction sees it; its own writes included.
+    ///
+    /// # Errors
+    /// As for [`ReadTxn::read_page`], or a failure of the transaction's temporary file.
+    pub fn read_page(&self, page: PageNo) -> Result<PageBytes, ReadError> {
+        self.engine.check_open()?;
+        if let Some(overlay) = &self.overlay {
+            if let Some(own) = overlay.read(page) {
+                return Ok(own?);
+            }
+            if overlay.is_cut_off(page) {
+                return Ok(PageBytes::zeroed(overlay.page_size()));
+            }
+        }
+        self.snapshot.read_page(page)
+    }
+
+    /// Writes a page. The database grows when the page lies above its end. The first page of a
+    /// database without pages chooses the page size by its length, unless
+    /// [`WriteTxn::set_page_size`] did.
+    ///
+    /// # Errors
+    /// A content of the wrong length, a page that cannot be, or a failure of the temporary file
+    /// that takes the pages past the transaction's memory bound.
+    pub fn write_page(&mut self, page: PageNo, content: &[u8]) -> Result<(), Rejection> {
+        let kind = self.state.kind();
+        let overlay = match &mut self.overlay {
+            Some(overlay) => overlay,
+            None => {
+                let size = u32::try_from(content.len()).ok().and_then(PageSize::new);
+                self.start_overlay(size.ok_or(Rejection::Invalid("not a page size"))?)
+            }
+        };
+        if kind == DbKind::Sqlite && page.get() == overlay.page_size().lock_page() {
+            return Err(Rejection::Invalid(
+                "the page of SQLite's lock bytes is never written",
+            ));
+        }
+        overlay.write(page, content)
+    }
+
+    /// Sets the page count: pages above it are gone, and read as zeros if they come back.
+    pub fn truncate(&mut self, page_count: u32) {
+        if let Some(overlay) = &mut self.overlay {
+            overlay.truncate(page_count);
+        }
+    }
+
+    /// The present moment, to come back to.
+    pub fn savepoint(&self) -> Savepoint {
+        self.overlay
+            .as_ref()
+            .map_or(Savepoint::from_raw(0), Overlay::savepoint)
+    }
+
+    /// Goes back to a moment of this transaction. The same savepoint can be used again later.
+    pub fn rollback_to(&mut self, savepoint: Savepoint) {
+        if let Some(overlay) = &mut self.overlay {
+            overlay.rollback_to(savepoint);
+        }
+    }
+
+    /// The pages that it wrote, ascending.
+    pub fn touched_pages(&self) -> Vec<PageNo> {
+        self.overlay.iter().flat_map(Overlay::touched).collect()
+    }
+
+    /// Forgets everything it wrote, and goes on.
+    pub fn clear(&mut self) {
+        match self.snapshot.page_size() {
+            Some(_) => self.overlay.iter_mut().for_each(Overlay::clear),
+            None => self.overlay = None,
+        }
+    }
+
+    /// Commits. On return the transaction is durable and visible, and the snapshot that is given
+    /// back shows it. A transaction that changed nothing writes nothing.
+    ///
+    /// # Errors
+    /// [`CommitError::Rejected`]: nothing happened. [`CommitError::Unknown`]: the log failed while
+    /// the commit was written; it may be there after the store is opened again.
+    pub fn commit(self) -> Result<ReadTxn, CommitError> {
+        let Self {
+            engine,
+            state,
+            slot,
+            snapshot,
+            overlay,
+        } = self;
+        match overlay {
+            Some(overlay) if !overlay.is_unchanged() => {
+                commit::commit(&engine, &state, slot, snapshot, overlay)
+            }
+            _ => Ok(snapshot),
+        }
+    }
+}

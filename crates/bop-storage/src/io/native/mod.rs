@@ -1,0 +1,215 @@
+//! The kernel's files: the backend that stores are kept on.
+//!
+//! Owns: the descriptor of the store's directory; every path is walked from it.
+//!
+//! Invariants
+//! - no symbolic link inside the store is followed, no file that is not a regular one is opened;
+//! - with direct I/O, reads bypass the page cache too, so what recovery reads is what the device
+//!   has, not what a failed write left in memory;
+//! - a sync that failed is not called again for the same bytes.
+//!
+//! Never: retries a failed write or sync (only interrupted and short ones go on).
+
+mod dir;
+mod file;
+mod lock;
+mod probe;
+mod transfer;
+
+use super::errno::{EINVAL, EIO, EISDIR, ELOOP, ENOSYS, ENOTDIR};
+use super::{
+    Disk, DiskFile, FileEntry, FileKind, IoFailure, IoOp, LockFailure, OpenMode, StoreLock,
+};
+use dir::{Directory, kind_of};
+use file::{NativeFile, Transfers};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// How files are read and written.
+#[derive(Copy, Clone, PartialEq, Eq, Default, Debug)]
+pub enum Backend {
+    /// Direct where the file system allows it, else buffered.
+    #[default]
+    Auto,
+    /// Direct, or no store at all.
+    Direct,
+    /// Through the page cache.
+    Buffered,
+}
+
+/// A directory of the file system.
+#[derive(Debug)]
+pub struct NativeDisk {
+    dir: Directory,
+    transfers: Arc<Transfers>,
+    describe: String,
+}
+
+impl NativeDisk {
+    /// Opens the directory at `path`; with `create` it is made (mode 0700, durably) when missing.
+    ///
+    /// # Errors
+    /// `ENOENT` when it is missing, `ENOTDIR` when it is something else, `EINVAL` when direct I/O
+    /// was asked for and is not to be had, or whatever the kernel says.
+    pub fn open(path: &Path, create: bool, backend: Backend) -> Result<Self, IoFailure> {
+        let failed = |errno| failure(IoOp::Directory, path, errno);
+        if create {
+            dir::create_durably(path).map_err(failed)?;
+        }
+        let dir = Directory::open(path).map_err(failed)?;
+        let (direct, describe) = match backend {
+            Backend::Buffered => (false, "buffered (as asked)".to_owned()),
+            Backend::Auto | Backend::Direct => match probe::why_not_direct(dir.fd()) {
+                Ok(None) => (true, "direct".to_owned()),
+                Ok(Some(why)) if backend == Backend::Auto => {
+                    let errno = std::io::Error::from_raw_os_error(why.errno);
+                    (false, format!("buffered ({}: {errno})", why.what))
+                }
+                Ok(Some(why)) => return Err(failed(why.errno)),
+                Err(errno) => return Err(failed(errno)),
+            },
+        };
+        Ok(Self {
+            dir,
+            transfers: Arc::new(Transfers::new(direct)),
+            describe,
+        })
+    }
+
+    /// Whether files are read and written without the page cache.
+    pub fn is_direct(&self) -> bool {
+        self.transfers.direct
+    }
+
+    fn fail(&self, op: IoOp, path: &Path, errno: i32) -> IoFailure {
+        if path.as_os_str().is_empty() {
+            failure(op, self.dir.path(), errno)
+        } else {
+            failure(op, path, errno)
+        }
+    }
+}
+
+impl Disk for NativeDisk {
+    fn open(&self, path: &Path, mode: OpenMode) -> Result<Arc<dyn DiskFile>, IoFailure> {
+        let mut flags = match mode {
+            OpenMode::Read => OFlags::RDONLY,
+            OpenMode::Write => OFlags::RDWR,
+            OpenMode::CreateNew => OFlags::RDWR | OFlags::CREATE | OFlags::EXCL,
+        };
+        if self.transfers.direct {
+            flags |= OFlags::DIRECT;
+        }
+        let fd = self
+            .dir
+            .open_regular(path, flags)
+            .map_err(|errno| self.fail(IoOp::Open, path, errno))?;
+        let transfers = Arc::clone(&self.transfers);
+        Ok(Arc::new(NativeFile::new(fd, path, transfers)))
+    }
+
+    fn list(&self, dir: &Path) -> Result<Vec<FileEntry>, IoFailure> {
+        self.dir
+            .list(dir)
+            .map_err(|errno| self.fail(IoOp::Directory, dir, errno))
+    }
+
+    fn create_dir(&self, dir: &Path) -> Result<(), IoFailure> {
+        if dir.as_os_str().is_empty() {
+            return Ok(());
+        }
+        let made = self.dir.at(dir, |fd, name| {
+            match rustix::fs::mkdirat(fd, name, Mode::RWXU) {
+                Err(rustix::io::Errno::EXIST) if kind_of(fd, name)? == FileType::Directory => {
+                    Ok(())
+                }
+                Err(rustix::io::Errno::EXIST) => Err(ENOTDIR),
+                other => other.map_err(|e| e.raw_os_error()),
+            }
+        });
+        made.map_err(|errno| self.fail(IoOp::Directory, dir, errno))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> Result<(), IoFailure> {
+        let moved = self.dir.at(from, |from_fd, from| {
+            self.dir.at(to, |to_fd, to| {
+                let flags = RenameFlags::NOREPLACE;
+                let answer = rustix::fs::renameat_with(from_fd, from, to_fd, to, flags);
+                match answer.map_err(|e| e.raw_os_error()) {
+                    // Some file systems cannot promise it; a link never replaces a name either.
+                    Err(EINVAL | ENOSYS) => {
+                        rustix::fs::linkat(from_fd, from, to_fd, to, AtFlags::empty())
+                            .and_then(|()| rustix::fs::unlinkat(from_fd, from, AtFlags::empty()))
+                            .map_err(|e| e.raw_os_error())
+                    }
+                    other => other,
+                }
+            })
+        });
+        moved.map_err(|errno| self.fail(IoOp::Rename, from, errno))
+    }
+
+    fn remove(&self, path: &Path) -> Result<(), IoFailure> {
+        let gone = self.dir.at(path, |fd, name| {
+            rustix::fs::unlinkat(fd, name, AtFlags::empty()).map_err(|e| e.raw_os_error())
+        });
+        gone.map_err(|errno| self.fail(IoOp::Remove, path, errno))
+    }
+
+    fn sync_dir(&self, dir: &Path) -> Result<(), IoFailure> {
+        let synced = self.dir.enter(dir).and_then(|fd| {
+            transfer::uninterrupted(IoOp::SyncDirectory, || {
+                rustix::fs::fsync(&fd).map_err(|e| e.raw_os_error())
+            })
+        });
+        synced.map_err(|errno| self.fail(IoOp::SyncDirectory, dir, errno))
+    }
+
+    fn free_bytes(&self) -> Result<u64, IoFailure> {
+        match rustix::fs::fstatvfs(self.dir.fd()) {
+            Ok(stat) => Ok(stat.f_bavail.saturating_mul(stat.f_frsize)),
+            Err(e) => Err(self.fail(IoOp::Directory, Path::new(""), e.raw_os_error())),
+        }
+    }
+
+    fn lock(&self) -> Result<Box<dyn StoreLock>, LockFailure> {
+        lock::take(&self.dir)
+    }
+
+    fn describe(&self) -> String {
+        self.describe.clone()
+    }
+}
+
+fn failure(op: IoOp, path: &Path, errno: i32) -> IoFailure {
+    IoFailure {
+        op,
+        path: PathBuf::from(path),
+        offset: None,
+        errno,
+    }
+}
+
+/// What a file that is no regular file answers.
+fn errno_of_kind(kind: FileType) -> Option<i32> {
+    match kind {
+        FileType::RegularFile => None,
+        FileType::Directory => Some(EISDIR),
+        FileType::Symlink => Some(ELOOP),
+        _ => Some(EINVAL),
+    }
+}
+
+fn file_kind(kind: FileType) -> FileKind {
+    match kind {
+        FileType::RegularFile => FileKind::File,
+        FileType::Directory => FileKind::Directory,
+        _ => FileKind::Other,
+    }
+}
+
+/// The errno behind an error of the standard library.
+fn errno_of(error: &std::io::Error) -> i32 {
+    error.raw_os_error().unwrap_or(EIO)
+}

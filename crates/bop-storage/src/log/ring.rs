@@ -1,0 +1,187 @@
+//! The segments of the log: spares in front, one active, the sealed ones behind it.
+//!
+//! Invariants
+//! - at most one segment is active; it has the largest id and the largest base of all that were
+//!   activated;
+//! - spares are handed out in id order;
+//! - a segment stays readable until it is released, and it is released only when it is sealed and
+//!   every older one is released too.
+//!
+//! Never: writes to a file, decides what may be released (that is [`LogHolds`](super::LogHolds)).
+
+use super::segment::{LogSegment, SealedSegment, SpareSegment};
+use crate::ids::{Lsn, SegmentId};
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+/// The ring. Readers locate an Lsn without a lock.
+#[derive(Debug)]
+pub struct Ring {
+    state: Mutex<State>,
+    /// Activated segments by ascending base.
+    readable: ArcSwap<Vec<Arc<LogSegment>>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    spares: BTreeMap<SegmentId, SpareSegment>,
+    sealed: VecDeque<SealedSegment>,
+    active: Option<Arc<LogSegment>>,
+    largest_id: SegmentId,
+}
+
+impl State {
+    fn readable(&self) -> Arc<Vec<Arc<LogSegment>>> {
+        let sealed = self.sealed.iter().map(|sealed| Arc::clone(&sealed.segment));
+        Arc::new(sealed.chain(self.active.clone()).collect())
+    }
+}
+
+impl Ring {
+    /// The ring as recovery found it; `largest_id` is the largest id ever seen.
+    pub fn new(
+        sealed: Vec<SealedSegment>,
+        active: Option<Arc<LogSegment>>,
+        spares: Vec<SpareSegment>,
+        largest_id: SegmentId,
+    ) -> Self {
+        let spares = spares.into_iter().map(|spare| (spare.id, spare)).collect();
+        let state = State {
+            spares,
+            sealed: sealed.into(),
+            active,
+            largest_id,
+        };
+        let readable = ArcSwap::new(state.readable());
+        Self {
+            state: Mutex::new(state),
+            readable,
+        }
+    }
+
+    /// The segment that holds an Lsn, and the offset in its file.
+    pub fn locate(&self, lsn: Lsn) -> Option<(Arc<LogSegment>, u64)> {
+        let readable = self.readable.load();
+        let after = readable.partition_point(|segment| segment.base <= lsn);
+        let segment = readable.get(after.checked_sub(1)?)?;
+        Some((Arc::clone(segment), segment.offset_of(lsn)?))
+    }
+
+    /// The segment that batches are written to.
+    pub fn active(&self) -> Option<Arc<LogSegment>> {
+        self.state.lock().active.clone()
+    }
+
+    /// Spares in hand.
+    pub fn spare_count(&self) -> usize {
+        self.state.lock().spares.len()
+    }
+
+    /// Bytes of the smallest segment that the next records can meet: a spare or the active one.
+    pub fn smallest_capacity_bytes(&self) -> Option<u64> {
+        let state = self.state.lock();
+        let spares = state.spares.values().map(|spare| spare.capacity_bytes);
+        spares
+            .chain(state.active.iter().map(|active| active.capacity_bytes))
+            .min()
+    }
+
+    /// Bytes of the largest segment, spare or not: the next one is made at least as large.
+    pub fn largest_capacity_bytes(&self) -> Option<u64> {
+        let state = self.state.lock();
+        let spares = state.spares.values().map(|spare| spare.capacity_bytes);
+        spares
+            .chain(
+                self.readable
+                    .load()
+                    .iter()
+                    .map(|segment| segment.capacity_bytes),
+            )
+            .max()
+    }
+
+    /// Draws the id of a segment that is about to be made.
+    pub fn next_id(&self) -> Option<SegmentId> {
+        let mut state = self.state.lock();
+        state.largest_id = state.largest_id.next()?;
+        Some(state.largest_id)
+    }
+
+    /// Adds a spare that is stamped, durable and registered.
+    pub fn add_spare(&self, spare: SpareSegment) {
+        self.state.lock().spares.insert(spare.id, spare);
+    }
+
+    /// Takes the next spare in id order, unless that would leave fewer than `keep`.
+    pub fn take_spare(&self, keep: usize) -> Option<SpareSegment> {
+        let mut state = self.state.lock();
+        if state.spares.len() <= keep {
+            return None;
+        }
+        state.spares.pop_first().map(|(_, spare)| spare)
+    }
+
+    /// `segment` is the active one from now on; the one before it is sealed at `predecessor_end`.
+    pub fn activate(&self, segment: Arc<LogSegment>, predecessor_end: Lsn) {
+        let mut state = self.state.lock();
+        if let Some(previous) = state.active.replace(segment) {
+            state.sealed.push_back(SealedSegment {
+                segment: previous,
+                end: predecessor_end,
+            });
+        }
+        self.readable.store(state.readable());
+    }
+
+    /// The oldest sealed segments that lie wholly below `bound`.
+    pub fn releasable(&self, bound: Lsn) -> Vec<SealedSegment> {
+        let state = self.state.lock();
+        state
+            .sealed
+            .iter()
+            .take_while(|sealed| sealed.end <= bound)
+            .cloned()
+            .collect()
+    }
+
+    /// Forgets sealed segments: nobody can locate them any more.
+    pub fn release(&self, released: &[SealedSegment]) {
+        let mut state = self.state.lock();
+        for gone in released {
+            if state
+                .sealed
+                .front()
+                .is_some_and(|front| front.segment.id == gone.segment.id)
+            {
+                state.sealed.pop_front();
+            }
+        }
+        self.readable.store(state.readable());
+    }
+
+    /// Bytes of the sealed segments and the active one.
+    pub fn held_bytes(&self) -> u64 {
+        self.readable
+            .load()
+            .iter()
+            .map(|segment| segment.capacity_bytes)
+            .sum()
+    }
+
+    /// How many segments are sealed and not released.
+    pub fn sealed_count(&self) -> usize {
+        self.state.lock().sealed.len()
+    }
+
+    /// The sealed segments, oldest first.
+    pub fn sealed(&self) -> Vec<SealedSegment> {
+        self.state.lock().sealed.iter().cloned().collect()
+    }
+
+    /// The spares, in id order.
+    pub fn spares(&self) -> Vec<SpareSegment> {
+        self.state.lock().spares.values().cloned().collect()
+    }
+}

@@ -1,0 +1,82 @@
+//! One segment of the log: its file, and the states it goes through. Each state is a type, so that
+//! a transition that is not drawn cannot be written.
+//!
+//! ```text
+//!   Spare --activate--> Active --seal--> Sealed --release--> Released --(stamped anew)--> Spare
+//!                         '---------------- fail ----------------> Failed (until reopen)
+//! ```
+//! Spare    [`SpareSegment`]: the file is allocated, zero and stamped; it has no Lsn
+//! Active   [`LogSegment`], the newest of the ring: both activation blocks are durable; batches are written to it, by the leader alone
+//! Sealed   [`SealedSegment`]: its end is final: its successor's activation names it
+//! Released no row of the manifest names it; the file may be stamped for another life
+//! Failed   a write failed: what it holds behind the last durable Lsn is unknown
+//!
+//! Never: writes, reads a payload, knows what a database is.
+
+use super::format::segment::DATA_START;
+use crate::ids::{Incarnation, Lsn, SegmentId};
+use crate::io::DiskFile;
+use std::sync::Arc;
+
+/// A segment that was activated: maps Lsns to bytes of its file.
+#[derive(Debug)]
+pub struct LogSegment {
+    /// Its number.
+    pub id: SegmentId,
+    /// This life of its file.
+    pub incarnation: Incarnation,
+    /// The Lsn of its first data byte.
+    pub base: Lsn,
+    /// Bytes of its file.
+    pub capacity_bytes: u64,
+    /// Its file.
+    pub file: Arc<dyn DiskFile>,
+}
+
+impl LogSegment {
+    /// Where an Lsn lies in the file; `None` when it is not of this segment.
+    pub fn offset_of(&self, lsn: Lsn) -> Option<u64> {
+        let offset = lsn.bytes_since(self.base)?.checked_add(DATA_START)?;
+        (offset < self.capacity_bytes).then_some(offset)
+    }
+
+    /// Bytes that batches can take.
+    pub fn data_bytes(&self) -> u64 {
+        self.capacity_bytes.saturating_sub(DATA_START)
+    }
+}
+
+/// A stamped file that waits to be activated.
+#[derive(Clone, Debug)]
+pub struct SpareSegment {
+    /// Its number.
+    pub id: SegmentId,
+    /// This life of its file.
+    pub incarnation: Incarnation,
+    /// Bytes of its file.
+    pub capacity_bytes: u64,
+    /// Its file.
+    pub file: Arc<dyn DiskFile>,
+}
+
+/// A segment that takes no more batches.
+#[derive(Clone, Debug)]
+pub struct SealedSegment {
+    /// The segment.
+    pub segment: Arc<LogSegment>,
+    /// Behind its last batch: what lies at or past it is dead.
+    pub end: Lsn,
+}
+
+impl SpareSegment {
+    /// The segment it becomes when it is activated at `base`.
+    pub fn activated(self, base: Lsn) -> LogSegment {
+        LogSegment {
+            id: self.id,
+            incarnation: self.incarnation,
+            base,
+            capacity_bytes: self.capacity_bytes,
+            file: self.file,
+        }
+    }
+}

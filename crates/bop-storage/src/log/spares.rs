@@ -1,0 +1,219 @@
+//! Makes spare segments, off the commit path and, when that was too late, on it.
+//!
+//! Owns: the files of segments that are not part of the log yet, or no longer.
+//!
+//! Order of making:      zeros and stamp -> sync -> directory sync -> register -> ring
+//! Order of recycling:   unregister -> forget in ring -> rename -> making, as above
+//! Order of deletion:    unregister -> forget in ring -> remove
+//!
+//! Invariants
+//! - a file in the ring is registered, and a registered file is complete and durable: a file that
+//!   is registered and missing is damage, one that is there unregistered is an orphan;
+//! - one thread makes spares at a time;
+//! - only files that this process released are recycled: they are of this format and store.
+//!
+//! Never: touches an activated segment.
+
+use super::format::{SegmentIdentity, Stamped};
+use super::recover::RegisteredSegment;
+use super::ring::Ring;
+use super::segment::{SealedSegment, SpareSegment};
+use crate::error::{ManifestError, SegmentError};
+use crate::ids::{Incarnation, Lsn, SegmentId, StoreId};
+use crate::io::{BLOCK_BYTES, Block, Disk, DiskFile, IoFailure, OpenMode, layout, zeroed_blocks};
+use crate::limits::ValidLimits;
+use crate::runtime::Entropy;
+use parking_lot::Mutex;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Remembers which segment files are part of the store. The manifest implements it.
+pub trait SegmentRegistry: Send + Sync + std::fmt::Debug {
+    /// These files are part of the store from now on. Durable on return.
+    ///
+    /// # Errors
+    /// The manifest's.
+    fn register(&self, segments: &[RegisteredSegment]) -> Result<(), ManifestError>;
+
+    /// These files are no longer part of the store, and nothing below `truncated` is. Durable on
+    /// return.
+    ///
+    /// # Errors
+    /// The manifest's.
+    fn unregister(&self, segments: &[SegmentId], truncated: Lsn) -> Result<(), ManifestError>;
+}
+
+/// Makes and recycles segment files.
+#[derive(Debug)]
+pub struct SpareMaker {
+    disk: Arc<dyn Disk>,
+    store: StoreId,
+    entropy: Arc<dyn Entropy>,
+    registry: Arc<dyn SegmentRegistry>,
+    ring: Arc<Ring>,
+    limits: ValidLimits,
+    /// The size of the next segment: doubled each time one is filled to its end.
+    capacity_bytes: AtomicU64,
+    /// Released files that may be stamped anew. Locked while spares are made.
+    recyclable: Mutex<Vec<SealedSegment>>,
+}
+
+impl SpareMaker {
+    /// A maker for `ring`.
+    pub fn new(
+        disk: Arc<dyn Disk>,
+        store: StoreId,
+        entropy: Arc<dyn Entropy>,
+        registry: Arc<dyn SegmentRegistry>,
+        ring: Arc<Ring>,
+        limits: ValidLimits,
+    ) -> Self {
+        let smallest = limits.segment_bytes_min;
+        let largest = ring.largest_capacity_bytes().unwrap_or(smallest);
+        let capacity_bytes = AtomicU64::new(largest.clamp(smallest, limits.segment_bytes_max));
+        let recyclable = Mutex::default();
+        Self {
+            disk,
+            store,
+            entropy,
+            registry,
+            ring,
+            limits,
+            capacity_bytes,
+            recyclable,
+        }
+    }
+
+    /// A segment of this size was filled: the next ones are made twice as large, up to the limit.
+    pub fn segment_filled(&self, capacity_bytes: u64) {
+        let doubled = (capacity_bytes * 2).min(self.limits.segment_bytes_max);
+        self.capacity_bytes.fetch_max(doubled, Ordering::Relaxed);
+    }
+
+    /// Makes spares until `wanted` are in the ring.
+    ///
+    /// # Errors
+    /// What the disk, the manifest or the random source said; spares made before stay.
+    pub fn ensure(&self, wanted: usize) -> Result<(), SegmentError> {
+        let mut recyclable = self.recyclable.lock();
+        let missing = wanted.saturating_sub(self.ring.spare_count());
+        if missing == 0 {
+            return Ok(());
+        }
+        let made = (0..missing)
+            .map(|_| self.make(recyclable.pop()))
+            .collect::<Result<Vec<_>, SegmentError>>()?;
+        self.disk.sync_dir(Path::new(layout::LOG_DIR))?;
+        let rows: Vec<_> = made
+            .iter()
+            .map(|spare| RegisteredSegment {
+                id: spare.id,
+                incarnation: spare.incarnation,
+                capacity_bytes: spare.capacity_bytes,
+            })
+            .collect();
+        self.registry.register(&rows)?;
+        made.into_iter()
+            .for_each(|spare| self.ring.add_spare(spare));
+        Ok(())
+    }
+
+    /// Takes sealed segments out of the log: no Lsn of theirs is needed any more.
+    ///
+    /// # Errors
+    /// The manifest's, before anything changed; the disk's, when a file could not be removed.
+    pub fn release(&self, released: Vec<SealedSegment>) -> Result<(), SegmentError> {
+        let Some(truncated) = released.last().map(|sealed| sealed.end) else {
+            return Ok(());
+        };
+        let ids: Vec<_> = released.iter().map(|sealed| sealed.segment.id).collect();
+        self.registry.unregister(&ids, truncated)?;
+        self.ring.release(&released);
+        let mut recyclable = self.recyclable.lock();
+        let wanted = self.capacity_bytes.load(Ordering::Relaxed);
+        for sealed in released {
+            let room = recyclable.len() < self.limits.segments_spare_min as usize;
+            if room && sealed.segment.capacity_bytes == wanted {
+                recyclable.push(sealed);
+            } else {
+                self.disk.remove(&layout::segment(sealed.segment.id))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn make(&self, recycled: Option<SealedSegment>) -> Result<SpareSegment, SegmentError> {
+        let id = self.ring.next_id().ok_or(SegmentError::IdsExhausted)?;
+        let mut random = [0; 8];
+        self.entropy
+            .fill(&mut random)
+            .map_err(|error| SegmentError::Entropy(Arc::new(error)))?;
+        let incarnation = Incarnation::new(u64::from_le_bytes(random));
+        let path = layout::segment(id);
+        let (file, capacity_bytes) = match recycled {
+            Some(old) => {
+                self.disk.rename(&layout::segment(old.segment.id), &path)?;
+                (
+                    self.disk.open(&path, OpenMode::Write)?,
+                    old.segment.capacity_bytes,
+                )
+            }
+            None => (
+                self.create(&path)?,
+                self.capacity_bytes.load(Ordering::Relaxed),
+            ),
+        };
+        let identity = SegmentIdentity {
+            store: self.store,
+            segment: id,
+            incarnation,
+        };
+        fill(
+            file.as_ref(),
+            capacity_bytes,
+            &Stamped {
+                identity,
+                capacity_bytes,
+            }
+            .encode(),
+        )?;
+        Ok(SpareSegment {
+            id,
+            incarnation,
+            capacity_bytes,
+            file,
+        })
+    }
+
+    /// A new file; one that an interrupted making left under this name is in nobody's way.
+    fn create(&self, path: &Path) -> Result<Arc<dyn DiskFile>, IoFailure> {
+        match self.disk.open(path, OpenMode::CreateNew) {
+            Err(failure) if failure.is_already_there() => {
+                self.disk.remove(path)?;
+                self.disk.open(path, OpenMode::CreateNew)
+            }
+            other => other,
+        }
+    }
+}
+
+/// Writes the stamp and zeros behind it, so that later durable writes change no metadata of the
+/// file system, and nothing of an earlier life is left.
+fn fill(file: &dyn DiskFile, capacity_bytes: u64, stamp: &Block) -> Result<(), IoFailure> {
+    const WINDOW_BLOCKS: usize = 256;
+    file.allocate(capacity_bytes)?;
+    let mut window = zeroed_blocks(WINDOW_BLOCKS);
+    window[0] = *stamp;
+    let mut offset = 0;
+    while offset < capacity_bytes {
+        let left = (capacity_bytes - offset) / BLOCK_BYTES as u64;
+        let count = usize::try_from(left)
+            .unwrap_or(usize::MAX)
+            .min(WINDOW_BLOCKS);
+        file.write_at(offset, &window[..count])?;
+        window[0] = Block::ZERO;
+        offset += (count * BLOCK_BYTES) as u64;
+    }
+    file.sync()
+}

@@ -1,0 +1,205 @@
+//! The row of a database: its name and the state that its chunks hold.
+//!
+//! ```text
+//! DatabaseBytes | name (UTF-8)
+//! ```
+//! Invariant: a database that was never checkpointed has [`CheckpointedHead::NONE`], and one with
+//! pages has a page size.
+
+use super::rows::{Row, ensure};
+use super::store::Table;
+use crate::checksum::RollingChecksum;
+use crate::error::Reject;
+use crate::ids::{DbId, DbKind, Generation, Lsn, PageSize};
+use crate::name::DbName;
+use zerocopy::little_endian::{U16, U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Whether a database can be opened.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum DatabaseState {
+    /// It can.
+    Live,
+    /// It was dropped; its id and name are remembered while anything may name the id.
+    Tombstone {
+        /// When, in microseconds since the Unix epoch.
+        dropped_us: u64,
+    },
+}
+
+/// The state of a database that its newest generation of chunks holds.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct CheckpointedHead {
+    /// The generation.
+    pub generation: Generation,
+    /// The newest commit in it.
+    pub lsn: Lsn,
+    /// That commit's time, in microseconds since the Unix epoch.
+    pub time_us: u64,
+    /// Pages of the database after that commit.
+    pub page_count: u32,
+    /// The xor of its page hashes after that commit.
+    pub rolling_checksum: RollingChecksum,
+}
+
+impl CheckpointedHead {
+    /// Of a database that has no chunks yet.
+    pub const NONE: Self = Self {
+        generation: Generation::new(0),
+        lsn: Lsn::ZERO,
+        time_us: 0,
+        page_count: 0,
+        rolling_checksum: RollingChecksum::EMPTY,
+    };
+}
+
+/// A database.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DatabaseRow {
+    /// Its name; of a tombstone, the last one.
+    pub name: DbName,
+    /// What its pages mean.
+    pub kind: DbKind,
+    /// Whether it can be opened.
+    pub state: DatabaseState,
+    /// Bytes in a page; none before the first checkpoint of a commit.
+    pub page_size: Option<PageSize>,
+    /// When it was created, in microseconds since the Unix epoch.
+    pub created_us: u64,
+    /// The newest catalogue record about it.
+    pub catalogue_lsn: Lsn,
+    /// What its chunks hold.
+    pub checkpointed: CheckpointedHead,
+}
+
+/// The bytes of [`DatabaseRow`], without the name.
+#[derive(Clone, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct DatabaseBytes {
+    /// A [`DbKind`].
+    pub kind: U16,
+    /// 1 live, 2 tombstone.
+    pub state: u8,
+    /// Bytes of the name: a cut name is noticed.
+    pub name_bytes: u8,
+    /// Bytes in a page; 0 when not known yet.
+    pub page_size: U32,
+    /// When it was created.
+    pub created_us: U64,
+    /// When it was dropped; 0 when live.
+    pub dropped_us: U64,
+    /// The newest catalogue record about it: a record is applied once.
+    pub catalogue_lsn: U64,
+    /// The generation that readers start from.
+    pub generation: U64,
+    /// The newest commit in the chunks: the log's next one must name it as its parent.
+    pub head_lsn: U64,
+    /// That commit's time.
+    pub head_time_us: U64,
+    /// Pages after that commit.
+    pub page_count: U32,
+    /// Zero.
+    pub reserved: U32,
+    /// The xor of the page hashes after that commit: proves the chunks complete.
+    pub rolling_checksum: U64,
+}
+const _: () = assert!(size_of::<DatabaseBytes>() == 72);
+
+const LIVE: u8 = 1;
+const TOMBSTONE: u8 = 2;
+
+impl Row for DatabaseRow {
+    type Key = DbId;
+    const TABLE: Table = Table::Databases;
+
+    fn encode(&self) -> Vec<u8> {
+        let (state, dropped_us) = match self.state {
+            DatabaseState::Live => (LIVE, 0),
+            DatabaseState::Tombstone { dropped_us } => (TOMBSTONE, dropped_us),
+        };
+        let head = &self.checkpointed;
+        let name = self.name.as_str().as_bytes();
+        let bytes = DatabaseBytes {
+            kind: U16::new(self.kind.code()),
+            state,
+            // A name has at most 255 bytes.
+            name_bytes: u8::try_from(name.len()).unwrap_or(u8::MAX),
+            page_size: U32::new(self.page_size.map_or(0, PageSize::get)),
+            created_us: U64::new(self.created_us),
+            dropped_us: U64::new(dropped_us),
+            catalogue_lsn: U64::new(self.catalogue_lsn.get()),
+            generation: U64::new(head.generation.get()),
+            head_lsn: U64::new(head.lsn.get()),
+            head_time_us: U64::new(head.time_us),
+            page_count: U32::new(head.page_count),
+            reserved: U32::ZERO,
+            rolling_checksum: U64::new(head.rolling_checksum.get()),
+        };
+        [bytes.as_bytes(), name].concat()
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, Reject> {
+        let Ok((bytes, name)) = DatabaseBytes::read_from_prefix(bytes) else {
+            return Err(Reject::Truncated {
+                found: bytes.len() as u64,
+                needed: size_of::<DatabaseBytes>() as u64,
+            });
+        };
+        ensure(
+            name.len() == usize::from(bytes.name_bytes),
+            "length of the name",
+        )?;
+        ensure(bytes.reserved == U32::ZERO, "reserved bytes are not zero")?;
+        let row = Self {
+            name: decode_name(name)?,
+            kind: DbKind::from_code(bytes.kind.get()).ok_or(Reject::Invalid("kind"))?,
+            state: decode_state(bytes.state, bytes.dropped_us.get())?,
+            page_size: decode_page_size(bytes.page_size.get())?,
+            created_us: bytes.created_us.get(),
+            catalogue_lsn: Lsn::new(bytes.catalogue_lsn.get()),
+            checkpointed: CheckpointedHead {
+                generation: Generation::new(bytes.generation.get()),
+                lsn: Lsn::new(bytes.head_lsn.get()),
+                time_us: bytes.head_time_us.get(),
+                page_count: bytes.page_count.get(),
+                rolling_checksum: RollingChecksum::new(bytes.rolling_checksum.get()),
+            },
+        };
+        let head = &row.checkpointed;
+        ensure(
+            head.generation.get() != 0 || *head == CheckpointedHead::NONE,
+            "a head without a generation",
+        )?;
+        ensure(
+            head.page_count == 0 || row.page_size.is_some(),
+            "pages without a page size",
+        )?;
+        Ok(row)
+    }
+}
+
+/// The name behind bytes from disk.
+pub(crate) fn decode_name(bytes: &[u8]) -> Result<DbName, Reject> {
+    std::str::from_utf8(bytes)
+        .ok()
+        .and_then(|text| DbName::new(text).ok())
+        .ok_or(Reject::Invalid("not a database name"))
+}
+
+fn decode_state(state: u8, dropped_us: u64) -> Result<DatabaseState, Reject> {
+    match (state, dropped_us) {
+        (LIVE, 0) => Ok(DatabaseState::Live),
+        (LIVE, _) => Err(Reject::Invalid("a live database with a time of its drop")),
+        (TOMBSTONE, dropped_us) => Ok(DatabaseState::Tombstone { dropped_us }),
+        _ => Err(Reject::Invalid("state")),
+    }
+}
+
+fn decode_page_size(bytes: u32) -> Result<Option<PageSize>, Reject> {
+    match bytes {
+        0 => Ok(None),
+        bytes => Ok(Some(
+            PageSize::new(bytes).ok_or(Reject::Invalid("page size"))?,
+        )),
+    }
+}

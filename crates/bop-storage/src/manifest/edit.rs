@@ -1,0 +1,275 @@
+//! What one transaction changes: rows by their keys, with the counts that follow from them.
+//!
+//! Invariants
+//! - each changed row is in `touched`, so that the invariants look at what changed and at no more;
+//! - a chunk's references follow the rows of the ranges, and the next numbers the rows that are
+//!   added; nobody sets them;
+//! - a damaged row is never replaced: what it was can still be looked at.
+//!
+//! Never: writes to the store.
+
+use super::database_row::{DatabaseRow, DatabaseState};
+use super::rows::{ChunkRow, RangeRow, Row, SegmentRow, Watermarks};
+use super::schema::{Key, RangeKey, Single, seal};
+use super::state::ManifestState;
+use super::store::Write;
+use crate::error::{Damage, ManifestError};
+use crate::ids::{ChunkId, DbId, Lsn, SegmentId, StoreId};
+use std::collections::BTreeSet;
+
+/// Names a row of any table.
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum RowKey {
+    Database(DbId),
+    Segment(SegmentId),
+    Chunk(ChunkId),
+    Range(RangeKey),
+    Watermarks,
+}
+
+/// A transaction that is being put together.
+#[derive(Debug)]
+pub struct Edit<'a> {
+    before: &'a ManifestState,
+    after: ManifestState,
+    touched: BTreeSet<RowKey>,
+}
+
+impl<'a> Edit<'a> {
+    pub(super) fn new(before: &'a ManifestState) -> Self {
+        Self {
+            before,
+            after: before.clone(),
+            touched: BTreeSet::new(),
+        }
+    }
+
+    /// The rows as they are with what was changed so far.
+    pub fn state(&self) -> &ManifestState {
+        &self.after
+    }
+
+    /// Adds a database or replaces its row.
+    ///
+    /// # Errors
+    /// [`ManifestError::Damaged`] when the present row is damaged.
+    pub fn put_database(&mut self, id: DbId, row: DatabaseRow) -> Result<(), ManifestError> {
+        sound(self.before.damaged().databases.get(&id))?;
+        let next = self.after.watermarks.next_database;
+        self.set_next(|marks| marks.next_database = next.max(following(id.next(), id)));
+        self.after.databases.insert(id, row);
+        self.touched.insert(RowKey::Database(id));
+        Ok(())
+    }
+
+    /// Forgets a database, tombstone and all.
+    pub fn delete_database(&mut self, id: DbId) {
+        self.after.databases.remove(&id);
+        self.touched.insert(RowKey::Database(id));
+    }
+
+    /// Registers a segment, or says that its file has a new life.
+    ///
+    /// # Errors
+    /// [`ManifestError::Damaged`] when the present row is damaged.
+    pub fn put_segment(&mut self, id: SegmentId, row: SegmentRow) -> Result<(), ManifestError> {
+        sound(self.before.damaged().segments.get(&id))?;
+        let next = self.after.watermarks.next_segment;
+        self.set_next(|marks| marks.next_segment = next.max(following(id.next(), id)));
+        self.after.segments.insert(id, row);
+        self.touched.insert(RowKey::Segment(id));
+        Ok(())
+    }
+
+    /// Unregisters a segment: from the commit on recovery does not miss it.
+    pub fn delete_segment(&mut self, id: SegmentId) {
+        self.after.segments.remove(&id);
+        self.touched.insert(RowKey::Segment(id));
+    }
+
+    /// Publishes a chunk file: its length and its digest.
+    ///
+    /// # Errors
+    /// [`ManifestError::Invariant`] when the number is taken: a chunk never changes.
+    pub fn insert_chunk(
+        &mut self,
+        id: ChunkId,
+        file_bytes: u64,
+        digest: u128,
+    ) -> Result<(), ManifestError> {
+        sound(self.before.damaged().chunks.get(&id))?;
+        if self.after.chunks.contains_key(&id) {
+            return Err(ManifestError::Invariant {
+                invariant: "chunks_never_change",
+                detail: format!("chunk {id} is published already"),
+            });
+        }
+        let next = self.after.watermarks.next_chunk;
+        self.set_next(|marks| marks.next_chunk = next.max(following(id.next(), id)));
+        let row = ChunkRow {
+            file_bytes,
+            digest,
+            references: 0,
+        };
+        self.after.chunks.insert(id, row);
+        self.touched.insert(RowKey::Chunk(id));
+        Ok(())
+    }
+
+    /// Forgets a chunk that no range names any more; its file may be removed after the commit.
+    pub fn delete_chunk(&mut self, id: ChunkId) {
+        self.after.chunks.remove(&id);
+        self.touched.insert(RowKey::Chunk(id));
+    }
+
+    /// Says where a generation finds a range; counts the chunk's references.
+    pub fn put_range(&mut self, key: RangeKey, row: RangeRow) {
+        let replaced = self.after.ranges.insert(key, row);
+        self.touched.insert(RowKey::Range(key));
+        self.count(row.chunk, |references| references.checked_add(1));
+        if let Some(old) = replaced {
+            self.count(old.chunk, |references| references.checked_sub(1));
+        }
+    }
+
+    /// Removes a row of the ranges; counts the chunk's references.
+    pub fn delete_range(&mut self, key: RangeKey) {
+        let removed = self.after.ranges.remove(&key);
+        self.touched.insert(RowKey::Range(key));
+        if let Some(old) = removed {
+            self.count(old.chunk, |references| references.checked_sub(1));
+        }
+    }
+
+    /// Moves the checkpointed position up.
+    pub fn set_checkpointed(&mut self, lsn: Lsn) {
+        self.set_next(|marks| marks.checkpointed = lsn);
+    }
+
+    /// Moves the start of the log up.
+    pub fn set_truncated(&mut self, lsn: Lsn) {
+        self.set_next(|marks| marks.truncated = lsn);
+    }
+
+    /// Says up to which record the rows of the databases reflect the catalogue.
+    pub fn set_catalogue(&mut self, lsn: Lsn) {
+        self.set_next(|marks| marks.catalogue = lsn);
+    }
+
+    /// Says that no database id below was never given out: also ids of which no row is left.
+    pub fn set_next_database(&mut self, id: DbId) {
+        self.set_next(|marks| marks.next_database = marks.next_database.max(id));
+    }
+
+    fn set_next(&mut self, change: impl FnOnce(&mut Watermarks)) {
+        change(&mut self.after.watermarks);
+        self.touched.insert(RowKey::Watermarks);
+    }
+
+    /// A chunk without a row is left to the invariants.
+    fn count(&mut self, chunk: ChunkId, change: impl FnOnce(u64) -> Option<u64>) {
+        if let Some(row) = self.after.chunks.get_mut(&chunk) {
+            row.references = change(row.references).unwrap_or(u64::MAX);
+            self.touched.insert(RowKey::Chunk(chunk));
+        }
+    }
+
+    /// Brings the names up to date: first all old ones go, so that two databases can swap theirs.
+    fn rename(&mut self) {
+        let touched = self.touched.iter().filter_map(|key| match key {
+            RowKey::Database(id) => Some(*id),
+            _ => None,
+        });
+        let touched: Vec<DbId> = touched.collect();
+        for id in &touched {
+            if let Some(row) = self.before.databases.get(id) {
+                let folded = row.name.folded();
+                if self.after.names.get(&folded) == Some(id) {
+                    self.after.names.remove(&folded);
+                }
+            }
+        }
+        for id in touched {
+            let live = self.after.databases.get(&id);
+            if let Some(row) = live.filter(|row| row.state == DatabaseState::Live) {
+                let folded = row.name.folded();
+                if !self.after.names.contains_key(&folded) {
+                    self.after.names.insert(folded, id);
+                }
+            }
+        }
+    }
+
+    /// The rows after the transaction, and which of them to look at.
+    pub(super) fn finish(mut self) -> (ManifestState, BTreeSet<RowKey>) {
+        self.rename();
+        (self.after, self.touched)
+    }
+}
+
+/// The writes that turn `before` into `after`.
+pub(super) fn writes(
+    store: StoreId,
+    before: &ManifestState,
+    after: &ManifestState,
+    touched: &BTreeSet<RowKey>,
+) -> Result<Vec<Write>, ManifestError> {
+    let (old, new) = (&before.watermarks, &after.watermarks);
+    let write = |key: &RowKey| match key {
+        RowKey::Database(id) => diff(store, *id, before.database(*id), after.database(*id)),
+        RowKey::Segment(id) => diff(store, *id, before.segment(*id), after.segment(*id)),
+        RowKey::Chunk(id) => diff(store, *id, before.chunk(*id), after.chunk(*id)),
+        RowKey::Range(key) => diff(store, *key, before.ranges.get(key), after.ranges.get(key)),
+        RowKey::Watermarks => diff(store, Single, Some(old), Some(new)),
+    };
+    touched
+        .iter()
+        .filter_map(|key| write(key).transpose())
+        .collect()
+}
+
+fn diff<R: Row>(
+    store: StoreId,
+    key: R::Key,
+    before: Option<&R>,
+    after: Option<&R>,
+) -> Result<Option<Write>, ManifestError> {
+    if before == after {
+        return Ok(None);
+    }
+    let (table, key) = (R::TABLE, key.encode());
+    match after {
+        None => Ok(Some(Write::Delete { table, key })),
+        Some(row) => put(store, key, row).map(Some),
+    }
+}
+
+/// The write that puts a row. What is written is what a reader accepts: a row that contradicts
+/// itself is found here, before it is on disk.
+pub(super) fn put<R: Row>(store: StoreId, key: Vec<u8>, row: &R) -> Result<Write, ManifestError> {
+    let bytes = row.encode();
+    let read = R::decode(&bytes);
+    if read.as_ref() != Ok(row) {
+        return Err(ManifestError::Invariant {
+            invariant: "rows_read_back",
+            detail: match read {
+                Err(reason) => format!("table {}: {reason}", R::TABLE.name()),
+                Ok(_) => format!("table {}: the row changes when read", R::TABLE.name()),
+            },
+        });
+    }
+    let value = seal(store, R::TABLE, &key, &bytes);
+    Ok(Write::Put {
+        table: R::TABLE,
+        key,
+        value,
+    })
+}
+
+fn following<Id>(next: Option<Id>, last: Id) -> Id {
+    next.unwrap_or(last)
+}
+
+fn sound(damage: Option<&Damage>) -> Result<(), ManifestError> {
+    damage.map_or(Ok(()), |damage| Err(damage.clone().into()))
+}

@@ -1,0 +1,247 @@
+//! What is true of the manifest after every transaction, as a list of predicates.
+//!
+//! A predicate looks at the rows that a transaction touched: if all rows held before and the
+//! touched ones hold after, all hold after. [`check_all`] asks the same of every row, for `verify`.
+//!
+//! Never: repairs anything.
+
+use super::edit::RowKey;
+use super::rows::{ChunkRow, RangeRow};
+use super::schema::{Key, RangeKey, row_damage};
+use super::state::ManifestState;
+use super::store::Table;
+use crate::error::{Damage, ManifestError, Reject};
+use crate::ids::{ChunkId, DbId};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A transaction that is about to be committed.
+pub(super) struct Change<'a> {
+    pub before: &'a ManifestState,
+    pub after: &'a ManifestState,
+    pub touched: &'a BTreeSet<RowKey>,
+}
+
+/// Says what is wrong.
+type Invariant = fn(&Change<'_>) -> Result<(), String>;
+
+const INVARIANTS: &[(&str, Invariant)] = &[
+    ("ranges_have_chunks", ranges_have_chunks),
+    ("references_match_ranges", references_match_ranges),
+    ("ranges_have_databases", ranges_have_databases),
+    ("checkpointed_is_monotone", checkpointed_is_monotone),
+    ("watermarks_are_monotone", watermarks_are_monotone),
+    ("names_are_unique", names_are_unique),
+    ("numbers_are_below_the_next", numbers_are_below_the_next),
+];
+
+/// Runs every predicate.
+pub(super) fn check(change: &Change<'_>) -> Result<(), ManifestError> {
+    for (invariant, holds) in INVARIANTS {
+        holds(change).map_err(|detail| ManifestError::Invariant { invariant, detail })?;
+    }
+    Ok(())
+}
+
+impl Change<'_> {
+    fn databases(&self) -> impl Iterator<Item = DbId> {
+        self.touched.iter().filter_map(|key| match key {
+            RowKey::Database(id) => Some(*id),
+            _ => None,
+        })
+    }
+
+    fn ranges(&self) -> impl Iterator<Item = RangeKey> {
+        self.touched.iter().filter_map(|key| match key {
+            RowKey::Range(key) => Some(*key),
+            _ => None,
+        })
+    }
+
+    fn chunks(&self) -> impl Iterator<Item = ChunkId> {
+        self.touched.iter().filter_map(|key| match key {
+            RowKey::Chunk(id) => Some(*id),
+            _ => None,
+        })
+    }
+}
+
+fn references(row: Option<&ChunkRow>) -> i128 {
+    row.map_or(0, |row| i128::from(row.references))
+}
+
+fn references_match_ranges(change: &Change<'_>) -> Result<(), String> {
+    let mut named: BTreeMap<ChunkId, i128> = change.chunks().map(|chunk| (chunk, 0)).collect();
+    for key in change.ranges() {
+        if let Some(row) = change.before.ranges.get(&key) {
+            *named.entry(row.chunk).or_default() -= 1;
+        }
+        if let Some(row) = change.after.ranges.get(&key) {
+            *named.entry(row.chunk).or_default() += 1;
+        }
+    }
+    for (chunk, more) in named {
+        let (before, after) = (
+            references(change.before.chunk(chunk)),
+            references(change.after.chunk(chunk)),
+        );
+        if before + more != after {
+            return Err(format!(
+                "chunk {chunk} had {before} references, {more:+} in this transaction, but says {after}"
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn ranges_have_chunks(change: &Change<'_>) -> Result<(), String> {
+    let orphan = |key: &RangeKey| {
+        let row: Option<&RangeRow> = change.after.ranges.get(key);
+        row.is_some_and(|row| change.after.chunk(row.chunk).is_none())
+    };
+    match change.ranges().find(orphan) {
+        None => Ok(()),
+        Some(key) => Err(format!("{key:?} names a chunk that is not there")),
+    }
+}
+
+/// A range belongs to a database that is remembered, and is no newer than its head.
+fn ranges_have_databases(change: &Change<'_>) -> Result<(), String> {
+    for key in change.ranges() {
+        if key.database == DbId::CATALOGUE || change.after.ranges.get(&key).is_none() {
+            continue;
+        }
+        match change.after.database(key.database) {
+            None => return Err(format!("{key:?} is of a database that is not there")),
+            Some(row) if row.checkpointed.generation < key.generation => {
+                return Err(format!("{key:?} is newer than its database's head"));
+            }
+            Some(_) => {}
+        }
+    }
+    for id in change.databases() {
+        if change.after.database(id).is_none() && change.after.ranges(id).next().is_some() {
+            return Err(format!("database id {id} is forgotten but has ranges"));
+        }
+    }
+    Ok(())
+}
+
+fn checkpointed_is_monotone(change: &Change<'_>) -> Result<(), String> {
+    for id in change.databases() {
+        let (Some(before), Some(after)) = (change.before.database(id), change.after.database(id))
+        else {
+            continue;
+        };
+        let (old, new) = (&before.checkpointed, &after.checkpointed);
+        let grows = old.generation < new.generation && old.lsn <= new.lsn;
+        if !(grows || old == new) || after.catalogue_lsn < before.catalogue_lsn {
+            return Err(format!("database id {id} goes from {old:?} to {new:?}"));
+        }
+    }
+    Ok(())
+}
+
+fn watermarks_are_monotone(change: &Change<'_>) -> Result<(), String> {
+    let (old, new) = (change.before.watermarks(), change.after.watermarks());
+    let monotone = old.checkpointed <= new.checkpointed
+        && old.truncated <= new.truncated
+        && old.catalogue <= new.catalogue
+        && old.next_database <= new.next_database
+        && old.next_chunk <= new.next_chunk
+        && old.next_segment <= new.next_segment;
+    if monotone && new.truncated <= new.checkpointed {
+        Ok(())
+    } else {
+        Err(format!("{old:?} to {new:?}"))
+    }
+}
+
+fn names_are_unique(change: &Change<'_>) -> Result<(), String> {
+    for id in change.databases() {
+        let Some(row) = change.after.database(id) else {
+            continue;
+        };
+        let holder = change.after.names.get(&row.name.folded());
+        let live = row.state == super::DatabaseState::Live;
+        if live && holder != Some(&id) {
+            return Err(format!(
+                "database id {id} is named {:?}, as is another one",
+                row.name
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn numbers_are_below_the_next(change: &Change<'_>) -> Result<(), String> {
+    let next = change.after.watermarks();
+    let taken = |key: &&RowKey| match key {
+        RowKey::Database(id) => *id == DbId::CATALOGUE || next.next_database <= *id,
+        RowKey::Segment(id) => next.next_segment <= *id,
+        RowKey::Chunk(id) => next.next_chunk <= *id,
+        RowKey::Range(_) | RowKey::Watermarks => false,
+    };
+    match change.touched.iter().find(taken) {
+        None => Ok(()),
+        Some(key) => Err(format!("{key:?} is not below {next:?}")),
+    }
+}
+
+/// Asks of all rows what the predicates ask of the touched ones. What the loading of the rows
+/// finds (names, missing chunks and databases) is not repeated here.
+pub(super) fn check_all(state: &ManifestState) -> Vec<Damage> {
+    let mut named: BTreeMap<ChunkId, u64> = BTreeMap::new();
+    for row in state.ranges.values() {
+        *named.entry(row.chunk).or_default() += 1;
+    }
+    let next = state.watermarks();
+    // A damaged row of the ranges may be the one that is missing in the count.
+    let countable = state.damaged().is_empty();
+    let mut found = Vec::new();
+    let mut finding = |table, key: Vec<u8>, why| {
+        found.push(row_damage(table, &key, Reject::Invalid(why)));
+    };
+    for (id, row) in state.chunks() {
+        if countable && named.get(&id).copied().unwrap_or(0) != row.references {
+            finding(
+                Table::Chunks,
+                id.encode(),
+                "references do not match the ranges",
+            );
+        }
+        if next.next_chunk <= id {
+            finding(
+                Table::Chunks,
+                id.encode(),
+                "a chunk that was not given out yet",
+            );
+        }
+    }
+    for (id, _) in state.segments() {
+        if next.next_segment <= id {
+            finding(
+                Table::Segments,
+                id.encode(),
+                "a segment that was not given out yet",
+            );
+        }
+    }
+    for (id, row) in state.databases() {
+        if id == DbId::CATALOGUE || next.next_database <= id {
+            finding(
+                Table::Databases,
+                id.encode(),
+                "a database that was not given out yet",
+            );
+        }
+        let head = row.checkpointed.generation;
+        if state.ranges(id).any(|(key, _)| head < key.generation) {
+            finding(
+                Table::Databases,
+                id.encode(),
+                "a range is newer than the head",
+            );
+        }
+    }
+    found
+}

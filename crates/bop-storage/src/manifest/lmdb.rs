@@ -1,0 +1,219 @@
+//! The manifest in LMDB: full sync, one writer at a time, a map that grows.
+//!
+//! ```text
+//! Open --commit fails, not for lack of space--> Failed   (commits answer the first failure)
+//! Open, Failed --close--> Closed
+//! ```
+//! One unnamed LMDB table holds all of ours: the first byte of a key is the [`Table`]. A commit
+//! mostly changes rows of several tables at once; in one tree they share the path of pages that
+//! is copied and synced, an empty manifest is three pages, and there is no handle to open or lose.
+//!
+//! Invariants
+//! - a transaction lives inside one call and inside a guard of `slot`: shared for reads and
+//!   commits, exclusive to grow the map and to close;
+//! - after a failed commit no transaction is tried in the same environment, unless it failed for
+//!   lack of space: then every page that it wrote is unused, and the next one writes its own.
+//!
+//! Never: sets a flag that weakens LMDB's syncs, keeps a read transaction beyond a call.
+
+use super::env::{self, Environment};
+use super::store::{ManifestStore, RawRow, SCAN_ROWS_MAX, Table, Write, check_keys};
+use crate::error::ManifestError;
+use crate::limits::ValidLimits;
+use heed::MdbError;
+use parking_lot::{Mutex, RwLock};
+use rustix::io::Errno;
+use std::fmt;
+use std::ops::Bound;
+use std::path::{Path, PathBuf};
+
+/// The manifest of a store on a real file system.
+pub struct LmdbManifest {
+    store: PathBuf,
+    slot: RwLock<Option<Environment>>,
+    /// Held by the one writer; the failure that ended the environment for commits.
+    writer: Mutex<Option<ManifestError>>,
+}
+
+impl LmdbManifest {
+    /// Makes the manifest of a new store; `initial` is its first transaction. When this returns,
+    /// the manifest is there whole and durable; before, there is none. The caller holds the
+    /// store's lock.
+    ///
+    /// # Errors
+    /// `EEXIST` (as [`ManifestError::Io`]) when there is one already, or what the kernel or LMDB
+    /// refuse.
+    pub fn create(
+        store: &Path,
+        limits: &ValidLimits,
+        initial: &[Write],
+    ) -> Result<Self, ManifestError> {
+        check_keys(initial)?;
+        env::create(store, limits, |environment| {
+            loop {
+                match apply(environment, initial) {
+                    Err(Refused::Full) => environment.grow()?,
+                    Err(Refused::Other(error)) => return Err(error),
+                    Ok(()) => return Ok(()),
+                }
+            }
+        })?;
+        Self::open(store, limits)
+    }
+
+    /// Opens the manifest of a store. The caller holds the store's lock.
+    ///
+    /// # Errors
+    /// [`ManifestError::Damaged`] when there is none, or when its file is not what LMDB wrote;
+    /// else what the kernel or LMDB refuse.
+    pub fn open(store: &Path, limits: &ValidLimits) -> Result<Self, ManifestError> {
+        Ok(Self {
+            store: store.to_owned(),
+            slot: RwLock::new(Some(Environment::open(store, limits)?)),
+            writer: Mutex::new(None),
+        })
+    }
+
+    /// Whether a store has a manifest, whole or damaged.
+    ///
+    /// # Errors
+    /// What the kernel refuses.
+    pub fn exists(store: &Path) -> Result<bool, ManifestError> {
+        env::exists(store)
+    }
+
+    /// Bytes of the memory map, 0 when closed: the bound of the manifest's size until it grows.
+    pub fn map_bytes(&self) -> u64 {
+        let slot = self.slot.read();
+        slot.as_ref().map_or(0, |e| e.env.info().map_size as u64)
+    }
+
+    fn grow(&self) -> Result<(), ManifestError> {
+        let mut slot = self.slot.write();
+        let environment = slot.as_mut().ok_or(ManifestError::Closed)?;
+        environment.grow()?;
+        let map_bytes = environment.env.info().map_size;
+        tracing::info!(map_bytes, "manifest map grown");
+        Ok(())
+    }
+}
+
+/// Why a transaction was not committed.
+enum Refused {
+    /// The map is too small; the transaction is aborted.
+    Full,
+    Other(ManifestError),
+}
+
+impl Refused {
+    fn by(operation: &'static str, error: heed::Error) -> Self {
+        match error {
+            heed::Error::Mdb(MdbError::MapFull) => Self::Full,
+            error => Self::Other(env::engine(operation, error)),
+        }
+    }
+}
+
+fn apply(environment: &Environment, writes: &[Write]) -> Result<(), Refused> {
+    let begun = environment.env.write_txn();
+    let mut txn = begun.map_err(|error| Refused::by("begin", error))?;
+    for write in writes {
+        let key = full_key(write.table(), write.key());
+        let done = match write {
+            Write::Put { value, .. } => environment.rows.put(&mut txn, &key, value),
+            Write::Delete { .. } => environment.rows.delete(&mut txn, &key).map(|_| ()),
+        };
+        done.map_err(|error| Refused::by("write", error))?;
+    }
+    txn.commit().map_err(|error| Refused::by("commit", error))
+}
+
+fn full_key(table: Table, key: &[u8]) -> Vec<u8> {
+    let mut full = Vec::with_capacity(1 + key.len());
+    full.push(table.number());
+    full.extend_from_slice(key);
+    full
+}
+
+/// LMDB copies on write: a transaction that found no space has changed nothing that is in use.
+fn is_out_of_space(error: &ManifestError) -> bool {
+    let space = [Errno::NOSPC, Errno::DQUOT, Errno::FBIG].map(Errno::raw_os_error);
+    matches!(error, ManifestError::Io(failure) if space.contains(&failure.errno))
+}
+
+impl ManifestStore for LmdbManifest {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, ManifestError> {
+        let slot = self.slot.read();
+        let environment = slot.as_ref().ok_or(ManifestError::Closed)?;
+        let read = || {
+            let txn = environment.env.read_txn()?;
+            let value = environment.rows.get(&txn, &full_key(table, key))?;
+            Ok(value.map(<[u8]>::to_vec))
+        };
+        read().map_err(|error| env::engine("read", error))
+    }
+
+    fn scan(&self, table: Table, from: &[u8], limit: usize) -> Result<Vec<RawRow>, ManifestError> {
+        let slot = self.slot.read();
+        let environment = slot.as_ref().ok_or(ManifestError::Closed)?;
+        let (first, behind) = (full_key(table, from), [table.number() + 1]);
+        let read = || {
+            let txn = environment.env.read_txn()?;
+            let range = (
+                Bound::Included(first.as_slice()),
+                Bound::Excluded(behind.as_slice()),
+            );
+            let rows = environment.rows.range(&txn, &range)?;
+            rows.take(limit.min(SCAN_ROWS_MAX))
+                .map(|row| row.map(|(key, value)| (key[1..].to_vec(), value.to_vec())))
+                .collect::<Result<Vec<_>, heed::Error>>()
+        };
+        read().map_err(|error| env::engine("read", error))
+    }
+
+    fn commit(&self, writes: &[Write]) -> Result<(), ManifestError> {
+        check_keys(writes)?;
+        let mut failed = self.writer.lock();
+        if let Some(error) = &*failed {
+            return Err(error.clone());
+        }
+        if writes.is_empty() {
+            return Ok(());
+        }
+        loop {
+            let applied = match self.slot.read().as_ref() {
+                Some(environment) => apply(environment, writes),
+                None => return Err(ManifestError::Closed),
+            };
+            match applied {
+                Ok(()) => return Ok(()),
+                Err(Refused::Full) => self.grow()?,
+                Err(Refused::Other(error)) => {
+                    if !is_out_of_space(&error) {
+                        *failed = Some(error.clone());
+                    }
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    fn close(&self) {
+        let environment = self.slot.write().take();
+        if let Some(environment) = environment {
+            environment.close();
+        }
+    }
+}
+
+impl Drop for LmdbManifest {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl fmt::Debug for LmdbManifest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LmdbManifest({})", self.store.display())
+    }
+}

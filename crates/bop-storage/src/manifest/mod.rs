@@ -1,0 +1,43 @@
+//! The manifest: a materialised view of log and chunk headers, in small transactions.
+//!
+//! Owns: the seam [`ManifestStore`] with LMDB and an in-memory twin behind it, and above it what
+//! both share: the rows, their checksums, the invariants of every commit.
+//!
+//! ```text
+//! Manifest (typed)  state, edit, invariants
+//!      | rows in envelopes, as byte keys and byte values
+//! ManifestStore     LmdbManifest (env, walker) | MemoryManifest
+//! ```
+//! Order of the store's durability: chunk durable, then manifest commit, then log released, then
+//! recycled.
+//!
+//! Never: on the path of a commit of a database; the only copy of anything but registrations.
+
+mod database_row;
+mod edit;
+mod env;
+mod invariants;
+mod lmdb;
+mod memory;
+mod rows;
+mod schema;
+mod state;
+mod store;
+#[cfg(any(test, feature = "testing"))]
+pub mod suite;
+mod typed;
+mod walker;
+
+pub(crate) use database_row::decode_name;
+pub use database_row::{CheckpointedHead, DatabaseBytes, DatabaseRow, DatabaseState};
+pub use edit::Edit;
+pub use lmdb::LmdbManifest;
+pub use memory::{Gate, MemoryManifest};
+pub use rows::{
+    ChunkBytes, ChunkRow, MetaBytes, RangeBytes, RangeRow, SegmentBytes, SegmentRow,
+    WatermarkBytes, Watermarks,
+};
+pub use schema::{RangeKey, SCHEMA_VERSION, ValueHeader};
+pub use state::{DamagedRows, ManifestState};
+pub use store::{KEY_BYTES_MAX, ManifestStore, RawRow, SCAN_ROWS_MAX, Table, Write, scan_all};
+pub use typed::Manifest;

@@ -1,0 +1,272 @@
+//! All rows of the manifest in memory, as of one transaction.
+//!
+//! Invariants
+//! - a state is a value: cloning it takes constant time, and a clone never changes;
+//! - a damaged row is not in its table: it is in [`DamagedRows`], under the databases it touches;
+//! - `names` holds the folded name of each live database, once.
+//!
+//! Never: reads or writes the store after it was loaded.
+
+use super::database_row::{DatabaseRow, DatabaseState};
+use super::rows::{ChunkRow, MetaRow, RangeRow, Row, SegmentRow, Watermarks};
+use super::schema::{Key, RangeKey, SCHEMA_VERSION, Single, row_damage, unseal};
+use super::store::{ManifestStore, Table, scan_all};
+use crate::error::{Damage, ManifestError, Reject};
+use crate::ids::{ChunkId, DbId, Generation, SegmentId, StoreId};
+use imbl::OrdMap;
+use std::collections::BTreeMap;
+
+/// Rows that were not believed, by what they touch.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct DamagedRows {
+    /// Databases with a damaged row, or with a range in a chunk whose row is damaged or missing.
+    /// [`DbId::CATALOGUE`] stands for the catalogue's own sections.
+    pub databases: BTreeMap<DbId, Damage>,
+    /// Segments whose registration is damaged.
+    pub segments: BTreeMap<SegmentId, Damage>,
+    /// Chunks whose row is damaged.
+    pub chunks: BTreeMap<ChunkId, Damage>,
+    /// Rows of which not even the key can be read, or that belong to no database: a name may be
+    /// lost.
+    pub unplaced: Vec<Damage>,
+}
+
+impl DamagedRows {
+    /// Whether every row was believed.
+    pub fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
+    }
+
+    /// All damage; that of a chunk also stands with each database it touches.
+    pub fn iter(&self) -> impl Iterator<Item = &Damage> {
+        self.databases
+            .values()
+            .chain(self.segments.values())
+            .chain(self.chunks.values())
+            .chain(&self.unplaced)
+    }
+}
+
+/// All rows, as of one transaction.
+#[derive(Clone, Debug)]
+pub struct ManifestState {
+    pub(super) watermarks: Watermarks,
+    pub(super) databases: OrdMap<DbId, DatabaseRow>,
+    pub(super) segments: OrdMap<SegmentId, SegmentRow>,
+    pub(super) chunks: OrdMap<ChunkId, ChunkRow>,
+    pub(super) ranges: OrdMap<RangeKey, RangeRow>,
+    pub(super) names: OrdMap<String, DbId>,
+    damaged: DamagedRows,
+}
+
+impl ManifestState {
+    /// The watermarks.
+    pub fn watermarks(&self) -> &Watermarks {
+        &self.watermarks
+    }
+
+    /// A database, live or tombstone.
+    pub fn database(&self, id: DbId) -> Option<&DatabaseRow> {
+        self.databases.get(&id)
+    }
+
+    /// All databases, tombstones included, by id.
+    pub fn databases(&self) -> impl Iterator<Item = (DbId, &DatabaseRow)> {
+        self.databases.iter().map(|(id, row)| (*id, row))
+    }
+
+    /// A registered segment.
+    pub fn segment(&self, id: SegmentId) -> Option<&SegmentRow> {
+        self.segments.get(&id)
+    }
+
+    /// All registered segments, by id.
+    pub fn segments(&self) -> impl Iterator<Item = (SegmentId, &SegmentRow)> {
+        self.segments.iter().map(|(id, row)| (*id, row))
+    }
+
+    /// A chunk.
+    pub fn chunk(&self, id: ChunkId) -> Option<&ChunkRow> {
+        self.chunks.get(&id)
+    }
+
+    /// All chunks, by id.
+    pub fn chunks(&self) -> impl Iterator<Item = (ChunkId, &ChunkRow)> {
+        self.chunks.iter().map(|(id, row)| (*id, row))
+    }
+
+    /// The row that a generation reads for a range of a database: the newest one that is not
+    /// newer than the generation.
+    pub fn range_at(
+        &self,
+        database: DbId,
+        range: u32,
+        generation: Generation,
+    ) -> Option<(&RangeKey, &RangeRow)> {
+        let wanted = RangeKey {
+            database,
+            range,
+            generation,
+        };
+        let (key, row) = self.ranges.get_next(&wanted)?;
+        (key.database == database && key.range == range).then_some((key, row))
+    }
+
+    /// All rows of the ranges of a database: by range, the newest generation first.
+    pub fn ranges(&self, database: DbId) -> impl Iterator<Item = (&RangeKey, &RangeRow)> {
+        let first = RangeKey {
+            database,
+            range: 0,
+            generation: Generation::new(u64::MAX),
+        };
+        self.ranges
+            .range(first..)
+            .take_while(move |(key, _)| key.database == database)
+    }
+
+    /// The newest row of each range of a database, with the range's number, ascending.
+    pub fn newest_ranges(&self, database: DbId) -> impl Iterator<Item = (u32, RangeRow)> {
+        let mut last = None;
+        self.ranges(database).filter_map(move |(key, row)| {
+            (last.replace(key.range) != Some(key.range)).then_some((key.range, *row))
+        })
+    }
+
+    /// What was not believed when the rows were read.
+    pub fn damaged(&self) -> &DamagedRows {
+        &self.damaged
+    }
+
+    /// Reads and checks all rows.
+    pub(super) fn load(
+        store: &dyn ManifestStore,
+        store_id: StoreId,
+    ) -> Result<Self, ManifestError> {
+        check_meta(store, store_id)?;
+        let watermarks = read_single(store, store_id)?;
+        let mut damaged = DamagedRows::default();
+        let mut state = Self {
+            watermarks,
+            databases: read_table(store, store_id, |key, damage| match key {
+                Some(id) => drop(damaged.databases.insert(id, damage)),
+                None => damaged.unplaced.push(damage),
+            })?,
+            segments: read_table(store, store_id, |key, damage| match key {
+                Some(id) => drop(damaged.segments.insert(id, damage)),
+                None => damaged.unplaced.push(damage),
+            })?,
+            chunks: read_table(store, store_id, |key, damage| match key {
+                Some(id) => drop(damaged.chunks.insert(id, damage)),
+                None => damaged.unplaced.push(damage),
+            })?,
+            ranges: read_table(store, store_id, |key: Option<RangeKey>, damage| match key {
+                Some(key) => drop(damaged.databases.entry(key.database).or_insert(damage)),
+                None => damaged.unplaced.push(damage),
+            })?,
+            names: OrdMap::new(),
+            damaged,
+        };
+        state.place_broken_ranges();
+        state.collect_names();
+        Ok(state)
+    }
+
+    /// A range in a chunk that has no row, or none that can be believed, closes its database.
+    fn place_broken_ranges(&mut self) {
+        let damaged = &mut self.damaged;
+        for (key, row) in &self.ranges {
+            let known = key.database == DbId::CATALOGUE
+                || self.databases.contains_key(&key.database)
+                || damaged.databases.contains_key(&key.database);
+            if !known {
+                let reason = Reject::Invalid("a range of a database that is not there");
+                damaged
+                    .unplaced
+                    .push(row_damage(Table::Ranges, &key.encode(), reason));
+            }
+            if !self.chunks.contains_key(&row.chunk) {
+                let damage = damaged.chunks.get(&row.chunk).cloned().unwrap_or_else(|| {
+                    row_damage(Table::Chunks, &row.chunk.encode(), Reject::Missing)
+                });
+                damaged.databases.entry(key.database).or_insert(damage);
+            }
+        }
+    }
+
+    /// Of two live databases with one name, the younger one is closed.
+    fn collect_names(&mut self) {
+        for (id, row) in &self.databases {
+            if row.state != DatabaseState::Live {
+                continue;
+            }
+            let folded = row.name.folded();
+            if self.names.contains_key(&folded) {
+                let reason = Reject::Invalid("another live database has the same name");
+                let damage = row_damage(Table::Databases, &id.encode(), reason);
+                self.damaged.databases.entry(*id).or_insert(damage);
+            } else {
+                self.names.insert(folded, *id);
+            }
+        }
+    }
+}
+
+/// Refuses a manifest of another store, or of a newer schema, before a row of it is read.
+fn check_meta(store: &dyn ManifestStore, store_id: StoreId) -> Result<(), ManifestError> {
+    let key = Single.encode();
+    let damage = |reason| ManifestError::Damaged(row_damage(Table::Meta, &key, reason));
+    let value = store
+        .get(Table::Meta, &key)?
+        .ok_or_else(|| damage(Reject::Missing))?;
+    // The row says whose it is, and its checksum is over that id: the row is read before it is
+    // believed, and a sound row of another store is told from a damaged one.
+    let row = value
+        .get(size_of::<super::schema::ValueHeader>()..)
+        .unwrap_or_default();
+    let row = MetaRow::decode(row).map_err(damage)?;
+    unseal(row.store, Table::Meta, &key, &value).map_err(damage)?;
+    if row.store != store_id {
+        return Err(damage(Reject::ForeignStore));
+    }
+    if row.schema_version != SCHEMA_VERSION {
+        return Err(damage(Reject::Version {
+            found: row.schema_version,
+            supported: SCHEMA_VERSION,
+        }));
+    }
+    Ok(())
+}
+
+/// Reads a table's only row; without it nothing of the store can be trusted.
+fn read_single<R: Row<Key = Single>>(
+    store: &dyn ManifestStore,
+    store_id: StoreId,
+) -> Result<R, ManifestError> {
+    let key = Single.encode();
+    let damage = |reason| ManifestError::Damaged(row_damage(R::TABLE, &key, reason));
+    let value = store
+        .get(R::TABLE, &key)?
+        .ok_or_else(|| damage(Reject::Missing))?;
+    unseal(store_id, R::TABLE, &key, &value)
+        .and_then(R::decode)
+        .map_err(damage)
+}
+
+fn read_table<R: Row>(
+    store: &dyn ManifestStore,
+    store_id: StoreId,
+    mut damaged: impl FnMut(Option<R::Key>, Damage),
+) -> Result<OrdMap<R::Key, R>, ManifestError> {
+    let mut rows = OrdMap::new();
+    scan_all(store, R::TABLE, |key, value| {
+        let Some(id) = R::Key::decode(&key) else {
+            let reason = Reject::Invalid("not a key of this table");
+            return damaged(None, row_damage(R::TABLE, &key, reason));
+        };
+        match unseal(store_id, R::TABLE, &key, &value).and_then(R::decode) {
+            Ok(row) => drop(rows.insert(id, row)),
+            Err(reason) => damaged(Some(id), row_damage(R::TABLE, &key, reason)),
+        }
+    })?;
+    Ok(rows)
+}

@@ -1,0 +1,215 @@
+//! Reading a chunk: its frame at opening, a section's index at the section's first page.
+//!
+//! Invariants
+//! - a reader exists only for a chunk whose header, footer and directory are sound and belong to
+//!   this store and this chunk id;
+//! - damage behind that is met page by page: one bad slot does not hide its neighbours.
+//!
+//! Never: writes, keeps a page.
+
+use super::body::decode;
+use super::checksums::{Owner, slot_checksum};
+use super::format::{ChunkFooter, Slot};
+use super::frame::{check_header, check_length, read_directory, read_footer};
+use super::identity::{ChunkDigest, ChunkIdentity};
+use super::section::{SectionMeta, SectionRef};
+use super::section_index::{LazyIndex, SectionIndex};
+use super::source::Source;
+use crate::checksum::PageHash;
+use crate::error::{Damage, Place, ReadError, Reject};
+use crate::ids::{ChunkId, Lsn, PageNo, StoreId};
+use crate::io::Disk;
+use crate::page::PageBytes;
+use std::sync::Arc;
+
+/// A page of a chunk, proved.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StoredPage {
+    /// The page.
+    pub content: PageBytes,
+    /// Its hash.
+    pub hash: PageHash,
+    /// The commit that wrote it.
+    pub version: Lsn,
+}
+
+/// An open chunk.
+#[derive(Debug)]
+pub struct ChunkReader {
+    pub(super) source: Source,
+    digest: ChunkDigest,
+    sections: Vec<SectionRef>,
+    indexes: Vec<LazyIndex>,
+}
+
+impl ChunkReader {
+    /// Opens a chunk; with `expected`, only if it is the one that the manifest means.
+    ///
+    /// # Errors
+    /// [`ReadError::Damaged`] with the place, [`ReadError::Io`].
+    pub fn open(
+        disk: &dyn Disk,
+        store_id: StoreId,
+        chunk_id: ChunkId,
+        expected: Option<&ChunkIdentity>,
+    ) -> Result<Self, ReadError> {
+        let source = Source::open(disk, Owner { store_id, chunk_id })?;
+        check_length(&source, expected)?;
+        check_header(&source)?;
+        let footer = read_footer(&source)?;
+        let digest = ChunkDigest::from_bytes(footer.digest);
+        let footer_offset = source.bytes - size_of::<ChunkFooter>() as u64;
+        if expected.is_some_and(|expected| expected.digest != digest) {
+            let reason = Reject::Invalid("not the chunk that the manifest names");
+            return Err(source.damage(footer_offset, reason).into());
+        }
+        let sections = read_directory(&source, &footer, footer_offset)?;
+        let indexes = sections.iter().map(|_| LazyIndex::default()).collect();
+        Ok(Self {
+            source,
+            digest,
+            sections,
+            indexes,
+        })
+    }
+
+    /// The chunk.
+    pub fn id(&self) -> ChunkId {
+        self.source.owner.chunk_id
+    }
+
+    /// Its length and digest, as its own footer tells them.
+    pub fn identity(&self) -> ChunkIdentity {
+        ChunkIdentity {
+            bytes: self.source.bytes,
+            digest: self.digest,
+        }
+    }
+
+    /// Its sections, in order.
+    pub fn sections(&self) -> &[SectionRef] {
+        &self.sections
+    }
+
+    /// A page of a section; `None` when the section has no slot for it. Of a history section, the
+    /// newest version.
+    ///
+    /// # Errors
+    /// [`ReadError::Damaged`] when any byte on the way is not what was written, or there is no such
+    /// section of pages; [`ReadError::Io`].
+    pub fn read_page(&self, section: u32, page: PageNo) -> Result<Option<StoredPage>, ReadError> {
+        let (meta, index) = self.index(section)?;
+        match index.find(page) {
+            Some((number, slot)) => self.read_slot(meta, number, slot).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The hash and version of a page, from the index alone.
+    ///
+    /// # Errors
+    /// As [`ChunkReader::read_page`].
+    pub fn page_hash(
+        &self,
+        section: u32,
+        page: PageNo,
+    ) -> Result<Option<(PageHash, Lsn)>, ReadError> {
+        let (_, index) = self.index(section)?;
+        Ok(index.find(page).map(|(_, slot)| hash_and_version(slot)))
+    }
+
+    /// Every slot of a section, ascending, from the index alone.
+    ///
+    /// # Errors
+    /// As [`ChunkReader::read_page`].
+    pub fn pages(&self, section: u32) -> Result<Vec<(PageNo, PageHash, Lsn)>, ReadError> {
+        let (_, index) = self.index(section)?;
+        let pages = index.iter().filter_map(|(_, slot)| {
+            let (hash, version) = hash_and_version(slot);
+            Some((PageNo::new(slot.page.get())?, hash, version))
+        });
+        Ok(pages.collect())
+    }
+
+    /// The payload of a section: of a catalogue section, the catalogue.
+    ///
+    /// # Errors
+    /// As [`ChunkReader::read_page`].
+    pub fn payload(&self, section: u32) -> Result<Vec<u8>, ReadError> {
+        let parts = self.section(section)?.parts;
+        let span = self
+            .source
+            .read(parts.payload_offset, parts.payload_bytes)?;
+        let checksum = self.source.owner.part_checksum(section, span.bytes());
+        if checksum != parts.payload_checksum {
+            let damage = self.source.damage(parts.payload_offset, Reject::Checksum);
+            return Err(damage.into());
+        }
+        Ok(span.bytes().to_vec())
+    }
+
+    /// Bytes of section indexes that it holds in memory.
+    pub fn resident_bytes(&self) -> u64 {
+        self.indexes.iter().map(LazyIndex::resident_bytes).sum()
+    }
+
+    /// Lets go of the section indexes; whoever needs one reads it again.
+    pub fn release_indexes(&self) {
+        self.indexes.iter().for_each(LazyIndex::release);
+    }
+
+    fn section(&self, section: u32) -> Result<&SectionRef, ReadError> {
+        let found = self.sections.get(section as usize);
+        found.ok_or_else(|| self.no_such_section())
+    }
+
+    fn no_such_section(&self) -> ReadError {
+        let place = Place::File(self.source.path());
+        Damage::new(place, Reject::Invalid("no such section of pages")).into()
+    }
+
+    pub(super) fn index(
+        &self,
+        section: u32,
+    ) -> Result<(&SectionMeta, Arc<SectionIndex>), ReadError> {
+        let found = self.section(section)?;
+        let lazy = self.indexes.get(section as usize);
+        let (Some(meta), Some(lazy)) = (found.meta(), lazy) else {
+            return Err(self.no_such_section());
+        };
+        Ok((meta, lazy.get(&self.source, found, meta)?))
+    }
+
+    /// The page of a slot, if slot checksum and page hash agree.
+    pub(super) fn read_slot(
+        &self,
+        meta: &SectionMeta,
+        number: u32,
+        slot: &Slot,
+    ) -> Result<StoredPage, ReadError> {
+        let offset = slot.body_offset.get();
+        let damage = |reason| self.source.damage(offset, reason);
+        let span = self.source.read(offset, slot.body_bytes.get().into())?;
+        let checksum = slot_checksum(meta.database, meta.generation, number, slot, span.bytes());
+        if checksum != slot.checksum.get() {
+            return Err(damage(Reject::Checksum).into());
+        }
+        let content = decode(slot, meta.page_size, span)
+            .ok_or_else(|| damage(Reject::Invalid("a body that does not decompress")))?;
+        let (hash, version) = hash_and_version(slot);
+        let page = PageNo::new(slot.page.get());
+        if page.is_none_or(|page| PageHash::of(page, &content) != hash) {
+            return Err(damage(Reject::Invalid("a page does not have its hash")).into());
+        }
+        Ok(StoredPage {
+            content,
+            hash,
+            version,
+        })
+    }
+}
+
+fn hash_and_version(slot: &Slot) -> (PageHash, Lsn) {
+    let hash = PageHash::new(slot.hash.get());
+    (hash, Lsn::new(slot.version_lsn.get()))
+}

@@ -1,0 +1,348 @@
+//! Making a chunk: streamed into `scratch/`, named only when it is complete and durable.
+//!
+//! ```text
+//! created --begin_section--> in a section --end_section--> between sections --finish--> named
+//!    |   \__________________________catalogue_section____________/   |
+//!    '--------- dropped, or any failure: the scratch file is removed-'
+//! ```
+//! Invariants
+//! - a chunk has its final name only after a successful sync of its file;
+//! - a page is taken only with the hash that its content has: nothing wrong is made durable;
+//! - memory is bounded by the buffer and the slots of one section.
+//!
+//! Never: replaces a file, publishes a chunk in the manifest.
+
+use super::body::{Compressor, PACKED, alignment};
+use super::checksums::{Owner, header_checksum, slot_checksum};
+use super::format::{
+    CHUNK_FORMAT_VERSION, CHUNK_MAGIC, ChunkFooter, ChunkHeader, FOOTER_MAGIC, SectionKind, Slot,
+};
+use super::identity::ChunkDigest;
+use super::section::{Parts, Section, SectionMeta, SectionRef};
+use super::sink::BlockSink;
+use crate::checksum::PageHash;
+use crate::error::CheckpointError;
+use crate::ids::{ChunkId, Generation, Lsn, PageNo, StoreId};
+use crate::io::{BLOCK_BYTES, Disk, OpenMode, layout};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use zerocopy::IntoBytes;
+use zerocopy::little_endian::{U32, U64};
+
+/// A chunk that is complete, durable and named.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FinishedChunk {
+    /// The chunk.
+    pub id: ChunkId,
+    /// Bytes of its file.
+    pub bytes: u64,
+    /// Proves the file as a whole.
+    pub digest: ChunkDigest,
+    /// Its sections, in order.
+    pub sections: Vec<SectionRef>,
+}
+
+/// A chunk that is being made.
+#[derive(Debug)]
+pub struct ChunkWriter {
+    disk: Arc<dyn Disk>,
+    owner: Owner,
+    scratch: Scratch,
+    sink: BlockSink,
+    sections: Vec<SectionRef>,
+    open: Option<OpenSection>,
+    compressor: Compressor,
+}
+
+#[derive(Debug)]
+struct OpenSection {
+    meta: SectionMeta,
+    start_offset: u64,
+    slots: Vec<Slot>,
+}
+
+impl ChunkWriter {
+    /// Starts a chunk. Its id must never have been used, not even for a chunk that failed.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Io`].
+    pub fn create(
+        disk: Arc<dyn Disk>,
+        store_id: StoreId,
+        chunk_id: ChunkId,
+    ) -> Result<Self, CheckpointError> {
+        let path = layout::scratch(&format!("{:016x}.chunk", chunk_id.get()));
+        let file = disk.open(&path, OpenMode::CreateNew)?;
+        let mut writer = Self {
+            scratch: Scratch {
+                disk: Arc::clone(&disk),
+                path: Some(path),
+            },
+            disk,
+            owner: Owner { store_id, chunk_id },
+            sink: BlockSink::new(file),
+            sections: Vec::new(),
+            open: None,
+            compressor: Compressor::new(),
+        };
+        let mut header = ChunkHeader {
+            magic: CHUNK_MAGIC,
+            format_version: U32::new(CHUNK_FORMAT_VERSION),
+            reserved: U32::ZERO,
+            store_id: *store_id.bytes(),
+            chunk_id: U64::new(chunk_id.get()),
+            checksum: U64::ZERO,
+        };
+        header.checksum = U64::new(header_checksum(&header));
+        writer.sink.append(header.as_bytes())?;
+        writer.sink.pad_to(BLOCK_BYTES, 0)?;
+        Ok(writer)
+    }
+
+    /// Bytes of the file so far: when a pack is full.
+    pub fn bytes(&self) -> u64 {
+        self.sink.position()
+    }
+
+    /// Starts a section of pages.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Invalid`] when another section is open or `meta` contradicts itself,
+    /// [`CheckpointError::Io`].
+    pub fn begin_section(&mut self, meta: SectionMeta) -> Result<(), CheckpointError> {
+        if self.open.is_some() {
+            return Err(CheckpointError::Invalid("a section is still open"));
+        }
+        if let Some(problem) = meta.problem() {
+            return Err(CheckpointError::Invalid(problem));
+        }
+        self.sink.pad_to(PACKED, 0)?;
+        self.open = Some(OpenSection {
+            meta,
+            start_offset: self.sink.position(),
+            slots: Vec::new(),
+        });
+        Ok(())
+    }
+
+    /// Adds a page to the open section: pages ascend, versions of one page in a history too.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Invalid`] when the page does not belong there or is not what its hash
+    /// says, [`CheckpointError::Io`].
+    pub fn push_page(
+        &mut self,
+        page: PageNo,
+        version: Lsn,
+        hash: PageHash,
+        content: &[u8],
+    ) -> Result<(), CheckpointError> {
+        let Some(open) = &mut self.open else {
+            return Err(CheckpointError::Invalid("a page outside of any section"));
+        };
+        open.check(page, version, hash, content)
+            .map_err(CheckpointError::Invalid)?;
+        let (encoding, body) = self.compressor.encode(content);
+        let multiple = alignment(encoding as u8, open.meta.page_size.get());
+        self.sink.pad_to(multiple, 0)?;
+        let number = u32::try_from(open.slots.len())
+            .map_err(|_| CheckpointError::Limit("too many pages in a section"))?;
+        let body_bytes =
+            u32::try_from(body.len()).map_err(|_| CheckpointError::Limit("a page is too large"))?;
+        let mut slot = Slot {
+            version_lsn: U64::new(version.get()),
+            hash: U64::new(hash.get()),
+            body_offset: U64::new(self.sink.position()),
+            page: U32::new(page.get()),
+            body_bytes: U32::new(body_bytes),
+            encoding: encoding as u8,
+            reserved: [0; 7],
+            checksum: U64::ZERO,
+        };
+        let meta = &open.meta;
+        let checksum = slot_checksum(meta.database, meta.generation, number, &slot, body);
+        slot.checksum = U64::new(checksum);
+        self.sink.append(body)?;
+        open.slots.push(slot);
+        Ok(())
+    }
+
+    /// Ends the open section.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Invalid`] without an open section, [`CheckpointError::Io`].
+    pub fn end_section(&mut self) -> Result<SectionRef, CheckpointError> {
+        self.end_section_with(&[])
+    }
+
+    /// Ends the open section and gives it a payload: the bitmap of a delta, the commits of a
+    /// history.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Invalid`] without an open section, [`CheckpointError::Io`].
+    pub fn end_section_with(&mut self, payload: &[u8]) -> Result<SectionRef, CheckpointError> {
+        let Some(open) = self.open.take() else {
+            return Err(CheckpointError::Invalid("no section is open"));
+        };
+        self.append_section(
+            Section::Pages(open.meta),
+            open.start_offset,
+            &open.slots,
+            payload,
+        )
+    }
+
+    /// Adds a section that holds the catalogue.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Invalid`] when another section is open, [`CheckpointError::Io`].
+    pub fn catalogue_section(
+        &mut self,
+        generation: Generation,
+        cut: Lsn,
+        catalogue: &[u8],
+    ) -> Result<SectionRef, CheckpointError> {
+        if self.open.is_some() {
+            return Err(CheckpointError::Invalid("a section is still open"));
+        }
+        self.sink.pad_to(PACKED, 0)?;
+        let start_offset = self.sink.position();
+        let section = Section::Catalogue { generation, cut };
+        self.append_section(section, start_offset, &[], catalogue)
+    }
+
+    /// Completes the file, makes it durable and gives it its name.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Invalid`] when a section is open, [`CheckpointError::Io`]. After a
+    /// failure of the very last step the file may have its name all the same: nobody knows it.
+    pub fn finish(mut self) -> Result<FinishedChunk, CheckpointError> {
+        if self.open.is_some() {
+            return Err(CheckpointError::Invalid("a section is still open"));
+        }
+        let sections = self.count_sections()?;
+        self.sink.pad_to(PACKED, 0)?;
+        let directory_offset = self.sink.position();
+        let directory: Vec<_> = self.sections.iter().map(|s| s.to_entry()).collect();
+        self.sink.append(directory.as_bytes())?;
+        let owner = self.owner;
+        let mut finished = (0, 0);
+        self.sink.finish(|digest, chunk_bytes| {
+            finished = (digest, chunk_bytes);
+            let mut footer = ChunkFooter {
+                checksum: U64::ZERO,
+                directory_offset: U64::new(directory_offset),
+                directory_checksum: U64::new(owner.directory_checksum(directory.as_bytes())),
+                chunk_bytes: U64::new(chunk_bytes),
+                digest: ChunkDigest::new(digest).to_bytes(),
+                sections: U32::new(sections),
+                format_version: U32::new(CHUNK_FORMAT_VERSION),
+                magic: FOOTER_MAGIC,
+            };
+            footer.checksum = U64::new(owner.footer_checksum(&footer));
+            footer
+        })?;
+        let (digest, bytes) = finished;
+        self.scratch.rename(&layout::chunk(owner.chunk_id))?;
+        self.disk.sync_dir(Path::new(layout::CHUNK_DIR))?;
+        Ok(FinishedChunk {
+            id: owner.chunk_id,
+            bytes,
+            digest: ChunkDigest::new(digest),
+            sections: std::mem::take(&mut self.sections),
+        })
+    }
+
+    fn count_sections(&self) -> Result<u32, CheckpointError> {
+        u32::try_from(self.sections.len())
+            .map_err(|_| CheckpointError::Limit("too many sections in a chunk"))
+    }
+
+    fn append_section(
+        &mut self,
+        section: Section,
+        start_offset: u64,
+        slots: &[Slot],
+        payload: &[u8],
+    ) -> Result<SectionRef, CheckpointError> {
+        let index = self.count_sections()?;
+        let slot_count = u32::try_from(slots.len())
+            .map_err(|_| CheckpointError::Limit("too many pages in a section"))?;
+        self.sink.pad_to(PACKED, 0)?;
+        let index_offset = self.sink.position();
+        self.sink.append(slots.as_bytes())?;
+        let payload_offset = self.sink.position();
+        self.sink.append(payload)?;
+        let parts = Parts {
+            start_offset,
+            index_offset,
+            index_checksum: self.owner.part_checksum(index, slots.as_bytes()),
+            payload_offset,
+            payload_bytes: payload.len() as u64,
+            payload_checksum: self.owner.part_checksum(index, payload),
+        };
+        let section = SectionRef::new(index, section, slot_count, parts);
+        self.sections.push(section);
+        Ok(section)
+    }
+}
+
+impl OpenSection {
+    fn check(
+        &self,
+        page: PageNo,
+        version: Lsn,
+        hash: PageHash,
+        content: &[u8],
+    ) -> Result<(), &'static str> {
+        if content.len() != self.meta.page_size.bytes() {
+            return Err("a page of another size");
+        }
+        if !self.meta.covers(page) {
+            return Err("a page outside of its range");
+        }
+        if self.meta.cut < version {
+            return Err("a page newer than its section");
+        }
+        if let Some(last) = self.slots.last() {
+            let newer_of_history = self.meta.kind == SectionKind::History
+                && last.page.get() == page.get()
+                && last.version_lsn.get() < version.get();
+            if page.get() <= last.page.get() && !newer_of_history {
+                return Err("pages do not ascend");
+            }
+        }
+        if PageHash::of(page, content) != hash {
+            return Err("a page does not have its hash");
+        }
+        Ok(())
+    }
+}
+
+/// The unfinished file; removed unless it got its name.
+#[derive(Debug)]
+struct Scratch {
+    disk: Arc<dyn Disk>,
+    path: Option<PathBuf>,
+}
+
+impl Scratch {
+    fn rename(&mut self, name: &Path) -> Result<(), CheckpointError> {
+        if let Some(path) = &self.path {
+            self.disk.rename(path, name)?;
+            self.path = None;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Some(path) = &self.path
+            && let Err(failure) = self.disk.remove(path)
+        {
+            // The next open clears the directory.
+            tracing::warn!(%failure, "unfinished chunk stays behind");
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! The page index over the log: which commit wrote the newest version of a page, and where.
+//!
+//! An index is a list of layers, newest first; a checkpoint starts a layer on top and takes away
+//! the ones below when their pages are in chunks. A lookup asks the layers in turn:
+//!
+//! ```text
+//! Found   this layer has the page
+//! Zero    the page was cut off while this layer was the newest, and not written since
+//! Below   this layer knows nothing: ask the next one, then the chunks
+//! ```
+//!
+//! Invariants
+//! - a layer is never changed: a commit makes a new one that shares what it did not touch;
+//! - the extents of a layer do not overlap;
+//! - `page_count_min` never grows in a layer: what once was cut off never comes back from below.
+//!
+//! Never: reads a page, compares a version with a reader's Lsn (each view has its own layers).
+
+use super::extent::{Extent, PageVersion};
+use crate::checksum::PageHash;
+use crate::ids::{Lsn, PageNo, PageSize};
+use imbl::OrdMap;
+use std::ops::RangeInclusive;
+
+/// What one layer says of a page.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Lookup {
+    /// Its newest version in this layer.
+    Found(PageVersion),
+    /// It reads as zeros, whatever older layers and chunks say.
+    Zero,
+    /// This layer does not know it.
+    Below,
+}
+
+/// One page of a commit.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct CommittedPage {
+    /// The page.
+    pub page: PageNo,
+    /// The hash of page number and image.
+    pub hash: PageHash,
+    /// Where its image, one page size long, starts in the log.
+    pub image_lsn: Lsn,
+}
+
+/// What a commit changed.
+#[derive(Copy, Clone, Debug)]
+pub struct CommitPages<'a> {
+    /// The commit's own Lsn, which becomes the version of its pages.
+    pub version: Lsn,
+    /// Bytes of a page.
+    pub page_size: PageSize,
+    /// Pages of the database after the commit.
+    pub page_count: u32,
+    /// The smallest page count the database had during the transaction.
+    pub page_count_min: u32,
+    /// The pages, ascending, none twice. Pages above `page_count` are left out.
+    pub pages: &'a [CommittedPage],
+}
+
+/// The pages of a number of successive commits. Cloning costs nothing.
+#[derive(Clone, Debug)]
+pub struct IndexLayer {
+    /// By the number of the first page of each extent.
+    extents: OrdMap<u32, Extent>,
+    page_count_min: u32,
+}
+
+impl IndexLayer {
+    /// A layer without commits, on top of a state of the database with `page_count` pages.
+    pub fn new(page_count: u32) -> Self {
+        Self {
+            extents: OrdMap::new(),
+            page_count_min: page_count,
+        }
+    }
+
+    /// The smallest page count of the database since this layer became the newest.
+    pub fn page_count_min(&self) -> u32 {
+        self.page_count_min
+    }
+
+    /// How many extents the layer has: what it costs in memory.
+    pub fn entries(&self) -> usize {
+        self.extents.len()
+    }
+
+    /// What the layer says of a page. A page above the database's page count is not for it to
+    /// know: the view checks that first.
+    pub fn lookup(&self, page: PageNo) -> Lookup {
+        if let Some((first, extent)) = self.extents.get_prev(&page.get())
+            && let Some(version) = extent.nth(page.get() - first)
+        {
+            return Lookup::Found(version);
+        }
+        if page.get() > self.page_count_min {
+            Lookup::Zero
+        } else {
+            Lookup::Below
+        }
+    }
+
+    /// The layer with one more commit. This one stays as it is.
+    #[must_use]
+    pub fn with_commit(&self, commit: &CommitPages<'_>) -> Self {
+        let mut layer = self.clone();
+        layer.cut_to(commit.page_count_min.min(commit.page_count));
+        let mut rest = commit.pages;
+        while let Some((run, behind)) = split_run(rest, commit.page_size) {
+            rest = behind;
+            layer.put(run, commit);
+        }
+        layer
+    }
+
+    /// The extents, ascending, each with the number of its first page.
+    pub fn iter(&self) -> impl Iterator<Item = (PageNo, &Extent)> {
+        self.extents
+            .iter()
+            .filter_map(|(first, extent)| Some((PageNo::new(*first)?, extent)))
+    }
+
+    /// The pages of a range that this layer has, ascending.
+    pub fn pages_in_range(
+        &self,
+        range: RangeInclusive<PageNo>,
+    ) -> impl Iterator<Item = (PageNo, PageVersion)> {
+        let (from, to) = (range.start().get(), range.end().get());
+        // The extent that holds `from` may start before it.
+        let start = match self.extents.get_prev(&from) {
+            Some((first, extent)) if from - first < extent.pages() => *first,
+            _ => from,
+        };
+        let touched = (start <= to).then(|| self.extents.range(start..=to));
+        touched
+            .into_iter()
+            .flatten()
+            .flat_map(move |(first, extent)| {
+                let nths = from.saturating_sub(*first)..extent.pages().min(to - first + 1);
+                nths.filter_map(move |nth| Some((PageNo::new(first + nth)?, extent.nth(nth)?)))
+            })
+    }
+
+    /// Forgets every page above `page_count`: the transaction cut them off.
+    fn cut_to(&mut self, page_count: u32) {
+        if page_count >= self.page_count_min && self.last_page() <= page_count {
+            return;
+        }
+        self.page_count_min = self.page_count_min.min(page_count);
+        if let Some(first_cut) = page_count.checked_add(1) {
+            self.clear(first_cut, u32::MAX);
+        }
+    }
+
+    /// The last page that the layer has; 0 without one.
+    fn last_page(&self) -> u32 {
+        self.extents
+            .get_max()
+            .map_or(0, |(first, extent)| first + (extent.pages() - 1))
+    }
+
+    fn put(&mut self, run: &[CommittedPage], commit: &CommitPages<'_>) {
+        let (Some(first), Some(last)) = (run.first(), run.last()) else {
+            return;
+        };
+        let kept = if last.page.get() <= commit.page_count {
+            run
+        } else {
+            let kept = run.partition_point(|page| page.page.get() <= commit.page_count);
+            &run[..kept]
+        };
+        let hashes = kept.iter().map(|page| page.hash);
+        let extent = Extent::new(commit.version, first.image_lsn, commit.page_size, hashes);
+        let Some(extent) = extent else {
+            return;
+        };
+        let first = first.page.get();
+        // The usual rewrite replaces an extent of the same place and size: nothing else overlaps.
+        let old = self.extents.get(&first);
+        if old.is_none_or(|old| old.pages() != extent.pages()) {
+            self.clear(first, first + (extent.pages() - 1));
+        }
+        self.extents.insert(first, extent);
+    }
+
+    /// Forgets the pages from `from` to `to`; what stands outside stays, cut.
+    fn clear(&mut self, from: u32, to: u32) {
+        if let Some((first, extent)) = self.extents.get_prev(&from)
+            && *first < from
+            && from - first < extent.pages()
+        {
+            let (first, extent) = (*first, extent.clone());
+            if let Some(left) = extent.cut(0, from - first) {
+                self.extents.insert(first, left);
+            }
+            self.keep_behind(first, &extent, to);
+        }
+        while let Some((first, extent)) = self.extents.get_next(&from)
+            && *first <= to
+        {
+            let (first, extent) = (*first, extent.clone());
+            self.extents.remove(&first);
+            self.keep_behind(first, &extent, to);
+        }
+    }
+
+    /// Puts back the part of a removed extent that lies behind `to`.
+    fn keep_behind(&mut self, first: u32, extent: &Extent, to: u32) {
+        let Some(nth) = to.checked_sub(first).and_then(|nth| nth.checked_add(1)) else {
+            return;
+        };
+        if nth < extent.pages()
+            && let Some(right) = extent.cut(nth, extent.pages() - nth)
+        {
+            self.extents.insert(first + nth, right);
+        }
+    }
+}
+
+/// Splits off the longest head of consecutive pages with images back to back; `None` at the end.
+fn split_run(
+    pages: &[CommittedPage],
+    page_size: PageSize,
+) -> Option<(&[CommittedPage], &[CommittedPage])> {
+    if pages.is_empty() {
+        return None;
+    }
+    let follows = |pair: &[CommittedPage]| {
+        let [before, after] = pair else { return false };
+        before.page.get().checked_add(1) == Some(after.page.get())
+            && after.image_lsn.bytes_since(before.image_lsn) == Some(u64::from(page_size.get()))
+    };
+    let more = pages.windows(2).take_while(|pair| follows(pair)).count();
+    pages.split_at_checked(more + 1)
+}
+
+#[cfg(test)]
+#[path = "index_tests.rs"]
+mod tests;

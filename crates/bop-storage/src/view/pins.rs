@@ -1,0 +1,98 @@
+//! The views that readers have pinned, one slot for each reader.
+//!
+//! A reader asks its slot for the view at every lookup. When a checkpoint has put a database's
+//! layers into chunks, it stores into each slot an equivalent view of the same commit without those
+//! layers: the reader goes on, and the log that the layers held is free.
+//!
+//! Invariants
+//! - a slot's Lsn never changes, whatever view is stored in it;
+//! - a view is loaded under the registry's lock, so a checkpoint that published a base before it
+//!   takes that lock misses no reader.
+//!
+//! Never: blocks a reader's lookup.
+
+use super::{BasePages, View};
+use crate::ids::Lsn;
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The pins of one database.
+#[derive(Debug, Default)]
+pub struct Pins {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    slots: BTreeMap<u64, Arc<Slot>>,
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Slot {
+    lsn: Lsn,
+    view: ArcSwap<View>,
+}
+
+impl Pins {
+    /// Pins what `load` returns. `load` runs under the registry's lock.
+    pub fn pin(self: &Arc<Self>, load: impl FnOnce() -> Arc<View>) -> Pin {
+        let mut inner = self.inner.lock();
+        let view = load();
+        let slot = Arc::new(Slot {
+            lsn: view.head().lsn,
+            view: ArcSwap::new(view),
+        });
+        let key = inner.next;
+        inner.next += 1;
+        inner.slots.insert(key, Arc::clone(&slot));
+        Pin {
+            pins: Arc::clone(self),
+            key,
+            slot,
+        }
+    }
+
+    /// Gives every pin at or above `cut` an equivalent view whose oldest `covered` layers are
+    /// replaced by `base`. Pins below `cut` keep theirs: the base has newer pages than they show.
+    pub fn rebase(&self, cut: Lsn, base: &Arc<dyn BasePages>, covered: usize) {
+        let inner = self.inner.lock();
+        for slot in inner.slots.values().filter(|slot| slot.lsn >= cut) {
+            let rebased = slot.view.load().rebased(Arc::clone(base), covered);
+            slot.view.store(Arc::new(rebased));
+        }
+    }
+
+    /// How many readers there are.
+    pub fn count(&self) -> usize {
+        self.inner.lock().slots.len()
+    }
+}
+
+/// One reader's pin, until dropped.
+#[derive(Debug)]
+pub struct Pin {
+    pins: Arc<Pins>,
+    key: u64,
+    slot: Arc<Slot>,
+}
+
+impl Pin {
+    /// The commit that is pinned.
+    pub fn lsn(&self) -> Lsn {
+        self.slot.lsn
+    }
+
+    /// The view, for one lookup.
+    pub fn view(&self) -> arc_swap::Guard<Arc<View>> {
+        self.slot.view.load()
+    }
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        self.pins.inner.lock().slots.remove(&self.key);
+    }
+}

@@ -1,0 +1,275 @@
+//! The state of a database at one commit: what a reader pins and a commit replaces.
+//!
+//! ```text
+//!           layers, newest first                base
+//!   [open] [frozen] ... [frozen]     ->   chunks of one generation
+//!      ^ a commit replaces it              ^ a checkpoint replaces it and drops the frozen layers
+//! ```
+//!
+//! Invariants
+//! - a view never changes; all that a lookup needs is reached from it without a lock;
+//! - each layer keeps its part of the log by a hold that lives as long as any view has the layer;
+//! - a frozen layer takes no more commits, so that what a checkpoint copies stands still.
+//!
+//! Never: reads a page itself.
+
+use super::{CommitPages, IndexLayer, Lookup, PageVersion};
+use crate::checksum::{PageHash, RollingChecksum};
+use crate::error::ReadError;
+use crate::ids::{DbId, DbKind, Generation, Lsn, PageNo, PageSize};
+use crate::log::LogHold;
+use crate::page::PageBytes;
+use std::fmt;
+use std::sync::Arc;
+
+/// A page version, to be copied.
+#[derive(Clone, Debug)]
+pub struct BasePage {
+    /// Its content, checked.
+    pub content: PageBytes,
+    /// The hash of number and content.
+    pub hash: PageHash,
+    /// The commit that wrote it.
+    pub version: Lsn,
+}
+
+/// The pages of one generation, wherever they are stored.
+pub trait BasePages: Send + Sync + fmt::Debug {
+    /// Which generation it is; 0 before the first checkpoint.
+    fn generation(&self) -> Generation;
+
+    /// The page; `None` when the generation does not have it, so that it reads as zeros: it was
+    /// never written, or was cut off before the generation.
+    ///
+    /// # Errors
+    /// Damage, or an I/O failure.
+    fn read(&self, page: PageNo) -> Result<Option<PageBytes>, ReadError>;
+
+    /// The page with all that a checkpoint copies; passes by every cache. `None` as for
+    /// [`BasePages::read`].
+    ///
+    /// # Errors
+    /// Damage, or an I/O failure.
+    fn load(&self, page: PageNo) -> Result<Option<BasePage>, ReadError>;
+
+    /// The page's hash, without its content; `None` as for [`BasePages::read`].
+    ///
+    /// # Errors
+    /// Damage, or an I/O failure.
+    fn hash(&self, page: PageNo) -> Result<Option<PageHash>, ReadError>;
+}
+
+/// The generation of a database that was never checkpointed.
+#[derive(Debug)]
+pub struct NoBase;
+
+impl BasePages for NoBase {
+    fn generation(&self) -> Generation {
+        Generation::new(0)
+    }
+
+    fn read(&self, _page: PageNo) -> Result<Option<PageBytes>, ReadError> {
+        Ok(None)
+    }
+
+    fn load(&self, _page: PageNo) -> Result<Option<BasePage>, ReadError> {
+        Ok(None)
+    }
+
+    fn hash(&self, _page: PageNo) -> Result<Option<PageHash>, ReadError> {
+        Ok(None)
+    }
+}
+
+/// Where the newest version of a page is.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Found {
+    /// In the log.
+    Log(PageVersion),
+    /// In the base, if there at all.
+    Base,
+    /// Nowhere: it reads as zeros.
+    Zero,
+}
+
+/// One layer of the index, and the part of the log that it needs.
+#[derive(Clone, Debug)]
+struct Layer {
+    index: IndexLayer,
+    hold: Arc<LogHold>,
+}
+
+/// What a commit made of a database.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Head {
+    /// The newest commit; [`Lsn::ZERO`] without one.
+    pub lsn: Lsn,
+    /// When it was appended.
+    pub time_us: u64,
+    /// Bytes in a page; unknown before the first commit.
+    pub page_size: Option<PageSize>,
+    /// Pages of the database.
+    pub page_count: u32,
+    /// The xor of all page hashes.
+    pub rolling_checksum: RollingChecksum,
+}
+
+impl Head {
+    /// Of a database without a commit.
+    pub const EMPTY: Self = Self {
+        lsn: Lsn::ZERO,
+        time_us: 0,
+        page_size: None,
+        page_count: 0,
+        rolling_checksum: RollingChecksum::EMPTY,
+    };
+}
+
+/// The state of a database at one commit.
+#[derive(Clone, Debug)]
+pub struct View {
+    database: DbId,
+    kind: DbKind,
+    head: Head,
+    base: Arc<dyn BasePages>,
+    layers: Vec<Layer>,
+    /// Whether the newest layer takes commits.
+    open: bool,
+}
+
+impl View {
+    /// A database whose state is all in `base`.
+    pub fn new(database: DbId, kind: DbKind, head: Head, base: Arc<dyn BasePages>) -> Self {
+        Self {
+            database,
+            kind,
+            head,
+            base,
+            layers: Vec::new(),
+            open: false,
+        }
+    }
+
+    /// The database.
+    pub fn database(&self) -> DbId {
+        self.database
+    }
+
+    /// What its pages mean.
+    pub fn kind(&self) -> DbKind {
+        self.kind
+    }
+
+    /// The newest commit that the view shows.
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// The generation below the layers.
+    pub fn base(&self) -> &Arc<dyn BasePages> {
+        &self.base
+    }
+
+    /// Layers that a checkpoint has not covered.
+    pub fn layer_count(&self) -> usize {
+        self.layers.len()
+    }
+
+    /// Index entries of all layers.
+    pub fn index_entries(&self) -> usize {
+        self.layers.iter().map(|layer| layer.index.entries()).sum()
+    }
+
+    /// The smallest page count since the base: what the base has above it is gone.
+    pub fn page_count_min(&self) -> u32 {
+        let counts = self.layers.iter().map(|layer| layer.index.page_count_min());
+        counts
+            .min()
+            .unwrap_or(self.head.page_count)
+            .min(self.head.page_count)
+    }
+
+    /// Where the oldest commit of the layers may start.
+    pub fn oldest_uncheckpointed(&self) -> Lsn {
+        self.layers
+            .last()
+            .map_or(self.head.lsn, |layer| layer.hold.lsn())
+    }
+
+    /// The layers, newest first.
+    pub fn layers(&self) -> impl Iterator<Item = &IndexLayer> {
+        self.layers.iter().map(|layer| &layer.index)
+    }
+
+    /// Where the newest version of a page is.
+    pub fn find(&self, page: PageNo) -> Found {
+        if page.get() > self.head.page_count {
+            return Found::Zero;
+        }
+        for layer in &self.layers {
+            match layer.index.lookup(page) {
+                Lookup::Found(version) => return Found::Log(version),
+                Lookup::Zero => return Found::Zero,
+                Lookup::Below => {}
+            }
+        }
+        Found::Base
+    }
+
+    /// The hash of the newest version of a page; `None` when it reads as zeros without ever having
+    /// been written, so that the rolling checksum does not count it.
+    ///
+    /// # Errors
+    /// When the base has to be asked and is damaged or unreadable.
+    pub fn page_hash(&self, page: PageNo) -> Result<Option<PageHash>, ReadError> {
+        match self.find(page) {
+            Found::Log(version) => Ok(Some(version.hash)),
+            Found::Base => self.base.hash(page),
+            Found::Zero => Ok(None),
+        }
+    }
+
+    /// The state after one more commit. `hold` keeps the commit's images in the log; it is not
+    /// needed when an older layer still takes commits.
+    #[must_use]
+    pub fn with_commit(&self, head: Head, pages: &CommitPages<'_>, hold: &Arc<LogHold>) -> Self {
+        let mut next = self.clone();
+        next.head = head;
+        match next.layers.first_mut() {
+            Some(newest) if self.open => newest.index = newest.index.with_commit(pages),
+            _ => {
+                let index = IndexLayer::new(self.head.page_count).with_commit(pages);
+                next.layers.insert(
+                    0,
+                    Layer {
+                        index,
+                        hold: Arc::clone(hold),
+                    },
+                );
+                next.open = true;
+            }
+        }
+        next
+    }
+
+    /// The same state, whose layers take no more commits.
+    #[must_use]
+    pub fn frozen(&self) -> Self {
+        Self {
+            open: false,
+            ..self.clone()
+        }
+    }
+
+    /// The same state, with the oldest `covered` layers replaced by `base`, a generation that holds
+    /// all they say.
+    #[must_use]
+    pub fn rebased(&self, base: Arc<dyn BasePages>, covered: usize) -> Self {
+        let mut next = self.clone();
+        next.layers
+            .truncate(self.layers.len().saturating_sub(covered));
+        next.open = self.open && !next.layers.is_empty();
+        next.base = base;
+        next
+    }
+}

@@ -1,0 +1,193 @@
+//! The bytes of the manifest's rows and of the catalogue section, as format version 1 has them.
+//!
+//! The files under `golden/v1/manifest` are written once. `BOP_GOLDEN_BUMP=1` writes those that
+//! are missing, for a new version; it never replaces one.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test ends by a panic, its helpers too"
+)]
+
+use bop_storage::catalogue::{
+    Catalogue, CatalogueChange, DbName, SECTION_VERSION, decode_section, encode_section,
+};
+use bop_storage::checksum::RollingChecksum;
+use bop_storage::error::ManifestError;
+use bop_storage::ids::{
+    ChunkId, DbId, DbKind, Generation, Incarnation, Lsn, PageSize, SegmentId, StoreId,
+};
+use bop_storage::manifest::{
+    CheckpointedHead, DatabaseRow, DatabaseState, Manifest, ManifestStore, MemoryManifest,
+    RangeKey, RangeRow, SCHEMA_VERSION, SegmentRow, Table, Write, scan_all,
+};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+const STORE: StoreId = StoreId::new(*b"golden store v1\0");
+
+fn golden(name: &str, bytes: &[u8]) -> Vec<u8> {
+    assert_eq!(
+        (SCHEMA_VERSION, SECTION_VERSION),
+        (1, 1),
+        "a new version has a new folder"
+    );
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden/v1/manifest")
+        .join(name);
+    if !path.exists() && std::env::var_os("BOP_GOLDEN_BUMP").is_some() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, bytes).unwrap();
+    }
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    assert_eq!(text.len() % 2, 0);
+    (0..text.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
+        .collect()
+}
+
+/// One line a row: table, key, value.
+fn dump(store: &dyn ManifestStore) -> String {
+    let mut lines = String::new();
+    for table in Table::ALL {
+        scan_all(store, table, |key, value| {
+            lines += &format!("{} {} {}\n", table.name(), hex(&key), hex(&value));
+        })
+        .unwrap();
+    }
+    lines
+}
+
+fn database(name: &str, state: DatabaseState, checkpointed: CheckpointedHead) -> DatabaseRow {
+    DatabaseRow {
+        name: DbName::new(name).unwrap(),
+        kind: DbKind::Sqlite,
+        state,
+        page_size: PageSize::new(4096),
+        created_us: 0x1111_2222,
+        catalogue_lsn: Lsn::new(0x3000),
+        checkpointed,
+    }
+}
+
+/// Every table, and every field with a value of its own.
+fn fill(manifest: &Manifest) {
+    let head = CheckpointedHead {
+        generation: Generation::new(3),
+        lsn: Lsn::new(0x4000),
+        time_us: 0x5555_6666,
+        page_count: 20_000,
+        rolling_checksum: RollingChecksum::new(0x0123_4567_89ab_cdef),
+    };
+    let dropped = DatabaseState::Tombstone {
+        dropped_us: 0x7777_8888,
+    };
+    let filled = manifest.transact(|edit| {
+        edit.put_database(
+            DbId::new(1),
+            database("caf\u{e9}", DatabaseState::Live, head),
+        )?;
+        let mut raw = database("gone", dropped, CheckpointedHead::NONE);
+        (raw.kind, raw.page_size) = (DbKind::Raw, None);
+        edit.put_database(DbId::new(258), raw)?;
+        for (id, incarnation) in [(6, 0xaaaa), (7, 0xbbbb)] {
+            let row = SegmentRow {
+                incarnation: Incarnation::new(incarnation),
+                capacity_bytes: 1 << 20,
+            };
+            edit.put_segment(SegmentId::new(id), row)?;
+        }
+        edit.insert_chunk(ChunkId::new(9), 0x1_0000, 0xfeed << 100 | 0xbeef)?;
+        for (database, range, generation, section) in [(0, 0, 1, 0), (1, 0, 3, 1), (1, 1, 2, 2)] {
+            let key = RangeKey {
+                database: DbId::new(database),
+                range,
+                generation: Generation::new(generation),
+            };
+            let row = RangeRow {
+                chunk: ChunkId::new(9),
+                section,
+                pages: 16_384,
+            };
+            edit.put_range(key, row);
+        }
+        edit.set_checkpointed(Lsn::new(0x4100));
+        edit.set_truncated(Lsn::new(0x4000));
+        edit.set_catalogue(Lsn::new(0x3000));
+        Ok::<_, ManifestError>(())
+    });
+    filled.unwrap();
+}
+
+#[test]
+fn rows_have_the_bytes_they_always_had() {
+    let store = MemoryManifest::new();
+    let manifest = Manifest::initialize(Arc::new(store.clone()), STORE).unwrap();
+    fill(&manifest);
+    let dumped = dump(&store);
+    let wanted = String::from_utf8(golden("rows.txt", dumped.as_bytes())).unwrap();
+    assert_eq!(dumped, wanted);
+    let loaded = MemoryManifest::new();
+    for line in wanted.lines() {
+        let parts: Vec<&str> = line.split(' ').collect();
+        let table = Table::ALL
+            .into_iter()
+            .find(|table| table.name() == parts[0]);
+        let put = Write::Put {
+            table: table.unwrap(),
+            key: unhex(parts[1]),
+            value: unhex(parts[2]),
+        };
+        loaded.commit(&[put]).unwrap();
+    }
+    let read = Manifest::open(Arc::new(loaded), STORE).unwrap();
+    let (read, written) = (read.state(), manifest.state());
+    assert!(read.damaged().is_empty());
+    assert!(read.databases().eq(written.databases()));
+    assert!(read.segments().eq(written.segments()));
+    assert!(read.chunks().eq(written.chunks()));
+    assert!(read.ranges(DbId::new(1)).eq(written.ranges(DbId::new(1))));
+    assert_eq!(read.watermarks(), written.watermarks());
+}
+
+#[test]
+fn a_catalogue_section_has_the_bytes_it_always_had() {
+    let mut catalogue = Catalogue::new();
+    let create = |id, name: &str, kind| CatalogueChange::Create {
+        id: DbId::new(id),
+        name: DbName::new(name).unwrap(),
+        kind,
+    };
+    let rename = CatalogueChange::Rename {
+        id: DbId::new(1),
+        name: DbName::new("caf\u{e9}").unwrap(),
+    };
+    let drop = CatalogueChange::Drop { id: DbId::new(2) };
+    for (n, change) in [
+        create(1, "one", DbKind::Sqlite),
+        create(2, "gone", DbKind::Raw),
+        rename,
+        drop,
+        create(3, "three", DbKind::Sqlite),
+    ]
+    .iter()
+    .enumerate()
+    {
+        let n = n as u64 + 1;
+        catalogue
+            .apply(change, Lsn::new(n << 12), n * 1_000_000)
+            .unwrap();
+    }
+    let encoded = encode_section(&catalogue);
+    let wanted = golden("catalogue_section.bin", &encoded);
+    assert_eq!(encoded, wanted);
+    assert_eq!(decode_section(&wanted).unwrap(), catalogue);
+}

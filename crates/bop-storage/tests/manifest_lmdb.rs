@@ -1,0 +1,328 @@
+//! The LMDB manifest: the conformance suite of all stores, and what only a real file can do:
+//! reopen, grow, be left half made, be truncated, be garbage.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test ends by a panic, its helpers too"
+)]
+
+use bop_storage::error::{ErrorCode, ManifestError, Place, Reject};
+use bop_storage::limits::{Limits, ValidLimits};
+use bop_storage::manifest::suite::manifest_suite;
+use bop_storage::manifest::{LmdbManifest, ManifestStore, MemoryManifest, Table, Write, scan_all};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tempfile::TempDir;
+
+const KIB: u64 = 1 << 10;
+
+fn limits() -> ValidLimits {
+    Limits::tiny().validated().unwrap()
+}
+
+fn map_limits(min: u64, max: u64) -> ValidLimits {
+    let mut limits = Limits::tiny();
+    limits.manifest_map_bytes_min = min;
+    limits.manifest_map_bytes_max = max;
+    limits.validated().unwrap()
+}
+
+fn put(n: u64, value: &[u8]) -> Write {
+    Write::Put {
+        table: Table::Chunks,
+        key: n.to_be_bytes().to_vec(),
+        value: value.to_vec(),
+    }
+}
+
+fn rows(store: &dyn ManifestStore) -> Vec<(u64, Vec<u8>)> {
+    let mut rows = Vec::new();
+    scan_all(store, Table::Chunks, |key, value| {
+        rows.push((u64::from_be_bytes(key.try_into().unwrap()), value));
+    })
+    .unwrap();
+    rows
+}
+
+fn data_file(store: &Path) -> PathBuf {
+    store.join("manifest/data.mdb")
+}
+
+fn reason(result: Result<LmdbManifest, ManifestError>) -> Reject {
+    match result.expect_err("the manifest must not open") {
+        ManifestError::Damaged(damage) => {
+            assert!(matches!(damage.place, Place::File(_)), "{damage}");
+            damage.reason
+        }
+        error => panic!("{error}"),
+    }
+}
+
+/// A directory of a store that removes itself, with the manifest in it.
+#[derive(Debug)]
+struct Owned {
+    manifest: LmdbManifest,
+    _dir: TempDir,
+}
+
+impl ManifestStore for Owned {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, ManifestError> {
+        self.manifest.get(table, key)
+    }
+
+    fn scan(
+        &self,
+        table: Table,
+        from: &[u8],
+        limit: usize,
+    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, ManifestError> {
+        self.manifest.scan(table, from, limit)
+    }
+
+    fn commit(&self, writes: &[Write]) -> Result<(), ManifestError> {
+        self.manifest.commit(writes)
+    }
+
+    fn close(&self) {
+        self.manifest.close();
+    }
+}
+
+#[test]
+fn lmdb_and_its_twin_do_what_every_store_must_do() {
+    manifest_suite(&|| Arc::new(MemoryManifest::new()));
+    manifest_suite(&|| {
+        let dir = tempfile::tempdir().unwrap();
+        let manifest = LmdbManifest::create(dir.path(), &limits(), &[]).unwrap();
+        Arc::new(Owned {
+            manifest,
+            _dir: dir,
+        })
+    });
+}
+
+#[test]
+fn what_was_committed_is_there_after_every_reopening() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(!LmdbManifest::exists(dir.path()).unwrap());
+    drop(LmdbManifest::create(dir.path(), &limits(), &[put(0, b"first")]).unwrap());
+    assert!(LmdbManifest::exists(dir.path()).unwrap());
+    for n in 1..5 {
+        let manifest = LmdbManifest::open(dir.path(), &limits()).unwrap();
+        assert_eq!(rows(&manifest).len() as u64, n);
+        manifest.commit(&[put(n, b"later")]).unwrap();
+        if n % 2 == 0 {
+            manifest.close();
+            manifest.close();
+            let closed = manifest.get(Table::Chunks, b"key").unwrap_err();
+            assert_eq!(closed.code(), ErrorCode::Closed);
+            let closed = manifest.commit(&[put(99, b"")]).unwrap_err();
+            assert_eq!(closed.code(), ErrorCode::Closed);
+        }
+    }
+}
+
+#[test]
+fn an_empty_manifest_is_small() {
+    let dir = tempfile::tempdir().unwrap();
+    let limits = Limits::default().validated().unwrap();
+    let _manifest = LmdbManifest::create(dir.path(), &limits, &[put(0, b"first")]).unwrap();
+    let bytes: u64 = fs::read_dir(dir.path().join("manifest"))
+        .unwrap()
+        .map(|entry| entry.unwrap().metadata().unwrap().len())
+        .sum();
+    assert!(bytes <= 128 * KIB, "{bytes} bytes");
+}
+
+#[test]
+fn the_map_doubles_until_its_limit_and_nothing_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let limits = map_limits(64 * KIB, 1024 * KIB);
+    let manifest = LmdbManifest::create(dir.path(), &limits, &[]).unwrap();
+    assert_eq!(manifest.map_bytes(), 64 * KIB);
+    let value = vec![7; 3000];
+    let mut committed = 0;
+    let full = loop {
+        match manifest.commit(&[put(committed, &value)]) {
+            Ok(()) => committed += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(full, ManifestError::Full { limit } if limit == 1024 * KIB));
+    assert_eq!(full.code(), ErrorCode::LimitReached);
+    assert_eq!(manifest.map_bytes(), 1024 * KIB);
+    assert_eq!(rows(&manifest).len() as u64, committed);
+    drop(manifest);
+    let manifest = LmdbManifest::open(dir.path(), &limits).unwrap();
+    assert_eq!(rows(&manifest).len() as u64, committed);
+    manifest.close();
+    // A larger limit is all it takes.
+    let limits = map_limits(64 * KIB, 2048 * KIB);
+    let manifest = LmdbManifest::open(dir.path(), &limits).unwrap();
+    manifest.commit(&[put(committed, &value)]).unwrap();
+    assert_eq!(rows(&manifest).len() as u64, committed + 1);
+}
+
+/// One transaction that does not fit a map of any of the first sizes, with readers beside it.
+#[test]
+fn a_large_transaction_grows_the_map_while_others_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let limits = map_limits(64 * KIB, 16 * 1024 * KIB);
+    let manifest = LmdbManifest::create(dir.path(), &limits, &[put(0, b"")]).unwrap();
+    let writes: Vec<Write> = (1..1000).map(|n| put(n, &[1; 2000])).collect();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            manifest.commit(&writes).unwrap();
+            done.store(true, Ordering::Release);
+        });
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !done.load(Ordering::Acquire) {
+                    let seen = manifest.scan(Table::Chunks, &[], 1000).unwrap().len();
+                    assert!(seen == 1 || seen == 1000, "{seen} rows");
+                }
+            });
+        }
+    });
+    assert_eq!(rows(&manifest).len(), 1000);
+    assert!(64 * KIB < manifest.map_bytes());
+}
+
+#[test]
+fn a_half_made_environment_is_discarded() {
+    let dir = tempfile::tempdir().unwrap();
+    // What a kill leaves before the rename: garbage, or a whole environment with other rows.
+    let new = dir.path().join("scratch/manifest.new");
+    for step in 0..3 {
+        let _ = fs::remove_dir_all(dir.path().join("manifest"));
+        fs::create_dir_all(&new).unwrap();
+        if 0 < step {
+            fs::write(new.join("data.mdb"), b"half a page").unwrap();
+        }
+        if 1 < step {
+            fs::remove_dir_all(&new).unwrap();
+            drop(LmdbManifest::create(dir.path(), &limits(), &[put(7, b"old")]).unwrap());
+            fs::rename(dir.path().join("manifest"), &new).unwrap();
+        }
+        assert!(!LmdbManifest::exists(dir.path()).unwrap());
+        assert_eq!(
+            reason(LmdbManifest::open(dir.path(), &limits())),
+            Reject::Missing
+        );
+        let manifest = LmdbManifest::create(dir.path(), &limits(), &[put(1, b"new")]).unwrap();
+        assert_eq!(rows(&manifest), [(1, b"new".to_vec())]);
+        assert!(!new.exists());
+    }
+}
+
+#[test]
+fn creation_never_replaces_a_manifest() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(LmdbManifest::create(dir.path(), &limits(), &[put(1, b"mine")]).unwrap());
+    let again = LmdbManifest::create(dir.path(), &limits(), &[put(2, b"other")]);
+    assert_eq!(again.unwrap_err().code(), ErrorCode::Io);
+    let manifest = LmdbManifest::open(dir.path(), &limits()).unwrap();
+    assert_eq!(rows(&manifest), [(1, b"mine".to_vec())]);
+}
+
+#[test]
+fn strangers_in_place_of_the_file_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(LmdbManifest::create(dir.path(), &limits(), &[]).unwrap());
+    let (file, aside) = (data_file(dir.path()), dir.path().join("aside"));
+    fs::rename(&file, &aside).unwrap();
+    let open = || reason(LmdbManifest::open(dir.path(), &limits()));
+    assert_eq!(open(), Reject::Missing);
+    std::os::unix::fs::symlink(&aside, &file).unwrap();
+    assert!(matches!(open(), Reject::Invalid(_)));
+    fs::remove_file(&file).unwrap();
+    fs::create_dir(&file).unwrap();
+    assert!(matches!(open(), Reject::Invalid(_)));
+    fs::remove_dir(&file).unwrap();
+    let garbage: Vec<u8> = (0..20_000_u32).map(|n| (n * 31 % 251) as u8).collect();
+    for bytes in [&b""[..], b"x", &[0; 4096], &[0; 20_000], &garbage] {
+        fs::write(&file, bytes).unwrap();
+        assert!(
+            matches!(open(), Reject::Truncated { .. } | Reject::Magic),
+            "{} bytes",
+            bytes.len()
+        );
+        // Nothing was written over what was found.
+        assert_eq!(fs::read(&file).unwrap(), bytes);
+    }
+}
+
+/// A manifest with a tree of several levels, large values and a list of free pages.
+fn grown(dir: &Path) -> Vec<u8> {
+    let manifest = LmdbManifest::create(dir, &limits(), &[]).unwrap();
+    let writes: Vec<Write> = (0..400).map(|n| put(n, &[n as u8; 40])).collect();
+    manifest.commit(&writes).unwrap();
+    manifest.commit(&[put(1000, &[9; 10_000])]).unwrap();
+    let gone: Vec<Write> = (100..200_u64)
+        .map(|n| Write::Delete {
+            table: Table::Chunks,
+            key: n.to_be_bytes().to_vec(),
+        })
+        .collect();
+    manifest.commit(&gone).unwrap();
+    manifest.commit(&[put(5, b"again")]).unwrap();
+    drop(manifest);
+    fs::read(data_file(dir)).unwrap()
+}
+
+/// Opens, reads everything and writes: any answer will do, as long as it is one.
+fn use_all(dir: &Path) -> bool {
+    let Ok(manifest) = LmdbManifest::open(dir, &limits()) else {
+        return false;
+    };
+    for table in Table::ALL {
+        let _ = scan_all(&manifest, table, |_, _| ());
+    }
+    let _ = manifest.commit(&[put(7, &[1; 5000]), put(8, b"x")]);
+    true
+}
+
+#[test]
+fn a_file_cut_anywhere_is_an_error_or_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = grown(dir.path());
+    let mut refused = 0;
+    for length in (0..whole.len()).step_by(512) {
+        fs::write(data_file(dir.path()), &whole[..length]).unwrap();
+        if !use_all(dir.path()) {
+            refused += 1;
+            fs::write(data_file(dir.path()), &whole[..length]).unwrap();
+            assert!(matches!(
+                reason(LmdbManifest::open(dir.path(), &limits())),
+                Reject::Truncated { .. }
+            ));
+        }
+    }
+    // Only free pages at the end are not missed.
+    assert!(whole.len() / 512 / 2 < refused, "{refused}");
+    fs::write(data_file(dir.path()), &whole).unwrap();
+    assert!(use_all(dir.path()));
+}
+
+/// LMDB would end the process for many of these: the walker must stand before it.
+#[test]
+fn flipped_bytes_never_end_the_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = grown(dir.path());
+    let structure = (0..whole.len()).filter(|at| at % 4096 < 200);
+    let elsewhere = (0..whole.len()).filter(|at| at % 97 == 0);
+    let (mut tried, mut refused) = (0, 0);
+    for at in structure.chain(elsewhere) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= [0x01, 0x10, 0xff][at % 3];
+        fs::write(data_file(dir.path()), &bytes).unwrap();
+        tried += 1;
+        refused += u32::from(!use_all(dir.path()));
+    }
+    println!("{refused} of {tried} refused");
+    assert!(100 < refused);
+}

@@ -1,0 +1,232 @@
+//! A store in a real directory: what a user does in the first ten minutes.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use bop_storage::{
+    BeginError, CatalogueError, DbKind, ErrorCode, Limits, Lsn, Manager, Options, PageNo,
+};
+use std::time::Duration;
+
+const WAIT: Duration = Duration::from_secs(5);
+
+fn page(number: u32) -> PageNo {
+    PageNo::new(number).unwrap()
+}
+
+fn fill(byte: u8) -> Vec<u8> {
+    vec![byte; 4096]
+}
+
+fn put(store: &Manager, name: &str, pages: &[(u32, u8)]) -> Lsn {
+    let db = store.database(name).unwrap();
+    let mut write = db.begin_write(WAIT).unwrap();
+    for (number, byte) in pages {
+        write.write_page(page(*number), &fill(*byte)).unwrap();
+    }
+    write.commit().unwrap().lsn()
+}
+
+fn get(store: &Manager, name: &str, number: u32) -> u8 {
+    let read = store.database(name).unwrap().begin_read().unwrap();
+    let bytes = read.read_page(page(number)).unwrap();
+    assert!(bytes.iter().all(|byte| *byte == bytes[0]));
+    bytes[0]
+}
+
+#[test]
+fn commits_are_there_after_a_clean_close_and_after_a_drop_without_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Manager::open(dir.path(), Options::new()).unwrap();
+    store.create_database("a", DbKind::Raw).unwrap();
+    put(&store, "a", &[(1, 1), (2, 2)]);
+    store.close(WAIT).unwrap();
+    store.close(WAIT).unwrap();
+    assert_eq!(store.database("a").unwrap_err().code(), ErrorCode::Closed);
+
+    let store = Manager::open(dir.path(), Options::new()).unwrap();
+    assert_eq!((get(&store, "a", 1), get(&store, "a", 2)), (1, 2));
+    put(&store, "a", &[(2, 9)]);
+    drop(store);
+
+    let store = Manager::open(dir.path(), Options::new()).unwrap();
+    assert_eq!(
+        (
+            get(&store, "a", 1),
+            get(&store, "a", 2),
+            get(&store, "a", 3)
+        ),
+        (1, 9, 0)
+    );
+    assert!(store.verify().is_healthy(), "{:?}", store.verify());
+}
+
+#[test]
+fn a_checkpoint_moves_pages_into_chunks_and_releases_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Manager::open(dir.path(), Options::new().limits(Limits::tiny())).unwrap();
+    for name in ["a", "b"] {
+        store.create_database(name, DbKind::Raw).unwrap();
+    }
+    for round in 1..=40 {
+        put(
+            &store,
+            "a",
+            &[(round, 1), (1, u8::try_from(round).unwrap())],
+        );
+        put(&store, "b", &[(1, u8::try_from(round).unwrap())]);
+    }
+    let report = store.checkpoint().unwrap();
+    assert!(report.checkpointed <= store.status().published);
+    assert_eq!(
+        (
+            get(&store, "a", 1),
+            get(&store, "a", 40),
+            get(&store, "b", 1)
+        ),
+        (40, 1, 40)
+    );
+    put(&store, "a", &[(2, 77)]);
+    assert!(store.verify().is_healthy(), "{:?}", store.verify());
+    drop(store);
+    let store = Manager::open(dir.path(), Options::new().limits(Limits::tiny())).unwrap();
+    assert_eq!(
+        (
+            get(&store, "a", 1),
+            get(&store, "a", 2),
+            get(&store, "b", 1)
+        ),
+        (40, 77, 40)
+    );
+    assert!(store.verify().is_healthy(), "{:?}", store.verify());
+    let status = store.status();
+    assert!(status.log_segments <= 3, "{status:?}");
+}
+
+#[test]
+fn a_snapshot_does_not_move_and_a_stale_one_cannot_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Manager::open(dir.path(), Options::new()).unwrap();
+    let db = store.create_database("a", DbKind::Raw).unwrap();
+    put(&store, "a", &[(1, 1), (2, 1)]);
+    let old = db.begin_read().unwrap();
+    put(&store, "a", &[(1, 2)]);
+    store.checkpoint().unwrap();
+    put(&store, "a", &[(2, 3)]);
+    store.checkpoint().unwrap();
+    assert_eq!(
+        (
+            old.read_page(page(1)).unwrap()[0],
+            old.read_page(page(2)).unwrap()[0]
+        ),
+        (1, 1)
+    );
+    let stale = db.begin_write_at(&old, WAIT).unwrap_err();
+    assert!(matches!(stale, BeginError::BusySnapshot { .. }), "{stale}");
+    assert_eq!((get(&store, "a", 1), get(&store, "a", 2)), (2, 3));
+}
+
+#[test]
+fn a_transaction_larger_than_a_fragment_is_whole_or_not_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = || Options::new().limits(Limits::tiny());
+    let store = Manager::open(dir.path(), options()).unwrap();
+    let db = store.create_database("big", DbKind::Raw).unwrap();
+    let mut write = db.begin_write(WAIT).unwrap();
+    for number in 1..=200 {
+        write
+            .write_page(page(number), &fill(u8::try_from(number).unwrap()))
+            .unwrap();
+    }
+    let after = write.commit().unwrap();
+    assert_eq!(after.read_page(page(200)).unwrap()[0], 200);
+    drop((after, db, store));
+    let store = Manager::open(dir.path(), options()).unwrap();
+    assert_eq!((get(&store, "big", 1), get(&store, "big", 199)), (1, 199));
+    assert!(store.verify().is_healthy(), "{:?}", store.verify());
+}
+
+#[test]
+fn pages_shrink_and_grow_back_as_zeros() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Manager::open(dir.path(), Options::new().limits(Limits::tiny())).unwrap();
+    let db = store.create_database("a", DbKind::Raw).unwrap();
+    put(&store, "a", &(1..=40).map(|n| (n, 1)).collect::<Vec<_>>());
+    store.checkpoint().unwrap();
+    let mut write = db.begin_write(WAIT).unwrap();
+    write.truncate(5);
+    let after = write.commit().unwrap();
+    assert_eq!(after.page_count(), 5);
+    put(&store, "a", &[(40, 2)]);
+    for checkpointed in [false, true] {
+        assert_eq!(
+            (
+                get(&store, "a", 5),
+                get(&store, "a", 6),
+                get(&store, "a", 40)
+            ),
+            (1, 0, 2)
+        );
+        assert_eq!(
+            get(&store, "a", 20),
+            0,
+            "after a checkpoint: {checkpointed}"
+        );
+        assert!(store.verify().is_healthy(), "{:?}", store.verify());
+        store.checkpoint().unwrap();
+    }
+}
+
+#[test]
+fn savepoints_give_back_exactly_what_was_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Manager::open(dir.path(), Options::new()).unwrap();
+    let db = store.create_database("a", DbKind::Raw).unwrap();
+    let mut write = db.begin_write(WAIT).unwrap();
+    let start = write.savepoint();
+    write.write_page(page(1), &fill(1)).unwrap();
+    let one = write.savepoint();
+    write.write_page(page(1), &fill(2)).unwrap();
+    write.write_page(page(7), &fill(2)).unwrap();
+    write.truncate(3);
+    write.rollback_to(one);
+    assert_eq!(
+        (write.page_count(), write.read_page(page(1)).unwrap()[0]),
+        (1, 1)
+    );
+    write.write_page(page(2), &fill(3)).unwrap();
+    write.rollback_to(one);
+    assert_eq!(write.touched_pages(), [page(1)]);
+    write.rollback_to(start);
+    assert_eq!((write.page_count(), write.touched_pages().len()), (0, 0));
+}
+
+#[test]
+fn names_are_unique_and_databases_can_be_renamed_and_dropped() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Manager::open(dir.path(), Options::new()).unwrap();
+    store.create_database("my-db", DbKind::Raw).unwrap();
+    store.create_database("my_db", DbKind::Raw).unwrap();
+    let twin = store.create_database("MY-DB", DbKind::Raw).unwrap_err();
+    assert!(matches!(twin, CatalogueError::Exists { .. }), "{twin}");
+    let db = store.database("my-db").unwrap();
+    store.rename_database("my-db", "other").unwrap();
+    assert_eq!(db.name(), "other");
+    put(&store, "other", &[(1, 1)]);
+    store.drop_database("other").unwrap();
+    assert!(matches!(db.begin_read(), Err(BeginError::Dropped)));
+    assert!(matches!(db.begin_write(WAIT), Err(BeginError::Dropped)));
+    drop((db, store));
+    let store = Manager::open(dir.path(), Options::new()).unwrap();
+    let names: Vec<_> = store
+        .databases()
+        .into_iter()
+        .map(|info| info.name)
+        .collect();
+    assert_eq!(names, ["my_db"]);
+    store.checkpoint().unwrap();
+    let missing = store.database("my-db").unwrap_err();
+    assert!(
+        matches!(&missing, CatalogueError::NotFound { nearest: Some(n), .. } if n == "my_db"),
+        "{missing}"
+    );
+}
