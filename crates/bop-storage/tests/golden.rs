@@ -3,10 +3,7 @@
 //! `tests/golden/v1/log/*.bin` are the bytes, `expected.txt` what they say. A change of the bytes is
 //! a new format: it needs a new `FORMAT_VERSION`, and then `BOP_GOLDEN_BUMP=1` writes the files of
 //! that version. Files of a version that exists are never written again.
-#![expect(
-    clippy::unwrap_used,
-    reason = "helpers of tests, not tests themselves"
-)]
+#![expect(clippy::unwrap_used, reason = "helpers of tests, not tests themselves")]
 
 mod golden_inputs;
 
