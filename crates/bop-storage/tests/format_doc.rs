@@ -1,5 +1,4 @@
 //! `docs/format.md` says what the code does: every table of fields is compared with its struct.
-
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 use bop_storage::log::format::batch::{BatchHeader, BatchTrailer, DirectoryEntry};
