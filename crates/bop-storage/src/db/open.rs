@@ -77,6 +77,10 @@ pub(super) fn open(path: &Path, options: Options) -> Result<Arc<Engine>, OpenErr
         options,
     };
     let engine = parts.recover_and_start(lock, found)?;
+    engine
+        .log
+        .spares()
+        .fit_segments_to(engine.log_bytes_target());
     sweep_leftovers(&engine);
     if parts.options.housekeeping == Housekeeping::Background {
         let (spawn, signals) = (
