@@ -40,8 +40,16 @@ const MISSING_NAME: &str = "const char *sqlite3mc_version(void) { return \"\"; }
 
 /// The directory of the `libsql-ffi` sources that this workspace builds with.
 fn libsql_ffi() -> PathBuf {
+    // For this platform only: what others need may not have been downloaded.
+    let version = Command::new("rustc").arg("-vV").output().unwrap();
+    let version = String::from_utf8(version.stdout).unwrap();
+    let host = version
+        .lines()
+        .find_map(|line| line.strip_prefix("host: "))
+        .unwrap();
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--format-version", "1", "--offline", "--locked"])
+        .args(["--filter-platform", host])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .unwrap();

@@ -15,9 +15,10 @@
 use bop_storage::error::{
     BeginError, CatalogueError, CheckpointError, CommitError, ErrorCode, ReadError, Rejection,
 };
-use bop_storage::ids::PageSize;
+use bop_storage::io::IoFailure;
 use libsql_ffi as ffi;
 use parking_lot::Mutex;
+use std::io::ErrorKind;
 use std::os::raw::c_int;
 
 /// An error of the engine, as it came up through a callback of SQLite.
@@ -125,11 +126,18 @@ fn rejection_code(error: &Rejection) -> c_int {
         | Rejection::OutOfSpace { .. }
         | Rejection::LogFull { .. }
         | Rejection::TooLarge { .. } => ffi::SQLITE_FULL,
+        Rejection::Spill(failure) if is_full(failure) => ffi::SQLITE_FULL,
         Rejection::Read(error) => read_code(error),
         Rejection::Dropped => ffi::SQLITE_IOERR_DELETE_NOENT,
         Rejection::Closed => ffi::SQLITE_IOERR_CLOSE,
         _ => ffi::SQLITE_IOERR_WRITE,
     }
+}
+
+/// `true` when the device, or this user's share of it, has no room.
+fn is_full(failure: &IoFailure) -> bool {
+    let kind = std::io::Error::from_raw_os_error(failure.errno).kind();
+    matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
 fn checkpoint_code(error: &CheckpointError) -> c_int {

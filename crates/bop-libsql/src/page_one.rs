@@ -1,8 +1,8 @@
 //! Page 1: the fields of SQLite's file header that say how a file was last written.
 //!
-//! Owns the two views of these fields. *Stored* (canonical): the same content has the same bytes,
-//! whoever wrote it, so that hashes can be compared between forks, exports and replicas.
-//! *Shown*: what SQLite needs to find.
+//! Owns the two views of these fields. *Stored* (the engine's canonical form): the same content has
+//! the same bytes, whoever wrote it, so that hashes can be compared between forks, exports and
+//! replicas. *Shown*: what SQLite needs to find.
 //!
 //! | bytes | meaning | stored | shown |
 //! |---|---|---|---|
@@ -17,38 +17,21 @@
 //! Never: touches any other byte; assumes that the page is longer than SQLite's header.
 
 /// Bytes of SQLite's file header, all of them in page 1.
-pub(crate) const HEADER_BYTES: usize = 100;
+pub(crate) use bop_storage::page_one::HEADER_BYTES;
 
-/// What every SQLite file starts with.
-pub(crate) const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+/// Turns page 1 as SQLite wrote it into page 1 as it is stored.
+pub(crate) use bop_storage::page_one::canonicalize as to_stored;
 
-const FORMATS: std::ops::Range<usize> = 18..20;
 const COUNTER: std::ops::Range<usize> = 24..28;
 const PAGE_COUNT: std::ops::Range<usize> = 28..32;
 const COUNTER_OF_COUNT: std::ops::Range<usize> = 92..96;
 const VERSION: std::ops::Range<usize> = 96..100;
-
-/// SQLite's "rollback journal" format number; 2 would be its own WAL, which ours is not.
-const ROLLBACK: u8 = 1;
-
-/// Turns page 1 as SQLite wrote it into page 1 as it is stored. A shorter slice is left alone: it
-/// has no header.
-pub(crate) fn to_stored(page: &mut [u8]) {
-    if page.len() < HEADER_BYTES {
-        return;
-    }
-    page[FORMATS].fill(ROLLBACK);
-    page[COUNTER].fill(0);
-    page[COUNTER_OF_COUNT].fill(0);
-    page[VERSION].fill(0);
-}
 
 /// Turns page 1 as it is stored into page 1 as SQLite reads it, under change counter `counter`.
 pub(crate) fn to_shown(page: &mut [u8], counter: u32) {
     if page.len() < HEADER_BYTES {
         return;
     }
-    page[FORMATS].fill(ROLLBACK);
     page[COUNTER].copy_from_slice(&counter.to_be_bytes());
     page[COUNTER_OF_COUNT].copy_from_slice(&counter.to_be_bytes());
     page[VERSION].copy_from_slice(&SQLITE_VERSION.to_be_bytes());
@@ -56,6 +39,13 @@ pub(crate) fn to_shown(page: &mut [u8], counter: u32) {
 
 /// The SQLite that this crate was built and tested with, as its header field has it.
 pub(crate) const SQLITE_VERSION: u32 = 3_047_000;
+
+/// `true` when a file's header says that SQLite keeps a WAL beside it.
+pub(crate) fn is_wal_mode(header: &[u8]) -> bool {
+    header
+        .get(18..20)
+        .is_some_and(|formats| formats.contains(&2))
+}
 
 /// Writes the page count, where a file last written by a SQLite before 3.7.0 has none that holds.
 ///

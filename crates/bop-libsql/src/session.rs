@@ -236,7 +236,7 @@ impl Session {
             });
         };
         let touched = write.touched_pages();
-        let outcome = resize(&mut write, page_count)
+        let outcome = resize(&mut write, read.page_count(), page_count, &touched)
             .and_then(|()| faults::hit(Point::Commit))
             .and_then(|()| write.commit().map_err(EngineError::from));
         match outcome {
@@ -390,21 +390,32 @@ fn write_page_one(
 }
 
 /// Gives the database the size that SQLite says it has.
-fn resize(write: &mut WriteTxn, page_count: u32) -> Result<(), EngineError> {
-    if write.page_count() > page_count {
-        write.truncate(page_count);
+///
+/// SQLite may allocate pages and never write them. They become zeros, so that every page of a
+/// database exists and is part of its rolling checksum.
+fn resize(
+    write: &mut WriteTxn,
+    old_count: u32,
+    new_count: u32,
+    touched: &[PageNo],
+) -> Result<(), EngineError> {
+    if write.page_count() > new_count {
+        write.truncate(new_count);
     }
     let Some(size) = write.page_size() else {
         return Ok(());
     };
-    // SQLite may have allocated its last page without writing it.
-    let last = PageNo::new(page_count).filter(|last| last.get() != size.lock_page());
-    match last {
-        Some(last) if write.page_count() < page_count => {
-            Ok(write.write_page(last, &vec![0; size.bytes()])?)
+    let first_new = touched.partition_point(|page| page.get() <= old_count);
+    let mut written = touched[first_new..].iter().peekable();
+    for raw in old_count.saturating_add(1)..=new_count {
+        if written.next_if(|page| page.get() == raw).is_some() || raw == size.lock_page() {
+            continue;
         }
-        _ => Ok(()),
+        if let Some(page) = PageNo::new(raw) {
+            write.write_page(page, &vec![0; size.bytes()])?;
+        }
     }
+    Ok(())
 }
 
 #[cfg(test)]

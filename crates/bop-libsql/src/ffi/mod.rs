@@ -6,6 +6,7 @@
 //! | `file.rs` | `sqlite3_io_methods`: the main file of one pager |
 //! | `manager.rs` | `libsql_wal_manager`: links a pager to a [`Session`](crate::session::Session) |
 //! | `wal.rs` | `libsql_wal_methods`: turns each call into one of the session's |
+//! | `plain.rs` | none: reads a plain database's file through SQLite |
 //! | `fence.rs` | the panic fence around every callback |
 //!
 //! Invariants
@@ -24,10 +25,12 @@
 mod fence;
 mod file;
 mod manager;
+mod plain;
 mod vfs;
 mod wal;
 
 pub(crate) use manager::wal_manager;
+pub(crate) use plain::PlainFile;
 pub(crate) use vfs::Registration;
 
 /// The version of the SQLite that is linked.

@@ -52,6 +52,7 @@ pub(super) fn open(path: &Path, options: Options) -> Result<Arc<Engine>, OpenErr
     let _span = tracing::info_span!("open", path = %path.display()).entered();
     let limits = options.limits.clone().validated()?;
     let disk = open_disk(path, &options)?;
+    check_directory(path, disk.as_ref(), options.create)?;
     let lock = disk.lock().map_err(|failure| OpenError::Locked {
         path: path.into(),
         failure,
@@ -104,6 +105,32 @@ fn open_disk(path: &Path, options: &Options) -> Result<Arc<dyn Disk>, OpenError>
     }
 }
 
+/// Refuses a directory of other things, or an empty one that is not to become a store. Before the
+/// lock is taken, since that leaves a file.
+fn check_directory(path: &Path, disk: &dyn Disk, create: bool) -> Result<(), OpenError> {
+    if has_entry(disk, layout::SUPERBLOCK)? || has_entry(disk, layout::LOG_DIR)? {
+        return Ok(());
+    }
+    let ours = [layout::LOCK, layout::SCRATCH_DIR];
+    let entries = disk.list(Path::new(""))?;
+    if !entries
+        .iter()
+        .all(|entry| ours.contains(&entry.name.as_str()))
+    {
+        return Err(OpenError::NotAStore { path: path.into() });
+    }
+    if create {
+        Ok(())
+    } else {
+        Err(OpenError::NotFound { path: path.into() })
+    }
+}
+
+fn has_entry(disk: &dyn Disk, name: &str) -> Result<bool, IoFailure> {
+    let entries = disk.list(Path::new(""))?;
+    Ok(entries.iter().any(|entry| entry.name == name))
+}
+
 /// The store's superblock, made when the directory is empty and that is wanted; and what was found
 /// damaged beside it.
 fn superblock(
@@ -114,22 +141,10 @@ fn superblock(
     if let Some(found) = Superblock::read(disk)? {
         return Ok((found.superblock, found.damaged_slot));
     }
-    let ours = [layout::LOCK, layout::SCRATCH_DIR];
-    let entries = disk.list(Path::new(""))?;
-    let strangers = entries
-        .iter()
-        .filter(|entry| !ours.contains(&entry.name.as_str()))
-        .count();
-    let has_log = entries.iter().any(|entry| entry.name == layout::LOG_DIR);
-    if has_log {
+    check_directory(path, disk, options.create)?;
+    if has_entry(disk, layout::LOG_DIR)? {
         let place = Place::File(layout::SUPERBLOCK.into());
         return Err(Damage::new(place, Reject::Missing).into());
-    }
-    if strangers > 0 {
-        return Err(OpenError::NotAStore { path: path.into() });
-    }
-    if !options.create {
-        return Err(OpenError::NotFound { path: path.into() });
     }
     let mut id = [0; 16];
     let entropy = options.runtime.entropy.fill(&mut id);
