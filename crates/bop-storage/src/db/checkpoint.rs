@@ -242,7 +242,10 @@ impl Engine {
                         shorten_ranges(edit, source);
                     }
                     put_sections(edit, chunks);
-                    edit.set_checkpointed(cut);
+                    // A closed database has records below the cut that are in no chunk.
+                    if !self.has_damage() {
+                        edit.set_checkpointed(cut);
+                    }
                     Ok(delete_dead_chunks(edit))
                 })?;
         let rows = self.manifest.state();

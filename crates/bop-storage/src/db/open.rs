@@ -441,8 +441,9 @@ fn log_start(recovered: &Recovered) -> Result<LogStart, OpenError> {
     let goes_on = recovered.clean && recovered.active.is_some();
     let base = if goes_on {
         Some(recovered.end)
-    } else if recovered.active.is_none() {
-        Some(recovered.highest_possible_end)
+    } else if recovered.highest_possible_end == Lsn::ZERO {
+        // A new store: nothing was ever given out.
+        Some(Lsn::ZERO)
     } else {
         recovered.highest_possible_end.advance(UNCLEAN_GAP_BYTES)
     };
