@@ -77,6 +77,10 @@ pub(super) fn open(path: &Path, options: Options) -> Result<Arc<Engine>, OpenErr
         options,
     };
     let engine = parts.recover_and_start(lock, found)?;
+    engine
+        .log
+        .spares()
+        .fit_segments_to(engine.log_bytes_target());
     sweep_leftovers(&engine);
     if parts.options.housekeeping == Housekeeping::Background {
         let (spawn, signals) = (
@@ -437,8 +441,9 @@ fn log_start(recovered: &Recovered) -> Result<LogStart, OpenError> {
     let goes_on = recovered.clean && recovered.active.is_some();
     let base = if goes_on {
         Some(recovered.end)
-    } else if recovered.active.is_none() {
-        Some(recovered.highest_possible_end)
+    } else if recovered.highest_possible_end == Lsn::ZERO {
+        // A new store: nothing was ever given out.
+        Some(Lsn::ZERO)
     } else {
         recovered.highest_possible_end.advance(UNCLEAN_GAP_BYTES)
     };
