@@ -3,7 +3,8 @@
 #![allow(
     dead_code,
     unreachable_pub,
-    reason = "a module of several test binaries, each of which uses a part"
+    clippy::unwrap_used,
+    reason = "test code, shared by several binaries, each of which uses a part"
 )]
 
 use std::path::{Path, PathBuf};
