@@ -11,32 +11,33 @@
 //!
 //! Never: opens a database (that happens when it is used).
 
-use super::chunks::{ChunkBase, ChunkSet};
+use super::chunks::ChunkSet;
 use super::engine::{CatalogueCell, Engine};
 use super::housekeeper::{Housekeeper, Housekeeping};
+use super::leftovers::{forget_unused, sweep_leftovers, unused_segments};
 use super::lifecycle::Lifecycle;
 use super::options::Options;
 use super::reader::PageReader;
+use super::registry::ManifestRegistry;
 use super::replay::Replay;
 use super::signals::Signals;
 use super::state::DbState;
 use crate::cache::PageCache;
-use crate::catalogue::Catalogue;
-use crate::checkpoint::Ranges;
-use crate::error::{Damage, ManifestError, OpenError, Place, Reject};
-use crate::ids::{ChunkId, DbId, DbKind, Epoch, Lsn, SegmentId, StoreId};
-use crate::io::{Disk, FileKind, IoFailure, NativeDisk, OpenMode, StoreLock, layout};
+use crate::catalogue::{Catalogue, DatabaseState};
+use crate::error::{Damage, OpenError, Place, Reject};
+use crate::ids::{DbId, Epoch, SegmentId, StoreId};
+use crate::io::{Disk, IoFailure, NativeDisk, OpenMode, StoreLock, layout};
 use crate::limits::ValidLimits;
 use crate::log::format::SegmentIdentity;
 use crate::log::recover::Recovered;
 use crate::log::{
     Checkpointed, HoldReason, Log, LogEnd, LogHolds, LogParts, LogSegment, LogStart, LogState,
-    RegisteredSegment, Ring, SealedSegment, SegmentRegistry, SpareMaker, SpareSegment, recover,
+    RegisteredSegment, Ring, SealedSegment, SpareMaker, SpareSegment, recover,
 };
-use crate::manifest::{LmdbManifest, Manifest, ManifestState, SegmentRow, Table};
+use crate::manifest::{LmdbManifest, Manifest, ManifestState, Table};
 use crate::runtime::Runtime;
 use crate::superblock::Superblock;
-use crate::view::{BasePages, Head, NoBase, View};
+use crate::view::BasePages;
 use parking_lot::{Condvar, Mutex};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -76,11 +77,9 @@ pub(super) fn open(path: &Path, options: Options) -> Result<Arc<Engine>, OpenErr
         superblock,
         options,
     };
-    let engine = parts.recover_and_start(lock, found)?;
-    engine
-        .log
-        .spares()
-        .fit_segments_to(engine.log_bytes_target());
+    let (engine, unused) = parts.recover_and_start(lock, found)?;
+    engine.log.spares().fit_segments_to(engine.log_bytes_target());
+    forget_unused(&engine, &unused);
     sweep_leftovers(&engine);
     if parts.options.housekeeping == Housekeeping::Background {
         let (spawn, signals) = (
@@ -206,7 +205,7 @@ impl Parts<'_> {
         &self,
         lock: Box<dyn StoreLock>,
         found: Option<Damage>,
-    ) -> Result<Arc<Engine>, OpenError> {
+    ) -> Result<(Arc<Engine>, Vec<SegmentId>), OpenError> {
         let _span = tracing::info_span!("recovery").entered();
         let rows = self.manifest.state();
         let store = self.superblock.store;
@@ -242,11 +241,17 @@ impl Parts<'_> {
         if let Some(damage) = damaged.remove(&DbId::CATALOGUE) {
             catalogue.set_damaged(damage);
         }
-        damaged.retain(|id, _| catalogue.entry(*id).is_some());
+        // A dropped one has nothing left to lose: it must not hold the log.
+        let is_live = |id| {
+            let entry = catalogue.entry(id);
+            entry.is_some_and(|entry| entry.state == DatabaseState::Live)
+        };
+        damaged.retain(|id, _| is_live(*id));
         views.retain(|id, _| !damaged.contains_key(id));
         let mut findings = recovered.findings.clone();
         findings.extend(found);
         let damage_holds = damage_holds(&holds, &damaged, &catalogue, &rows);
+        let unused = unused_segments(&recovered);
         let log = self.start_log(recovered, &rows, &holds)?;
         let epoch = log.epoch;
         let states = views.into_iter().filter_map(|(id, view)| {
@@ -259,7 +264,7 @@ impl Parts<'_> {
             .map(|state| state.view().index_entries())
             .sum();
         let next_chunk = rows.watermarks().next_chunk.get();
-        Ok(Arc::new(Engine {
+        let engine = Arc::new(Engine {
             path: self.path.to_owned(),
             store,
             epoch,
@@ -288,7 +293,8 @@ impl Parts<'_> {
             index_entries: AtomicI64::new(i64::try_from(entries).unwrap_or(i64::MAX)),
             index_shrunk: (Mutex::new(()), Condvar::new()),
             lock: Mutex::new(Some(lock)),
-        }))
+        });
+        Ok((engine, unused))
     }
 
     fn recover(
@@ -480,111 +486,4 @@ fn damage_holds(
         .damage()
         .map(|_| holds.hold(from, HoldReason::Catalogue));
     closed.chain(names).collect()
-}
-
-/// The state of a database that its chunks hold.
-pub(super) fn checkpointed_head(id: DbId, rows: &ManifestState) -> Head {
-    rows.database(id).map_or(Head::EMPTY, |row| Head {
-        lsn: row.checkpointed.lsn,
-        time_us: row.checkpointed.time_us,
-        page_size: row.page_size,
-        page_count: row.checkpointed.page_count,
-        rolling_checksum: row.checkpointed.rolling_checksum,
-    })
-}
-
-/// A view of that state.
-pub(super) fn checkpointed_view(
-    id: DbId,
-    kind: DbKind,
-    rows: &ManifestState,
-    chunks: &ChunkSet,
-    cache: &Arc<PageCache>,
-    limits: &ValidLimits,
-) -> View {
-    let head = checkpointed_head(id, rows);
-    let generation = rows
-        .database(id)
-        .map(|row| row.checkpointed.generation)
-        .unwrap_or_default();
-    let base: Arc<dyn BasePages> = match head.page_size {
-        None => Arc::new(NoBase),
-        Some(size) => {
-            let ranges = Ranges::new(limits.range_bytes, size);
-            let cache = Arc::clone(cache);
-            Arc::new(ChunkBase::newest(
-                id, generation, ranges, rows, chunks, cache,
-            ))
-        }
-    };
-    View::new(id, kind, head, base)
-}
-
-/// The manifest as the log sees it.
-#[derive(Debug)]
-struct ManifestRegistry(Arc<Manifest>);
-
-impl SegmentRegistry for ManifestRegistry {
-    fn register(&self, segments: &[RegisteredSegment]) -> Result<(), ManifestError> {
-        self.0.transact(|edit| {
-            segments.iter().try_for_each(|segment| {
-                let RegisteredSegment {
-                    id,
-                    incarnation,
-                    capacity_bytes,
-                } = *segment;
-                edit.put_segment(
-                    id,
-                    SegmentRow {
-                        incarnation,
-                        capacity_bytes,
-                    },
-                )
-            })
-        })
-    }
-
-    fn unregister(&self, segments: &[SegmentId], truncated: Lsn) -> Result<(), ManifestError> {
-        self.0.transact(|edit| -> Result<(), ManifestError> {
-            segments.iter().for_each(|id| edit.delete_segment(*id));
-            edit.set_truncated(truncated);
-            Ok(())
-        })
-    }
-}
-
-/// Removes what interrupted work left: everything in `scratch/`, segments and chunks that the
-/// manifest does not name. What cannot be removed is in nobody's way.
-fn sweep_leftovers(engine: &Engine) {
-    let rows = engine.manifest.state();
-    let segment_is_dead = |name: &str| {
-        layout::segment_of(name).is_some_and(|id: SegmentId| rows.segment(id).is_none())
-    };
-    let chunk_is_dead =
-        |name: &str| layout::chunk_of(name).is_some_and(|id: ChunkId| rows.chunk(id).is_none());
-    let sound = rows.damaged().is_empty();
-    let swept = sweep(engine.disk.as_ref(), layout::SCRATCH_DIR, |_| true)
-        .and_then(|()| {
-            sweep(engine.disk.as_ref(), layout::LOG_DIR, |n| {
-                sound && segment_is_dead(n)
-            })
-        })
-        .and_then(|()| {
-            sweep(engine.disk.as_ref(), layout::CHUNK_DIR, |n| {
-                sound && chunk_is_dead(n)
-            })
-        });
-    if let Err(failure) = swept {
-        tracing::warn!(%failure, "leftovers stay until the next open");
-    }
-}
-
-fn sweep(disk: &dyn Disk, dir: &str, is_dead: impl Fn(&str) -> bool) -> Result<(), IoFailure> {
-    for entry in disk.list(Path::new(dir))? {
-        if entry.kind == FileKind::File && is_dead(&entry.name) {
-            tracing::info!(dir, name = entry.name, "a leftover is removed");
-            disk.remove(&Path::new(dir).join(&entry.name))?;
-        }
-    }
-    Ok(())
 }
