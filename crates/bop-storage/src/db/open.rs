@@ -7,6 +7,7 @@
 //! Invariants
 //! - nothing of an existing store is written before the first write of the new epoch, but for
 //!   spares when there are none: a crash during recovery changes nothing;
+//! - the store's own names are durable before anything is put into its directories;
 //! - a directory that is not a store, or a store of another version, is not touched.
 //!
 //! Never: opens a database (that happens when it is used).
@@ -69,6 +70,8 @@ pub(super) fn open(path: &Path, options: Options) -> Result<Arc<Engine>, OpenErr
     for dir in [layout::LOG_DIR, layout::CHUNK_DIR, layout::SCRATCH_DIR] {
         disk.create_dir(Path::new(dir))?;
     }
+    // Also when they were there already: whoever made them may have been killed before its sync.
+    disk.sync_dir(Path::new(""))?;
     let parts = Parts {
         path,
         disk,
