@@ -61,12 +61,7 @@ impl Rig {
             Keep::Everything => self.disk.crash_image_keeping_all(),
             Keep::Some(seed) => self.disk.crash_image(seed),
         };
-        Self::with(
-            disk,
-            self.manifest.snapshot(),
-            seed,
-            ManifestFault::Either,
-        )
+        Self::with(disk, self.manifest.snapshot(), seed, ManifestFault::Either)
     }
 
     /// An independent copy of what a reader sees, all of it durable.

@@ -46,7 +46,11 @@ pub(crate) fn content(kind: DbKind, page: u32, tag: u64, bytes: usize) -> Vec<u8
     if tag == 0 {
         return content;
     }
-    let spread = if tag % 2 == 0 { 0x9E37_79B9_7F4A_7C15 } else { 0 };
+    let spread = if tag % 2 == 0 {
+        0x9E37_79B9_7F4A_7C15
+    } else {
+        0
+    };
     for (index, word) in (0u64..).zip(content.chunks_exact_mut(8)) {
         let mixed = tag ^ index.wrapping_mul(spread);
         word.copy_from_slice(&mixed.to_le_bytes());
