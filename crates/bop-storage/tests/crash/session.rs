@@ -304,7 +304,11 @@ impl Session {
             return;
         }
         let bytes = write.touched_pages().len() * database.page_size.unwrap_or(0) as usize;
-        let changed = database != self.acknowledged[&name] || bytes > 0;
+        let changed = database.pages != self.acknowledged[&name].pages || bytes > 0;
+        if !changed {
+            // The page size was chosen for pages that are gone again.
+            database.page_size = self.acknowledged[&name].page_size;
+        }
         database.head = None;
         let mut after = self.acknowledged.clone();
         after.insert(name.clone(), database);
