@@ -7,9 +7,7 @@ use bop_storage::log::format::record::{
     RecordHeader, RecordKind,
 };
 use bop_storage::log::format::segment::{Activation, Stamp};
-use bop_storage::pagestore::format::{
-    ChunkFooter, ChunkHeader, CommitPoint, SectionEntry, Slot,
-};
+use bop_storage::pagestore::format::{ChunkFooter, ChunkHeader, CommitPoint, SectionEntry, Slot};
 use bop_storage::superblock::SuperblockSlot;
 use std::collections::BTreeMap;
 

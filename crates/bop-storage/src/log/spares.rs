@@ -125,9 +125,24 @@ impl SpareMaker {
         if missing == 0 {
             return Ok(());
         }
-        let made = (0..missing)
-            .map(|_| self.make(recyclable.pop()))
-            .collect::<Result<Vec<_>, SegmentError>>()?;
+        let mut made = Vec::with_capacity(missing);
+        let mut failed = None;
+        while made.len() < missing && failed.is_none() {
+            match self.make(recyclable.pop()) {
+                Ok(spare) => made.push(spare),
+                Err(error) => failed = Some(error),
+            }
+        }
+        self.add(made)?;
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Registers spares that are complete and durable, but for their names, and puts them into the
+    /// ring. When the registration fails their files stay: the manifest may have them.
+    fn add(&self, made: Vec<SpareSegment>) -> Result<(), SegmentError> {
+        if made.is_empty() {
+            return Ok(());
+        }
         self.disk.sync_dir(Path::new(layout::LOG_DIR))?;
         let rows: Vec<_> = made
             .iter()
@@ -175,16 +190,32 @@ impl SpareMaker {
             .map_err(|error| SegmentError::Entropy(Arc::new(error)))?;
         let incarnation = Incarnation::new(u64::from_le_bytes(random));
         let path = layout::segment(id);
+        let made = self.stamped(&path, id, incarnation, recycled);
+        if made.is_err() {
+            // Space may be what was missing: a file that is of no use gives its own back. It may
+            // not be there, and the next open removes what stays.
+            let _ = self.disk.remove(&path);
+        }
+        made
+    }
+
+    fn stamped(
+        &self,
+        path: &Path,
+        id: SegmentId,
+        incarnation: Incarnation,
+        recycled: Option<SealedSegment>,
+    ) -> Result<SpareSegment, SegmentError> {
         let (file, capacity_bytes) = match recycled {
             Some(old) => {
-                self.disk.rename(&layout::segment(old.segment.id), &path)?;
+                self.disk.rename(&layout::segment(old.segment.id), path)?;
                 (
-                    self.disk.open(&path, OpenMode::Write)?,
+                    self.disk.open(path, OpenMode::Write)?,
                     old.segment.capacity_bytes,
                 )
             }
             None => (
-                self.create(&path)?,
+                self.create(path)?,
                 self.capacity_bytes.load(Ordering::Relaxed),
             ),
         };
@@ -193,15 +224,11 @@ impl SpareMaker {
             segment: id,
             incarnation,
         };
-        fill(
-            file.as_ref(),
+        let stamped = Stamped {
+            identity,
             capacity_bytes,
-            &Stamped {
-                identity,
-                capacity_bytes,
-            }
-            .encode(),
-        )?;
+        };
+        fill(file.as_ref(), capacity_bytes, &stamped.encode())?;
         Ok(SpareSegment {
             id,
             incarnation,
