@@ -6,6 +6,8 @@
 use crate::output::Mode;
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 /// Many SQLite databases in one store, on one durable log.
 #[derive(Parser, Debug)]
@@ -28,8 +30,8 @@ pub(crate) struct Args {
 
     /// Log to standard error: error, warn, info, debug, trace, or a filter such as
     /// bop_storage=debug
-    #[arg(long, global = true, value_name = "LEVEL")]
-    pub(crate) log: Option<tracing_subscriber::EnvFilter>,
+    #[arg(long, global = true, value_name = "LEVEL", value_parser = log_filter)]
+    pub(crate) log: Option<EnvFilter>,
 
     /// What to do
     #[command(subcommand)]
@@ -134,6 +136,16 @@ pub(crate) struct SqlArgs {
     pub(crate) no_create: bool,
 }
 
+/// A level, or directives as `tracing` knows them. A bare word that is no level would be taken for
+/// the name of a crate and log nothing.
+fn log_filter(text: &str) -> Result<EnvFilter, String> {
+    let is_level = !text.is_empty() && text.parse::<LevelFilter>().is_ok();
+    if !text.contains('=') && !is_level {
+        return Err("expected error, warn, info, debug, trace or CRATE=LEVEL".to_owned());
+    }
+    EnvFilter::try_new(text).map_err(|error| error.to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,6 +166,16 @@ mod tests {
     #[test]
     fn sql_comes_from_one_place() {
         assert!(Args::try_parse_from(["bop", "sql", "d", "select 1", "--file", "f"]).is_err());
-        assert!(Args::try_parse_from(["bop", "list", "--log", "no such=="]).is_err());
+    }
+
+    #[test]
+    fn a_log_level_is_one() {
+        let parse = |level| Args::try_parse_from(["bop", "list", "--log", level]);
+        for level in ["debug", "WARN", "bop_storage=trace,info"] {
+            assert!(parse(level).is_ok(), "{level}");
+        }
+        for level in ["loud", "bop_storage=loud", "a=b=c", ""] {
+            assert!(parse(level).is_err(), "{level}");
+        }
     }
 }

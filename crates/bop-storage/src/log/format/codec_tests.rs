@@ -1,6 +1,8 @@
 //! What is encoded reads back; what was changed does not; no bytes make a decoder panic.
 
-use super::batch_codec::*;
+use super::batch::BatchPlace;
+use super::batch_decode::*;
+use super::batch_encode::*;
 use super::catalogue::{CatalogueEntry, CatalogueOp};
 use super::decode::{LogEntryRecord, RawRecord, Record};
 use super::encode::*;
