@@ -39,6 +39,28 @@ fn limits() -> Limits {
 
 const STEPS: u32 = 16;
 
+/// Where the runs of a seed start: at a new store, or at one that was not closed.
+fn origin(seed: u64) -> Start {
+    let rig = Rig::new(seed, ManifestFault::Either);
+    let world = World::new();
+    if seed % 2 == 0 {
+        return Start { rig, world };
+    }
+    let mut session = Session::new(rig, &limits(), world, Weather::Fair, seed);
+    session.run(STEPS);
+    session.rig.disk.power_cut();
+    let rig = session.rig.crashed(Keep::Everything, seed);
+    Start {
+        rig,
+        world: session.acknowledged.clone(),
+    }
+}
+
+struct Start {
+    rig: Rig,
+    world: World,
+}
+
 /// Fails one call after the other until a run meets no failure any more.
 fn fail_each(test: &'static str, range: std::ops::Range<u64>, case: Case) {
     let mut done = Done::default();
@@ -46,13 +68,14 @@ fn fail_each(test: &'static str, range: std::ops::Range<u64>, case: Case) {
     for seed in seeds(range) {
         let _replay = Replay::new(test, seed);
         let first = usize::try_from(seed).unwrap() % case.stride;
+        let origin = origin(seed);
         for call in (first as u64..).step_by(case.stride) {
-            let rig = Rig::new(seed, case.manifest);
+            let (rig, world) = (origin.rig.copied(seed, case.manifest), origin.world.clone());
             match case.class {
                 Class::Changes => rig.disk.fail_at(call, case.fault),
                 Class::Reads => rig.disk.fail_read_at(call, case.fault),
             }
-            let mut session = Session::new(rig, &limits(), World::new(), Weather::Foul, seed);
+            let mut session = Session::new(rig, &limits(), world, Weather::Foul, seed);
             session.run(STEPS);
             let calls = match case.class {
                 Class::Changes => session.rig.disk.op_count(),

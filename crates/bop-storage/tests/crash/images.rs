@@ -68,7 +68,7 @@ impl Explorer {
     }
 
     fn session(&self, origin: &Origin, seed: u64, weather: Weather) -> Session {
-        let rig = origin.rig.copied(seed);
+        let rig = origin.rig.copied(seed, ManifestFault::Either);
         Session::new(rig, &self.limits, origin.world.clone(), weather, seed)
     }
 
@@ -106,7 +106,7 @@ impl Explorer {
             };
             let (image_seed, check_seed) = (self.random.next_u64(), self.random.next_u64());
             let image = session.rig.crashed(keep, image_seed);
-            let next = image.copied(image_seed);
+            let next = image.copied(image_seed, ManifestFault::Either);
             let (acknowledged, in_flight) = (&session.acknowledged, session.in_flight.as_ref());
             let judged = check(image, &self.limits, acknowledged, in_flight, check_seed);
             let found = judged.unwrap_or_else(|violation| {
