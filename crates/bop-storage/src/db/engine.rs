@@ -54,7 +54,7 @@ pub(crate) struct Engine {
     pub(super) chunks: ChunkSet,
     pub(super) catalogue: Arc<Mutex<CatalogueCell>>,
     /// Held from the plan of a catalogue record to its publication.
-    pub(super) catalogue_writer: Mutex<()>,
+    pub(super) catalogue_writer: Arc<WriterSlot>,
     pub(super) databases: Mutex<HashMap<DbId, Arc<DbState>>>,
     /// Damage that closes a database, found at open. Never shrinks.
     pub(super) damaged: BTreeMap<DbId, Damage>,
