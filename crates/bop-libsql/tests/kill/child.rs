@@ -92,7 +92,7 @@ impl<'a> Writer<'a> {
 
     fn write_on(mut self) {
         loop {
-            if self.random.below(24) == 0 {
+            if self.random.below(40) == 0 {
                 self.checkpoint();
             }
             self.commit();

@@ -136,7 +136,10 @@ impl Model {
             }
             assert_eq!(found, *before, "rows of writer {writer} in {name}");
         }
-        assert!(found.is_empty(), "rows of writers that never were: {found:?}");
+        assert!(
+            found.is_empty(),
+            "rows of writers that never were: {found:?}"
+        );
         pending_found
     }
 
