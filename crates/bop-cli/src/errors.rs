@@ -7,6 +7,7 @@
 //! Never: looks at the text of an error to decide anything.
 
 use crate::sql::position::Excerpt;
+use bop_libsql::transfer::{ExportError, ImportError};
 use bop_storage::error::{
     CatalogueError, CheckpointError, CloseError, ErrorCode, ManifestError, OpenError,
 };
@@ -195,6 +196,26 @@ impl From<bop_libsql::Error> for Failure {
         match error {
             bop_libsql::Error::Open(error) => error.into(),
             bop_libsql::Error::Catalogue(error) => error.into(),
+            other => Self::new(other.code(), &other),
+        }
+    }
+}
+
+impl From<ImportError> for Failure {
+    fn from(error: ImportError) -> Self {
+        match error {
+            ImportError::Catalogue(error) => error.into(),
+            other => Self::new(other.code(), &other),
+        }
+    }
+}
+
+impl From<ExportError> for Failure {
+    fn from(error: ExportError) -> Self {
+        match error {
+            ExportError::Catalogue(error) => error.into(),
+            ExportError::SideFile { .. } => Self::new(error.code(), &error)
+                .with_hint("choose another file, or let the program that uses this one close it"),
             other => Self::new(other.code(), &other),
         }
     }

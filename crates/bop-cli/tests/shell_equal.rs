@@ -10,6 +10,7 @@ use common::{Store, require_shared};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::OnceLock;
 
 /// The `-D` flags of the build script of `libsql-ffi`, and a name that the shell wants and only
 /// the encrypting build of SQLite has.
@@ -63,8 +64,13 @@ fn libsql_ffi() -> PathBuf {
     manifest.parent().unwrap().to_path_buf()
 }
 
-/// The shell, built when it is not there yet.
-fn shell() -> PathBuf {
+/// The shell, built once when it is not there yet.
+fn shell() -> &'static Path {
+    static SHELL: OnceLock<PathBuf> = OnceLock::new();
+    SHELL.get_or_init(build_shell)
+}
+
+fn build_shell() -> PathBuf {
     let sources = libsql_ffi().join("bundled");
     let version = libsql_ffi().file_name().unwrap().to_owned();
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR"))
@@ -103,7 +109,7 @@ fn compare(script: &Path, database: &str, queries: &str) {
     let ours = store.bop(&["sql", database, "--file", script.to_str().unwrap()]);
     assert_success(&ours, "load into bop");
     let script = fs::File::open(script).unwrap();
-    let theirs = Command::new(&shell)
+    let theirs = Command::new(shell)
         .arg("-bail")
         .arg(&file)
         .stdin(script)
@@ -114,39 +120,68 @@ fn compare(script: &Path, database: &str, queries: &str) {
         ours.stdout == theirs.stdout,
         "the scripts' own queries answer differently"
     );
+    // So that the queries read chunks, not the log.
+    store.ok(&["checkpoint"]);
 
     let queries: Vec<&str> = queries
         .lines()
         .filter(|line| !line.trim().is_empty())
         .collect();
     assert_eq!(queries.len(), 20);
-    for query in queries {
-        for mode in ["list", "csv"] {
-            for header in [false, true] {
-                let mut ours = vec!["sql", database, query, "--mode", mode];
-                let mut theirs = vec![format!("-{mode}")];
-                if header {
-                    ours.push("--header");
-                    theirs.push("-header".to_owned());
-                }
-                let ours = store.bop(&ours);
-                let theirs = Command::new(&shell)
-                    .args(theirs)
-                    .arg(&file)
-                    .arg(query)
-                    .output();
-                let theirs = theirs.unwrap();
-                assert_success(&ours, query);
-                assert_success(&theirs, query);
-                assert!(
-                    ours.stdout == theirs.stdout,
-                    "mode {mode}, header {header}: {query}\n--- bop\n{}\n--- shell\n{}",
-                    String::from_utf8_lossy(&ours.stdout),
-                    String::from_utf8_lossy(&theirs.stdout)
-                );
-            }
-        }
+    for mode in ["list", "csv"] {
+        compare_answers(&store, database, &file, &queries, mode, false);
+        compare_answers(&store, database, &file, &queries, mode, true);
     }
+}
+
+/// Runs all queries in one process each, with a mark behind every answer.
+fn compare_answers(
+    store: &Store,
+    database: &str,
+    file: &Path,
+    queries: &[&str],
+    mode: &str,
+    header: bool,
+) {
+    const MARK: &str = "end-of-answer";
+    let marked: Vec<String> = queries
+        .iter()
+        .map(|query| format!("{query}\nselect '{MARK}';\n"))
+        .collect();
+    let script = store.path().join("queries.sql");
+    fs::write(&script, marked.concat()).unwrap();
+
+    let mut ours = store.command(&["sql", database, "--mode", mode]);
+    let mut theirs = Command::new(shell());
+    theirs.args(["-bail", &format!("-{mode}")]);
+    if header {
+        ours.arg("--header");
+        theirs.arg("-header");
+    }
+    theirs.arg(file);
+    let answers = |command: &mut Command| {
+        let output = command
+            .stdin(fs::File::open(&script).unwrap())
+            .output()
+            .unwrap();
+        assert_success(&output, mode);
+        output.stdout
+    };
+    let (ours, theirs) = (answers(&mut ours), answers(&mut theirs));
+    // Where a header is on, the mark has one too; text before it belongs to the answer.
+    let by_query = |bytes: &[u8]| -> Vec<String> {
+        let text = String::from_utf8_lossy(bytes).into_owned();
+        text.split(MARK).map(str::to_owned).collect()
+    };
+    for (at, (ours, theirs)) in by_query(&ours).iter().zip(by_query(&theirs)).enumerate() {
+        let query = queries.get(at / if header { 2 } else { 1 }).unwrap_or(&"");
+        assert_eq!(*ours, theirs, "mode {mode}, header {header}: {query}");
+    }
+    assert!(
+        ours == theirs,
+        "mode {mode}, header {header}: not the same bytes"
+    );
+    assert!(by_query(&ours).len() > queries.len());
 }
 
 #[track_caller]

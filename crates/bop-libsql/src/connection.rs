@@ -144,6 +144,10 @@ impl Connection {
     ///
     /// # Errors
     /// The connection, still open, and why it could not be closed.
+    #[expect(
+        clippy::result_large_err,
+        reason = "as rusqlite has it: the connection comes back"
+    )]
     pub fn close(self) -> Result<(), (Self, rusqlite::Error)> {
         let Self { sqlite, errors } = self;
         sqlite

@@ -56,6 +56,10 @@ struct State {
 }
 
 #[derive(Default)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one a pager: a box would cost an allocation a commit"
+)]
 enum Stage {
     #[default]
     Idle,

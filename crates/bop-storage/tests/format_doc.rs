@@ -7,6 +7,7 @@ use bop_storage::log::format::record::{
     RecordHeader, RecordKind,
 };
 use bop_storage::log::format::segment::{Activation, Stamp};
+use bop_storage::pagestore::format::{ChunkFooter, ChunkHeader, CommitPoint, SectionEntry, Slot};
 use bop_storage::superblock::SuperblockSlot;
 use std::collections::BTreeMap;
 
@@ -52,6 +53,15 @@ fn layouts_of_the_code() -> BTreeMap<String, Layout> {
         LogEntry { database, index, term, old_lsn, payload_bytes }
         Note { kind, reserved }
         CloseHead { database, head_lsn }
+        ChunkHeader { magic, format_version, reserved, store_id, chunk_id, checksum }
+        ChunkFooter { checksum, directory_offset, directory_checksum, chunk_bytes, digest, sections, format_version, magic }
+        SectionEntry {
+            kind, flags, page_size, database, generation, cut_lsn, rolling_checksum, page_count,
+            range, first_page, pages, slots, reserved, start_offset, index_offset, index_checksum,
+            payload_offset, payload_bytes, payload_checksum, reserved_end,
+        }
+        Slot { version_lsn, hash, body_offset, page, body_bytes, encoding, reserved, checksum }
+        CommitPoint { lsn, time_us, rolling_checksum, page_count, reserved }
     }
 }
 

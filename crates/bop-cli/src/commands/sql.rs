@@ -9,6 +9,7 @@ use crate::args::SqlArgs;
 use crate::errors::Failure;
 use crate::output::Mode;
 use crate::session::{WhenMissing, with_store};
+use crate::sql::line_ends::LineEnds;
 use crate::sql::runner::{RunError, Runner};
 use bop_libsql::{Connection, OpenOptions, Store};
 use bop_storage::error::ErrorCode;
@@ -65,10 +66,10 @@ fn source(sql: Option<String>, file: Option<&Path>) -> Result<Source, Failure> {
         (Some(sql), _) => Source::Input(Box::new(Cursor::new(sql))),
         (None, Some(path)) if path != Path::new("-") => {
             let file = File::open(path).map_err(|error| Failure::file("open", path, &error))?;
-            Source::Input(Box::new(file))
+            Source::Input(Box::new(LineEnds::new(file)))
         }
         (None, None) if io::stdin().is_terminal() => Source::Prompt,
-        _ => Source::Input(Box::new(io::stdin())),
+        _ => Source::Input(Box::new(LineEnds::new(io::stdin()))),
     })
 }
 

@@ -40,12 +40,12 @@ pub(super) fn import(
         Ok(report?)
     })?;
     context.answer(
-        format_args!("imported {} pages into {database}", report.page_count),
+        format_args!("imported {} pages into {database}", report.pages),
         json!({
             "imported": database,
-            "page_count": report.page_count,
+            "pages": report.pages,
             "page_size": report.page_size.map(|size| size.get()),
-            "rolling_checksum": report.rolling_checksum.to_string(),
+            "through_sqlite": report.through_sqlite,
         }),
     )?;
     Ok(0)
@@ -69,11 +69,11 @@ pub(super) fn export(
         Ok(report?)
     })?;
     context.answer(
-        format_args!("exported {} pages to {}", report.page_count, file.display()),
+        format_args!("exported {} pages to {}", report.pages, file.display()),
         json!({
             "exported": database,
             "file": file.to_string_lossy(),
-            "page_count": report.page_count,
+            "pages": report.pages,
             "page_size": report.page_size.map(|size| size.get()),
             "rolling_checksum": report.rolling_checksum.to_string(),
         }),

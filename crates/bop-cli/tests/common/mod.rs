@@ -1,6 +1,11 @@
 //! A store in a temporary directory and the built `bop` to use it.
 
-#![allow(dead_code, reason = "each test binary uses a part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "test code, shared by several binaries, each of which uses a part"
+)]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

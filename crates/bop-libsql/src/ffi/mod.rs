@@ -29,6 +29,9 @@ mod plain;
 mod vfs;
 mod wal;
 
+#[cfg(test)]
+mod guard_tests;
+
 pub(crate) use manager::wal_manager;
 pub(crate) use plain::PlainFile;
 pub(crate) use vfs::Registration;

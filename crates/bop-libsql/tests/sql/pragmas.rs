@@ -83,34 +83,6 @@ fn exercise(store: &Store, connection: &rusqlite::Connection) {
 }
 
 #[test]
-fn the_journal_mode_of_a_database_attached_to_a_memory_database_cannot_be_left() {
-    // The pragma goes to the main file, which is not ours here: the file's lock refuses.
-    let (_dir, store) = new_store();
-    store
-        .connect("a")
-        .unwrap()
-        .execute_batch("CREATE TABLE t(i INTEGER PRIMARY KEY, x)")
-        .unwrap();
-    let connection = store.connect("main").unwrap();
-    connection
-        .execute_batch("ATTACH 'a' AS a; SELECT count(*) FROM a.t;")
-        .unwrap();
-    for mode in ["delete", "truncate", "persist", "memory", "off"] {
-        let answer = connection.query_row(&format!("PRAGMA a.journal_mode = {mode}"), [], |row| {
-            row.get::<_, String>(0)
-        });
-        assert_eq!(answer.unwrap(), "wal");
-    }
-    connection
-        .execute_batch("INSERT INTO a.t VALUES (1, 'x')")
-        .unwrap();
-    assert_eq!(
-        int(&store.connect("a").unwrap(), "SELECT count(*) FROM t"),
-        1
-    );
-}
-
-#[test]
 fn journal_mode_off_reaches_our_database_through_a_plain_main_and_is_stopped() {
     let (dir, store) = new_store();
     store

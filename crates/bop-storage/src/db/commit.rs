@@ -31,7 +31,7 @@ use crate::log::format::{
 use crate::log::{HoldReason, LogHold, Placed, Priority, Publish, Silent};
 use crate::page::PageBytes;
 use crate::page_one;
-use crate::view::{CommitPages, CommittedPage, Head, Pin, View};
+use crate::view::{CommitPages, CommittedPage, Head, Pin};
 use parking_lot::Mutex;
 use std::sync::Arc;
 
@@ -43,17 +43,16 @@ pub(super) fn commit(
     snapshot: ReadTxn,
     overlay: Overlay,
 ) -> Result<ReadTxn, CommitError> {
-    engine.check_open().map_err(Rejection::Read)?;
+    engine.check_open().map_err(|_| Rejection::Closed)?;
     state.check_live().map_err(|_| Rejection::Dropped)?;
     engine.wait_for_index_room()?;
     let (pin, inside) = snapshot.into_parts();
-    let view = Arc::clone(&pin.view());
     let transaction = Transaction {
         engine,
         state,
         slot,
         inside,
-        view,
+        pin,
         overlay,
     };
     transaction.commit()
@@ -64,7 +63,9 @@ struct Transaction<'a> {
     state: &'a Arc<DbState>,
     slot: SlotGuard,
     inside: Inside,
-    view: Arc<View>,
+    /// Asked for its view at each use: while the commit waits for room in the log, a checkpoint
+    /// can take the log away from below the pin.
+    pin: Pin,
     overlay: Overlay,
 }
 
@@ -224,14 +225,15 @@ impl Transaction<'_> {
     }
 
     fn old_hash(&self, page: PageNo) -> Result<Option<PageHash>, CommitError> {
-        self.view
+        self.pin
+            .view()
             .page_hash(page)
             .map_err(|error: ReadError| Rejection::Read(error).into())
     }
 
     /// The rolling checksum without the pages that were cut off and not written again.
     fn rolling_without_cut(&self, touched: &[PageNo]) -> Result<RollingChecksum, CommitError> {
-        let head = self.view.head();
+        let head = *self.pin.view().head();
         let mut rolling = head.rolling_checksum;
         for raw in self.overlay.page_count_min().saturating_add(1)..=head.page_count {
             let Some(page) = PageNo::new(raw) else {
@@ -262,7 +264,7 @@ impl Transaction<'_> {
             .collect();
         let member = MemberSpec {
             database: self.state.id(),
-            parent: self.view.head().lsn,
+            parent: self.pin.lsn(),
             rolling,
             page_count: self.overlay.page_count(),
             page_count_min: self.overlay.page_count_min(),
@@ -393,7 +395,7 @@ impl Publish for PublishCommit {
         let hold = self
             .hold
             .unwrap_or_else(|| holds.hold(at.lsn, HoldReason::Pages(database)));
-        let added = self
+        let (_, added) = self
             .state
             .publish(|view| view.with_commit(head, &commit, &hold));
         self.engine.count_index_entries(added);

@@ -22,7 +22,7 @@ use crate::io::{Disk, StoreLock};
 use crate::limits::ValidLimits;
 use crate::log::{Log, LogHold};
 use crate::manifest::Manifest;
-use crate::runtime::Runtime;
+use crate::runtime::{Runtime, after};
 use parking_lot::{Condvar, Mutex};
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -130,15 +130,17 @@ impl Engine {
             return Ok(());
         }
         let waited = self.limits.writer_wait;
-        let deadline = Instant::now() + waited;
-        self.signals.want_checkpoint();
+        let deadline = after(Instant::now(), waited);
         let mut shrunk = self.index_shrunk.0.lock();
         while full() {
+            // Asked for again when the last one was not enough.
+            self.signals.want_checkpoint();
             if self
                 .index_shrunk
                 .1
                 .wait_until(&mut shrunk, deadline)
                 .timed_out()
+                && full()
             {
                 return Err(Rejection::Timeout { waited });
             }
@@ -165,6 +167,11 @@ impl Engine {
         } else {
             Ok(())
         }
+    }
+
+    /// Whether a database, or the catalogue, is closed for damage.
+    pub(super) fn has_damage(&self) -> bool {
+        !self.damaged.is_empty() || self.catalogue.lock().catalogue.damage().is_some()
     }
 
     /// The databases in use.

@@ -159,10 +159,10 @@ impl Engine {
         }
     }
 
-    /// A checkpoint when the log has grown to half its cap, or consists of many segments.
+    /// A checkpoint when the log has grown to its target, or consists of many segments.
     fn checkpoint_if_long(&self) {
         let ring = self.log.ring();
-        let long = ring.held_bytes() >= self.limits.log_bytes_max / 2
+        let long = ring.held_bytes() >= self.log_bytes_target()
             || ring.sealed_count() >= self.limits.log_sealed_segments_max as usize;
         if long {
             self.checkpoint_in_background();

@@ -10,12 +10,14 @@
 //! Never: formats bytes, decides what damage means.
 
 mod checkpoint;
+mod checkpoint_rows;
 mod chunks;
 mod close;
 mod commit;
 mod database;
 mod engine;
 mod housekeeper;
+mod leftovers;
 mod lifecycle;
 mod manager;
 mod names;
@@ -24,11 +26,14 @@ mod options;
 mod overlay;
 mod read;
 mod reader;
+mod recovery;
+mod registry;
 mod replay;
 mod report;
 mod signals;
 mod slot;
 mod spill;
+mod start;
 mod state;
 mod write;
 

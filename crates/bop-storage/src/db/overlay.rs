@@ -247,8 +247,7 @@ impl Overlay {
         let spill = match &mut self.spill {
             Some(spill) => spill,
             none => none.insert(
-                SpillFile::create(Arc::clone(&self.disk), self.page_size)
-                    .map_err(Rejection::Spill)?,
+                SpillFile::create(self.disk.as_ref(), self.page_size).map_err(Rejection::Spill)?,
             ),
         };
         let slot = spill.append(content).map_err(Rejection::Spill)?;

@@ -1,17 +1,18 @@
 //! The temporary file of one write transaction whose pages do not fit its memory bound.
 //!
 //! Invariants
-//! - the file is nobody else's, is never made durable, and is gone when the transaction is;
+//! - the file is nobody else's, is never made durable, and is gone when the transaction is: it loses
+//!   its name as soon as it is open, so that nobody has to remove it later, when the store may be
+//!   closed;
 //! - a slot is reused only after it was released.
 //!
-//! Never: read after a crash (`scratch/` is cleared at open).
+//! Never: read after a crash (what a crash leaves in `scratch/` is cleared at open).
 
 use crate::ids::PageSize;
 use crate::io::{
     BLOCK_BYTES, Disk, DiskFile, IoFailure, OpenMode, blocks_for, layout, zeroed_blocks,
 };
 use crate::page::PageBytes;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use zerocopy::IntoBytes;
@@ -22,8 +23,6 @@ static NEXT: AtomicU64 = AtomicU64::new(0);
 /// The file.
 #[derive(Debug)]
 pub(crate) struct SpillFile {
-    disk: Arc<dyn Disk>,
-    path: PathBuf,
     file: Arc<dyn DiskFile>,
     page_size: PageSize,
     slots: u64,
@@ -32,13 +31,12 @@ pub(crate) struct SpillFile {
 
 impl SpillFile {
     /// An empty file in `scratch/`.
-    pub(crate) fn create(disk: Arc<dyn Disk>, page_size: PageSize) -> Result<Self, IoFailure> {
+    pub(crate) fn create(disk: &dyn Disk, page_size: PageSize) -> Result<Self, IoFailure> {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = layout::scratch(&format!("transaction-{number:016x}"));
         let file = disk.open(&path, OpenMode::CreateNew)?;
+        disk.remove(&path)?;
         Ok(Self {
-            disk,
-            path,
             file,
             page_size,
             slots: 0,
@@ -78,13 +76,5 @@ impl SpillFile {
 
     fn offset(&self, slot: u64) -> u64 {
         slot * (self.slot_blocks() * BLOCK_BYTES) as u64
-    }
-}
-
-impl Drop for SpillFile {
-    fn drop(&mut self) {
-        if let Err(failure) = self.disk.remove(&self.path) {
-            tracing::warn!(%failure, "a transaction's temporary file stays until the next open");
-        }
     }
 }

@@ -16,6 +16,8 @@
 pub mod format;
 mod group;
 mod holds;
+mod parts;
+mod queue;
 pub mod recover;
 mod ring;
 pub mod scan;
@@ -25,8 +27,9 @@ pub mod tail_rule;
 mod ticket;
 mod writer;
 
-pub use group::{Log, LogEvents, LogParts};
+pub use group::Log;
 pub use holds::{HoldReason, LogHold, LogHolds};
+pub use parts::{LogEvents, LogParts};
 pub use recover::{
     Checkpointed, LogState, RegisteredSegment, ReplaySink, ReplayedCatalogue, ReplayedCommit,
     ReplayedMember, recover,

@@ -71,9 +71,10 @@ impl<'a> Walk<'a> {
         }
         for (index, opened) in activated.iter().enumerate() {
             let link = links.between.get(index);
-            let passed = self.segment(opened, link)?;
+            let next = activated.get(index + 1);
+            let passed = self.segment(opened, link, next.map(|next| next.space.epoch))?;
             self.found.end = passed.end;
-            match (link, activated.get(index + 1)) {
+            match (link, next) {
                 (Some(link), Some(next)) => self.leave(opened, &passed, link, next),
                 _ => self.stay(opened, &passed),
             }
@@ -84,7 +85,12 @@ impl<'a> Walk<'a> {
         Ok(self.found)
     }
 
-    fn segment(&mut self, opened: &Opened, link: Option<&Link>) -> Result<Passed, OpenError> {
+    fn segment(
+        &mut self,
+        opened: &Opened,
+        link: Option<&Link>,
+        next_epoch: Option<Epoch>,
+    ) -> Result<Passed, OpenError> {
         let space = &opened.space;
         let id = space.identity.segment;
         let dead_from = link.and_then(|link| link.end).map(|(end, _)| end);
@@ -105,13 +111,21 @@ impl<'a> Walk<'a> {
         for (lsn, reject) in scanned.unreadable {
             self.find(Damage::new(Place::Log { segment: id, lsn }, reject));
         }
+        let left = dead_from.zip(next_epoch);
         let judged = judge(scanned.spans, dead_from, known);
-        let mut passed = self.spans(opened, &judged, known);
+        let mut passed = self.spans(opened, &judged, known, left);
         passed.closed = readable && ends_closed(&judged);
         Ok(passed)
     }
 
-    fn spans(&mut self, opened: &Opened, judged: &[Judged], known: Lsn) -> Passed {
+    /// `left`: where the segment was left, and the epoch that went on behind it.
+    fn spans(
+        &mut self,
+        opened: &Opened,
+        judged: &[Judged],
+        known: Lsn,
+        left: Option<(Lsn, Epoch)>,
+    ) -> Passed {
         let space = &opened.space;
         let id = space.identity.segment;
         let chain = opened.activation.map(|(_, chain)| chain);
@@ -131,7 +145,12 @@ impl<'a> Walk<'a> {
                 (Verdict::Dead | Verdict::End, _) => continue,
                 (Verdict::Replay, Content::Batch(batch)) => {
                     self.replay.batch(id, batch);
-                    self.spare_damage(id, span.lsn, batch, known);
+                    // The last batch of a run that did not end well may be torn.
+                    let torn = left
+                        .is_some_and(|(end, epoch)| span.end == end && batch.header.epoch < epoch);
+                    if !torn {
+                        self.spare_damage(id, span.lsn, batch, known);
+                    }
                     passed.end = span.end;
                 }
                 (_, content) => {

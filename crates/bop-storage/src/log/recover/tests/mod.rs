@@ -3,5 +3,6 @@
 mod damage;
 mod files;
 mod flips;
+mod model;
 mod ordinary;
 mod writer;
