@@ -37,7 +37,6 @@ use crate::log::{
 use crate::manifest::{LmdbManifest, Manifest, ManifestState, Table};
 use crate::runtime::Runtime;
 use crate::superblock::Superblock;
-use crate::view::BasePages;
 use parking_lot::{Condvar, Mutex};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
