@@ -132,11 +132,7 @@ fn aftermath(mut session: Session, call: u64) -> Result<(), String> {
     session.leave(random.chance(1, 2));
     let store = open(&session.rig, &limits(), "the open after the failure")?;
     let found = observe(&store)?;
-    judge(
-        &found,
-        &session.acknowledged,
-        session.in_flight.as_ref(),
-    )?;
+    judge(&found, &session.acknowledged, session.in_flight.as_ref())?;
     // What a user has seen stays, whatever the device still loses.
     disk.power_cut();
     let image = session.rig.crashed(Keep::Nothing, random.next_u64());
