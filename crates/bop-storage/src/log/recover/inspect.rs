@@ -84,7 +84,7 @@ fn place(id: SegmentId) -> Place {
 /// Looks at one registered segment.
 ///
 /// # Errors
-/// [`OpenError::Io`] when the process may not, or cannot now, open or read files;
+/// [`OpenError::Io`] when the process may not, or cannot now, open, sync or read files;
 /// [`OpenError::Damaged`]
 /// with [`Reject::Version`] for a segment of a newer format.
 pub(super) fn inspect(
@@ -116,15 +116,14 @@ pub(super) fn inspect(
 type Opening = Result<Arc<dyn DiskFile>, Reject>;
 
 fn open(disk: &dyn Disk, id: SegmentId) -> Result<Opening, OpenError> {
-    let opened = disk.open(&layout::segment(id), OpenMode::Read);
-    // What another process left in the kernel's cache is made durable before anything is decided
-    // by it: it might be gone after the next power cut.
-    let synced = opened.and_then(|file| match file.sync() {
-        Err(failure) if failure.errno != EROFS => Err(failure),
-        _ => Ok(file),
-    });
-    match synced {
-        Ok(file) => Ok(Ok(file)),
+    match disk.open(&layout::segment(id), OpenMode::Read) {
+        // What another process left in the kernel's cache is made durable before anything is
+        // decided by it: it might be gone after the next power cut. When that fails the bytes are
+        // neither there nor lost, so nothing is decided.
+        Ok(file) => match file.sync() {
+            Err(failure) if failure.errno != EROFS => Err(OpenError::Io(failure)),
+            _ => Ok(Ok(file)),
+        },
         Err(failure) if failure.errno == ENOENT => Ok(Err(Reject::Missing)),
         Err(failure) if says_nothing(&failure) => Err(OpenError::Io(failure)),
         Err(failure) => Ok(Err(Reject::Unreadable(failure))),
