@@ -16,7 +16,7 @@
 
 use crate::error::{Damage, OpenError, Place, Reject};
 use crate::ids::{Incarnation, SegmentId, StoreId};
-use crate::io::errno::{EACCES, EIO, EMFILE, ENFILE, ENOENT, ENOMEM, EPERM, EROFS};
+use crate::io::errno::{EINVAL, EISDIR, ELOOP, ENOENT, ENOTDIR, EROFS};
 use crate::io::{Block, Disk, DiskFile, IoFailure, OpenMode, layout};
 use crate::log::format::{Activated, ChainHash, SegmentIdentity, Stamped, all_zero};
 use crate::log::scan::{SegmentSpace, find_base};
@@ -84,7 +84,7 @@ fn place(id: SegmentId) -> Place {
 /// Looks at one registered segment.
 ///
 /// # Errors
-/// [`OpenError::Io`] when the process may not, or cannot now, open, sync or read files;
+/// [`OpenError::Io`] when the process may not, or cannot now, open or read files;
 /// [`OpenError::Damaged`]
 /// with [`Reject::Version`] for a segment of a newer format.
 pub(super) fn inspect(
@@ -116,23 +116,23 @@ pub(super) fn inspect(
 type Opening = Result<Arc<dyn DiskFile>, Reject>;
 
 fn open(disk: &dyn Disk, id: SegmentId) -> Result<Opening, OpenError> {
-    match disk.open(&layout::segment(id), OpenMode::Read) {
-        // What another process left in the kernel's cache is made durable before anything is
-        // decided by it: it might be gone after the next power cut. When that fails the bytes are
-        // neither there nor lost, so nothing is decided.
-        Ok(file) => match file.sync() {
-            Err(failure) if failure.errno != EROFS => Err(OpenError::Io(failure)),
-            _ => Ok(Ok(file)),
-        },
-        Err(failure) if failure.errno == ENOENT => Ok(Err(Reject::Missing)),
-        Err(failure) if says_nothing(&failure) => Err(OpenError::Io(failure)),
-        Err(failure) => Ok(Err(Reject::Unreadable(failure))),
+    let file = match disk.open(&layout::segment(id), OpenMode::Read) {
+        Ok(file) => file,
+        Err(failure) if failure.errno == ENOENT => return Ok(Err(Reject::Missing)),
+        Err(failure) if is_another_thing(&failure) => return Ok(Err(Reject::Unreadable(failure))),
+        Err(failure) => return Err(OpenError::Io(failure)),
+    };
+    // What another process left in the kernel's cache is made durable before anything is decided
+    // by it: it might be gone after the next power cut.
+    match file.sync() {
+        Err(failure) if failure.errno != EROFS => Err(OpenError::Io(failure)),
+        _ => Ok(Ok(file)),
     }
 }
 
-/// Failures that say nothing about what is in the file.
-fn says_nothing(failure: &IoFailure) -> bool {
-    [EACCES, EPERM, EMFILE, ENFILE, ENOMEM, EIO].contains(&failure.errno)
+/// Whether something that is no file has the name. Any other failure says nothing about the bytes.
+fn is_another_thing(failure: &IoFailure) -> bool {
+    [ELOOP, EISDIR, ENOTDIR, EINVAL].contains(&failure.errno)
 }
 
 fn look(
