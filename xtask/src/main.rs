@@ -6,6 +6,7 @@
 
 #![deny(unsafe_code)]
 
+mod bench;
 mod tasks;
 mod tidy;
 
@@ -32,11 +33,30 @@ enum Task {
     Fix,
     /// Check the house style
     Tidy,
+    /// Measure bop against its peers
+    #[command(subcommand)]
+    Bench(Bench),
     /// Compare the golden files of the formats, or write new ones
     Golden {
         /// Write the files of a new format version
         #[arg(long)]
         bump: bool,
+    },
+}
+
+#[derive(Subcommand)]
+enum Bench {
+    /// Durable single-row inserts over one connection, against stock SQLite
+    Sql {
+        /// Slices of each side
+        #[arg(long, default_value_t = 7)]
+        slices: u32,
+        /// Milliseconds of a slice
+        #[arg(long, default_value_t = 1500)]
+        slice_ms: u32,
+        /// Where the databases are put; the build directory by default
+        #[arg(long)]
+        dir: Option<PathBuf>,
     },
 }
 
@@ -46,6 +66,11 @@ fn main() -> ExitCode {
         Task::Verify { no_tests } => tasks::verify(&root, !no_tests),
         Task::Fix => tasks::fix(&root),
         Task::Tidy => tasks::tidy(&root),
+        Task::Bench(Bench::Sql {
+            slices,
+            slice_ms,
+            dir,
+        }) => bench::sql(&root, bench::Plan { slices, slice_ms }, dir),
         Task::Golden { bump } => tasks::golden(&root, bump),
     };
     match outcome {

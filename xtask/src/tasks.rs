@@ -27,6 +27,13 @@ pub(crate) enum Failure {
     },
     /// The sources could not be read.
     Sources(std::io::Error),
+    /// A benchmark could not be run.
+    Bench {
+        /// What was attempted.
+        what: String,
+        /// Why it failed.
+        why: String,
+    },
     /// The sources break rules of the house style; they were printed.
     Untidy {
         /// How many times.
@@ -40,6 +47,7 @@ impl fmt::Display for Failure {
             Self::Start { step, source } => write!(f, "start {step}: {source}"),
             Self::Step { step } => write!(f, "{step} failed"),
             Self::Sources(source) => write!(f, "read the sources: {source}"),
+            Self::Bench { what, why } => write!(f, "{what}: {why}"),
             Self::Untidy { findings } => write!(f, "tidy has {findings} findings"),
         }
     }
@@ -112,7 +120,8 @@ pub(crate) fn golden(root: &Path, bump: bool) -> Result<(), Failure> {
     )
 }
 
-fn cargo(
+/// Runs cargo with `arguments` in `root`.
+pub(crate) fn cargo(
     root: &Path,
     step: &'static str,
     arguments: &[&str],

@@ -7,6 +7,8 @@ use bop_libsql::{Connection, Options, Store};
 use std::path::PathBuf;
 use tempfile::TempDir;
 
+pub(crate) mod process;
+
 /// A new store. The directory goes when the guard does.
 pub(crate) fn new_store() -> (TempDir, Store) {
     let dir = TempDir::new().unwrap();
@@ -67,7 +69,17 @@ impl Random {
             .ok()
             .and_then(|seed| seed.parse().ok())
             .unwrap_or_else(|| RandomState::new().build_hasher().finish());
+        Self::seeded(seed)
+    }
+
+    /// With this seed.
+    pub(crate) fn seeded(seed: u64) -> Self {
         Self { state: seed, seed }
+    }
+
+    /// The seed it started with.
+    pub(crate) fn seed(&self) -> u64 {
+        self.seed
     }
 
     /// The next number: splitmix64.

@@ -14,6 +14,7 @@ use super::housekeeper::Housekeeper;
 use super::lifecycle::Lifecycle;
 use super::reader::PageReader;
 use super::signals::Signals;
+use super::slot::WriterSlot;
 use super::state::DbState;
 use crate::catalogue::Catalogue;
 use crate::error::{Damage, ReadError, Rejection};

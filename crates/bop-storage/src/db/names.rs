@@ -4,17 +4,18 @@
 //! plan (checked, nothing changed) -> record -> durable -> applied to the catalogue -> answered
 //! ```
 //! Invariants
-//! - one operation at a time, from its plan to its publication, so a plan stays possible;
-//! - a drop holds the database's writer slot, so no commit follows it in the log;
+//! - one operation at a time, from its plan to its publication (also when nobody waits for it any
+//!   more: the slot travels with the record), so a plan stays possible;
+//! - a drop holds the database's writer slot as long, so no commit follows it in the log;
 //! - a database has one state, made when it is first asked for, and none once it is dropped.
 //!
 //! Never: touches the manifest (the next checkpoint does).
 
 use super::engine::{CatalogueCell, Engine};
-use super::slot::SlotRefusal;
+use super::slot::{SlotGuard, SlotRefusal};
 use super::state::DbState;
 use crate::catalogue::{CatalogueChange, DatabaseState};
-use crate::error::{CatalogueError, CommitError};
+use crate::error::{CatalogueError, CommitError, Rejection};
 use crate::ids::{DbId, DbKind};
 use crate::log::format::{CatalogueEntry, CatalogueOp, encode_catalogue};
 use crate::log::{HoldReason, LogHolds, Placed, Priority, Publish};

@@ -87,6 +87,7 @@ pub(super) fn open(path: &Path, options: Options) -> Result<Arc<Engine>, OpenErr
                 what: "a thread",
                 source: Arc::new(source),
             })?;
+        engine.catch_up();
     }
     Ok(engine)
 }

@@ -43,7 +43,7 @@ const STEPS: u32 = 16;
 fn origin(seed: u64) -> Start {
     let rig = Rig::new(seed, ManifestFault::Either);
     let world = World::new();
-    if seed % 2 == 0 {
+    if seed.is_multiple_of(2) {
         return Start { rig, world };
     }
     let mut session = Session::new(rig, &limits(), world, Weather::Fair, seed);

@@ -173,7 +173,9 @@ fn a_call_that_does_not_return_holds_nobody_for_ever() {
         let _replay = Replay::new(TEST, seed);
         for nth in 0..calls(seed) {
             runs += 1;
-            if is_replay() { eprintln!("call {nth}"); }
+            if is_replay() {
+                eprintln!("call {nth}");
+            }
             hang(seed, nth, &mut ends);
         }
     }

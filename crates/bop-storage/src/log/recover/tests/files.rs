@@ -250,7 +250,9 @@ fn without_reading_the_newest_segment_nobody_can_tell_where_the_log_ends() {
         match log.try_recover(&image) {
             Err(OpenError::Io(failure)) => assert_eq!(failure.errno, EIO),
             Err(error) => panic!("read {read}: {error}"),
-            Ok(recovered) => assert!(recovered.damaged.is_empty(), "read {read}: {recovered:?}"),
+            Ok((recovered, _)) => {
+                assert!(recovered.damaged.is_empty(), "read {read}: {recovered:?}")
+            }
         }
     }
 }
