@@ -112,6 +112,7 @@ impl Engine {
         drop(sources);
         report.chunks = chunks.len();
         report.chunk_bytes = chunks.iter().map(|chunk| chunk.bytes).sum();
+        self.log.spares().fit_segments_to(self.log_bytes_target());
         report.segments_released = self.release_log(cut)?;
         tracing::info!(
             databases = report.databases,
@@ -265,7 +266,10 @@ impl Engine {
                         shorten_ranges(edit, source);
                     }
                     put_sections(edit, chunks);
-                    edit.set_checkpointed(cut);
+                    // A closed database has records below the cut that are in no chunk.
+                    if !self.has_damage() {
+                        edit.set_checkpointed(cut);
+                    }
                     Ok(delete_dead_chunks(edit))
                 })?;
         let rows = self.manifest.state();
@@ -295,6 +299,15 @@ impl Engine {
             cell.hold = newer.then(hold);
         }
         Ok(())
+    }
+
+    /// The log's length that starts a checkpoint: as long as the chunks, so that rewriting them
+    /// costs no more than writing the log did, and a small store keeps a small log.
+    pub(super) fn log_bytes_target(&self) -> u64 {
+        let rows = self.manifest.state();
+        let chunk_bytes: u64 = rows.chunks().map(|(_, chunk)| chunk.file_bytes).sum();
+        let largest = self.limits.log_bytes_max / 2;
+        chunk_bytes.clamp(self.limits.checkpoint_log_bytes_min.min(largest), largest)
     }
 
     /// Releases the sealed segments below everything that is needed.

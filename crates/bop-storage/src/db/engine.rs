@@ -169,6 +169,11 @@ impl Engine {
         }
     }
 
+    /// Whether a database, or the catalogue, is closed for damage.
+    pub(super) fn has_damage(&self) -> bool {
+        !self.damaged.is_empty() || self.catalogue.lock().catalogue.damage().is_some()
+    }
+
     /// The databases in use.
     pub(super) fn states(&self) -> Vec<Arc<DbState>> {
         self.databases.lock().values().cloned().collect()

@@ -10,7 +10,7 @@ use super::engine::Engine;
 use super::signals::{Due, Signals};
 use crate::log::format::encode_note;
 use crate::log::format::record::NoteKind;
-use crate::log::{Priority, Silent};
+use crate::log::{LogEvents, Priority, Silent};
 use crate::runtime::{Joiner, Spawn};
 use parking_lot::{Condvar, Mutex};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -137,6 +137,17 @@ impl Engine {
         );
     }
 
+    /// What an opening leaves to do. After a crash it has added a segment to the log, so a process
+    /// that is killed again and again, each time before the housekeeper's checkpoint is done, would
+    /// fill the disk: at twice the segments that start one, the opening itself checkpoints.
+    pub(super) fn catch_up(&self) {
+        let many = (self.limits.log_sealed_segments_max as usize).saturating_mul(2);
+        if self.log.ring().sealed_count() >= many {
+            self.checkpoint_in_background();
+        }
+        self.signals.segment_sealed();
+    }
+
     fn make_spares(&self) {
         if let Err(error) = self
             .log
@@ -159,10 +170,10 @@ impl Engine {
         }
     }
 
-    /// A checkpoint when the log has grown to half its cap, or consists of many segments.
+    /// A checkpoint when the log has grown to its target, or consists of many segments.
     fn checkpoint_if_long(&self) {
         let ring = self.log.ring();
-        let long = ring.held_bytes() >= self.limits.log_bytes_max / 2
+        let long = ring.held_bytes() >= self.log_bytes_target()
             || ring.sealed_count() >= self.limits.log_sealed_segments_max as usize;
         if long {
             self.checkpoint_in_background();

@@ -26,12 +26,14 @@ mod options;
 mod overlay;
 mod read;
 mod reader;
+mod recovery;
 mod registry;
 mod replay;
 mod report;
 mod signals;
 mod slot;
 mod spill;
+mod start;
 mod state;
 mod write;
 

@@ -28,6 +28,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// With so many sealed segments the log is long, and larger ones are made.
+const SEALED_SEGMENTS_LONG: usize = 12;
+
 /// Remembers which segment files are part of the store. The manifest implements it.
 pub trait SegmentRegistry: Send + Sync + std::fmt::Debug {
     /// These files are part of the store from now on. Durable on return.
@@ -53,8 +56,10 @@ pub struct SpareMaker {
     registry: Arc<dyn SegmentRegistry>,
     ring: Arc<Ring>,
     limits: ValidLimits,
-    /// The size of the next segment: doubled each time one is filled to its end.
+    /// The size of the next segment.
     capacity_bytes: AtomicU64,
+    /// The size that fits the length at which the log is checkpointed.
+    fitting_bytes: AtomicU64,
     /// Released files that may be stamped anew. Locked while spares are made.
     recyclable: Mutex<Vec<SealedSegment>>,
 }
@@ -73,6 +78,7 @@ impl SpareMaker {
         let largest = ring.largest_capacity_bytes().unwrap_or(smallest);
         let capacity_bytes = AtomicU64::new(largest.clamp(smallest, limits.segment_bytes_max));
         let recyclable = Mutex::default();
+        let fitting_bytes = AtomicU64::new(limits.segment_bytes_max);
         Self {
             disk,
             store,
@@ -81,14 +87,32 @@ impl SpareMaker {
             ring,
             limits,
             capacity_bytes,
+            fitting_bytes,
             recyclable,
         }
     }
 
-    /// A segment of this size was filled: the next ones are made twice as large, up to the limit.
+    /// A segment of this size was filled: the next ones are made twice as large while they are
+    /// small for the log, or when the log has become long in spite of checkpoints.
     pub fn segment_filled(&self, capacity_bytes: u64) {
-        let doubled = (capacity_bytes * 2).min(self.limits.segment_bytes_max);
-        self.capacity_bytes.fetch_max(doubled, Ordering::Relaxed);
+        let fitting = self.fitting_bytes.load(Ordering::Relaxed);
+        let long = self.ring.sealed_count() >= SEALED_SEGMENTS_LONG;
+        if capacity_bytes < fitting || long {
+            let doubled = (capacity_bytes * 2).min(self.limits.segment_bytes_max);
+            self.capacity_bytes.fetch_max(doubled, Ordering::Relaxed);
+        }
+    }
+
+    /// The log is checkpointed at `log_bytes`: an eighth of that fits a segment. Larger segments
+    /// are not made any more.
+    pub fn fit_segments_to(&self, log_bytes: u64) {
+        let (smallest, largest) = (self.limits.segment_bytes_min, self.limits.segment_bytes_max);
+        let eighth = (log_bytes / 8).max(1);
+        let fitting = (1 << eighth.ilog2()).clamp(smallest, largest);
+        self.fitting_bytes.store(fitting, Ordering::Relaxed);
+        if self.ring.sealed_count() < SEALED_SEGMENTS_LONG {
+            self.capacity_bytes.fetch_min(fitting, Ordering::Relaxed);
+        }
     }
 
     /// Makes spares until `wanted` are in the ring.
