@@ -172,35 +172,47 @@ fn a_writer_that_waits_too_long_is_busy_and_leaves_nothing_behind() {
     drop(db.begin_write(Duration::ZERO).unwrap());
 }
 
-/// Commits until one has to wait for room, while the caller keeps house.
-fn commit_past_the_cap(store: &Manager, db: &Db, pages: u32, commits: u64) {
-    thread::scope(|scope| {
-        let writer = scope.spawn(|| {
-            for number in 1..=commits {
-                commit(db, number, pages).unwrap();
-            }
-        });
-        while !writer.is_finished() {
-            // Does nothing but what was asked for.
-            store.keep_house();
-            thread::yield_now();
+/// Commits until the log is at its cap; returns the number of the newest commit.
+fn fill(db: &Db, pages: u32) -> (u64, CommitError) {
+    let mut number = number_of(&db.begin_read().unwrap());
+    loop {
+        match commit(db, number + 1, pages) {
+            Ok(_) => number += 1,
+            Err(error) => return (number, error),
         }
-        writer.join().unwrap();
-    });
-    assert_eq!(number_of(&db.begin_read().unwrap()), commits);
+    }
 }
 
 #[test]
 fn a_commit_that_waits_at_the_logs_cap_goes_on_after_a_checkpoint() {
-    for pages in [5, 40] {
+    let (disk, manifest) = (SimDisk::new(1), MemoryManifest::new());
+    let open = |writer_wait| {
         let mut limits = Limits::tiny();
-        limits.log_sealed_segments_max = u32::MAX;
-        limits.writer_wait = LONG;
-        let cap = limits.log_bytes_max;
-        let store = store(limits, Housekeeping::Manual);
-        let db = store.create_database("a", DbKind::Raw).unwrap();
-        commit_past_the_cap(&store, &db, pages, 4 * cap / (u64::from(pages) * 1024));
-        assert!(2 * cap < store.status().truncated.get());
+        limits.writer_wait = writer_wait;
+        let options = Options::new()
+            .limits(limits)
+            .housekeeping(Housekeeping::Manual)
+            .disk(Arc::new(disk.clone()), Arc::new(manifest.clone()));
+        Manager::open("simulated", options).unwrap()
+    };
+    drop(open(LONG).create_database("a", DbKind::Raw).unwrap());
+    // A commit of one record, and one of many fragments.
+    for pages in [5, 40] {
+        let store = open(Duration::from_millis(1));
+        let (number, _) = fill(&store.database("a").unwrap(), pages);
+        drop(store);
+        let store = open(LONG);
+        let db = store.database("a").unwrap();
+        thread::scope(|scope| {
+            let writer = scope.spawn(|| commit(&db, number + 1, pages).map(drop));
+            while !writer.is_finished() {
+                // Does nothing but what was asked for: whoever waits pins no log itself.
+                store.keep_house();
+                thread::yield_now();
+            }
+            writer.join().unwrap().unwrap();
+        });
+        assert_eq!(number_of(&db.begin_read().unwrap()), number + 1);
     }
 }
 
@@ -211,13 +223,7 @@ fn without_a_checkpoint_the_log_is_full_until_there_is_one() {
     let store = store(limits, Housekeeping::Manual);
     let db = store.create_database("a", DbKind::Raw).unwrap();
     for _ in 0..3 {
-        let mut number = number_of(&db.begin_read().unwrap());
-        let refused = loop {
-            match commit(&db, number + 1, 5) {
-                Ok(_) => number += 1,
-                Err(error) => break error,
-            }
-        };
+        let (number, refused) = fill(&db, 5);
         let full = matches!(refused, CommitError::Rejected(Rejection::LogFull { .. }));
         assert!(full, "{refused}");
         // Nothing happened, reading goes on, and what makes room is not refused.

@@ -1,17 +1,27 @@
-//! `docs/format.md` says what the code does: every table of fields is compared with its struct.
+//! `docs/format.md` and `docs/format-manifest.md` say what the code does: every table of fields is compared with its struct.
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
+use bop_storage::catalogue::{
+    SectionEntry as CatalogueSectionEntry, SectionHeader as CatalogueSectionHeader,
+};
 use bop_storage::log::format::batch::{BatchHeader, BatchTrailer, DirectoryEntry};
 use bop_storage::log::format::record::{
     Abort, Catalogue, CatalogueKind, CloseHead, LogEntry, Member, Note, PageEntry, PageRecord,
     RecordHeader, RecordKind,
 };
 use bop_storage::log::format::segment::{Activation, Stamp};
+use bop_storage::manifest::{
+    ChunkBytes, DatabaseBytes, MetaBytes, RangeBytes, SegmentBytes, ValueHeader, WatermarkBytes,
+};
 use bop_storage::pagestore::format::{ChunkFooter, ChunkHeader, CommitPoint, SectionEntry, Slot};
 use bop_storage::superblock::SuperblockSlot;
 use std::collections::BTreeMap;
 
-const DOC: &str = include_str!("../../../docs/format.md");
+const DOC: &str = concat!(
+    include_str!("../../../docs/format.md"),
+    "\n",
+    include_str!("../../../docs/format-manifest.md"),
+);
 
 /// A struct's size and its fields: offset, size, name.
 type Layout = (usize, Vec<(usize, usize, String)>);
@@ -62,6 +72,18 @@ fn layouts_of_the_code() -> BTreeMap<String, Layout> {
         }
         Slot { version_lsn, hash, body_offset, page, body_bytes, encoding, reserved, checksum }
         CommitPoint { lsn, time_us, rolling_checksum, page_count, reserved }
+        ValueHeader { version, reserved, checksum }
+        MetaBytes { schema_version, reserved, store }
+        DatabaseBytes {
+            kind, state, name_bytes, page_size, created_us, dropped_us, catalogue_lsn, generation,
+            head_lsn, head_time_us, page_count, reserved, rolling_checksum,
+        }
+        SegmentBytes { incarnation, capacity_bytes }
+        ChunkBytes { file_bytes, references, digest }
+        RangeBytes { chunk, section, pages }
+        WatermarkBytes { checkpointed, truncated, catalogue, next_database, next_chunk, next_segment }
+        CatalogueSectionHeader { magic, version, reserved, section_bytes, entries, next_id, last_lsn, checksum }
+        CatalogueSectionEntry { id, created_us, dropped_us, lsn, kind, state, name_bytes, reserved }
     }
 }
 

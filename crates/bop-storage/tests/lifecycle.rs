@@ -262,6 +262,8 @@ fn damage_is_still_known_after_a_close() {
     }
     put(&store, "a", 1);
     put(&store, "b", 1);
+    // The process is killed here.
+    let (disk, manifest) = (disk.crash_image_keeping_all(), manifest.snapshot());
     drop(store);
     // The directory of the batch that has a's only commit: nobody can tell whose it was but by it.
     let log = segments(&disk).remove(0);
