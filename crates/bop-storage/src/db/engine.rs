@@ -14,6 +14,7 @@ use super::housekeeper::Housekeeper;
 use super::lifecycle::Lifecycle;
 use super::reader::PageReader;
 use super::signals::Signals;
+use super::slot::WriterSlot;
 use super::state::DbState;
 use crate::catalogue::Catalogue;
 use crate::error::{Damage, ReadError, Rejection};
@@ -54,7 +55,7 @@ pub(crate) struct Engine {
     pub(super) chunks: ChunkSet,
     pub(super) catalogue: Arc<Mutex<CatalogueCell>>,
     /// Held from the plan of a catalogue record to its publication.
-    pub(super) catalogue_writer: Mutex<()>,
+    pub(super) catalogue_writer: Arc<WriterSlot>,
     pub(super) databases: Mutex<HashMap<DbId, Arc<DbState>>>,
     /// Damage that closes a database, found at open. Never shrinks.
     pub(super) damaged: BTreeMap<DbId, Damage>,

@@ -4,17 +4,18 @@
 //! plan (checked, nothing changed) -> record -> durable -> applied to the catalogue -> answered
 //! ```
 //! Invariants
-//! - one operation at a time, from its plan to its publication, so a plan stays possible;
-//! - a drop holds the database's writer slot, so no commit follows it in the log;
+//! - one operation at a time, from its plan to its publication (also when nobody waits for it any
+//!   more: the slot travels with the record), so a plan stays possible;
+//! - a drop holds the database's writer slot as long, so no commit follows it in the log;
 //! - a database has one state, made when it is first asked for, and none once it is dropped.
 //!
 //! Never: touches the manifest (the next checkpoint does).
 
 use super::engine::{CatalogueCell, Engine};
-use super::slot::SlotRefusal;
+use super::slot::{SlotGuard, SlotRefusal};
 use super::state::DbState;
 use crate::catalogue::{CatalogueChange, DatabaseState};
-use crate::error::{CatalogueError, CommitError};
+use crate::error::{CatalogueError, CommitError, Rejection};
 use crate::ids::{DbId, DbKind};
 use crate::log::format::{CatalogueEntry, CatalogueOp, encode_catalogue};
 use crate::log::{HoldReason, LogHolds, Placed, Priority, Publish};
@@ -29,14 +30,14 @@ impl Engine {
         kind: DbKind,
     ) -> Result<Arc<DbState>, CatalogueError> {
         let _work = self.lifecycle.enter_work().ok_or(CatalogueError::Closed)?;
-        let _writer = self.catalogue_writer.lock();
+        let writer = self.catalogue_slot()?;
         let limit = self.limits.databases_max;
         let change = self
             .catalogue
             .lock()
             .catalogue
             .plan_create(name, kind, limit)?;
-        self.commit_change(&change, Priority::User)?;
+        self.commit_change(&change, Priority::User, writer, None)?;
         // The name can be found since the record was published: somebody may have been faster.
         self.load_state(change.database(), name)
     }
@@ -44,9 +45,9 @@ impl Engine {
     /// Renames a database; its id, its pages and its open handles stay.
     pub(super) fn rename_database(&self, from: &str, to: &str) -> Result<(), CatalogueError> {
         let _work = self.lifecycle.enter_work().ok_or(CatalogueError::Closed)?;
-        let _writer = self.catalogue_writer.lock();
+        let writer = self.catalogue_slot()?;
         let change = self.catalogue.lock().catalogue.plan_rename(from, to)?;
-        self.commit_change(&change, Priority::User)?;
+        self.commit_change(&change, Priority::User, writer, None)?;
         if let Some(state) = self.state_of(change.database()) {
             state.rename(change.name());
         }
@@ -66,7 +67,7 @@ impl Engine {
         let slot = state
             .as_ref()
             .map(|state| state.slot().acquire(self.limits.writer_wait));
-        let _slot = slot.transpose().map_err(|refusal| match refusal {
+        let slot = slot.transpose().map_err(|refusal| match refusal {
             SlotRefusal::Busy => CatalogueError::Busy {
                 name: name.to_owned(),
             },
@@ -76,7 +77,7 @@ impl Engine {
                 _ => CatalogueError::Closed,
             },
         })?;
-        let _writer = self.catalogue_writer.lock();
+        let writer = self.catalogue_slot()?;
         let change = self.catalogue.lock().catalogue.plan_drop(name)?;
         if change.database() != id {
             // The name went to another database while this one was waited for.
@@ -84,10 +85,8 @@ impl Engine {
                 name: name.to_owned(),
             });
         }
-        self.commit_change(&change, Priority::Housekeeping)?;
-        if let Some(state) = state {
-            state.mark_dropped();
-        }
+        let dropped = state.zip(slot);
+        self.commit_change(&change, Priority::Housekeeping, writer, dropped)?;
         let gone = self.databases.lock().remove(&id);
         if let Some(gone) = gone {
             self.count_index_entries(gone.retire());
@@ -95,10 +94,20 @@ impl Engine {
         Ok(())
     }
 
+    /// Waits for the operation before this one.
+    fn catalogue_slot(&self) -> Result<SlotGuard, CatalogueError> {
+        let waited = self.limits.writer_wait;
+        let slot = self.catalogue_writer.acquire(waited);
+        slot.map_err(|_| CommitError::from(Rejection::Timeout { waited }).into())
+    }
+
+    /// `dropped`: the database that is dropped, if it is in use, with its writer slot.
     fn commit_change(
         &self,
         change: &CatalogueChange,
         priority: Priority,
+        writer: SlotGuard,
+        dropped: Option<(Arc<DbState>, SlotGuard)>,
     ) -> Result<Placed, CatalogueError> {
         let op = match change {
             CatalogueChange::Create { name, kind, .. } => CatalogueOp::Create {
@@ -121,6 +130,8 @@ impl Engine {
             cell: Arc::clone(&self.catalogue),
             holds: Arc::clone(self.log.holds()),
             change: change.clone(),
+            dropped,
+            _writer: writer,
         };
         Ok(self.log.append(record, priority, Box::new(publish))?)
     }
@@ -131,6 +142,8 @@ struct PublishChange {
     cell: Arc<Mutex<CatalogueCell>>,
     holds: Arc<LogHolds>,
     change: CatalogueChange,
+    dropped: Option<(Arc<DbState>, SlotGuard)>,
+    _writer: SlotGuard,
 }
 
 impl Publish for PublishChange {
@@ -149,6 +162,11 @@ impl Publish for PublishChange {
             };
             cell.catalogue
                 .set_damaged(crate::error::Damage::new(place, reason));
+        }
+        drop(cell);
+        // Before the slot is free: no commit may follow the drop in the log.
+        if let Some((state, _slot)) = &self.dropped {
+            state.mark_dropped();
         }
     }
 }

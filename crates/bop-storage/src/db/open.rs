@@ -247,7 +247,7 @@ impl Parts<'_> {
                 catalogue,
                 hold: catalogue_hold,
             })),
-            catalogue_writer: Mutex::new(()),
+            catalogue_writer: Arc::default(),
             databases: Mutex::new(databases),
             damaged,
             findings,

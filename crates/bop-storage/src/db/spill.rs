@@ -8,11 +8,14 @@
 //!
 //! Never: read after a crash (what a crash leaves in `scratch/` is cleared at open).
 
-use crate::ids::PageSize;
+use crate::checksum::PageHash;
+use crate::ids::{PageNo, PageSize};
+use crate::io::errno::EIO;
 use crate::io::{
-    BLOCK_BYTES, Disk, DiskFile, IoFailure, OpenMode, blocks_for, layout, zeroed_blocks,
+    BLOCK_BYTES, Disk, DiskFile, IoFailure, IoOp, OpenMode, blocks_for, layout, zeroed_blocks,
 };
 use crate::page::PageBytes;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use zerocopy::IntoBytes;
@@ -24,6 +27,8 @@ static NEXT: AtomicU64 = AtomicU64::new(0);
 #[derive(Debug)]
 pub(crate) struct SpillFile {
     file: Arc<dyn DiskFile>,
+    /// The name that it had, for errors.
+    path: PathBuf,
     page_size: PageSize,
     slots: u64,
     free: Vec<u64>,
@@ -38,6 +43,7 @@ impl SpillFile {
         disk.remove(&path)?;
         Ok(Self {
             file,
+            path,
             page_size,
             slots: 0,
             free: Vec::new(),
@@ -56,13 +62,26 @@ impl SpillFile {
         Ok(slot)
     }
 
-    /// The page in a slot.
-    pub(crate) fn read(&self, slot: u64) -> Result<PageBytes, IoFailure> {
+    /// The page in a slot, which must have the hash that it had when it was put there: what the
+    /// device did not keep must not be committed.
+    pub(crate) fn read(
+        &self,
+        slot: u64,
+        page: PageNo,
+        hash: PageHash,
+    ) -> Result<PageBytes, IoFailure> {
         let mut blocks = zeroed_blocks(self.slot_blocks());
         self.file.read_at(self.offset(slot), &mut blocks)?;
-        Ok(PageBytes::copy_of(
-            &blocks.as_bytes()[..self.page_size.bytes()],
-        ))
+        let content = &blocks.as_bytes()[..self.page_size.bytes()];
+        if PageHash::of(page, content) != hash {
+            return Err(IoFailure {
+                op: IoOp::Read,
+                path: self.path.clone(),
+                offset: Some(self.offset(slot)),
+                errno: EIO,
+            });
+        }
+        Ok(PageBytes::copy_of(content))
     }
 
     /// The slot may be used again.

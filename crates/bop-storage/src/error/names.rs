@@ -77,7 +77,10 @@ pub enum CatalogueError {
         name: String,
     },
     /// The catalogue's part of the log is damaged: a name given out now might be one that is lost.
-    #[error("the catalogue is damaged, no database can be created, renamed or dropped: {0}")]
+    #[error(
+        "the catalogue is damaged: names may be missing, and no database can be created, renamed \
+         or dropped: {0}"
+    )]
     Damaged(Damage),
     /// This database is damaged, or may be.
     #[error("database {name:?} cannot be opened: {damage}")]

@@ -66,9 +66,11 @@ impl Log {
             ring,
             spares,
             clock,
+            ref limits,
             ..
         } = parts.clone();
-        let mut writer = Writer::new(store, ring, spares, clock, position, goes_on);
+        let patience = limits.io_deadline;
+        let mut writer = Writer::new(store, ring, spares, clock, position, goes_on, patience);
         let note = encode_note(NoteKind::Open)?;
         let bytes = batch_bytes(std::iter::once(&note));
         writer.make_room(bytes, 0, base).map_err(starting)?;

@@ -27,6 +27,7 @@ use parking_lot::Mutex;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 /// With so many sealed segments the log is long, and larger ones are made.
 const SEALED_SEGMENTS_LONG: usize = 12;
@@ -120,7 +121,26 @@ impl SpareMaker {
     /// # Errors
     /// What the disk, the manifest or the random source said; spares made before stay.
     pub fn ensure(&self, wanted: usize) -> Result<(), SegmentError> {
-        let mut recyclable = self.recyclable.lock();
+        self.make_missing(wanted, &mut self.recyclable.lock())
+    }
+
+    /// The same for a committer: it does not wait for ever behind a thread that makes spares and
+    /// does not come back from the device. `false` when the deadline passed.
+    ///
+    /// # Errors
+    /// As for [`SpareMaker::ensure`].
+    pub fn ensure_until(&self, wanted: usize, deadline: Instant) -> Result<bool, SegmentError> {
+        match self.recyclable.try_lock_until(deadline) {
+            Some(mut recyclable) => self.make_missing(wanted, &mut recyclable).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    fn make_missing(
+        &self,
+        wanted: usize,
+        recyclable: &mut Vec<SealedSegment>,
+    ) -> Result<(), SegmentError> {
         let missing = wanted.saturating_sub(self.ring.spare_count());
         if missing == 0 {
             return Ok(());

@@ -65,6 +65,8 @@ pub(crate) struct Session {
     pub(crate) before: World,
     pub(crate) in_flight: Option<World>,
     reader: Option<(ReadTxn, Database)>,
+    /// Whether what an open shows is judged.
+    looks_at_open: bool,
     pub(crate) done: Done,
 }
 
@@ -87,6 +89,7 @@ impl Session {
             acknowledged,
             in_flight: None,
             reader: None,
+            looks_at_open: true,
             done: Done::default(),
         }
     }
@@ -96,6 +99,7 @@ impl Session {
         match self.rig.open(&self.limits) {
             Ok(store) => {
                 match observe(&store) {
+                    Ok(_) if !self.looks_at_open => {}
                     Ok(found) => {
                         let verdict = judge(&found, &self.acknowledged, None);
                         verdict.expect("an open store shows what was acknowledged");
@@ -169,6 +173,14 @@ impl Session {
 
     pub(crate) fn store(&self) -> Manager {
         self.store.clone().expect("the store is open")
+    }
+
+    /// A session on a disk that lies: what it shows may be wrong as long as it is refused.
+    pub(crate) fn lied_to(rig: Rig, limits: &Limits, seed: u64) -> Self {
+        Self {
+            looks_at_open: false,
+            ..Self::new(rig, limits, World::new(), Weather::Foul, seed)
+        }
     }
 
     /// An error is only believed in foul weather.
@@ -296,13 +308,16 @@ impl Session {
             Err(error) => return self.excuse("beginning a transaction", &error),
         };
         let mut database = self.acknowledged[&name].clone();
-        if let Err(rejection) = self.fill(&mut write, &mut database) {
+        let filled = Self::fill_with(&mut self.random, &mut write, &mut database);
+        if let Err(rejection) = filled {
             self.done.rejected += 1;
             return self.excuse("writing a page", &rejection);
         }
         if self.random.chance(1, 12) {
             return;
         }
+        let shrinks = database.pages.len() < self.acknowledged[&name].pages.len();
+        self.done.truncations += u64::from(shrinks);
         let bytes = write.touched_pages().len() * database.page_size.unwrap_or(0) as usize;
         let changed = database.pages != self.acknowledged[&name].pages || bytes > 0;
         if !changed {
@@ -329,73 +344,76 @@ impl Session {
     }
 
     /// Changes pages, in the transaction and in the expected state alike.
-    fn fill(&mut self, write: &mut WriteTxn, database: &mut Database) -> Result<(), Rejection> {
-        if database.page_size.is_none() {
-            let sizes = [512, 1024, 4096, 4096, 8192, 16384];
-            database.page_size = Some(sizes[self.random.index(sizes.len())]);
-        }
-        if self.random.chance(1, 6) && !database.pages.is_empty() {
-            self.truncate(write, database);
-        }
-        let pages = match self.random.below(16) {
-            0 => 24 + self.random.below(24),
-            1..4 => 4 + self.random.below(8),
-            _ => 1 + self.random.below(3),
-        };
-        for _ in 0..pages {
-            self.write_page(write, database)?;
-        }
-        if self.random.chance(1, 5) {
-            let savepoint = write.savepoint();
-            let mut undone = database.clone();
-            for _ in 0..1 + self.random.below(3) {
-                self.write_page(write, &mut undone)?;
-            }
-            if self.random.chance(1, 2) {
-                self.truncate(write, &mut undone);
-            }
-            write.rollback_to(savepoint);
-        }
-        if self.random.chance(1, 8) {
-            self.truncate(write, database);
-        }
-        Ok(())
-    }
-
-    fn write_page(
-        &mut self,
+    pub(crate) fn fill_with(
+        random: &mut SplitMix64,
         write: &mut WriteTxn,
         database: &mut Database,
     ) -> Result<(), Rejection> {
-        let bytes = database.page_size.expect("chosen before") as usize;
-        // A store of these tests stays small, so that many of them can be made.
-        let most = if bytes > 4096 { 16 } else { 64 };
-        let first_is_missing = database.kind == DbKind::Sqlite && database.pages.is_empty();
-        let page = if first_is_missing {
-            0
-        } else if self.random.chance(1, 2) {
-            database.pages.len().min(most - 1)
-        } else {
-            self.random.index((database.pages.len() + 3).min(most))
-        };
-        let tag = self.random.next_u64() | 1 << 63;
-        let number = u32::try_from(page + 1).expect("small");
-        let page_no = PageNo::new(number).expect("above zero");
-        write.write_page(page_no, &content(database.kind, number, tag, bytes))?;
-        if database.pages.len() <= page {
-            database.pages.resize(page + 1, 0);
+        if database.page_size.is_none() {
+            let sizes = [512, 1024, 4096, 4096, 8192, 16384];
+            database.page_size = Some(sizes[random.index(sizes.len())]);
         }
-        database.pages[page] = tag;
+        if random.chance(1, 6) && !database.pages.is_empty() {
+            truncate(random, write, database);
+        }
+        let pages = match random.below(16) {
+            0 => 24 + random.below(24),
+            1..4 => 4 + random.below(8),
+            _ => 1 + random.below(3),
+        };
+        for _ in 0..pages {
+            write_page(random, write, database)?;
+        }
+        if random.chance(1, 5) {
+            let savepoint = write.savepoint();
+            let mut undone = database.clone();
+            for _ in 0..1 + random.below(3) {
+                write_page(random, write, &mut undone)?;
+            }
+            if random.chance(1, 2) {
+                truncate(random, write, &mut undone);
+            }
+            write.rollback_to(savepoint);
+        }
+        if random.chance(1, 8) {
+            truncate(random, write, database);
+        }
         Ok(())
     }
+}
 
-    fn truncate(&mut self, write: &mut WriteTxn, database: &mut Database) {
-        let least = usize::from(database.kind == DbKind::Sqlite);
-        let count = self.random.index(database.pages.len() + 1).max(least);
-        if count < database.pages.len() {
-            self.done.truncations += 1;
-            write.truncate(u32::try_from(count).expect("small"));
-            database.pages.truncate(count);
-        }
+fn write_page(
+    random: &mut SplitMix64,
+    write: &mut WriteTxn,
+    database: &mut Database,
+) -> Result<(), Rejection> {
+    let bytes = database.page_size.expect("chosen before") as usize;
+    // A store of these tests stays small, so that many of them can be made.
+    let most = if bytes > 4096 { 16 } else { 64 };
+    let first_is_missing = database.kind == DbKind::Sqlite && database.pages.is_empty();
+    let page = if first_is_missing {
+        0
+    } else if random.chance(1, 2) {
+        database.pages.len().min(most - 1)
+    } else {
+        random.index((database.pages.len() + 3).min(most))
+    };
+    let tag = random.next_u64() | 1 << 63;
+    let number = u32::try_from(page + 1).expect("small");
+    let page_no = PageNo::new(number).expect("above zero");
+    write.write_page(page_no, &content(database.kind, number, tag, bytes))?;
+    if database.pages.len() <= page {
+        database.pages.resize(page + 1, 0);
+    }
+    database.pages[page] = tag;
+    Ok(())
+}
+
+fn truncate(random: &mut SplitMix64, write: &mut WriteTxn, database: &mut Database) {
+    let least = usize::from(database.kind == DbKind::Sqlite);
+    let count = random.index(database.pages.len() + 1).max(least);
+    if count < database.pages.len() {
+        write.truncate(u32::try_from(count).expect("small"));
+        database.pages.truncate(count);
     }
 }
