@@ -119,15 +119,26 @@ impl Subject {
         self.store = Some(store);
     }
 
+    /// Ends the store, by a close or by dropping the last handle, and opens it again.
+    fn reopen(&mut self, close: bool) {
+        self.db = None;
+        let store = self.store.take().unwrap();
+        if close {
+            store.close(Duration::ZERO).unwrap();
+        }
+        drop(store);
+        self.open();
+    }
+
+    fn page_size(&self) -> PageSize {
+        let bytes = u32::try_from(self.page_bytes).unwrap();
+        PageSize::new(bytes).unwrap()
+    }
+
     fn begin(&self) -> WriteTxn {
-        let mut write = self
-            .db
-            .as_ref()
-            .unwrap()
-            .begin_write(Duration::ZERO)
-            .unwrap();
-        let size = u32::try_from(self.page_bytes).ok().and_then(PageSize::new);
-        write.set_page_size(size.unwrap()).unwrap();
+        let db = self.db.as_ref().unwrap();
+        let mut write = db.begin_write(Duration::ZERO).unwrap();
+        write.set_page_size(self.page_size()).unwrap();
         write
     }
 }
@@ -155,6 +166,49 @@ struct Private {
     savepoints: Vec<(Savepoint, State)>,
 }
 
+impl Private {
+    /// A step that changes nothing but the transaction.
+    fn step(&mut self, step: &Step, subject: &Subject, committed: &State) {
+        match *step {
+            Step::Write { first, pages, byte } => {
+                for page in first..(first + pages).min(PAGES + 1) {
+                    let content = vec![byte; subject.page_bytes];
+                    let number = PageNo::new(page).unwrap();
+                    self.txn.write_page(number, &content).unwrap();
+                    self.state.write(page, byte);
+                }
+            }
+            Step::Truncate(page_count) => {
+                self.txn.truncate(page_count);
+                self.state.truncate(page_count);
+            }
+            Step::Savepoint => {
+                let savepoint = self.txn.savepoint();
+                self.savepoints.push((savepoint, self.state.clone()));
+            }
+            Step::RollbackTo(nth) if !self.savepoints.is_empty() => {
+                self.savepoints.truncate(nth % self.savepoints.len() + 1);
+                let (savepoint, before) = self.savepoints.last().unwrap();
+                self.txn.rollback_to(*savepoint);
+                self.state = before.clone();
+            }
+            Step::Clear => {
+                self.txn.clear();
+                self.txn.set_page_size(subject.page_size()).unwrap();
+                self.savepoints.clear();
+                self.state = committed.clone();
+            }
+            _ => {}
+        }
+        check(
+            "the transaction",
+            &self.state,
+            self.txn.page_count(),
+            |page| self.txn.read_page(page).unwrap().to_vec(),
+        );
+    }
+}
+
 fn run(page_bytes: usize, steps: &[Step]) {
     let mut subject = Subject::new(page_bytes);
     let mut committed = State::default();
@@ -166,73 +220,33 @@ fn run(page_bytes: usize, steps: &[Step]) {
             state: committed.clone(),
             savepoints: Vec::new(),
         });
-        let Private {
-            txn,
-            state,
-            savepoints,
-        } = &mut own;
-        match *step {
-            Step::Write { first, pages, byte } => {
-                for page in first..(first + pages).min(PAGES + 1) {
-                    let content = vec![byte; page_bytes];
-                    txn.write_page(PageNo::new(page).unwrap(), &content)
-                        .unwrap();
-                    state.write(page, byte);
-                }
-            }
-            Step::Truncate(page_count) => {
-                txn.truncate(page_count);
-                state.truncate(page_count);
-            }
-            Step::Savepoint => savepoints.push((txn.savepoint(), state.clone())),
-            Step::RollbackTo(nth) if !savepoints.is_empty() => {
-                savepoints.truncate(nth % savepoints.len() + 1);
-                let (savepoint, before) = savepoints.last().unwrap();
-                txn.rollback_to(*savepoint);
-                *state = before.clone();
-            }
-            Step::RollbackTo(_) => {}
-            Step::Clear => {
-                txn.clear();
-                savepoints.clear();
-                *state = committed.clone();
-                let size = u32::try_from(page_bytes).ok().and_then(PageSize::new);
-                txn.set_page_size(size.unwrap()).unwrap();
-            }
+        match step {
             Step::Commit => {
                 let after = own.txn.commit().unwrap();
                 committed = own.state;
                 check_read("what was committed", &committed, &after);
-                continue;
             }
-            Step::Rollback => continue,
-            Step::KeepSnapshot => {
-                let read = subject.db.as_ref().unwrap().begin_read().unwrap();
-                snapshots.push((read, committed.clone()));
-            }
-            Step::Checkpoint => {
-                subject.store.as_ref().unwrap().checkpoint().unwrap();
-            }
+            Step::Rollback => drop(own),
             Step::Close | Step::DropStore => {
                 snapshots.clear();
                 drop(own);
-                subject.db = None;
-                let store = subject.store.take().unwrap();
-                if matches!(step, Step::Close) {
-                    store.close(Duration::ZERO).unwrap();
-                }
-                drop(store);
-                subject.open();
-                continue;
+                subject.reopen(matches!(step, Step::Close));
+            }
+            Step::KeepSnapshot => {
+                let read = subject.db.as_ref().unwrap().begin_read().unwrap();
+                snapshots.push((read, committed.clone()));
+                private = Some(own);
+            }
+            Step::Checkpoint => {
+                subject.store.as_ref().unwrap().checkpoint().unwrap();
+                own.step(step, &subject, &committed);
+                private = Some(own);
+            }
+            _ => {
+                own.step(step, &subject, &committed);
+                private = Some(own);
             }
         }
-        check(
-            "the transaction",
-            &own.state,
-            own.txn.page_count(),
-            |page| own.txn.read_page(page).unwrap().to_vec(),
-        );
-        private = Some(own);
         for (read, state) in &snapshots {
             check_read("a snapshot", state, read);
         }

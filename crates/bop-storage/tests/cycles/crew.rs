@@ -129,8 +129,7 @@ pub(crate) fn read(cycle: &Cycle, db: &Db, mut random: SplitMix64) {
     while cycle.goes_on() {
         let read = match db.begin_read() {
             Ok(read) => read,
-            Err(error) if check("begin_read", error.code(), &error) => return,
-            Err(_) => return,
+            Err(error) => return assert!(expected(error.code()), "{error}"),
         };
         kept.push((read, 0));
         if let Some(newest) = kept.last_mut() {
