@@ -1,5 +1,7 @@
 //! The commands on a healthy store: what they do, what they print, the shapes of their JSON.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use common::Store;

@@ -1,5 +1,7 @@
 //! What `bop` answers to what it cannot do: the exit status, the message, the hint.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use common::Store;

@@ -4,6 +4,8 @@
 //! build, and kept in the target directory. The oracle is a program: nothing here knows what any
 //! query answers.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use common::{Store, require_shared};

@@ -72,7 +72,7 @@ pub(crate) fn check(root: &Path) -> io::Result<Vec<Finding>> {
 
 /// Collects the files below `dir`, relative to `root`, leaving out what git does not hold.
 fn walk(root: &Path, dir: &Path, files: &mut Vec<String>) -> io::Result<()> {
-    const SKIPPED: [&str; 4] = [".git", "target", "target-canary", "bop-data"];
+    const SKIPPED: [&str; 3] = [".git", "target", "bop-data"];
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         let name = entry.file_name();

@@ -34,7 +34,7 @@ pub(super) fn import(
         let store = Store::new(manager.clone())?;
         let progress = Progress::new("import", context.json);
         let report = import_file(&store, database, file, &mut |done, total| {
-            progress.set(done.into(), total.into());
+            progress.set(done, total);
         });
         progress.finish();
         Ok(report?)
@@ -63,7 +63,7 @@ pub(super) fn export(
         let store = Store::new(manager.clone())?;
         let progress = Progress::new("export", context.json);
         let report = export_file(&store, database, file, overwrite, &mut |done, total| {
-            progress.set(done.into(), total.into());
+            progress.set(done, total);
         });
         progress.finish();
         Ok(report?)

@@ -22,7 +22,7 @@ use super::slot::SlotGuard;
 use super::state::DbState;
 use crate::cache::PageKey;
 use crate::checksum::{PageHash, RollingChecksum};
-use crate::error::{CommitError, ReadError, Rejection};
+use crate::error::{CommitError, LogFailure, ReadError, Rejection};
 use crate::ids::{CommitId, DbKind, Lsn, PageNo, PageSize};
 use crate::log::format::{
     EncodedRecord, FragmentPart, MemberSpec, PageImage, encode_abort, encode_pages,
@@ -186,10 +186,8 @@ impl Transaction<'_> {
         } else {
             Priority::Chain
         };
-        let placed = self
-            .engine
-            .log()
-            .append(record, priority, Box::new(Silent))?;
+        let appended = self.engine.log().append(record, priority, Box::new(Silent));
+        let placed = appended.map_err(fragment_failed)?;
         chain.placed.extend(place(&own, &offsets, placed.lsn));
         (chain.index, chain.previous) = (index + 1, previous);
         Ok(())
@@ -312,6 +310,17 @@ impl Transaction<'_> {
 
     fn abort(&self, commit: CommitId) {
         abort(self.engine.engine(), commit, self.state.id());
+    }
+}
+
+/// Without its last part a chain is void, whatever became of the others: nothing is unknown.
+fn fragment_failed(error: CommitError) -> CommitError {
+    match error {
+        CommitError::Unknown { cause, .. } => match *cause {
+            LogFailure::Stalled { waited } => Rejection::Timeout { waited }.into(),
+            _ => Rejection::Poisoned(cause).into(),
+        },
+        rejected => rejected,
     }
 }
 

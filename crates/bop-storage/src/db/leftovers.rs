@@ -3,7 +3,8 @@
 //! Invariants
 //! - a segment is unregistered before its file goes;
 //! - what may be of use to a salvage stays: nothing is unregistered while a database is damaged,
-//!   and no segment or chunk is removed while a row of the manifest is.
+//!   and no segment or chunk is removed while a row of the manifest is;
+//! - no segment or chunk is removed that a failed transaction may have named.
 //!
 //! Never: fails an open; what stays is in nobody's way.
 
@@ -53,7 +54,8 @@ pub(super) fn sweep_leftovers(engine: &Engine) {
     };
     let chunk_is_dead =
         |name: &str| layout::chunk_of(name).is_some_and(|id: ChunkId| rows.chunk(id).is_none());
-    let sound = rows.damaged().is_empty();
+    // A transaction that failed may have named files that these rows do not have.
+    let sound = rows.damaged().is_empty() && engine.manifest.is_sure();
     let swept = sweep(engine.disk.as_ref(), layout::SCRATCH_DIR, |_| true)
         .and_then(|()| {
             sweep(engine.disk.as_ref(), layout::LOG_DIR, |n| {

@@ -6,7 +6,8 @@
 //! ```
 //! Invariants
 //! - nothing of an existing store is written before the first write of the new epoch, but for
-//!   spares when there are none: a crash during recovery changes nothing;
+//!   spares when there are none, and the log's newest bytes over themselves: a crash during
+//!   recovery changes nothing;
 //! - the store's own names are durable before anything is put into its directories;
 //! - a directory that is not a store, or a store of another version, is not touched.
 //!

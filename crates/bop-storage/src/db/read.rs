@@ -29,10 +29,11 @@ use std::sync::Arc;
 /// ```
 #[derive(Debug)]
 pub struct ReadTxn {
-    engine: Arc<OpenStore>,
     state: Arc<DbState>,
     pin: Pin,
     inside: Inside,
+    /// Dropped last: it may be the last handle, and closing waits for those who are inside.
+    engine: Arc<OpenStore>,
 }
 
 impl ReadTxn {

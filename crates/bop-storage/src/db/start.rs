@@ -1,8 +1,8 @@
 //! The log of a store that was recovered: its segments with their files open, and the first write of
 //! the new epoch.
 //!
-//! Invariant: nothing that recovery read is written over: the log goes on behind a close record, or
-//! in a segment of its own.
+//! Invariant: nothing that recovery read is written over, but for the newest bytes with themselves:
+//! the log goes on behind a close record, or in a segment of its own.
 
 use super::open::Parts;
 use super::registry::ManifestRegistry;
@@ -14,7 +14,7 @@ use crate::log::format::SegmentIdentity;
 use crate::log::recover::Recovered;
 use crate::log::{
     Log, LogEnd, LogHolds, LogParts, LogSegment, LogStart, RegisteredSegment, Ring, SealedSegment,
-    SpareMaker, SpareSegment,
+    SpareMaker, SpareSegment, settle,
 };
 use crate::manifest::ManifestState;
 use crate::runtime::Runtime;
@@ -40,6 +40,9 @@ impl Parts<'_> {
     ) -> Result<StartedLog, OpenError> {
         let start = log_start(&recovered)?;
         let (epoch, clean) = (start.position.epoch, start.goes_on);
+        if let Some(active) = &recovered.active {
+            settle(self.disk.as_ref(), active)?;
+        }
         let ring = Arc::new(self.ring(&recovered, rows)?);
         let Runtime { clock, entropy, .. } = self.options.runtime.clone();
         let registry = Arc::new(ManifestRegistry(Arc::clone(&self.manifest)));

@@ -24,12 +24,13 @@ use std::sync::Arc;
 /// A transaction that changes a database. Dropping it rolls it back.
 #[derive(Debug)]
 pub struct WriteTxn {
-    engine: Arc<OpenStore>,
     state: Arc<DbState>,
     slot: SlotGuard,
-    snapshot: ReadTxn,
     /// `None` until the page size is known.
     overlay: Option<Overlay>,
+    snapshot: ReadTxn,
+    /// Dropped last: it may be the last handle, and closing waits for those who are inside.
+    engine: Arc<OpenStore>,
 }
 
 impl WriteTxn {

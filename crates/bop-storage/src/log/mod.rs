@@ -22,6 +22,7 @@ pub mod recover;
 mod ring;
 pub mod scan;
 mod segment;
+mod settle;
 mod spares;
 pub mod tail_rule;
 mod ticket;
@@ -36,6 +37,7 @@ pub use recover::{
 };
 pub use ring::Ring;
 pub use segment::{LogSegment, SealedSegment, SpareSegment};
+pub use settle::settle;
 pub use spares::{SegmentRegistry, SpareMaker};
 pub use ticket::{Placed, Priority, Publish, Silent};
 pub use writer::{LogEnd, LogStart};

@@ -6,7 +6,7 @@ use bop_storage::runtime::{Runtime, SystemSpawn};
 use bop_storage::testing::{ManualClock, SeededEntropy, SimDisk, SplitMix64};
 use bop_storage::{Housekeeping, Limits, Manager, OpenError, Options};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// What a failing manifest commit leaves.
@@ -33,7 +33,6 @@ pub(crate) struct Rig {
     clock: Arc<ManualClock>,
     entropy: Arc<SeededEntropy>,
     pub(crate) housekeeping: Housekeeping,
-    commits: Arc<AtomicU64>,
 }
 
 impl Rig {
@@ -42,15 +41,13 @@ impl Rig {
     }
 
     fn with(disk: SimDisk, manifest: MemoryManifest, seed: u64, fault: ManifestFault) -> Self {
-        let commits = Arc::new(AtomicU64::new(0));
-        connect(&disk, &manifest, seed, fault, &commits);
+        connect(&disk, &manifest, seed, fault);
         Self {
             disk,
             manifest,
             clock: Arc::new(ManualClock::new(1_700_000_000_000_000)),
             entropy: Arc::new(SeededEntropy::new(seed)),
             housekeeping: Housekeeping::Manual,
-            commits,
         }
     }
 
@@ -65,13 +62,9 @@ impl Rig {
     }
 
     /// An independent copy of what a reader sees, all of it durable.
-    pub(crate) fn copied(&self, seed: u64) -> Self {
-        Self::with(
-            self.disk.snapshot(),
-            self.manifest.snapshot(),
-            seed,
-            ManifestFault::Either,
-        )
+    pub(crate) fn copied(&self, seed: u64, fault: ManifestFault) -> Self {
+        let manifest = self.manifest.snapshot();
+        Self::with(self.disk.snapshot(), manifest, seed, fault)
     }
 
     pub(crate) fn open(&self, limits: &Limits) -> Result<Manager, OpenError> {
@@ -88,30 +81,17 @@ impl Rig {
             .disk(Arc::new(self.disk.clone()), Arc::new(self.manifest.clone()));
         Manager::open("simulated", options)
     }
-
-    /// Manifest transactions that were begun.
-    pub(crate) fn manifest_commits(&self) -> u64 {
-        self.commits.load(Ordering::Relaxed)
-    }
 }
 
 /// Makes each commit of the manifest one call of the disk, that meets its faults: before the
 /// transaction is applied or after it.
-fn connect(
-    disk: &SimDisk,
-    manifest: &MemoryManifest,
-    seed: u64,
-    fault: ManifestFault,
-    commits: &Arc<AtomicU64>,
-) {
+fn connect(disk: &SimDisk, manifest: &MemoryManifest, seed: u64, fault: ManifestFault) {
     let random = Mutex::new(SplitMix64::new(seed ^ 0x6d61_6e69));
     let applied_first = Arc::new(AtomicBool::new(false));
     let (disk, after_disk) = (disk.clone(), disk.clone());
     let (before_flag, after_flag) = (Arc::clone(&applied_first), applied_first);
-    let commits = Arc::clone(commits);
     let tick = |disk: &SimDisk| disk.tick(IoOp::ManifestCommit, Path::new("manifest"));
     manifest.set_gate(Some(Arc::new(move || {
-        commits.fetch_add(1, Ordering::Relaxed);
         let late = fault == ManifestFault::Either && random.lock().unwrap().chance(1, 2);
         before_flag.store(late, Ordering::Relaxed);
         if late { Ok(()) } else { tick(&disk) }

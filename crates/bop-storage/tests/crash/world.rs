@@ -46,7 +46,7 @@ pub(crate) fn content(kind: DbKind, page: u32, tag: u64, bytes: usize) -> Vec<u8
     if tag == 0 {
         return content;
     }
-    let spread = if tag % 2 == 0 {
+    let spread = if tag.is_multiple_of(2) {
         0x9E37_79B9_7F4A_7C15
     } else {
         0

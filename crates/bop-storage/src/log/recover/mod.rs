@@ -94,6 +94,8 @@ pub struct ActiveSegment {
     pub capacity_bytes: u64,
     /// Its first Lsn.
     pub base: Lsn,
+    /// Where its newest batch starts; its end when it has none, or has lost it.
+    pub tail: Lsn,
     /// Where the log ends: after a clean close the next batch may start here; after anything else
     /// the log goes on in another segment, which names this place.
     pub end: Lsn,
@@ -136,7 +138,8 @@ pub struct Recovered {
 ///
 /// # Errors
 /// [`OpenError::Io`] when files cannot be opened for reasons that have nothing to do with their
-/// bytes; [`OpenError::Damaged`] for a newer format ([`Reject::Version`](crate::error::Reject),
+/// bytes, or when the device refuses reads without which nobody can tell where the log ends;
+/// [`OpenError::Damaged`] for a newer format ([`Reject::Version`](crate::error::Reject),
 /// [`Reject::Features`](crate::error::Reject)) and for sound segments that contradict each other.
 /// Any other damage is in the result.
 pub fn recover(

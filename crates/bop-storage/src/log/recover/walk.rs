@@ -4,7 +4,7 @@
 //! to be lost.
 
 use super::inspect::{Inspected, Opened};
-use super::judge::{Judged, header_of, judge, known_by};
+use super::judge::{Judged, header_of, judge, known_by, unknown_tail};
 use super::links::{Link, Links};
 use super::replay::Replay;
 use super::{ActiveSegment, LogState, SealedSegment};
@@ -45,6 +45,8 @@ struct Passed {
     chain: Option<ChainHash>,
     /// What a successor must name when the fold is not known either.
     chain_so_far: ChainHash,
+    /// Where the newest batch starts; the end when there is none.
+    tail: Lsn,
     /// A close record ends it, and only zeros follow.
     closed: bool,
 }
@@ -113,6 +115,11 @@ impl<'a> Walk<'a> {
         }
         let left = dead_from.zip(next_epoch);
         let judged = judge(scanned.spans, dead_from, known);
+        if link.is_none()
+            && let Some(failure) = unknown_tail(&judged, known)
+        {
+            return Err(OpenError::Io(failure.clone()));
+        }
         let mut passed = self.spans(opened, &judged, known, left);
         passed.closed = readable && ends_closed(&judged);
         Ok(passed)
@@ -133,6 +140,7 @@ impl<'a> Walk<'a> {
             end: space.base,
             chain,
             chain_so_far: chain.unwrap_or_default(),
+            tail: space.base,
             closed: false,
         };
         for one in judged {
@@ -151,7 +159,7 @@ impl<'a> Walk<'a> {
                     if !torn {
                         self.spare_damage(id, span.lsn, batch, known);
                     }
-                    passed.end = span.end;
+                    (passed.tail, passed.end) = (span.lsn, span.end);
                 }
                 (_, content) => {
                     let bad = match content {
@@ -159,6 +167,7 @@ impl<'a> Walk<'a> {
                         Content::Batch(_) | Content::Zeros => None,
                     };
                     passed.end = one.end(known);
+                    passed.tail = passed.end;
                     self.lost(id, span.lsn, passed.end, bad);
                 }
             }
@@ -237,6 +246,7 @@ impl<'a> Walk<'a> {
             identity: space.identity,
             capacity_bytes: space.capacity_bytes,
             base: space.base,
+            tail: passed.tail,
             end: passed.end,
             chain: passed.chain_so_far,
         });

@@ -224,15 +224,37 @@ fn a_block_that_cannot_be_read_is_damage_and_never_the_end() {
         assert_eq!(lines, ["1:1", "2:2", "3:3"], "read {read} works again");
         assert_eq!(damaged(&recovered), [0; 0]);
     }
+    // All reads of the first segment's batches: each is tried twice.
     let image = log.disk.snapshot();
-    image.fail_read_at(image.read_count() + 12, Fault::Sticky(EIO));
+    for read in 12..17 {
+        image.fail_read_at(image.read_count() + read, Fault::Error(EIO));
+    }
     let (recovered, lines) = log.recover_from(&image);
-    assert_eq!(lines, [""; 0]);
-    assert_eq!(damaged(&recovered), [0]);
+    assert_eq!(lines, ["2:2", "3:3"]);
+    assert_eq!(damaged(&recovered), [1]);
     assert!(matches!(
-        recovered.damaged[&DbId::CATALOGUE].reason,
+        recovered.damaged[&DbId::new(1)].reason,
         Reject::Unreadable(_)
     ));
+}
+
+#[test]
+fn without_reading_the_newest_segment_nobody_can_tell_where_the_log_ends() {
+    let log = three_segments();
+    let segments = log.segments.len() as u64;
+    // An open, a length, and three blocks of each segment, the newest one's among them; or its
+    // batches, in whatever way the device lets them be read.
+    for read in 0..3 * segments + 40 {
+        let image = log.disk.snapshot();
+        image.fail_read_at(image.read_count() + read, Fault::Sticky(EIO));
+        match log.try_recover(&image) {
+            Err(OpenError::Io(failure)) => assert_eq!(failure.errno, EIO),
+            Err(error) => panic!("read {read}: {error}"),
+            Ok((recovered, _)) => {
+                assert!(recovered.damaged.is_empty(), "read {read}: {recovered:?}")
+            }
+        }
+    }
 }
 
 #[test]

@@ -122,6 +122,7 @@ impl TestLog {
             identity,
             capacity_bytes: CAPACITY,
             base,
+            tail: base,
             end: base,
             chain,
         });
