@@ -25,7 +25,11 @@ const ATTEMPTS_AFTER_FAILURE: u32 = 3;
 /// How a store is opened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Shape {
-    /// Direct I/O where it is to be had, segments that take all commits of a test.
+    /// As by default, but nothing happens besides the commits.
+    Plain,
+    /// The same through the page cache.
+    PlainBuffered,
+    /// One segment takes all commits of a test.
     Roomy,
     /// The same through the page cache.
     RoomyBuffered,
@@ -34,25 +38,38 @@ pub(crate) enum Shape {
 }
 
 impl Shape {
-    pub(crate) const ALL: [Self; 3] = [Self::Roomy, Self::RoomyBuffered, Self::Rolling];
+    const ALL: [Self; 5] = [
+        Self::Plain,
+        Self::PlainBuffered,
+        Self::Roomy,
+        Self::RoomyBuffered,
+        Self::Rolling,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
+            Self::Plain => "plain",
+            Self::PlainBuffered => "plain-buffered",
             Self::Roomy => "roomy",
             Self::RoomyBuffered => "roomy-buffered",
             Self::Rolling => "rolling",
         }
     }
 
+    fn named(name: &str) -> Self {
+        let found = Self::ALL.into_iter().find(|known| known.name() == name);
+        found.unwrap_or_else(|| panic!("no shape {name}"))
+    }
+
     pub(crate) fn options(self) -> Options {
-        let mut limits = Limits::default();
-        limits.segment_bytes_min = 16 << 20;
-        let roomy = Options::new()
-            .limits(limits)
-            .housekeeping(Housekeeping::Manual);
+        let quiet = Options::new().housekeeping(Housekeeping::Manual);
+        let mut roomy = Limits::default();
+        roomy.segment_bytes_min = 16 << 20;
         match self {
-            Self::Roomy => roomy,
-            Self::RoomyBuffered => roomy.backend(Backend::Buffered),
+            Self::Plain => quiet,
+            Self::PlainBuffered => quiet.backend(Backend::Buffered),
+            Self::Roomy => quiet.limits(roomy),
+            Self::RoomyBuffered => quiet.limits(roomy).backend(Backend::Buffered),
             Self::Rolling => Options::new().limits(Limits::tiny()),
         }
     }
@@ -68,11 +85,10 @@ pub(crate) fn run_if_asked() {
     let Some(dir) = std::env::var_os(CHILD_DIR).map(PathBuf::from) else {
         return;
     };
-    let shape = std::env::var(CHILD_SHAPE).unwrap();
-    let shape = Shape::ALL.into_iter().find(|known| known.name() == shape);
+    let shape = Shape::named(&std::env::var(CHILD_SHAPE).unwrap());
     let commits = std::env::var(CHILD_COMMITS).unwrap().parse().unwrap();
     let pipe = Announcer::on_stdout();
-    if let Err(error) = run(&dir, shape.unwrap(), commits, &pipe) {
+    if let Err(error) = run(&dir, shape, commits, &pipe) {
         pipe.say(&format!("error opening {}", error.code()));
     }
     pipe.say("end");

@@ -68,11 +68,11 @@ fn nothing_is_acknowledged_once_the_kernel_refuses_to_make_it_durable() {
         return;
     }
     let mut shapes = vec![
-        (Shape::RoomyBuffered, "fdatasync"),
-        (Shape::RoomyBuffered, "pwrite64"),
+        (Shape::PlainBuffered, "fdatasync"),
+        (Shape::PlainBuffered, "pwrite64"),
     ];
     if direct_io_works() {
-        shapes.push((Shape::Roomy, "pwritev2"));
+        shapes.push((Shape::Plain, "pwritev2"));
     } else {
         eprintln!("SKIPPED: no direct I/O here, so no write with RWF_DSYNC to be refused");
     }

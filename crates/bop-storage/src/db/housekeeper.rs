@@ -139,10 +139,9 @@ impl Engine {
 
     /// What an opening leaves to do. After a crash it has added a segment to the log, so a process
     /// that is killed again and again, each time before the housekeeper's checkpoint is done, would
-    /// fill the disk: at twice the segments that start one, the opening itself checkpoints.
+    /// fill the disk: at twice the log that starts one, the opening itself checkpoints.
     pub(super) fn catch_up(&self) {
-        let many = (self.limits.log_sealed_segments_max as usize).saturating_mul(2);
-        if self.log.ring().sealed_count() >= many {
+        if self.log_is_long(2) {
             self.checkpoint_in_background();
         }
         self.signals.segment_sealed();
@@ -170,14 +169,19 @@ impl Engine {
         }
     }
 
-    /// A checkpoint when the log has grown to its target, or consists of many segments.
     fn checkpoint_if_long(&self) {
-        let ring = self.log.ring();
-        let long = ring.held_bytes() >= self.log_bytes_target()
-            || ring.sealed_count() >= self.limits.log_sealed_segments_max as usize;
-        if long {
+        if self.log_is_long(1) {
             self.checkpoint_in_background();
         }
+    }
+
+    /// Whether the log has grown to so many times its target, or consists of so many times the
+    /// segments that a checkpoint allows.
+    fn log_is_long(&self, times: u32) -> bool {
+        let ring = self.log.ring();
+        let segments = self.limits.log_sealed_segments_max.saturating_mul(times) as usize;
+        let bytes = self.log_bytes_target().saturating_mul(u64::from(times));
+        ring.held_bytes() >= bytes || ring.sealed_count() >= segments
     }
 
     fn checkpoint_in_background(&self) {
