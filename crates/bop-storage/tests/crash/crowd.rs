@@ -4,7 +4,7 @@
 use crate::oracle::{open, verify};
 use crate::replay::{Replay, is_replay, seeds};
 use crate::rig::{Keep, ManifestFault, Rig};
-use crate::session::{Session, Weather};
+use crate::session::Session;
 use crate::world::{Database, World, observe};
 use bop_storage::testing::{Fault, SimDisk, SplitMix64};
 use bop_storage::{DbKind, Housekeeping, Limits, Manager};

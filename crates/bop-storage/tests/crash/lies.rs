@@ -4,7 +4,7 @@
 
 use crate::replay::{Replay, is_replay, seeds};
 use crate::rig::{Keep, ManifestFault, Rig};
-use crate::session::{Session, Weather};
+use crate::session::Session;
 use crate::world::{Database, World, observe_snapshot};
 use bop_storage::testing::Fault;
 use bop_storage::{CatalogueError, ErrorCode, Limits};
