@@ -1,2 +1,89 @@
-//! Project tasks.
-fn main() {}
+//! `cargo xtask`: what the project does with its own sources.
+//!
+//! Owns the command line only; what a task does stands in [`tasks`], what is checked in [`tidy`].
+//!
+//! Never: changes a file, save in `fix` and `golden --bump`.
+
+#![deny(unsafe_code)]
+
+mod bench;
+mod tasks;
+mod tidy;
+
+use clap::{Parser, Subcommand};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "The project's own tasks")]
+struct Args {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// The read-only gate: formatting, lints, documentation, style, tests
+    Verify {
+        /// Leave the tests out
+        #[arg(long)]
+        no_tests: bool,
+    },
+    /// Format the sources and apply what clippy can mend by itself
+    Fix,
+    /// Check the house style
+    Tidy,
+    /// Measure bop against its peers
+    #[command(subcommand)]
+    Bench(Bench),
+    /// Compare the golden files of the formats, or write new ones
+    Golden {
+        /// Write the files of a new format version
+        #[arg(long)]
+        bump: bool,
+    },
+}
+
+#[derive(Subcommand)]
+enum Bench {
+    /// Durable single-row inserts over one connection, against stock SQLite
+    Sql {
+        /// Slices of each side
+        #[arg(long, default_value_t = 7)]
+        slices: u32,
+        /// Milliseconds of a slice
+        #[arg(long, default_value_t = 1500)]
+        slice_ms: u32,
+        /// Where the databases are put; the build directory by default
+        #[arg(long)]
+        dir: Option<PathBuf>,
+    },
+}
+
+fn main() -> ExitCode {
+    let root = workspace_root();
+    let outcome = match Args::parse().task {
+        Task::Verify { no_tests } => tasks::verify(&root, !no_tests),
+        Task::Fix => tasks::fix(&root),
+        Task::Tidy => tasks::tidy(&root),
+        Task::Bench(Bench::Sql {
+            slices,
+            slice_ms,
+            dir,
+        }) => bench::sql(&root, bench::Plan { slices, slice_ms }, dir),
+        Task::Golden { bump } => tasks::golden(&root, bump),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The directory of the workspace's `Cargo.toml`: the parent of this crate's.
+fn workspace_root() -> PathBuf {
+    let this_crate = Path::new(env!("CARGO_MANIFEST_DIR"));
+    this_crate.parent().unwrap_or(this_crate).to_path_buf()
+}

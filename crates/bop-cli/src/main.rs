@@ -1,2 +1,66 @@
-//! The `bop` command.
-fn main() {}
+//! `bop`: the store from the command line.
+//!
+//! Owns the process: arguments in, exit status out. What a command does stands in [`commands`].
+//!
+//! Invariant: answers go to standard output, everything else to standard error.
+
+#![deny(unsafe_code)]
+
+mod args;
+mod commands;
+mod errors;
+mod output;
+mod session;
+mod sql;
+
+use args::Args;
+use bop_storage::error::ErrorCode;
+use clap::Parser;
+use errors::Failure;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return usage(&error),
+    };
+    if let Some(filter) = &args.log {
+        tracing_subscriber::fmt()
+            .with_env_filter(filter.clone())
+            .with_writer(std::io::stderr)
+            .init();
+    }
+    let json = args.json;
+    match commands::run(args) {
+        Ok(status) => ExitCode::from(status),
+        Err(failure) => fail(&failure, json),
+    }
+}
+
+/// Reports a wrong command line. Help and version come this way too; they are no errors.
+fn usage(error: &clap::Error) -> ExitCode {
+    let wants_json = std::env::args_os().any(|argument| argument == "--json");
+    if error.use_stderr() && wants_json {
+        let text = error.render().to_string();
+        let message = text.strip_prefix("error: ").unwrap_or(&text).trim_end();
+        return fail(&Failure::new(ErrorCode::Usage, message), true);
+    }
+    // Nothing can be told to whom does not listen.
+    let _ = error.print();
+    ExitCode::from(if error.use_stderr() {
+        ErrorCode::Usage.exit_status()
+    } else {
+        0
+    })
+}
+
+fn fail(failure: &Failure, json: bool) -> ExitCode {
+    if failure.reader_left {
+        // As after `| head`: the status tells.
+    } else if json {
+        eprintln!("{}", failure.to_json());
+    } else {
+        eprintln!("{failure}");
+    }
+    ExitCode::from(failure.exit_status())
+}

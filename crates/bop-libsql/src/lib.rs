@@ -1,1 +1,57 @@
-//! libSQL on bop.
+//! `bop-libsql`: libSQL on bop.
+//!
+//! A [`Store`] holds many SQLite databases on one durable log; a [`Connection`] to one of them is a
+//! [`rusqlite::Connection`] and is used like one.
+//!
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let dir = tempfile::tempdir()?;
+//! let store = bop_libsql::Store::open(dir.path(), bop_libsql::Options::new())?;
+//! let connection = store.connect("accounts")?;
+//! connection.execute_batch("CREATE TABLE t(x); INSERT INTO t VALUES (42)")?;
+//! let x: i64 = connection.query_row("SELECT x FROM t", [], |row| row.get(0))?;
+//! assert_eq!(x, 42);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # How it differs from a SQLite file
+//!
+//! - **Commits are durable.** Every commit waits for the log, whatever `PRAGMA synchronous` says:
+//!   `NORMAL` and `OFF` get more than they ask for.
+//! - **The journal mode is `wal`.** `PRAGMA journal_mode = ...` and `PRAGMA locking_mode = ...`
+//!   answer the mode in force and change nothing. A connection that wants a database for itself
+//!   takes `BEGIN IMMEDIATE`; readers are never blocked.
+//! - **ATTACH** finds names in the store, each database committing by itself: a transaction over
+//!   several of them is not atomic across a crash (nor is it with SQLite's WAL). A name with a slash
+//!   is a path of a plain file, as is `file:NAME?vfs=unix`. `VACUUM INTO` follows the same rule.
+//! - `immutable=1` and `cache=shared` are refused.
+//! - `PRAGMA wal_checkpoint(FULL | RESTART | TRUNCATE)` checkpoints the whole store; `PASSIVE` has
+//!   nothing to do, and there is no automatic checkpoint by SQLite: the engine has its own.
+//!
+//! Foreign keys and recursive triggers are off unless told otherwise, as in stock SQLite.
+//!
+//! # The path of a page
+//!
+//! `ffi` (C tables) -> `session` (one pager's transactions) -> `bop_storage` (pages and commits).
+//! `page_one` is the only place that knows SQLite's file header; `transfer` moves whole databases
+//! from and to plain files.
+#![deny(unsafe_code)]
+
+mod connection;
+mod engine_error;
+mod error;
+mod faults;
+mod ffi;
+mod hub;
+mod page_one;
+mod session;
+mod store;
+pub mod transfer;
+
+pub use bop_storage::{Manager, Options};
+pub use connection::{Connection, OpenOptions};
+pub use engine_error::EngineError;
+pub use error::Error;
+pub use rusqlite;
+pub use store::Store;

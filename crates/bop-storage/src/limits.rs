@@ -20,8 +20,10 @@ pub struct Limits {
     pub segment_bytes_max: u64,
     /// Spare segments kept ready.
     pub segments_spare_min: u32,
-    /// The log's cap: a checkpoint starts at half, commits wait at full.
+    /// The log's cap: a checkpoint starts at half at the latest, commits wait at full.
     pub log_bytes_max: u64,
+    /// A checkpoint starts when the log is as large as the chunks, but not below this.
+    pub checkpoint_log_bytes_min: u64,
     /// Sealed segments that start a checkpoint, however small they are.
     pub log_sealed_segments_max: u32,
     /// A larger record is cut into fragments.
@@ -63,6 +65,7 @@ impl Default for Limits {
             segment_bytes_max: 64 * MIB,
             segments_spare_min: 2,
             log_bytes_max: 1024 * MIB,
+            checkpoint_log_bytes_min: 32 * MIB,
             log_sealed_segments_max: 16,
             fragment_bytes_max: 4 * MIB,
             transaction_memory_bytes_max: 32 * MIB,
@@ -114,6 +117,7 @@ impl Limits {
             segment_bytes_min: 64 * KIB,
             segment_bytes_max: 64 * KIB,
             log_bytes_max: MIB,
+            checkpoint_log_bytes_min: 256 * KIB,
             log_sealed_segments_max: 8,
             fragment_bytes_max: 8 * KIB,
             transaction_memory_bytes_max: 16 * KIB,
@@ -131,17 +135,12 @@ impl Limits {
     /// # Errors
     /// The first bound that is outside its range.
     pub fn validated(self) -> Result<ValidLimits, LimitError> {
-        let check = |holds: bool, limit, value, must_be| {
-            if holds {
-                Ok(())
-            } else {
-                Err(LimitError {
-                    limit,
-                    value,
-                    must_be,
-                })
-            }
-        };
+        self.check_log()?;
+        self.check_store()?;
+        Ok(ValidLimits(self))
+    }
+
+    fn check_log(&self) -> Result<(), LimitError> {
         let (min, max) = (self.segment_bytes_min, self.segment_bytes_max);
         let segment = |n: u64| n.is_power_of_two() && (64 * KIB..=1024 * MIB).contains(&n);
         check(
@@ -183,6 +182,10 @@ impl Limits {
             fragment,
             "from 4 KiB to 64 MiB",
         )?;
+        Ok(())
+    }
+
+    fn check_store(&self) -> Result<(), LimitError> {
         let range = self.range_bytes;
         check(
             range.is_power_of_two() && (64 * KIB..=1024 * MIB).contains(&range),
@@ -209,8 +212,24 @@ impl Limits {
             0,
             "at least 1",
         )?;
-        check(self.databases_max > 0, "databases_max", 0, "at least 1")?;
-        Ok(ValidLimits(self))
+        check(self.databases_max > 0, "databases_max", 0, "at least 1")
+    }
+}
+
+fn check(
+    holds: bool,
+    limit: &'static str,
+    value: u64,
+    must_be: &'static str,
+) -> Result<(), LimitError> {
+    if holds {
+        Ok(())
+    } else {
+        Err(LimitError {
+            limit,
+            value,
+            must_be,
+        })
     }
 }
 

@@ -3,7 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use bop_storage::{
-    BeginError, CatalogueError, DbKind, ErrorCode, Limits, Lsn, Manager, Options, PageNo,
+    BeginError, CatalogueError, DbKind, ErrorCode, Housekeeping, Limits, Lsn, Manager, Options,
+    PageNo,
 };
 use std::time::Duration;
 
@@ -229,4 +230,50 @@ fn names_are_unique_and_databases_can_be_renamed_and_dropped() {
         matches!(&missing, CatalogueError::NotFound { nearest: Some(n), .. } if n == "my_db"),
         "{missing}"
     );
+}
+
+/// What a kill would leave of an idle store: its files, as they are.
+fn killed(dir: &std::path::Path) -> tempfile::TempDir {
+    fn copy(from: &std::path::Path, to: &std::path::Path) {
+        for entry in std::fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            let target = to.join(entry.file_name());
+            if entry.file_type().unwrap().is_dir() {
+                std::fs::create_dir(&target).unwrap();
+                copy(&entry.path(), &target);
+            } else {
+                std::fs::copy(entry.path(), target).unwrap();
+            }
+        }
+    }
+    let image = tempfile::tempdir().unwrap();
+    copy(dir, image.path());
+    image
+}
+
+#[test]
+fn a_process_that_is_killed_again_and_again_does_not_fill_the_disk() {
+    let mut dir = tempfile::tempdir().unwrap();
+    let mut limits = Limits::tiny();
+    limits.log_sealed_segments_max = 4;
+    let options = Options::new().limits(limits);
+    let killers = options.clone().housekeeping(Housekeeping::Manual);
+    for round in 0..12 {
+        let store = Manager::open(dir.path(), killers.clone()).unwrap();
+        if round == 0 {
+            store.create_database("a", DbKind::Raw).unwrap();
+        }
+        put(&store, "a", &[(1, round)]);
+        let image = killed(dir.path());
+        drop(store);
+        dir = image;
+    }
+    let store = Manager::open(dir.path(), killers).unwrap();
+    assert!(store.status().log_segments > 12, "one for each opening");
+    drop(store);
+
+    let store = Manager::open(dir.path(), options).unwrap();
+    assert_eq!(get(&store, "a", 1), 11);
+    let status = store.status();
+    assert!(status.log_segments <= 2, "{status:?}");
 }

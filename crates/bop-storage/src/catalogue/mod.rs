@@ -98,17 +98,18 @@ impl Catalogue {
     /// The live database of a name, in whatever case and composition the name is given.
     ///
     /// # Errors
-    /// [`CatalogueError::InvalidName`], [`CatalogueError::NotFound`] with the nearest name, or
-    /// [`CatalogueError::Damaged`] when the name may be among what is lost.
+    /// [`CatalogueError::InvalidName`]; [`CatalogueError::NotFound`] with the nearest name, or
+    /// [`CatalogueError::Damaged`] when the name may be one that is lost.
     pub fn find(&self, name: &str) -> Result<DbId, CatalogueError> {
         let folded = parse(name)?.folded();
-        if let Some(found) = self.by_name.get(&folded) {
-            return Ok(*found);
-        }
-        self.check_sound()?;
-        Err(CatalogueError::NotFound {
-            name: name.to_owned(),
-            nearest: self.nearest(name),
+        let found = self.by_name.get(&folded).copied();
+        found.ok_or_else(|| match &self.damage {
+            // It may be among what is lost.
+            Some(damage) => CatalogueError::Damaged(damage.clone()),
+            None => CatalogueError::NotFound {
+                name: name.to_owned(),
+                nearest: self.nearest(name),
+            },
         })
     }
 

@@ -7,28 +7,29 @@
 //! Invariants
 //! - the order is chunk durable, then manifest commit, then log released: a crash between any two
 //!   leaves what was there before, and files that nobody names;
-//! - a checkpoint that fails changes nothing but that its frozen layers stay frozen;
+//! - a checkpoint that fails changes nothing but that its frozen layers stay frozen.
+//!
 //! - a database with a page that cannot be read is left out, and holds up no other one.
 //!
 //! Never: two at a time.
 
+use super::checkpoint_rows::{
+    delete_dead_chunks, forgettable, put_catalogue_rows, put_head, put_sections, shorten_ranges,
+};
 use super::chunks::ChunkBase;
 use super::engine::Engine;
 use super::reader::PageReader;
 use super::state::DbState;
 use crate::catalogue::{Catalogue, DatabaseState, encode_section};
 use crate::checkpoint::{
-    CheckpointReport, ChunkFailure, DirtyDatabase, PlannedChunk, RangeNo, Ranges, SectionSource,
-    write_chunk,
+    CheckpointReport, ChunkFailure, DirtyDatabase, PlannedChunk, Ranges, SectionSource, write_chunk,
 };
 use crate::checksum::RollingChecksum;
 use crate::error::{CheckpointError, ManifestError, ReadError};
 use crate::ids::{ChunkId, DbId, Generation, Lsn, PageNo, PageSize};
 use crate::log::HoldReason;
-use crate::manifest::{
-    CheckpointedHead, ChunkRow, DatabaseRow, Edit, ManifestState, RangeKey, RangeRow,
-};
-use crate::pagestore::{ChunkWriter, FinishedChunk, Section, SectionMeta};
+use crate::manifest::{ChunkRow, ManifestState};
+use crate::pagestore::{ChunkWriter, FinishedChunk};
 use crate::view::{BasePage, BasePages, View};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -41,8 +42,8 @@ pub(super) struct Source {
     /// Layers that the new base replaces.
     covered: usize,
     page_size: PageSize,
-    ranges: Ranges,
-    generation: Generation,
+    pub(super) ranges: Ranges,
+    pub(super) generation: Generation,
     reader: PageReader,
 }
 
@@ -76,9 +77,11 @@ impl SectionSource for Source {
     }
 }
 
-/// The catalogue at the cut, when it changed since the last checkpoint.
+/// The catalogue at the cut, when it changed since the last checkpoint or has tombstones to forget.
 pub(super) struct NewCatalogue {
+    /// Without what is forgotten.
     catalogue: Catalogue,
+    forgotten: Vec<DbId>,
     generation: Generation,
 }
 
@@ -97,17 +100,19 @@ impl Engine {
         let mut skipped: Vec<Source> = sources
             .extract_if(.., |source| source.state.damage().is_some())
             .collect();
-        let catalogue_too = catalogue.as_ref();
-        let chunks = self.copy(&mut sources, &mut skipped, catalogue_too, &mut report)?;
+        let copied = self.copy(&mut sources, &mut skipped, catalogue.as_ref())?;
+        let chunks = copied.chunks;
+        report.pages = copied.pages;
         report.checkpointed = self.covered(cut, &skipped);
         self.publish_chunks(report.checkpointed, &sources, catalogue, &chunks)?;
         report.databases = sources.len();
         report.databases_skipped = skipped.len();
-        report.chunks = chunks.len();
-        report.chunk_bytes = chunks.iter().map(|chunk| chunk.bytes).sum();
         let kept_for: BTreeSet<DbId> = skipped.iter().map(|source| source.state.id()).collect();
         // The frozen views hold the log that is about to be released.
         drop((sources, skipped));
+        report.chunks = chunks.len();
+        report.chunk_bytes = chunks.iter().map(|chunk| chunk.bytes).sum();
+        self.log.spares().fit_segments_to(self.log_bytes_target());
         report.segments_released = self.release_log(cut, &kept_for)?;
         tracing::info!(
             databases = report.databases,
@@ -150,8 +155,15 @@ impl Engine {
     fn changed_catalogue(&self) -> Result<Option<NewCatalogue>, CheckpointError> {
         let rows = self.manifest.state();
         let cell = self.catalogue.lock();
-        if cell.hold.is_none() || cell.catalogue.damage().is_some() {
+        let forgotten = forgettable(&cell.catalogue, &rows);
+        let changed = cell.hold.is_some() || !forgotten.is_empty();
+        if !changed || cell.catalogue.damage().is_some() {
             return Ok(None);
+        }
+        let mut catalogue = cell.catalogue.clone();
+        drop(cell);
+        for id in &forgotten {
+            catalogue.forget(*id);
         }
         let newest = rows
             .ranges(DbId::CATALOGUE)
@@ -159,19 +171,20 @@ impl Engine {
             .max();
         let generation = newest.unwrap_or_default().next();
         Ok(Some(NewCatalogue {
-            catalogue: cell.catalogue.clone(),
+            catalogue,
+            forgotten,
             generation: generation.ok_or(CheckpointError::Limit("generations"))?,
         }))
     }
 
+    /// Writes all chunks and returns how many pages they have.
     pub(super) fn write_chunks(
         &self,
         planned: &[PlannedChunk],
         sources: &[Source],
         catalogue: Option<&NewCatalogue>,
-        report: &mut CheckpointReport,
         finished: &mut Vec<FinishedChunk>,
-    ) -> Result<(), ChunkFailure> {
+    ) -> Result<u64, ChunkFailure> {
         let by_id: BTreeMap<DbId, &Source> = sources
             .iter()
             .map(|source| (source.state.id(), source))
@@ -185,6 +198,7 @@ impl Engine {
             planned
         };
         let mut catalogue = catalogue;
+        let mut pages = 0;
         for chunk in planned {
             let id = self.draw_chunk_id()?;
             let mut writer = ChunkWriter::create(Arc::clone(&self.disk), self.store, id)?;
@@ -193,10 +207,11 @@ impl Engine {
                     .get(&section.database)
                     .map(|source| *source as &dyn SectionSource)
             };
-            report.pages += write_chunk(chunk, &mut writer, source_of, &cancelled)?;
+            pages += write_chunk(chunk, &mut writer, source_of, &cancelled)?;
             if let Some(NewCatalogue {
                 catalogue,
                 generation,
+                ..
             }) = catalogue.take()
             {
                 let bytes = encode_section(catalogue);
@@ -204,7 +219,7 @@ impl Engine {
             }
             finished.push(writer.finish()?);
         }
-        Ok(())
+        Ok(pages)
     }
 
     /// A number that no chunk ever had, not even one whose checkpoint failed.
@@ -263,12 +278,24 @@ impl Engine {
             .for_each(|(chunk, row)| self.chunks.doom(chunk, &row));
         if let Some(new) = catalogue {
             let mut cell = self.catalogue.lock();
+            for id in new.forgotten {
+                cell.catalogue.forget(id);
+            }
             let covered = new.catalogue.last_lsn();
             let newer = cell.catalogue.last_lsn() > covered;
             let hold = || self.log.holds().hold(covered, HoldReason::Catalogue);
             cell.hold = newer.then(hold);
         }
         Ok(())
+    }
+
+    /// The log's length that starts a checkpoint: as long as the chunks, so that rewriting them
+    /// costs no more than writing the log did, and a small store keeps a small log.
+    pub(super) fn log_bytes_target(&self) -> u64 {
+        let rows = self.manifest.state();
+        let chunk_bytes: u64 = rows.chunks().map(|(_, chunk)| chunk.file_bytes).sum();
+        let largest = self.limits.log_bytes_max / 2;
+        chunk_bytes.clamp(self.limits.checkpoint_log_bytes_min.min(largest), largest)
     }
 
     /// Releases the sealed segments below everything that is needed. What is needed for damaged
@@ -278,16 +305,18 @@ impl Engine {
         let bound = holds.oldest().map_or(cut, |(lsn, _)| lsn.min(cut));
         let released = self.log.ring().releasable(bound);
         let count = released.len();
-        self.log.spares().release(released)?;
+        let done = self.log.spares().release(released);
         let sound = holds.oldest_but(|reason| match reason {
             HoldReason::Damage => true,
             HoldReason::Pages(database) => kept_for.contains(database),
             HoldReason::Catalogue | HoldReason::FragmentChain(_) => false,
         });
         let aside = self.log.ring().set_aside(sound.unwrap_or(cut).min(cut));
+        // Also when a file could not be removed: the log is shorter all the same.
         if count > 0 || aside {
             self.log.room_made();
         }
+        done?;
         Ok(count)
     }
 }
@@ -319,140 +348,4 @@ pub(super) fn dirty(source: &Source) -> DirtyDatabase {
         page_count: head.page_count,
         pages,
     }
-}
-
-/// The rows of all databases whose catalogue records are newer than the rows; the sections of
-/// dropped ones go.
-fn put_catalogue_rows(edit: &mut Edit<'_>, catalogue: &Catalogue) -> Result<(), ManifestError> {
-    let reflected = edit.state().watermarks().catalogue;
-    catalogue.write_rows(edit)?;
-    let dropped = catalogue
-        .entries()
-        .filter(|(_, entry)| entry.lsn > reflected && entry.state != DatabaseState::Live);
-    for (id, _) in dropped {
-        let keys: Vec<RangeKey> = edit.state().ranges(id).map(|(key, _)| *key).collect();
-        keys.into_iter().for_each(|key| edit.delete_range(key));
-    }
-    Ok(())
-}
-
-fn put_head(edit: &mut Edit<'_>, source: &Source) -> Result<(), ManifestError> {
-    let id = source.state.id();
-    let Some(row) = edit.state().database(id).cloned() else {
-        let detail = format!("database id {id} is checkpointed and has no row");
-        return Err(ManifestError::Invariant {
-            invariant: "checkpointed_has_row",
-            detail,
-        });
-    };
-    let head = source.view.head();
-    let checkpointed = CheckpointedHead {
-        generation: source.generation,
-        lsn: head.lsn,
-        time_us: head.time_us,
-        page_count: head.page_count,
-        rolling_checksum: head.rolling_checksum,
-    };
-    edit.put_database(
-        id,
-        DatabaseRow {
-            page_size: head.page_size,
-            checkpointed,
-            ..row
-        },
-    )
-}
-
-/// Sections answer for no page that was cut off since they were written.
-fn shorten_ranges(edit: &mut Edit<'_>, source: &Source) {
-    let kept = u64::from(source.view.page_count_min());
-    let rows: Vec<(RangeKey, RangeRow)> = edit
-        .state()
-        .ranges(source.state.id())
-        .map(|(key, row)| (*key, *row))
-        .collect();
-    for (key, row) in rows {
-        let before = source.ranges.first_page(RangeNo(key.range)) - 1;
-        let pages = kept.saturating_sub(before).min(u64::from(row.pages));
-        // No larger than `row.pages`.
-        let pages = u32::try_from(pages).unwrap_or(row.pages);
-        if pages == row.pages {
-            continue;
-        }
-        edit.delete_range(key);
-        if pages > 0 {
-            let key = RangeKey {
-                generation: source.generation,
-                ..key
-            };
-            edit.put_range(key, RangeRow { pages, ..row });
-        }
-    }
-}
-
-/// Each section becomes the newest row of its range; what it supersedes is garbage at once, since
-/// nothing but the newest generation is kept.
-fn put_sections(edit: &mut Edit<'_>, chunks: &[FinishedChunk]) {
-    for chunk in chunks {
-        for section in &chunk.sections {
-            let (key, pages) = range_key(&section.section);
-            let RangeKey {
-                database, range, ..
-            } = key;
-            let older: Vec<RangeKey> = edit
-                .state()
-                .ranges(database)
-                .map(|(key, _)| *key)
-                .filter(|key| key.range == range)
-                .collect();
-            older.into_iter().for_each(|key| edit.delete_range(key));
-            let row = RangeRow {
-                chunk: chunk.id,
-                section: section.index,
-                pages,
-            };
-            edit.put_range(key, row);
-        }
-    }
-}
-
-/// The row that a section becomes: its key, and the pages that it covers. The catalogue's section
-/// is range 0 of the catalogue's pseudo-database.
-fn range_key(section: &Section) -> (RangeKey, u32) {
-    match *section {
-        Section::Pages(SectionMeta {
-            database,
-            generation,
-            range,
-            pages,
-            ..
-        }) => (
-            RangeKey {
-                database,
-                range,
-                generation,
-            },
-            pages,
-        ),
-        Section::Catalogue { generation, .. } => (
-            RangeKey {
-                database: DbId::CATALOGUE,
-                range: 0,
-                generation,
-            },
-            1,
-        ),
-    }
-}
-
-/// Chunks that no range names any more.
-fn delete_dead_chunks(edit: &mut Edit<'_>) -> Vec<(ChunkId, ChunkRow)> {
-    let dead: Vec<(ChunkId, ChunkRow)> = edit
-        .state()
-        .chunks()
-        .filter(|(_, row)| row.references == 0)
-        .map(|(id, row)| (id, *row))
-        .collect();
-    dead.iter().for_each(|(id, _)| edit.delete_chunk(*id));
-    dead
 }

@@ -1,48 +1,57 @@
 //! Closing a store.
 //!
 //! ```text
-//! no new transactions -> wait for those inside -> log takes housekeeping only
-//!   -> housekeeper ends -> close record -> manifest closed -> lock released
+//! nobody gets in, writers that wait are told -> wait for the transactions inside
+//!   -> log takes housekeeping only -> housekeeper ends, work inside ends, log is quiet
+//!   -> close record, the log has ended -> manifest closed -> lock released
 //! ```
 //! Invariants
 //! - it is done once, whoever asks and however often;
-//! - the lock is released last, and not while the kernel may still write for us.
+//! - the lock is released last, and not while a thread of ours, or the kernel for us, may still
+//!   write;
+//! - the close record is written only if it can vouch for every database.
 //!
-//! Never: waits past the deadline for a user's transaction.
+//! Never: waits past the deadline for a user's transaction. Threads of ours get `io_deadline` on
+//! top: they wait for nothing but the disk.
 
 use super::engine::Engine;
-use super::lifecycle::Closing;
+use crate::catalogue::DatabaseState;
 use crate::error::{CloseError, CommitError};
 use crate::ids::{DbId, Lsn};
-use crate::log::format::{UNKNOWN_HEAD, encode_close};
-use crate::log::{Priority, Silent};
+use crate::log::format::encode_close;
+use crate::runtime::after;
 use std::time::{Duration, Instant};
 
 impl Engine {
     /// Closes the store; see the module.
     pub(super) fn close(&self, deadline: Duration) -> Result<(), CloseError> {
-        let until = Instant::now() + deadline;
-        let Closing::Mine { still_inside } = self.lifecycle.begin_close(deadline) else {
-            return Ok(());
+        let until = after(Instant::now(), deadline);
+        let Some(closing) = self.lifecycle.begin_close() else {
+            let closed = self.lifecycle.wait_until_closed(until);
+            return closed.map_err(|transactions| CloseError::StillOpen { transactions });
         };
         let _span = tracing::debug_span!("close", path = %self.path.display()).entered();
         for state in self.states() {
             state.slot().close();
         }
+        let still_inside = closing.wait_for_transactions(until);
         self.log.close();
-        // A checkpoint that runs gives up at the next section.
-        let quiet = self.housekeeper.stop(&self.signals, until) && self.log.wait_until_quiet(until);
+        let until = until.max(after(Instant::now(), self.limits.io_deadline));
+        // A checkpoint that runs gives up at the next page.
+        let quiet = self.housekeeper.stop(&self.signals, until)
+            && closing.wait_for_work(until)
+            && self.log.wait_until_quiet(until);
         if !quiet {
             // The kernel still has a buffer of ours: nobody else may open the store until this
             // process ends.
             std::mem::forget(self.lock.lock().take());
-            self.lifecycle.end_close();
             return Err(CloseError::StillStalled);
         }
-        let closed = self.write_close_record();
+        let closed = self.end_log();
+        closing.refuse_all();
         self.manifest.close();
-        self.lifecycle.end_close();
         *self.lock.lock() = None;
+        drop(closing);
         closed?;
         if still_inside > 0 {
             return Err(CloseError::StillOpen {
@@ -52,9 +61,10 @@ impl Engine {
         Ok(())
     }
 
-    /// The heads of all databases with records that no checkpoint covers; of a damaged one, that
-    /// its head is unknown.
-    fn write_close_record(&self) -> Result<(), CommitError> {
+    /// Writes the close record: the heads of all databases with records that no checkpoint covers.
+    /// It says of every other database that its chunks have it all, which nobody knows of one that
+    /// is closed for damage: then there is none, and the next open looks at the log again.
+    fn end_log(&self) -> Result<(), CommitError> {
         let mut heads: Vec<(DbId, Lsn)> = self
             .states()
             .iter()
@@ -62,18 +72,23 @@ impl Engine {
             .filter(|view| view.layer_count() > 0)
             .map(|view| (view.database(), view.head().lsn))
             .collect();
-        let catalogue = self.catalogue.lock();
-        if catalogue.catalogue.damage().is_some() {
-            heads.push((DbId::CATALOGUE, UNKNOWN_HEAD));
-        } else if catalogue.hold.is_some() {
-            heads.push((DbId::CATALOGUE, catalogue.catalogue.last_lsn()));
+        let cell = self.catalogue.lock();
+        let is_live = |id: &DbId| {
+            let entry = cell.catalogue.entry(*id);
+            entry.is_some_and(|entry| entry.state == DatabaseState::Live)
+        };
+        if cell.catalogue.damage().is_some() || self.damaged.keys().any(is_live) {
+            drop(cell);
+            self.log.end();
+            return Ok(());
         }
-        drop(catalogue);
-        heads.extend(self.damaged.keys().map(|id| (*id, UNKNOWN_HEAD)));
+        if cell.hold.is_some() {
+            heads.push((DbId::CATALOGUE, cell.catalogue.last_lsn()));
+        }
+        drop(cell);
         heads.sort_unstable();
-        let record = encode_close(&heads)?;
-        self.log
-            .append(record, Priority::Housekeeping, Box::new(Silent))?;
+        let record = encode_close(&heads).inspect_err(|_| self.log.end())?;
+        self.log.append_last(record)?;
         Ok(())
     }
 }

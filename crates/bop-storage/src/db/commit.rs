@@ -22,7 +22,7 @@ use super::slot::SlotGuard;
 use super::state::DbState;
 use crate::cache::PageKey;
 use crate::checksum::{PageHash, RollingChecksum};
-use crate::error::{CommitError, ReadError, Rejection};
+use crate::error::{CommitError, LogFailure, ReadError, Rejection};
 use crate::ids::{CommitId, DbKind, Lsn, PageNo, PageSize};
 use crate::log::format::{
     EncodedRecord, FragmentPart, MemberSpec, PageImage, encode_abort, encode_pages,
@@ -31,7 +31,7 @@ use crate::log::format::{
 use crate::log::{HoldReason, LogHold, Placed, Priority, Publish, Silent};
 use crate::page::PageBytes;
 use crate::page_one;
-use crate::view::{CommitPages, CommittedPage, Head, Pin, View};
+use crate::view::{CommitPages, CommittedPage, Head, Pin};
 use parking_lot::Mutex;
 use std::sync::Arc;
 
@@ -43,17 +43,16 @@ pub(super) fn commit(
     snapshot: ReadTxn,
     overlay: Overlay,
 ) -> Result<ReadTxn, CommitError> {
-    engine.check_open().map_err(Rejection::Read)?;
+    engine.check_open().map_err(|_| Rejection::Closed)?;
     state.check_live().map_err(|_| Rejection::Dropped)?;
     engine.wait_for_index_room()?;
     let (pin, inside) = snapshot.into_parts();
-    let view = Arc::clone(&pin.view());
     let transaction = Transaction {
         engine,
         state,
         slot,
         inside,
-        view,
+        pin,
         overlay,
     };
     transaction.commit()
@@ -64,7 +63,9 @@ struct Transaction<'a> {
     state: &'a Arc<DbState>,
     slot: SlotGuard,
     inside: Inside,
-    view: Arc<View>,
+    /// Asked for its view at each use: while the commit waits for room in the log, a checkpoint
+    /// can take the log away from below the pin.
+    pin: Pin,
     overlay: Overlay,
 }
 
@@ -185,10 +186,8 @@ impl Transaction<'_> {
         } else {
             Priority::Chain
         };
-        let placed = self
-            .engine
-            .log()
-            .append(record, priority, Box::new(Silent))?;
+        let appended = self.engine.log().append(record, priority, Box::new(Silent));
+        let placed = appended.map_err(fragment_failed)?;
         chain.placed.extend(place(&own, &offsets, placed.lsn));
         (chain.index, chain.previous) = (index + 1, previous);
         Ok(())
@@ -224,14 +223,15 @@ impl Transaction<'_> {
     }
 
     fn old_hash(&self, page: PageNo) -> Result<Option<PageHash>, CommitError> {
-        self.view
+        self.pin
+            .view()
             .page_hash(page)
             .map_err(|error: ReadError| Rejection::Read(error).into())
     }
 
     /// The rolling checksum without the pages that were cut off and not written again.
     fn rolling_without_cut(&self, touched: &[PageNo]) -> Result<RollingChecksum, CommitError> {
-        let head = self.view.head();
+        let head = *self.pin.view().head();
         let mut rolling = head.rolling_checksum;
         for raw in self.overlay.page_count_min().saturating_add(1)..=head.page_count {
             let Some(page) = PageNo::new(raw) else {
@@ -262,7 +262,7 @@ impl Transaction<'_> {
             .collect();
         let member = MemberSpec {
             database: self.state.id(),
-            parent: self.view.head().lsn,
+            parent: self.pin.lsn(),
             rolling,
             page_count: self.overlay.page_count(),
             page_count_min: self.overlay.page_count_min(),
@@ -310,6 +310,17 @@ impl Transaction<'_> {
 
     fn abort(&self, commit: CommitId) {
         abort(self.engine.engine(), commit, self.state.id());
+    }
+}
+
+/// Without its last part a chain is void, whatever became of the others: nothing is unknown.
+fn fragment_failed(error: CommitError) -> CommitError {
+    match error {
+        CommitError::Unknown { cause, .. } => match *cause {
+            LogFailure::Stalled { waited } => Rejection::Timeout { waited }.into(),
+            _ => Rejection::Poisoned(cause).into(),
+        },
+        rejected => rejected,
     }
 }
 
@@ -393,7 +404,7 @@ impl Publish for PublishCommit {
         let hold = self
             .hold
             .unwrap_or_else(|| holds.hold(at.lsn, HoldReason::Pages(database)));
-        let added = self
+        let (_, added) = self
             .state
             .publish(|view| view.with_commit(head, &commit, &hold));
         self.engine.count_index_entries(added);

@@ -8,11 +8,18 @@
 
 use super::checkpoint::{NewCatalogue, Source, dirty};
 use super::engine::Engine;
-use crate::checkpoint::{CheckpointReport, ChunkFailure, plan};
+use crate::checkpoint::{ChunkFailure, plan};
 use crate::error::{CheckpointError, ReadError};
 use crate::ids::Lsn;
 use crate::io::layout;
 use crate::pagestore::FinishedChunk;
+
+/// Chunks that are complete and durable.
+pub(super) struct Copied {
+    pub(super) chunks: Vec<FinishedChunk>,
+    /// Pages in them.
+    pub(super) pages: u64,
+}
 
 impl Engine {
     /// Writes all chunks. A database with a page that cannot be read moves to `skipped`.
@@ -21,18 +28,17 @@ impl Engine {
         sources: &mut Vec<Source>,
         skipped: &mut Vec<Source>,
         catalogue: Option<&NewCatalogue>,
-        report: &mut CheckpointReport,
-    ) -> Result<Vec<FinishedChunk>, CheckpointError> {
+    ) -> Result<Copied, CheckpointError> {
         loop {
             let dirty = sources.iter().map(dirty).collect();
             let planned = plan(dirty, self.limits.pack_bytes_max);
-            let mut finished = Vec::with_capacity(planned.len());
-            report.pages = 0;
-            let written = self.write_chunks(&planned, sources, catalogue, report, &mut finished);
-            let Err(failure) = written else {
-                return Ok(finished);
+            let mut chunks = Vec::with_capacity(planned.len());
+            let written = self.write_chunks(&planned, sources, catalogue, &mut chunks);
+            let failure = match written {
+                Ok(pages) => return Ok(Copied { chunks, pages }),
+                Err(failure) => failure,
             };
-            self.discard(finished);
+            self.discard(&chunks);
             let (database, error) = match failure {
                 ChunkFailure::Failed(error) => return Err(error),
                 ChunkFailure::Unreadable { database, error } => (database, error),
@@ -50,8 +56,8 @@ impl Engine {
         }
     }
 
-    /// Removes chunks that will not be published. What stays is swept at the next open.
-    fn discard(&self, chunks: Vec<FinishedChunk>) {
+    /// Removes chunks that will not be published. What stays is removed by the next open.
+    fn discard(&self, chunks: &[FinishedChunk]) {
         for chunk in chunks {
             if let Err(failure) = self.disk.remove(&layout::chunk(chunk.id)) {
                 tracing::warn!(%failure, "an unpublished chunk stays until the next open");
@@ -63,9 +69,7 @@ impl Engine {
     /// damage: what that database lost above must not count as covered at the next open.
     pub(super) fn covered(&self, cut: Lsn, skipped: &[Source]) -> Lsn {
         let before = self.manifest.state().watermarks().checkpointed;
-        let unknown =
-            !self.damaged.is_empty() || self.catalogue.lock().catalogue.damage().is_some();
-        if unknown {
+        if self.has_damage() {
             return before;
         }
         let oldest = skipped.iter().map(|one| one.view.oldest_uncheckpointed());

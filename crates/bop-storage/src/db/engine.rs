@@ -14,6 +14,7 @@ use super::housekeeper::Housekeeper;
 use super::lifecycle::Lifecycle;
 use super::reader::PageReader;
 use super::signals::Signals;
+use super::slot::WriterSlot;
 use super::state::DbState;
 use crate::catalogue::Catalogue;
 use crate::error::{Damage, ReadError, Rejection};
@@ -22,7 +23,7 @@ use crate::io::{Disk, StoreLock};
 use crate::limits::ValidLimits;
 use crate::log::{Log, LogHold};
 use crate::manifest::Manifest;
-use crate::runtime::Runtime;
+use crate::runtime::{Runtime, after};
 use parking_lot::{Condvar, Mutex};
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -54,7 +55,7 @@ pub(crate) struct Engine {
     pub(super) chunks: ChunkSet,
     pub(super) catalogue: Arc<Mutex<CatalogueCell>>,
     /// Held from the plan of a catalogue record to its publication.
-    pub(super) catalogue_writer: Mutex<()>,
+    pub(super) catalogue_writer: Arc<WriterSlot>,
     pub(super) databases: Mutex<HashMap<DbId, Arc<DbState>>>,
     /// Damage that closes a database, found at open. Never shrinks.
     pub(super) damaged: BTreeMap<DbId, Damage>,
@@ -130,15 +131,17 @@ impl Engine {
             return Ok(());
         }
         let waited = self.limits.writer_wait;
-        let deadline = Instant::now() + waited;
-        self.signals.want_checkpoint();
+        let deadline = after(Instant::now(), waited);
         let mut shrunk = self.index_shrunk.0.lock();
         while full() {
+            // Asked for again when the last one was not enough.
+            self.signals.want_checkpoint();
             if self
                 .index_shrunk
                 .1
                 .wait_until(&mut shrunk, deadline)
                 .timed_out()
+                && full()
             {
                 return Err(Rejection::Timeout { waited });
             }
@@ -165,6 +168,11 @@ impl Engine {
         } else {
             Ok(())
         }
+    }
+
+    /// Whether a database, or the catalogue, is closed for damage.
+    pub(super) fn has_damage(&self) -> bool {
+        !self.damaged.is_empty() || self.catalogue.lock().catalogue.damage().is_some()
     }
 
     /// The databases in use.

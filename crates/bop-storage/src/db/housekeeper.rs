@@ -10,7 +10,7 @@ use super::engine::Engine;
 use super::signals::{Due, Signals};
 use crate::log::format::encode_note;
 use crate::log::format::record::NoteKind;
-use crate::log::{Priority, Silent};
+use crate::log::{LogEvents, Priority, Silent};
 use crate::runtime::{Joiner, Spawn};
 use parking_lot::{Condvar, Mutex};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -137,6 +137,16 @@ impl Engine {
         );
     }
 
+    /// What an opening leaves to do. After a crash it has added a segment to the log, so a process
+    /// that is killed again and again, each time before the housekeeper's checkpoint is done, would
+    /// fill the disk: at twice the log that starts one, the opening itself checkpoints.
+    pub(super) fn catch_up(&self) {
+        if self.log_is_long(2) {
+            self.checkpoint_in_background();
+        }
+        self.signals.segment_sealed();
+    }
+
     fn make_spares(&self) {
         if let Err(error) = self
             .log
@@ -159,14 +169,19 @@ impl Engine {
         }
     }
 
-    /// A checkpoint when the log has grown to half its cap, or consists of many segments.
     fn checkpoint_if_long(&self) {
-        let ring = self.log.ring();
-        let long = ring.held_bytes() >= self.limits.log_bytes_max / 2
-            || ring.sealed_count() >= self.limits.log_sealed_segments_max as usize;
-        if long {
+        if self.log_is_long(1) {
             self.checkpoint_in_background();
         }
+    }
+
+    /// Whether the log has grown to so many times its target, or consists of so many times the
+    /// segments that a checkpoint allows.
+    fn log_is_long(&self, times: u32) -> bool {
+        let ring = self.log.ring();
+        let segments = self.limits.log_sealed_segments_max.saturating_mul(times) as usize;
+        let bytes = self.log_bytes_target().saturating_mul(u64::from(times));
+        ring.held_bytes() >= bytes || ring.sealed_count() >= segments
     }
 
     fn checkpoint_in_background(&self) {

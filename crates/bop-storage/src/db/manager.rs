@@ -101,9 +101,8 @@ impl Manager {
     /// # Errors
     /// See [`CheckpointError`]; nothing is lost.
     pub fn checkpoint(&self) -> Result<CheckpointReport, CheckpointError> {
-        self.engine
-            .check_open()
-            .map_err(|_| CheckpointError::Closed)?;
+        let work = self.engine.lifecycle().enter_work();
+        let _work = work.ok_or(CheckpointError::Closed)?;
         self.engine.checkpoint()
     }
 
@@ -119,11 +118,13 @@ impl Manager {
 
     /// Does what the housekeeper would do now; for stores that have none.
     pub fn keep_house(&self) {
-        self.engine.keep_house(self.engine.signals.take());
+        if let Some(_work) = self.engine.lifecycle().enter_work() {
+            self.engine.keep_house(self.engine.signals.take());
+        }
     }
 
     /// Closes the store: no new transactions, at most `deadline` for those inside, then a close
-    /// record. A second close has nothing to do.
+    /// record. A second close has nothing to do; one at the same time waits for the first.
     ///
     /// # Errors
     /// See [`CloseError`]. The store is closed in any case.

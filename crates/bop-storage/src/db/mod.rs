@@ -10,6 +10,7 @@
 //! Never: formats bytes, decides what damage means.
 
 mod checkpoint;
+mod checkpoint_rows;
 mod chunks;
 mod close;
 mod commit;
@@ -17,6 +18,7 @@ mod copy;
 mod database;
 mod engine;
 mod housekeeper;
+mod leftovers;
 mod lifecycle;
 mod manager;
 mod names;
@@ -25,13 +27,16 @@ mod options;
 mod overlay;
 mod read;
 mod reader;
+mod recovery;
+mod registry;
 mod replay;
 mod report;
 mod signals;
 mod slot;
 mod spill;
+mod start;
 mod state;
-mod sweep;
+mod strangers;
 mod write;
 
 pub use database::Db;

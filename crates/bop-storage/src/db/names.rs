@@ -4,19 +4,21 @@
 //! plan (checked, nothing changed) -> record -> durable -> applied to the catalogue -> answered
 //! ```
 //! Invariants
-//! - one operation at a time, from its plan to its publication, so a plan stays possible;
-//! - a drop holds the database's writer slot, so no commit follows it in the log.
+//! - one operation at a time, from its plan to its publication (also when nobody waits for it any
+//!   more: the slot travels with the record), so a plan stays possible;
+//! - a drop holds the database's writer slot as long, so no commit follows it in the log;
+//! - a database has one state, made when it is first asked for, and none once it is dropped.
 //!
 //! Never: touches the manifest (the next checkpoint does).
 
 use super::engine::{CatalogueCell, Engine};
+use super::slot::{SlotGuard, SlotRefusal};
 use super::state::DbState;
-use crate::catalogue::CatalogueChange;
-use crate::error::{CatalogueError, CommitError};
+use crate::catalogue::{CatalogueChange, DatabaseState};
+use crate::error::{CatalogueError, CommitError, Rejection};
 use crate::ids::{DbId, DbKind};
 use crate::log::format::{CatalogueEntry, CatalogueOp, encode_catalogue};
 use crate::log::{HoldReason, LogHolds, Placed, Priority, Publish};
-use crate::view::{Head, NoBase, View};
 use parking_lot::Mutex;
 use std::sync::Arc;
 
@@ -27,27 +29,25 @@ impl Engine {
         name: &str,
         kind: DbKind,
     ) -> Result<Arc<DbState>, CatalogueError> {
-        self.check_open().map_err(|_| CatalogueError::Closed)?;
-        let _writer = self.catalogue_writer.lock();
+        let _work = self.lifecycle.enter_work().ok_or(CatalogueError::Closed)?;
+        let writer = self.catalogue_slot()?;
         let limit = self.limits.databases_max;
         let change = self
             .catalogue
             .lock()
             .catalogue
             .plan_create(name, kind, limit)?;
-        self.commit_change(&change, Priority::User)?;
-        let view = View::new(change.database(), kind, Head::EMPTY, Arc::new(NoBase));
-        let state = Arc::new(DbState::new(name, view));
-        self.databases.lock().insert(state.id(), Arc::clone(&state));
-        Ok(state)
+        self.commit_change(&change, Priority::User, writer, None)?;
+        // The name can be found since the record was published: somebody may have been faster.
+        self.load_state(change.database(), name)
     }
 
     /// Renames a database; its id, its pages and its open handles stay.
     pub(super) fn rename_database(&self, from: &str, to: &str) -> Result<(), CatalogueError> {
-        self.check_open().map_err(|_| CatalogueError::Closed)?;
-        let _writer = self.catalogue_writer.lock();
+        let _work = self.lifecycle.enter_work().ok_or(CatalogueError::Closed)?;
+        let writer = self.catalogue_slot()?;
         let change = self.catalogue.lock().catalogue.plan_rename(from, to)?;
-        self.commit_change(&change, Priority::User)?;
+        self.commit_change(&change, Priority::User, writer, None)?;
         if let Some(state) = self.state_of(change.database()) {
             state.rename(change.name());
         }
@@ -56,43 +56,58 @@ impl Engine {
 
     /// Drops a database. Open handles answer `Dropped` afterwards; its name is free.
     pub(super) fn drop_database(&self, name: &str) -> Result<(), CatalogueError> {
-        self.check_open().map_err(|_| CatalogueError::Closed)?;
+        let _work = self.lifecycle.enter_work().ok_or(CatalogueError::Closed)?;
         let id = self.catalogue.lock().catalogue.find(name)?;
         // A damaged database can be dropped, too; it has no state and no writer.
         let state = if self.damaged.contains_key(&id) {
             None
         } else {
-            Some(self.load_state(id)?)
+            Some(self.load_state(id, name)?)
         };
         let slot = state
             .as_ref()
             .map(|state| state.slot().acquire(self.limits.writer_wait));
-        let _slot = slot.transpose().map_err(|_| CatalogueError::Busy {
-            name: name.to_owned(),
+        let slot = slot.transpose().map_err(|refusal| match refusal {
+            SlotRefusal::Busy => CatalogueError::Busy {
+                name: name.to_owned(),
+            },
+            // By a drop that came first, or by the close of the store.
+            SlotRefusal::Closed => match state.as_ref().map(|state| state.check_live()) {
+                Some(Err(_)) => self.not_found(name),
+                _ => CatalogueError::Closed,
+            },
         })?;
-        let _writer = self.catalogue_writer.lock();
+        let writer = self.catalogue_slot()?;
         let change = self.catalogue.lock().catalogue.plan_drop(name)?;
         if change.database() != id {
+            // The name went to another database while this one was waited for.
             return Err(CatalogueError::Busy {
                 name: name.to_owned(),
             });
         }
-        self.commit_change(&change, Priority::Housekeeping)?;
-        if let Some(state) = state {
-            state.mark_dropped();
-        }
+        let dropped = state.zip(slot);
+        self.commit_change(&change, Priority::Housekeeping, writer, dropped)?;
         let gone = self.databases.lock().remove(&id);
         if let Some(gone) = gone {
-            let entries = i64::try_from(gone.view().index_entries()).unwrap_or(i64::MAX);
-            self.count_index_entries(-entries);
+            self.count_index_entries(gone.retire());
         }
         Ok(())
     }
 
+    /// Waits for the operation before this one.
+    fn catalogue_slot(&self) -> Result<SlotGuard, CatalogueError> {
+        let waited = self.limits.writer_wait;
+        let slot = self.catalogue_writer.acquire(waited);
+        slot.map_err(|_| CommitError::from(Rejection::Timeout { waited }).into())
+    }
+
+    /// `dropped`: the database that is dropped, if it is in use, with its writer slot.
     fn commit_change(
         &self,
         change: &CatalogueChange,
         priority: Priority,
+        writer: SlotGuard,
+        dropped: Option<(Arc<DbState>, SlotGuard)>,
     ) -> Result<Placed, CatalogueError> {
         let op = match change {
             CatalogueChange::Create { name, kind, .. } => CatalogueOp::Create {
@@ -115,6 +130,8 @@ impl Engine {
             cell: Arc::clone(&self.catalogue),
             holds: Arc::clone(self.log.holds()),
             change: change.clone(),
+            dropped,
+            _writer: writer,
         };
         Ok(self.log.append(record, priority, Box::new(publish))?)
     }
@@ -125,6 +142,8 @@ struct PublishChange {
     cell: Arc<Mutex<CatalogueCell>>,
     holds: Arc<LogHolds>,
     change: CatalogueChange,
+    dropped: Option<(Arc<DbState>, SlotGuard)>,
+    _writer: SlotGuard,
 }
 
 impl Publish for PublishChange {
@@ -144,23 +163,35 @@ impl Publish for PublishChange {
             cell.catalogue
                 .set_damaged(crate::error::Damage::new(place, reason));
         }
+        drop(cell);
+        // Before the slot is free: no commit may follow the drop in the log.
+        if let Some((state, _slot)) = &self.dropped {
+            state.mark_dropped();
+        }
     }
 }
 
 impl Engine {
-    /// The run-time state of a database, made from the manifest when it is used for the first time.
-    pub(super) fn load_state(&self, id: DbId) -> Result<Arc<DbState>, CatalogueError> {
+    /// The run-time state of a live database, made from the manifest when it is used for the first
+    /// time. `name` is what it was asked for by.
+    pub(super) fn load_state(&self, id: DbId, name: &str) -> Result<Arc<DbState>, CatalogueError> {
         let mut databases = self.databases.lock();
         if let Some(state) = databases.get(&id) {
             return Ok(Arc::clone(state));
         }
-        let (name, kind) = {
+        // Asked under the lock of `databases`: a drop takes the state away after the catalogue
+        // has the tombstone, so that no second state comes into being behind it.
+        let found = {
             let cell = self.catalogue.lock();
-            let entry = cell.catalogue.entry(id).ok_or(CatalogueError::Closed)?;
-            (entry.name.to_string(), entry.kind)
+            let entry = cell.catalogue.entry(id);
+            let live = entry.filter(|entry| entry.state == DatabaseState::Live);
+            live.map(|entry| (entry.name.to_string(), entry.kind))
+        };
+        let Some((present_name, kind)) = found else {
+            return Err(self.not_found(name));
         };
         let rows = self.manifest.state();
-        let view = super::open::checkpointed_view(
+        let view = super::chunks::checkpointed_view(
             id,
             kind,
             &rows,
@@ -168,8 +199,15 @@ impl Engine {
             self.reader.cache(),
             &self.limits,
         );
-        let state = Arc::new(DbState::new(&name, view));
+        let state = Arc::new(DbState::new(&present_name, view));
         databases.insert(id, Arc::clone(&state));
         Ok(state)
+    }
+
+    fn not_found(&self, name: &str) -> CatalogueError {
+        CatalogueError::NotFound {
+            name: name.to_owned(),
+            nearest: self.catalogue.lock().catalogue.nearest(name),
+        }
     }
 }

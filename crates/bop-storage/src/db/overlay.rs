@@ -11,6 +11,7 @@
 //! Never: appends to the log, looks at committed pages.
 
 use super::spill::SpillFile;
+use crate::checksum::PageHash;
 use crate::error::Rejection;
 use crate::ids::{PageNo, PageSize};
 use crate::io::{Disk, IoFailure};
@@ -38,7 +39,7 @@ impl Savepoint {
 #[derive(Clone, Debug)]
 enum Content {
     Memory(PageBytes),
-    Spilled { slot: u64 },
+    Spilled { slot: u64, hash: PageHash },
 }
 
 #[derive(Clone, Debug)]
@@ -132,7 +133,7 @@ impl Overlay {
             .get(&page)
             .map(|version| match (&version.content, &self.spill) {
                 (Content::Memory(bytes), _) => Ok(bytes.clone()),
-                (Content::Spilled { slot }, Some(spill)) => spill.read(*slot),
+                (Content::Spilled { slot, hash }, Some(spill)) => spill.read(*slot, page, *hash),
                 (Content::Spilled { .. }, None) => unreachable!("a spilled page has a spill file"),
             })
     }
@@ -150,7 +151,7 @@ impl Overlay {
                 "a page has not the database's page size",
             ));
         }
-        let content = self.store(content)?;
+        let content = self.store(page, content)?;
         if page.get() > self.page_count {
             self.remember_counts();
             self.page_count = page.get();
@@ -238,7 +239,7 @@ impl Overlay {
         }
     }
 
-    fn store(&mut self, content: &[u8]) -> Result<Content, Rejection> {
+    fn store(&mut self, page: PageNo, content: &[u8]) -> Result<Content, Rejection> {
         let bytes = content.len() as u64;
         if self.memory_bytes + bytes <= self.memory_bytes_max {
             self.memory_bytes += bytes;
@@ -247,12 +248,12 @@ impl Overlay {
         let spill = match &mut self.spill {
             Some(spill) => spill,
             none => none.insert(
-                SpillFile::create(Arc::clone(&self.disk), self.page_size)
-                    .map_err(Rejection::Spill)?,
+                SpillFile::create(self.disk.as_ref(), self.page_size).map_err(Rejection::Spill)?,
             ),
         };
         let slot = spill.append(content).map_err(Rejection::Spill)?;
-        Ok(Content::Spilled { slot })
+        let hash = PageHash::of(page, content);
+        Ok(Content::Spilled { slot, hash })
     }
 
     /// A version nobody can come back to any more gives its memory, or its slot, back.
@@ -261,7 +262,7 @@ impl Overlay {
             (Some(Content::Memory(_)), _) => {
                 self.memory_bytes -= self.page_size.bytes() as u64;
             }
-            (Some(Content::Spilled { slot }), Some(spill)) => spill.release(slot),
+            (Some(Content::Spilled { slot, .. }), Some(spill)) => spill.release(slot),
             (Some(Content::Spilled { .. }), None) | (None, _) => {}
         }
     }

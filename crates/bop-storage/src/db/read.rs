@@ -29,10 +29,11 @@ use std::sync::Arc;
 /// ```
 #[derive(Debug)]
 pub struct ReadTxn {
-    engine: Arc<OpenStore>,
     state: Arc<DbState>,
     pin: Pin,
     inside: Inside,
+    /// Dropped last: it may be the last handle, and closing waits for those who are inside.
+    engine: Arc<OpenStore>,
 }
 
 impl ReadTxn {
@@ -83,7 +84,12 @@ impl ReadTxn {
     pub fn read_page(&self, page: PageNo) -> Result<PageBytes, ReadError> {
         self.engine.check_open()?;
         self.state.check_live()?;
-        self.engine.reader().read(&self.pin.view(), page)
+        let read = self.engine.reader().read(&self.pin.view(), page);
+        // The files are somebody else's once the store is closed: what they say then is no damage.
+        read.or_else(|error| {
+            self.engine.check_open()?;
+            Err(error)
+        })
     }
 
     /// Another read transaction of the same snapshot; `None` when the store is closing.

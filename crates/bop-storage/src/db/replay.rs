@@ -7,8 +7,7 @@
 //!
 //! Never: writes.
 
-use super::chunks::ChunkSet;
-use super::open::checkpointed_view;
+use super::chunks::{ChunkSet, checkpointed_view};
 use crate::cache::PageCache;
 use crate::catalogue::{Catalogue, CatalogueChange, DatabaseState, DbName, Replayed};
 use crate::error::{Damage, Place, Reject};

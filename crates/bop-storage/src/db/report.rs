@@ -124,7 +124,7 @@ impl Engine {
             let (name, damage) = (name.to_owned(), damage.clone());
             return Err(CatalogueError::Corrupt { name, damage });
         }
-        self.load_state(id)
+        self.load_state(id, name)
     }
 
     pub(super) fn database_infos(&self) -> Vec<DatabaseInfo> {
@@ -161,7 +161,7 @@ impl Engine {
         let state = self.state_of(id);
         let head = match &state {
             Some(state) => *state.view().head(),
-            None => super::open::checkpointed_head(id, rows),
+            None => super::chunks::checkpointed_head(id, rows),
         };
         let met = state.as_ref().and_then(|state| state.damage());
         let damage = self.damaged.get(&id).or(met);
@@ -199,8 +199,8 @@ impl Engine {
             published: self.log.published(),
             checkpointed: rows.watermarks().checkpointed,
             truncated: rows.watermarks().truncated,
-            log_bytes: ring.held_bytes(),
-            log_segments: ring.sealed_count() + usize::from(ring.active().is_some()),
+            log_bytes: ring.kept_bytes(),
+            log_segments: ring.sealed().len() + usize::from(ring.active().is_some()),
             spare_segments: ring.spare_count(),
             chunks: rows.chunks().count(),
             chunk_bytes: rows.chunks().map(|(_, chunk)| chunk.file_bytes).sum(),
@@ -217,6 +217,13 @@ impl Engine {
     /// Checks superblock, manifest, chunks, and every page of every database; what recovery found
     /// is part of the findings.
     pub(super) fn verify(&self) -> VerifyReport {
+        let Some(_work) = self.lifecycle.enter_work() else {
+            let findings = vec![unreadable("store", "it is closed")];
+            return VerifyReport {
+                findings,
+                ..VerifyReport::default()
+            };
+        };
         let _no_checkpoint = self.checkpointing.lock();
         let mut report = VerifyReport {
             findings: self.findings.clone(),
@@ -241,12 +248,18 @@ impl Engine {
                 &mut report,
             );
         }
-        let ids: Vec<DbId> = {
+        let live: Vec<(DbId, String)> = {
             let cell = self.catalogue.lock();
-            cell.catalogue.live().map(|(id, _)| id).collect()
+            let live = cell.catalogue.live();
+            live.map(|(id, entry)| (id, entry.name.to_string()))
+                .collect()
         };
-        for id in ids.into_iter().filter(|id| !self.damaged.contains_key(id)) {
-            if let Ok(state) = self.load_state(id) {
+        for (id, name) in live {
+            if self.damaged.contains_key(&id) {
+                continue;
+            }
+            // One that was dropped meanwhile is passed by.
+            if let Ok(state) = self.load_state(id, &name) {
                 self.verify_database(&state, &mut report);
             }
         }
@@ -301,6 +314,9 @@ impl Engine {
                 let reason = Reject::Invalid("its pages do not add up to its rolling checksum");
                 report.findings.push(Damage::new(place, reason));
             }
+            Err(ReadError::Closed) => report
+                .findings
+                .push(unreadable("store", "it was closed meanwhile")),
             Err(error) => {
                 let place = Place::Database {
                     database: state.id(),
@@ -317,6 +333,10 @@ impl Engine {
     ) -> Result<RollingChecksum, ReadError> {
         let mut rolling = RollingChecksum::EMPTY;
         for page in (1..=view.head().page_count).filter_map(PageNo::new) {
+            // Closing the store does not wait for the rest.
+            if self.signals.is_stopping() {
+                return Err(ReadError::Closed);
+            }
             // Pages in chunks were read with their chunk: their hash is enough.
             let hash = match view.find(page) {
                 Found::Zero => None,

@@ -15,6 +15,7 @@
 //!
 //! Never: knows what a transaction is.
 
+use crate::runtime::after;
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -84,7 +85,7 @@ impl WriterSlot {
         waiter: &Arc<Waiter>,
         wait: Duration,
     ) -> Result<SlotGuard, SlotRefusal> {
-        let deadline = Instant::now() + wait;
+        let deadline = after(Instant::now(), wait);
         let mut given = waiter.given.lock();
         while given.is_none() {
             if waiter.woken.wait_until(&mut given, deadline).timed_out() {

@@ -1,14 +1,18 @@
 //! The temporary file of one write transaction whose pages do not fit its memory bound.
 //!
 //! Invariants
-//! - the file is nobody else's, is never made durable, and is gone when the transaction is;
+//! - the file is nobody else's, is never made durable, and is gone when the transaction is: it loses
+//!   its name as soon as it is open, so that nobody has to remove it later, when the store may be
+//!   closed;
 //! - a slot is reused only after it was released.
 //!
-//! Never: read after a crash (`scratch/` is cleared at open).
+//! Never: read after a crash (what a crash leaves in `scratch/` is cleared at open).
 
-use crate::ids::PageSize;
+use crate::checksum::PageHash;
+use crate::ids::{PageNo, PageSize};
+use crate::io::errno::EIO;
 use crate::io::{
-    BLOCK_BYTES, Disk, DiskFile, IoFailure, OpenMode, blocks_for, layout, zeroed_blocks,
+    BLOCK_BYTES, Disk, DiskFile, IoFailure, IoOp, OpenMode, blocks_for, layout, zeroed_blocks,
 };
 use crate::page::PageBytes;
 use std::path::PathBuf;
@@ -22,9 +26,9 @@ static NEXT: AtomicU64 = AtomicU64::new(0);
 /// The file.
 #[derive(Debug)]
 pub(crate) struct SpillFile {
-    disk: Arc<dyn Disk>,
-    path: PathBuf,
     file: Arc<dyn DiskFile>,
+    /// The name that it had, for errors.
+    path: PathBuf,
     page_size: PageSize,
     slots: u64,
     free: Vec<u64>,
@@ -32,14 +36,14 @@ pub(crate) struct SpillFile {
 
 impl SpillFile {
     /// An empty file in `scratch/`.
-    pub(crate) fn create(disk: Arc<dyn Disk>, page_size: PageSize) -> Result<Self, IoFailure> {
+    pub(crate) fn create(disk: &dyn Disk, page_size: PageSize) -> Result<Self, IoFailure> {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = layout::scratch(&format!("transaction-{number:016x}"));
         let file = disk.open(&path, OpenMode::CreateNew)?;
+        disk.remove(&path)?;
         Ok(Self {
-            disk,
-            path,
             file,
+            path,
             page_size,
             slots: 0,
             free: Vec::new(),
@@ -58,13 +62,26 @@ impl SpillFile {
         Ok(slot)
     }
 
-    /// The page in a slot.
-    pub(crate) fn read(&self, slot: u64) -> Result<PageBytes, IoFailure> {
+    /// The page in a slot, which must have the hash that it had when it was put there: what the
+    /// device did not keep must not be committed.
+    pub(crate) fn read(
+        &self,
+        slot: u64,
+        page: PageNo,
+        hash: PageHash,
+    ) -> Result<PageBytes, IoFailure> {
         let mut blocks = zeroed_blocks(self.slot_blocks());
         self.file.read_at(self.offset(slot), &mut blocks)?;
-        Ok(PageBytes::copy_of(
-            &blocks.as_bytes()[..self.page_size.bytes()],
-        ))
+        let content = &blocks.as_bytes()[..self.page_size.bytes()];
+        if PageHash::of(page, content) != hash {
+            return Err(IoFailure {
+                op: IoOp::Read,
+                path: self.path.clone(),
+                offset: Some(self.offset(slot)),
+                errno: EIO,
+            });
+        }
+        Ok(PageBytes::copy_of(content))
     }
 
     /// The slot may be used again.
@@ -78,13 +95,5 @@ impl SpillFile {
 
     fn offset(&self, slot: u64) -> u64 {
         slot * (self.slot_blocks() * BLOCK_BYTES) as u64
-    }
-}
-
-impl Drop for SpillFile {
-    fn drop(&mut self) {
-        if let Err(failure) = self.disk.remove(&self.path) {
-            tracing::warn!(%failure, "a transaction's temporary file stays until the next open");
-        }
     }
 }

@@ -23,7 +23,8 @@ pub(crate) struct DbState {
     kind: DbKind,
     name: ArcSwap<String>,
     view: ArcSwap<View>,
-    publishing: Mutex<()>,
+    /// Whether the entries of the view's index are counted in the store's.
+    publishing: Mutex<bool>,
     slot: Arc<WriterSlot>,
     pins: Arc<Pins>,
     dropped: AtomicBool,
@@ -39,7 +40,7 @@ impl DbState {
             kind: view.kind(),
             name: ArcSwap::from_pointee(name.to_owned()),
             view: ArcSwap::from_pointee(view),
-            publishing: Mutex::new(()),
+            publishing: Mutex::new(true),
             slot: Arc::default(),
             pins: Arc::default(),
             dropped: AtomicBool::new(false),
@@ -92,29 +93,42 @@ impl DbState {
         self.pins.count()
     }
 
-    /// Replaces the newest view by what `change` makes of it. Returns how many index entries that
-    /// added.
-    pub(crate) fn publish(&self, change: impl FnOnce(&View) -> View) -> i64 {
-        let _publishing = self.publishing.lock();
-        let before = self.view.load();
-        let after = change(&before);
-        let entries = |view: &View| i64::try_from(view.index_entries()).unwrap_or(i64::MAX);
-        let added = entries(&after) - entries(&before);
-        drop(before);
-        self.view.store(Arc::new(after));
-        added
+    /// Replaces the newest view by what `change` makes of it. Returns that, and how many index
+    /// entries it added.
+    pub(crate) fn publish(&self, change: impl FnOnce(&View) -> View) -> (Arc<View>, i64) {
+        let counted = self.publishing.lock();
+        let before = self.view.load_full();
+        let after = Arc::new(change(&before));
+        self.view.store(Arc::clone(&after));
+        let added = if *counted {
+            entries(&after) - entries(&before)
+        } else {
+            0
+        };
+        (after, added)
     }
 
-    /// Closes the newest layer and returns the view that a checkpoint may copy.
+    /// Closes the newest layer and returns the view that a checkpoint may copy: no commit gets
+    /// between the two.
     pub(crate) fn freeze(&self) -> Arc<View> {
-        self.publish(View::frozen);
-        self.view()
+        self.publish(View::frozen).0
+    }
+
+    /// The database is out of use: its index counts no more. Returns how many entries that takes
+    /// away, as a negative number.
+    pub(crate) fn retire(&self) -> i64 {
+        let mut counted = self.publishing.lock();
+        if std::mem::replace(&mut *counted, false) {
+            -entries(&self.view.load())
+        } else {
+            0
+        }
     }
 
     /// Puts a checkpointed base below the newest view and below the pins that can use it. Returns
     /// how many index entries that took away, as a negative number.
     pub(crate) fn rebase(&self, cut: Lsn, base: &Arc<dyn BasePages>, covered: usize) -> i64 {
-        let added = self.publish(|view| view.rebased(Arc::clone(base), covered));
+        let (_, added) = self.publish(|view| view.rebased(Arc::clone(base), covered));
         self.pins.rebase(cut, base, covered);
         added
     }
@@ -145,3 +159,11 @@ impl DbState {
         }
     }
 }
+
+fn entries(view: &View) -> i64 {
+    i64::try_from(view.index_entries()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;

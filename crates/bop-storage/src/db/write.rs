@@ -24,12 +24,13 @@ use std::sync::Arc;
 /// A transaction that changes a database. Dropping it rolls it back.
 #[derive(Debug)]
 pub struct WriteTxn {
-    engine: Arc<OpenStore>,
     state: Arc<DbState>,
     slot: SlotGuard,
-    snapshot: ReadTxn,
     /// `None` until the page size is known.
     overlay: Option<Overlay>,
+    snapshot: ReadTxn,
+    /// Dropped last: it may be the last handle, and closing waits for those who are inside.
+    engine: Arc<OpenStore>,
 }
 
 impl WriteTxn {
@@ -120,6 +121,7 @@ impl WriteTxn {
     /// A content of the wrong length, a page that cannot be, or a failure of the temporary file
     /// that takes the pages past the transaction's memory bound.
     pub fn write_page(&mut self, page: PageNo, content: &[u8]) -> Result<(), Rejection> {
+        self.engine.check_open().map_err(|_| Rejection::Closed)?;
         let kind = self.state.kind();
         let overlay = match &mut self.overlay {
             Some(overlay) => overlay,
@@ -188,7 +190,10 @@ impl WriteTxn {
             Some(overlay) if !overlay.is_unchanged() => {
                 commit::commit(&engine, &state, slot, snapshot, overlay)
             }
-            _ => Ok(snapshot),
+            _ => {
+                engine.check_open().map_err(|_| Rejection::Closed)?;
+                Ok(snapshot)
+            }
         }
     }
 }

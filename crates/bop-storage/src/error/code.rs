@@ -156,3 +156,48 @@ impl std::fmt::Display for ErrorCode {
         f.write_str(self.as_str())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The code and the exit status of each row of the table in `docs/errors.md`.
+    fn documented() -> Vec<(String, u8)> {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/errors.md");
+        let text = std::fs::read_to_string(path).unwrap();
+        let rows = text.lines().filter_map(|line| {
+            let mut cells = line.strip_prefix("| `")?.split('|').map(str::trim);
+            let code = cells.next()?.strip_suffix('`')?.to_owned();
+            let exit = cells.next()?.parse().ok()?;
+            assert!(
+                cells.next().is_some_and(|meaning| meaning.ends_with('.')),
+                "{line}"
+            );
+            Some((code, exit))
+        });
+        rows.collect()
+    }
+
+    #[test]
+    fn the_documented_codes_are_all_codes_in_their_order() {
+        let codes: Vec<(String, u8)> = ErrorCode::ALL
+            .iter()
+            .map(|code| (code.as_str().to_owned(), code.exit_status()))
+            .collect();
+        assert_eq!(documented(), codes);
+    }
+
+    #[test]
+    fn codes_are_distinct_words() {
+        let mut names: Vec<&str> = ErrorCode::ALL.iter().map(|code| code.as_str()).collect();
+        let all = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), all);
+        assert!(
+            names
+                .iter()
+                .all(|name| name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
+        );
+    }
+}

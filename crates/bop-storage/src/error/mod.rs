@@ -6,13 +6,16 @@
 //!
 //! Never: holds a value that the caller needs back.
 
-mod boundary;
 mod code;
+mod commit;
 mod damage;
+mod names;
+mod store;
 
-pub use boundary::{
-    BeginError, CatalogueError, CheckpointError, CloseError, CommitError, CommitOutcome,
-    LogFailure, ManifestError, NameError, OpenError, ReadError, Rejection, SegmentError,
-};
 pub use code::ErrorCode;
+pub use commit::{
+    BeginError, CommitError, CommitOutcome, LogFailure, ReadError, Rejection, SegmentError,
+};
 pub use damage::{Damage, Place, Reject};
+pub use names::{CatalogueError, NameError};
+pub use store::{CheckpointError, CloseError, ManifestError, OpenError};

@@ -12,73 +12,30 @@
 //! - `leading` is set exactly while a thread leads or was told to lead;
 //! - a failed write poisons at once: the batch is `Unknown`, the queue and everything after it is
 //!   `Rejected`, until the store is opened again;
-//! - a leader's panic poisons too ([`LeadGuard`]), and no waiter is left behind.
+//! - leadership is given under the queue's lock, and a waiter that gives up asks under it: whoever
+//!   was told to lead does, so that no waiter is left behind;
+//! - a leader's panic poisons too ([`LeadGuard`]);
+//! - nothing is taken after the last record, whatever its priority.
 //!
 //! Never: calls a publisher, an event or a committer under a lock.
 
 use super::format::record::{NoteKind, RecordKind};
-use super::format::{EncodedRecord, batch_bytes_needed, encode_note};
+use super::format::{EncodedRecord, encode_note};
 use super::holds::LogHolds;
+use super::parts::LogParts;
+use super::queue::{Health, Queue, Shortage, batch_bytes, refusal};
 use super::ring::Ring;
 use super::spares::SpareMaker;
 use super::ticket::{Answer, Pending, Placed, Priority, Publish, Ticket};
 use super::writer::{LogStart, WriteError, Writer};
 use crate::error::{CommitError, LogFailure, Rejection};
-use crate::ids::{Lsn, StoreId};
-use crate::limits::ValidLimits;
-use crate::runtime::Clock;
+use crate::ids::Lsn;
+use crate::runtime::after;
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
-
-/// What the log tells whoever keeps house. Called outside every lock; must not block.
-pub trait LogEvents: Send + Sync + std::fmt::Debug {
-    /// A batch with more than notes is durable: a note is due if nothing follows.
-    fn batch_written(&self);
-
-    /// A segment was sealed: a spare is to be made, perhaps a checkpoint is due.
-    fn segment_sealed(&self);
-
-    /// Committers wait for room in the log.
-    fn room_wanted(&self);
-}
-
-/// Whether the log takes records.
-#[derive(Debug)]
-enum Health {
-    Open,
-    Closed,
-    Poisoned(Arc<LogFailure>),
-}
-
-#[derive(Debug)]
-struct Queue {
-    records: VecDeque<Pending>,
-    bytes: u64,
-    leading: bool,
-    health: Health,
-}
-
-/// What the log is made of.
-#[derive(Clone, Debug)]
-pub struct LogParts {
-    /// The store.
-    pub store: StoreId,
-    /// Its segments.
-    pub ring: Arc<Ring>,
-    /// Makes more of them.
-    pub spares: Arc<SpareMaker>,
-    /// Who needs what.
-    pub holds: Arc<LogHolds>,
-    /// Stamps the records.
-    pub clock: Arc<dyn Clock>,
-    /// Bounds of the queue.
-    pub limits: ValidLimits,
-    /// Hears what happens.
-    pub events: Arc<dyn LogEvents>,
-}
 
 /// The log of an open store.
 #[derive(Debug)]
@@ -109,9 +66,11 @@ impl Log {
             ring,
             spares,
             clock,
+            ref limits,
             ..
         } = parts.clone();
-        let mut writer = Writer::new(store, ring, spares, clock, position, goes_on);
+        let patience = limits.io_deadline;
+        let mut writer = Writer::new(store, ring, spares, clock, position, goes_on, patience);
         let note = encode_note(NoteKind::Open)?;
         let bytes = batch_bytes(std::iter::once(&note));
         writer.make_room(bytes, 0, base).map_err(starting)?;
@@ -127,6 +86,7 @@ impl Log {
             bytes: 0,
             leading: false,
             health: Health::Open,
+            shortened: 0,
         };
         let (queue, room, writer) = (Mutex::new(queue), Condvar::new(), Mutex::new(writer));
         Ok(Self {
@@ -149,16 +109,42 @@ impl Log {
         publish: Box<dyn Publish>,
     ) -> Result<Placed, CommitError> {
         let (pending, ticket) = Pending::new(record, priority, publish);
-        if self.enqueue(pending)? {
-            self.lead(&ticket);
+        self.append_pending(pending, &ticket, false)
+    }
+
+    /// Appends the record that ends the log: nothing is taken after it. Returns when it is durable.
+    ///
+    /// # Errors
+    /// As for [`Log::append`]; the log has ended all the same.
+    pub fn append_last(&self, record: EncodedRecord) -> Result<Placed, CommitError> {
+        let (pending, ticket) = Pending::new(
+            record,
+            Priority::Housekeeping,
+            Box::new(super::ticket::Silent),
+        );
+        self.append_pending(pending, &ticket, true)
+    }
+
+    fn append_pending(
+        &self,
+        pending: Pending,
+        ticket: &Arc<Ticket>,
+        last: bool,
+    ) -> Result<Placed, CommitError> {
+        if self.enqueue(pending, last)? {
+            self.lead(ticket);
         }
         let started = Instant::now();
-        let deadline = started + self.parts.limits.io_deadline;
+        let deadline = after(started, self.parts.limits.io_deadline);
         loop {
             match ticket.wait(deadline) {
-                Answer::Lead => self.lead(&ticket),
+                Answer::Lead => self.lead(ticket),
                 Answer::Done(outcome) => return outcome,
-                Answer::TimedOut => return self.give_up(&ticket, started),
+                Answer::TimedOut => {
+                    if let Some(outcome) = self.give_up(ticket, started) {
+                        return outcome;
+                    }
+                }
             }
         }
     }
@@ -199,7 +185,7 @@ impl Log {
     pub fn failure(&self) -> Option<Arc<LogFailure>> {
         match &self.queue.lock().health {
             Health::Poisoned(cause) => Some(Arc::clone(cause)),
-            Health::Open | Health::Closed => None,
+            Health::Open | Health::Closed | Health::Ended => None,
         }
     }
 
@@ -216,11 +202,11 @@ impl Log {
 
     /// The log was shortened: whoever waits for room looks again.
     pub fn room_made(&self) {
-        let _queue = self.queue.lock();
+        self.queue.lock().shortened += 1;
         self.room.notify_all();
     }
 
-    /// Takes no more records from users; housekeeping still ends its work.
+    /// Takes no more records from users; housekeeping still ends its work, until the last record.
     pub fn close(&self) {
         let mut queue = self.queue.lock();
         if matches!(queue.health, Health::Open) {
@@ -229,43 +215,56 @@ impl Log {
         self.room.notify_all();
     }
 
-    /// Queues a record; `true` when the caller has to lead.
-    fn enqueue(&self, pending: Pending) -> Result<bool, CommitError> {
+    /// Takes no more records at all.
+    pub fn end(&self) {
+        let mut queue = self.queue.lock();
+        if !matches!(queue.health, Health::Poisoned(_)) {
+            queue.health = Health::Ended;
+        }
+        self.room.notify_all();
+    }
+
+    /// Queues a record, perhaps as the last one; `true` when the caller has to lead.
+    fn enqueue(&self, pending: Pending, last: bool) -> Result<bool, CommitError> {
         let started = Instant::now();
-        let deadline = started + self.parts.limits.writer_wait;
+        let deadline = after(started, self.parts.limits.writer_wait);
         let bytes = pending.record.bytes.len() as u64;
         let mut queue = self.queue.lock();
-        let mut asked = false;
-        loop {
+        // Room is asked for once, and again whenever some was made and was not enough.
+        let mut asked_at = None;
+        let rejection = loop {
             if let Some(rejection) = refusal(&queue.health, pending.priority) {
-                drop(queue);
-                pending.answer(Err(rejection.clone().into()));
-                return Err(rejection.into());
+                break rejection;
             }
             let Some(shortage) = self.shortage(&queue, bytes, pending.priority) else {
-                break;
+                if last {
+                    queue.health = Health::Ended;
+                }
+                queue.bytes += bytes;
+                queue.records.push_back(pending);
+                return Ok(!std::mem::replace(&mut queue.leading, true));
             };
-            if !std::mem::replace(&mut asked, true) {
+            let shortened = queue.shortened;
+            if matches!(shortage, Shortage::Log(_))
+                && asked_at.replace(shortened) != Some(shortened)
+            {
                 drop(queue);
                 self.parts.events.room_wanted();
                 queue = self.queue.lock();
-                continue;
-            }
-            if self.room.wait_until(&mut queue, deadline).timed_out() {
-                drop(queue);
-                let rejection = match shortage {
+            } else if deadline <= Instant::now() {
+                break match shortage {
                     Shortage::Log(bytes) => Rejection::LogFull { bytes },
                     Shortage::Queue => Rejection::Timeout {
                         waited: started.elapsed(),
                     },
                 };
-                pending.answer(Err(rejection.clone().into()));
-                return Err(rejection.into());
+            } else {
+                self.room.wait_until(&mut queue, deadline);
             }
-        }
-        queue.bytes += bytes;
-        queue.records.push_back(pending);
-        Ok(!std::mem::replace(&mut queue.leading, true))
+        };
+        drop(queue);
+        pending.answer(Err(rejection.clone().into()));
+        Err(rejection.into())
     }
 
     fn shortage(&self, queue: &Queue, bytes: u64, priority: Priority) -> Option<Shortage> {
@@ -408,10 +407,18 @@ impl Log {
         }
     }
 
-    /// The deadline passed: takes the record back if no batch has it yet.
-    fn give_up(&self, ticket: &Arc<Ticket>, started: Instant) -> Result<Placed, CommitError> {
+    /// The deadline passed: takes the record back if no batch has it yet. `None` when the ticket
+    /// was told to lead in this moment: it has to, since nobody else does.
+    fn give_up(
+        &self,
+        ticket: &Arc<Ticket>,
+        started: Instant,
+    ) -> Option<Result<Placed, CommitError>> {
         let waited = started.elapsed();
         let mut queue = self.queue.lock();
+        if ticket.is_to_lead() {
+            return None;
+        }
         let at = queue
             .records
             .iter()
@@ -422,49 +429,24 @@ impl Log {
         }
         drop(queue);
         if let Some(outcome) = ticket.take_outcome() {
-            return outcome;
+            return Some(outcome);
         }
         let rejection = CommitError::Rejected(Rejection::Timeout { waited });
-        match withdrawn {
+        Some(Err(match withdrawn {
             Some(pending) => {
                 pending.answer(Err(rejection.clone()));
-                Err(rejection)
+                rejection
             }
-            None => Err(CommitError::Unknown {
+            None => CommitError::Unknown {
                 lsn: self.published(),
                 cause: Arc::new(LogFailure::Stalled { waited }),
-            }),
-        }
+            },
+        }))
     }
-}
-
-/// Bytes of a batch that carries these records.
-fn batch_bytes<'a>(records: impl Iterator<Item = &'a EncodedRecord>) -> u64 {
-    let (mut bytes, mut entries) = (0, 0);
-    for record in records {
-        bytes += record.bytes.len();
-        entries += record.databases.len().max(1);
-    }
-    batch_bytes_needed(bytes, entries) as u64
 }
 
 /// A record, and how it ended.
 type Ended = (Pending, Result<Placed, CommitError>);
-
-/// Why a record has to wait.
-enum Shortage {
-    Log(u64),
-    Queue,
-}
-
-fn refusal(health: &Health, priority: Priority) -> Option<Rejection> {
-    match health {
-        Health::Open => None,
-        Health::Closed if priority == Priority::Housekeeping => None,
-        Health::Closed => Some(Rejection::Closed),
-        Health::Poisoned(cause) => Some(Rejection::Poisoned(Arc::clone(cause))),
-    }
-}
 
 fn starting(error: WriteError) -> CommitError {
     CommitError::Rejected(match error {
@@ -487,3 +469,7 @@ impl Drop for LeadGuard<'_> {
         self.log.room.notify_all();
     }
 }
+
+#[cfg(test)]
+#[path = "group_tests.rs"]
+mod tests;

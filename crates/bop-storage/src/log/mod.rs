@@ -16,23 +16,28 @@
 pub mod format;
 mod group;
 mod holds;
+mod parts;
+mod queue;
 pub mod recover;
 mod ring;
 pub mod scan;
 mod segment;
+mod settle;
 mod spares;
 pub mod tail_rule;
 mod ticket;
 mod writer;
 
-pub use group::{Log, LogEvents, LogParts};
+pub use group::Log;
 pub use holds::{HoldReason, LogHold, LogHolds};
+pub use parts::{LogEvents, LogParts};
 pub use recover::{
     Checkpointed, LogState, RegisteredSegment, ReplaySink, ReplayedCatalogue, ReplayedCommit,
     ReplayedMember, recover,
 };
 pub use ring::Ring;
 pub use segment::{LogSegment, SealedSegment, SpareSegment};
+pub use settle::settle;
 pub use spares::{SegmentRegistry, SpareMaker};
 pub use ticket::{Placed, Priority, Publish, Silent};
 pub use writer::{LogEnd, LogStart};

@@ -188,6 +188,12 @@ impl Ring {
         held.map(|segment| segment.capacity_bytes).sum()
     }
 
+    /// Bytes of all segments that hold records, counted or set aside.
+    pub fn kept_bytes(&self) -> u64 {
+        let readable = self.readable.load();
+        readable.iter().map(|segment| segment.capacity_bytes).sum()
+    }
+
     /// How many segments are sealed, not released and not set aside.
     pub fn sealed_count(&self) -> usize {
         self.state.lock().counted().count()

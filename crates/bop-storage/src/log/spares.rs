@@ -27,6 +27,10 @@ use parking_lot::Mutex;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+/// With so many sealed segments the log is long, and larger ones are made.
+const SEALED_SEGMENTS_LONG: usize = 12;
 
 /// Remembers which segment files are part of the store. The manifest implements it.
 pub trait SegmentRegistry: Send + Sync + std::fmt::Debug {
@@ -53,8 +57,10 @@ pub struct SpareMaker {
     registry: Arc<dyn SegmentRegistry>,
     ring: Arc<Ring>,
     limits: ValidLimits,
-    /// The size of the next segment: doubled each time one is filled to its end.
+    /// The size of the next segment.
     capacity_bytes: AtomicU64,
+    /// The size that fits the length at which the log is checkpointed.
+    fitting_bytes: AtomicU64,
     /// Released files that may be stamped anew. Locked while spares are made.
     recyclable: Mutex<Vec<SealedSegment>>,
 }
@@ -73,6 +79,7 @@ impl SpareMaker {
         let largest = ring.largest_capacity_bytes().unwrap_or(smallest);
         let capacity_bytes = AtomicU64::new(largest.clamp(smallest, limits.segment_bytes_max));
         let recyclable = Mutex::default();
+        let fitting_bytes = AtomicU64::new(limits.segment_bytes_max);
         Self {
             disk,
             store,
@@ -81,14 +88,32 @@ impl SpareMaker {
             ring,
             limits,
             capacity_bytes,
+            fitting_bytes,
             recyclable,
         }
     }
 
-    /// A segment of this size was filled: the next ones are made twice as large, up to the limit.
+    /// A segment of this size was filled: the next ones are made twice as large while they are
+    /// small for the log, or when the log has become long in spite of checkpoints.
     pub fn segment_filled(&self, capacity_bytes: u64) {
-        let doubled = (capacity_bytes * 2).min(self.limits.segment_bytes_max);
-        self.capacity_bytes.fetch_max(doubled, Ordering::Relaxed);
+        let fitting = self.fitting_bytes.load(Ordering::Relaxed);
+        let long = self.ring.sealed_count() >= SEALED_SEGMENTS_LONG;
+        if capacity_bytes < fitting || long {
+            let doubled = (capacity_bytes * 2).min(self.limits.segment_bytes_max);
+            self.capacity_bytes.fetch_max(doubled, Ordering::Relaxed);
+        }
+    }
+
+    /// The log is checkpointed at `log_bytes`: an eighth of that fits a segment. Larger segments
+    /// are not made any more.
+    pub fn fit_segments_to(&self, log_bytes: u64) {
+        let (smallest, largest) = (self.limits.segment_bytes_min, self.limits.segment_bytes_max);
+        let eighth = (log_bytes / 8).max(1);
+        let fitting = (1 << eighth.ilog2()).clamp(smallest, largest);
+        self.fitting_bytes.store(fitting, Ordering::Relaxed);
+        if self.ring.sealed_count() < SEALED_SEGMENTS_LONG {
+            self.capacity_bytes.fetch_min(fitting, Ordering::Relaxed);
+        }
     }
 
     /// Makes spares until `wanted` are in the ring.
@@ -96,14 +121,48 @@ impl SpareMaker {
     /// # Errors
     /// What the disk, the manifest or the random source said; spares made before stay.
     pub fn ensure(&self, wanted: usize) -> Result<(), SegmentError> {
-        let mut recyclable = self.recyclable.lock();
+        self.make_missing(wanted, &mut self.recyclable.lock())
+    }
+
+    /// The same for a committer: it does not wait for ever behind a thread that makes spares and
+    /// does not come back from the device. `false` when the deadline passed.
+    ///
+    /// # Errors
+    /// As for [`SpareMaker::ensure`].
+    pub fn ensure_until(&self, wanted: usize, deadline: Instant) -> Result<bool, SegmentError> {
+        match self.recyclable.try_lock_until(deadline) {
+            Some(mut recyclable) => self.make_missing(wanted, &mut recyclable).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    fn make_missing(
+        &self,
+        wanted: usize,
+        recyclable: &mut Vec<SealedSegment>,
+    ) -> Result<(), SegmentError> {
         let missing = wanted.saturating_sub(self.ring.spare_count());
         if missing == 0 {
             return Ok(());
         }
-        let made = (0..missing)
-            .map(|_| self.make(recyclable.pop()))
-            .collect::<Result<Vec<_>, SegmentError>>()?;
+        let mut made = Vec::with_capacity(missing);
+        let mut failed = None;
+        while made.len() < missing && failed.is_none() {
+            match self.make(recyclable.pop()) {
+                Ok(spare) => made.push(spare),
+                Err(error) => failed = Some(error),
+            }
+        }
+        self.add(made)?;
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Registers spares that are complete and durable, but for their names, and puts them into the
+    /// ring. When the registration fails their files stay: the manifest may have them.
+    fn add(&self, made: Vec<SpareSegment>) -> Result<(), SegmentError> {
+        if made.is_empty() {
+            return Ok(());
+        }
         self.disk.sync_dir(Path::new(layout::LOG_DIR))?;
         let rows: Vec<_> = made
             .iter()
@@ -151,16 +210,32 @@ impl SpareMaker {
             .map_err(|error| SegmentError::Entropy(Arc::new(error)))?;
         let incarnation = Incarnation::new(u64::from_le_bytes(random));
         let path = layout::segment(id);
+        let made = self.stamped(&path, id, incarnation, recycled);
+        if made.is_err() {
+            // Space may be what was missing: a file that is of no use gives its own back. It may
+            // not be there, and the next open removes what stays.
+            let _ = self.disk.remove(&path);
+        }
+        made
+    }
+
+    fn stamped(
+        &self,
+        path: &Path,
+        id: SegmentId,
+        incarnation: Incarnation,
+        recycled: Option<SealedSegment>,
+    ) -> Result<SpareSegment, SegmentError> {
         let (file, capacity_bytes) = match recycled {
             Some(old) => {
-                self.disk.rename(&layout::segment(old.segment.id), &path)?;
+                self.disk.rename(&layout::segment(old.segment.id), path)?;
                 (
-                    self.disk.open(&path, OpenMode::Write)?,
+                    self.disk.open(path, OpenMode::Write)?,
                     old.segment.capacity_bytes,
                 )
             }
             None => (
-                self.create(&path)?,
+                self.create(path)?,
                 self.capacity_bytes.load(Ordering::Relaxed),
             ),
         };
@@ -169,15 +244,11 @@ impl SpareMaker {
             segment: id,
             incarnation,
         };
-        fill(
-            file.as_ref(),
+        let stamped = Stamped {
+            identity,
             capacity_bytes,
-            &Stamped {
-                identity,
-                capacity_bytes,
-            }
-            .encode(),
-        )?;
+        };
+        fill(file.as_ref(), capacity_bytes, &stamped.encode())?;
         Ok(SpareSegment {
             id,
             incarnation,

@@ -119,6 +119,12 @@ impl Ticket {
         }
     }
 
+    /// Whether it was made leader and does not know yet.
+    pub(crate) fn is_to_lead(&self) -> bool {
+        matches!(*self.turn.lock(), Turn::Lead)
+    }
+
+    /// Called under the queue's lock alone, see [`Ticket::is_to_lead`].
     pub(crate) fn make_leader(&self) {
         *self.turn.lock() = Turn::Lead;
         self.woken.notify_one();

@@ -21,8 +21,9 @@ use super::ticket::{Pending, Placed};
 use crate::error::{LogFailure, Rejection};
 use crate::ids::{Epoch, Lsn, SegmentId, StoreId};
 use crate::io::{BLOCK_BYTES, Block, DiskFile, IoFailure};
-use crate::runtime::Clock;
+use crate::runtime::{Clock, after};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// What a roll or a write ended with, when not well.
 #[derive(Debug)]
@@ -75,6 +76,8 @@ pub(crate) struct Writer {
     /// The segment that batches go to; `None` until the epoch's first activation.
     segment: Option<Arc<LogSegment>>,
     position: LogEnd,
+    /// How long it waits behind another thread that makes spares.
+    patience: Duration,
     buffer: Vec<Block>,
 }
 
@@ -86,6 +89,7 @@ impl Writer {
         clock: Arc<dyn Clock>,
         position: LogEnd,
         goes_on: bool,
+        patience: Duration,
     ) -> Self {
         let segment = if goes_on { ring.active() } else { None };
         Self {
@@ -95,6 +99,7 @@ impl Writer {
             clock,
             segment,
             position,
+            patience,
             buffer: Vec::new(),
         }
     }
@@ -135,11 +140,13 @@ impl Writer {
             Some(spare) => spare,
             None => {
                 let refused = |error| WriteError::Refused(Rejection::Segment(error));
-                self.spares.ensure(keep_spares + 1).map_err(refused)?;
+                let started = Instant::now();
+                let deadline = after(started, self.patience);
+                let made = self.spares.ensure_until(keep_spares + 1, deadline);
+                made.map_err(refused)?;
                 self.ring.take_spare(keep_spares).ok_or_else(|| {
-                    WriteError::Refused(Rejection::Timeout {
-                        waited: std::time::Duration::ZERO,
-                    })
+                    let waited = started.elapsed();
+                    WriteError::Refused(Rejection::Timeout { waited })
                 })?
             }
         };

@@ -52,9 +52,12 @@ impl<'a> Edit<'a> {
     /// Adds a database or replaces its row.
     ///
     /// # Errors
-    /// [`ManifestError::Damaged`] when the present row is damaged.
+    /// [`ManifestError::Damaged`] when the present row is damaged. Damage of its ranges does not
+    /// count: the row is what it was.
     pub fn put_database(&mut self, id: DbId, row: DatabaseRow) -> Result<(), ManifestError> {
-        sound(self.before.damaged().databases.get(&id))?;
+        if !self.before.databases.contains_key(&id) {
+            sound(self.before.damaged().databases.get(&id))?;
+        }
         let next = self.after.watermarks.next_database;
         self.set_next(|marks| marks.next_database = next.max(following(id.next(), id)));
         self.after.databases.insert(id, row);

@@ -125,6 +125,12 @@ impl Manifest {
         Ok(answer)
     }
 
+    /// Whether [`Manifest::state`] is all that the store has: not after a commit that failed, until
+    /// the next one.
+    pub fn is_sure(&self) -> bool {
+        !*self.writer.lock()
+    }
+
     /// Reads every row again and checks all of it, each by itself and all together.
     ///
     /// # Errors

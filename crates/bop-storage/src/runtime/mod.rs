@@ -13,6 +13,7 @@ pub use system::{SystemClock, SystemEntropy, SystemSpawn};
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Tells the time.
 pub trait Clock: Send + Sync + fmt::Debug {
@@ -71,4 +72,10 @@ impl Runtime {
             spawn: Arc::new(SystemSpawn),
         }
     }
+}
+
+/// The moment `wait` behind `start`; a wait without end ends in thirty years.
+pub(crate) fn after(start: Instant, wait: Duration) -> Instant {
+    const LONG: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+    start.checked_add(wait.min(LONG)).unwrap_or(start)
 }

@@ -7,7 +7,8 @@
 //! Invariants
 //! - a slot's Lsn never changes, whatever view is stored in it;
 //! - a view is loaded under the registry's lock, so a checkpoint that published a base before it
-//!   takes that lock misses no reader.
+//!   takes that lock misses no reader; one that pinned the published view has the base already,
+//!   and its layers are all newer.
 //!
 //! Never: blocks a reader's lookup.
 
@@ -60,8 +61,11 @@ impl Pins {
     pub fn rebase(&self, cut: Lsn, base: &Arc<dyn BasePages>, covered: usize) {
         let inner = self.inner.lock();
         for slot in inner.slots.values().filter(|slot| slot.lsn >= cut) {
-            let rebased = slot.view.load().rebased(Arc::clone(base), covered);
-            slot.view.store(Arc::new(rebased));
+            let view = slot.view.load();
+            if view.base().generation() < base.generation() {
+                let rebased = view.rebased(Arc::clone(base), covered);
+                slot.view.store(Arc::new(rebased));
+            }
         }
     }
 

@@ -7,6 +7,8 @@
 //! Records start at multiples of 8. The directory stands at both ends, so that a batch whose head
 //! or tail is damaged still tells which databases it touched.
 
+use super::segment::SegmentIdentity;
+use crate::ids::{Epoch, Lsn};
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -84,3 +86,43 @@ pub struct BatchTrailer {
     pub magic: U32,
 }
 const _: () = assert!(size_of::<BatchTrailer>() == 40);
+
+pub(super) const HEADER_BYTES: usize = size_of::<BatchHeader>();
+pub(super) const ENTRY_BYTES: usize = size_of::<DirectoryEntry>();
+pub(super) const TRAILER_BYTES: usize = size_of::<BatchTrailer>();
+
+/// What a batch says of itself.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct BatchPlace {
+    /// Where it starts.
+    pub lsn: Lsn,
+    /// The opening of the store that writes it.
+    pub epoch: Epoch,
+    /// Everything before this Lsn is durable; at most `lsn`.
+    pub durable: Lsn,
+}
+
+pub(super) fn header_checksum(
+    identity: &SegmentIdentity,
+    header: &BatchHeader,
+    directory: &[u8],
+) -> u64 {
+    let fields = header.as_bytes();
+    identity
+        .checksum()
+        .update(&fields[..HEADER_BYTES - size_of::<U64>()])
+        .update(directory)
+        .finish()
+}
+
+pub(super) fn trailer_checksum(
+    identity: &SegmentIdentity,
+    trailer: &BatchTrailer,
+    directory: &[u8],
+) -> u64 {
+    identity
+        .checksum()
+        .update(directory)
+        .update(&trailer.as_bytes()[size_of::<U64>()..])
+        .finish()
+}

@@ -165,41 +165,34 @@ impl<'a> CatalogueOp<'a> {
 
     fn from_parts(kind: u16, name: &'a str, arguments: [u64; 3]) -> Result<Self, Reject> {
         let [first, second, third] = arguments;
-        let is = |wanted: CatalogueKind| kind == wanted as u16;
-        let op = if is(CatalogueKind::Create) {
-            let kind = u16::try_from(first).ok().and_then(DbKind::from_code);
-            let kind = kind.ok_or(Reject::Invalid("unknown kind of database"))?;
-            Self::Create { name, kind }
-        } else if is(CatalogueKind::Rename) {
-            Self::Rename { name }
-        } else if is(CatalogueKind::Drop) {
-            Self::Drop
-        } else if is(CatalogueKind::Undrop) {
-            Self::Undrop { name }
-        } else if is(CatalogueKind::Fork) {
-            Self::Fork {
+        let kind = CatalogueKind::from_code(kind)
+            .ok_or(Reject::Invalid("unknown kind of catalogue record"))?;
+        let op = match kind {
+            CatalogueKind::Create => {
+                let kind = u16::try_from(first).ok().and_then(DbKind::from_code);
+                let kind = kind.ok_or(Reject::Invalid("unknown kind of database"))?;
+                Self::Create { name, kind }
+            }
+            CatalogueKind::Rename => Self::Rename { name },
+            CatalogueKind::Drop => Self::Drop,
+            CatalogueKind::Undrop => Self::Undrop { name },
+            CatalogueKind::Fork => Self::Fork {
                 name,
                 parent: DbId::new(first),
                 generation: Generation::new(second),
                 lsn: Lsn::new(third),
-            }
-        } else if is(CatalogueKind::Snapshot) {
-            Self::Snapshot {
+            },
+            CatalogueKind::Snapshot => Self::Snapshot {
                 name,
                 generation: Generation::new(first),
                 lsn: Lsn::new(second),
-            }
-        } else if is(CatalogueKind::SnapshotDrop) {
-            Self::SnapshotDrop { name }
-        } else if is(CatalogueKind::Retention) {
-            Self::Retention {
+            },
+            CatalogueKind::SnapshotDrop => Self::SnapshotDrop { name },
+            CatalogueKind::Retention => Self::Retention {
                 window_us: first,
                 bytes: second,
-            }
-        } else if is(CatalogueKind::Quota) {
-            Self::Quota { bytes: first }
-        } else {
-            return Err(Reject::Invalid("unknown kind of catalogue record"));
+            },
+            CatalogueKind::Quota => Self::Quota { bytes: first },
         };
         ensure(
             op.arguments() == arguments && (op.name().is_some() || name.is_empty()),

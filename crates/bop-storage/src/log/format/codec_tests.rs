@@ -1,6 +1,8 @@
 //! What is encoded reads back; what was changed does not; no bytes make a decoder panic.
 
-use super::batch_codec::*;
+use super::batch::BatchPlace;
+use super::batch_decode::*;
+use super::batch_encode::*;
 use super::catalogue::{CatalogueEntry, CatalogueOp};
 use super::decode::{LogEntryRecord, RawRecord, Record};
 use super::encode::*;
@@ -56,6 +58,23 @@ fn every_record() -> Vec<EncodedRecord> {
         index: 1,
         previous: first.header_checksum,
     };
+    let mut records = vec![
+        encode_pages(FragmentPart::Whole, &[member(1, &pages), member(4, &[])]).unwrap(),
+        encode_pages(last, &[member(1, &pages[..1])]).unwrap(),
+        first,
+        encode_abort(chain, DbId::new(1)).unwrap(),
+        encode_note(NoteKind::Idle).unwrap(),
+        encode_note(NoteKind::Open).unwrap(),
+        encode_close(&[]).unwrap(),
+        encode_close(&[(DbId::CATALOGUE, Lsn::new(3)), (DbId::new(1), Lsn::new(4))]).unwrap(),
+    ];
+    records.extend(catalogue_records());
+    records.extend(log_entry_records());
+    records
+}
+
+/// Catalogue records of every kind, each read back.
+fn catalogue_records() -> Vec<EncodedRecord> {
     let name = "caf\u{e9}";
     let ops = [
         CatalogueOp::Create {
@@ -83,16 +102,7 @@ fn every_record() -> Vec<EncodedRecord> {
         },
         CatalogueOp::Quota { bytes: 7 },
     ];
-    let mut records = vec![
-        encode_pages(FragmentPart::Whole, &[member(1, &pages), member(4, &[])]).unwrap(),
-        encode_pages(last, &[member(1, &pages[..1])]).unwrap(),
-        first,
-        encode_abort(chain, DbId::new(1)).unwrap(),
-        encode_note(NoteKind::Idle).unwrap(),
-        encode_note(NoteKind::Open).unwrap(),
-        encode_close(&[]).unwrap(),
-        encode_close(&[(DbId::CATALOGUE, Lsn::new(3)), (DbId::new(1), Lsn::new(4))]).unwrap(),
-    ];
+    let mut records = Vec::new();
     for op in ops {
         let entry = CatalogueEntry {
             database: DbId::new(1),
@@ -104,6 +114,12 @@ fn every_record() -> Vec<EncodedRecord> {
         assert_eq!(read, Record::Catalogue(entry));
         records.push(record);
     }
+    records
+}
+
+/// Records of a record log, each read back.
+fn log_entry_records() -> Vec<EncodedRecord> {
+    let mut records = Vec::new();
     for kind in [
         RecordKind::Append,
         RecordKind::Truncate,

@@ -5,7 +5,6 @@
 //!   that are there;
 //! - a right checksum is not enough: a record that contradicts itself is rejected too.
 
-use super::UNKNOWN_HEAD;
 use super::bytes::{all_zero, ensure, index, padded, split, split_many, take};
 use super::catalogue::CatalogueEntry;
 use super::encode::FragmentPart;
@@ -250,7 +249,7 @@ fn close(body: &[u8]) -> Result<Vec<(DbId, Lsn)>, Reject> {
         })
         .collect();
     ensure(
-        heads.is_sorted_by(|a, b| a.0 < b.0) && heads.iter().all(|(_, lsn)| *lsn <= UNKNOWN_HEAD),
+        heads.is_sorted_by(|a, b| a.0 < b.0) && heads.iter().all(|(_, lsn)| *lsn < Lsn::LIMIT),
         "heads of a close record out of order",
     )?;
     Ok(heads)

@@ -5,7 +5,6 @@
 //!   turned away, and nothing happened;
 //! - a record starts with its header, and its zeros at the end are part of it.
 
-use super::UNKNOWN_HEAD;
 use super::bytes::padded;
 use super::catalogue::CatalogueEntry;
 use super::decode::LogEntryRecord;
@@ -320,13 +319,12 @@ pub fn encode_note(kind: NoteKind) -> Result<EncodedRecord, Rejection> {
     encode_small(RecordKind::Note, note.as_bytes(), Vec::new())
 }
 
-/// Makes a close record: (database, newest commit or [`UNKNOWN_HEAD`](super::UNKNOWN_HEAD)),
-/// ascending by database.
+/// Makes a close record: (database, newest commit), ascending by database.
 ///
 /// # Errors
 /// [`Rejection::Invalid`] for heads out of order, [`Rejection::TooLarge`].
 pub fn encode_close(heads: &[(DbId, Lsn)]) -> Result<EncodedRecord, Rejection> {
-    if !heads.is_sorted_by(|a, b| a.0 < b.0) || heads.iter().any(|(_, lsn)| *lsn > UNKNOWN_HEAD) {
+    if !heads.is_sorted_by(|a, b| a.0 < b.0) || heads.iter().any(|(_, lsn)| *lsn >= Lsn::LIMIT) {
         return Err(Rejection::Invalid("heads of a close record out of order"));
     }
     let heads: Vec<CloseHead> = heads

@@ -8,7 +8,8 @@
 //! Never: does I/O, knows which segment is active.
 
 pub mod batch;
-mod batch_codec;
+mod batch_decode;
+mod batch_encode;
 pub(crate) mod bytes;
 mod catalogue;
 #[cfg(test)]
@@ -18,12 +19,12 @@ mod encode;
 pub mod record;
 pub mod segment;
 
-use crate::ids::Lsn;
-pub use batch_codec::{
-    BatchEntry, BatchPlace, DirectoryItem, EncodedBatch, VerifiedHeader, VerifiedRecord,
-    VerifiedTrailer, batch_bytes_needed, claimed_lsn, decode_header, decode_trailer, encode_batch,
-    spare_parts_damage, verify_records,
+pub use batch::BatchPlace;
+pub use batch_decode::{
+    DirectoryItem, VerifiedHeader, VerifiedRecord, VerifiedTrailer, claimed_lsn, decode_header,
+    decode_trailer, spare_parts_damage, verify_records,
 };
+pub use batch_encode::{BatchEntry, EncodedBatch, batch_bytes_needed, encode_batch};
 pub use bytes::{RECORD_ALIGN, all_zero};
 pub use catalogue::{CatalogueEntry, CatalogueOp};
 pub use decode::{LogEntryRecord, MemberPages, PageLocation, PagesRecord, RawRecord, Record};
@@ -33,10 +34,6 @@ pub use encode::{
     pages_record_bytes,
 };
 pub use segment::{Activated, ChainHash, DATA_START, Predecessor, SegmentIdentity, Stamped};
-
-/// In a close record, the head of a database that is closed for damage: neither proof that nothing
-/// of it is lost, nor that something is. No record is ever there.
-pub const UNKNOWN_HEAD: Lsn = Lsn::LIMIT;
 
 /// The newest version of the log's format that this program writes and reads.
 pub const FORMAT_VERSION: u32 = 1;

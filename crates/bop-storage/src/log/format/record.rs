@@ -214,6 +214,26 @@ pub enum CatalogueKind {
     Quota = 9,
 }
 
+impl CatalogueKind {
+    /// All kinds, by number.
+    pub const ALL: &'static [Self] = &[
+        Self::Create,
+        Self::Rename,
+        Self::Drop,
+        Self::Undrop,
+        Self::Fork,
+        Self::Snapshot,
+        Self::SnapshotDrop,
+        Self::Retention,
+        Self::Quota,
+    ];
+
+    /// The kind behind a number read from disk; `None` for a number we do not know.
+    pub fn from_code(code: u16) -> Option<Self> {
+        Self::ALL.iter().copied().find(|kind| *kind as u16 == code)
+    }
+}
+
 /// A catalogue record; the name (UTF-8) stands behind it.
 #[derive(Clone, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
@@ -288,8 +308,7 @@ const _: () = assert!(size_of::<Note>() == 8);
 pub struct CloseHead {
     /// The database; 0 for the catalogue.
     pub database: U64,
-    /// Its newest commit (the catalogue's newest record); 2^63 when it is closed for damage, and
-    /// what its newest commit was is unknown.
+    /// Its newest commit (the catalogue's newest record).
     pub head_lsn: U64,
 }
 const _: () = assert!(size_of::<CloseHead>() == 16);

@@ -17,7 +17,6 @@
 
 use crate::error::{Damage, Reject};
 use crate::ids::{DbId, Lsn};
-use crate::log::format::UNKNOWN_HEAD;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What the manifest says of a database's chunks.
@@ -158,12 +157,9 @@ impl Databases {
     }
 
     /// The store was closed cleanly with these heads; a database that is not among them had no
-    /// commit that its chunks do not hold. One that was damaged already gains nothing by it.
+    /// commit that its chunks do not hold.
     pub(super) fn closed(&mut self, heads: &[(DbId, Lsn)], at: &Damage) {
         for (database, head) in heads {
-            if *head == UNKNOWN_HEAD {
-                continue;
-            }
             let track = self.tracks.entry(*database).or_default();
             let found_head = track.head;
             if *head != found_head && track.checkpointed.head < *head {
@@ -175,11 +171,8 @@ impl Databases {
             }
         }
         let cleared = self.holes.len();
-        let unknown = |database: &DbId| heads.contains(&(*database, UNKNOWN_HEAD));
-        for (database, track) in &mut self.tracks {
-            if !unknown(database) {
-                track.cleared = cleared;
-            }
+        for track in self.tracks.values_mut() {
+            track.cleared = cleared;
         }
     }
 

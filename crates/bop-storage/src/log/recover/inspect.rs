@@ -7,13 +7,16 @@
 //! bad     both zeros         Unusable, but never activated
 //! any     neither, not zero  Activated without its activation, if a sound batch is in it;
 //!                            else as with zeros: the activation was torn
-//! the file cannot be opened, is of another store, another segment, another life: Unusable
+//! the file is missing, is of another store, another segment, another life: Unusable
 //! ```
+//! What the device refuses to read is never guessed at: the log may go on there, and a store that
+//! went on without it could not take it back. So opening fails, and nothing is changed.
+//!
 //! Never: writes; reads a file that is not registered.
 
 use crate::error::{Damage, OpenError, Place, Reject};
 use crate::ids::{Incarnation, SegmentId, StoreId};
-use crate::io::errno::{EACCES, EMFILE, ENFILE, ENOENT, ENOMEM, EPERM, EROFS};
+use crate::io::errno::{EINVAL, EISDIR, ELOOP, ENOENT, ENOTDIR, EROFS};
 use crate::io::{Block, Disk, DiskFile, IoFailure, OpenMode, layout};
 use crate::log::format::{Activated, ChainHash, DATA_START, SegmentIdentity, Stamped, all_zero};
 use crate::log::scan::{SegmentSpace, find_base};
@@ -87,7 +90,8 @@ fn place(id: SegmentId) -> Place {
 /// Looks at one registered segment.
 ///
 /// # Errors
-/// [`OpenError::Io`] when the process may not, or cannot now, open files; [`OpenError::Damaged`]
+/// [`OpenError::Io`] when the process may not, or cannot now, open or read files;
+/// [`OpenError::Damaged`]
 /// with [`Reject::Version`] for a segment of a newer format.
 pub(super) fn inspect(
     disk: &dyn Disk,
@@ -118,24 +122,23 @@ pub(super) fn inspect(
 type Opening = Result<Arc<dyn DiskFile>, Reject>;
 
 fn open(disk: &dyn Disk, id: SegmentId) -> Result<Opening, OpenError> {
-    let opened = disk.open(&layout::segment(id), OpenMode::Read);
+    let file = match disk.open(&layout::segment(id), OpenMode::Read) {
+        Ok(file) => file,
+        Err(failure) if failure.errno == ENOENT => return Ok(Err(Reject::Missing)),
+        Err(failure) if is_another_thing(&failure) => return Ok(Err(Reject::Unreadable(failure))),
+        Err(failure) => return Err(OpenError::Io(failure)),
+    };
     // What another process left in the kernel's cache is made durable before anything is decided
     // by it: it might be gone after the next power cut.
-    let synced = opened.and_then(|file| match file.sync() {
-        Err(failure) if failure.errno != EROFS => Err(failure),
-        _ => Ok(file),
-    });
-    match synced {
-        Ok(file) => Ok(Ok(file)),
-        Err(failure) if failure.errno == ENOENT => Ok(Err(Reject::Missing)),
-        Err(failure) if about_the_process(&failure) => Err(OpenError::Io(failure)),
-        Err(failure) => Ok(Err(Reject::Unreadable(failure))),
+    match file.sync() {
+        Err(failure) if failure.errno != EROFS => Err(OpenError::Io(failure)),
+        _ => Ok(Ok(file)),
     }
 }
 
-/// Failures that say nothing about the bytes.
-fn about_the_process(failure: &IoFailure) -> bool {
-    [EACCES, EPERM, EMFILE, ENFILE, ENOMEM].contains(&failure.errno)
+/// Whether something that is no file has the name. Any other failure says nothing about the bytes.
+fn is_another_thing(failure: &IoFailure) -> bool {
+    [ELOOP, EISDIR, ENOTDIR, EINVAL].contains(&failure.errno)
 }
 
 fn look(
@@ -167,10 +170,9 @@ fn look(
     let activation = match decoded {
         // One after the other is made durable: the second can be missing, the first cannot.
         [Ok(first), second] => {
-            let never_written = matches!(&copies[1], Ok(block) if all_zero(&block.0));
             match second {
                 Ok(_) => {}
-                Err(reject) if never_written => second_copy = Err(reject),
+                Err(reject) if is_zero(&copies[1]) => second_copy = Err(reject),
                 Err(reject) => report(reject),
             }
             Some(first)
@@ -199,9 +201,7 @@ fn look(
         }));
     }
     let stamp = stamp.map_err(|reject| (reject, is_another));
-    Ok(without_activation(
-        file, identity, stamp, &copies, inspected,
-    ))
+    without_activation(file, identity, stamp, &copies, inspected)
 }
 
 fn without_activation(
@@ -210,16 +210,20 @@ fn without_activation(
     stamp: Result<(), (Reject, bool)>,
     copies: &[Result<Block, Reject>; 2],
     inspected: &mut Inspected,
-) -> State {
+) -> Result<State, OpenError> {
+    for copy in copies {
+        if let Err(Reject::Unreadable(failure)) = copy {
+            return Err(OpenError::Io(failure.clone()));
+        }
+    }
     let registered = inspected.registered;
     let damage = |reject| Damage::new(place(registered.id), reject);
     // A segment that was activated has its first batch right behind.
-    let is_zero = |copy: &Result<Block, Reject>| matches!(copy, Ok(block) if all_zero(&block.0));
     let first_batch = block(&file, FIRST_BATCH);
     let untouched = copies.iter().all(is_zero) && (first_batch.is_err() || is_zero(&first_batch));
     if !untouched || stamp.is_err() {
         let capacity_bytes = registered.capacity_bytes;
-        if let Some((base, epoch)) = find_base(Arc::clone(&file), &identity, capacity_bytes) {
+        if let Some((base, epoch)) = find_base(Arc::clone(&file), &identity, capacity_bytes)? {
             let lost = Reject::Invalid("both copies of the activation are lost");
             inspected.findings.push(damage(lost));
             let space = SegmentSpace {
@@ -228,18 +232,18 @@ fn without_activation(
                 capacity_bytes,
                 epoch,
             };
-            return State::Activated(Opened {
+            return Ok(State::Activated(Opened {
                 file,
                 space,
                 activation: None,
                 second_copy: Ok(()),
-            });
+            }));
         }
     }
     if let Some(Err(reject)) = copies.iter().find(|copy| copy.is_err()) {
-        return State::Unusable(damage(reject.clone()));
+        return Ok(State::Unusable(damage(reject.clone())));
     }
-    match stamp {
+    Ok(match stamp {
         Ok(()) => match short_by(&file, registered.capacity_bytes) {
             None => State::Spare,
             Some(reject) => {
@@ -254,7 +258,11 @@ fn without_activation(
             State::NeverActivated
         }
         Err((reject, _)) => State::Unusable(damage(reject)),
-    }
+    })
+}
+
+fn is_zero(copy: &Result<Block, Reject>) -> bool {
+    matches!(copy, Ok(block) if all_zero(&block.0))
 }
 
 fn short_by(file: &Arc<dyn DiskFile>, needed: u64) -> Option<Reject> {

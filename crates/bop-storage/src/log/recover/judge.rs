@@ -4,8 +4,8 @@
 
 use crate::error::Reject;
 use crate::ids::Lsn;
-use crate::io::BLOCK_BYTES;
-use crate::log::scan::{Content, SoundHeader, Span};
+use crate::io::{BLOCK_BYTES, IoFailure};
+use crate::log::scan::{BadBytes, Content, SoundHeader, Span};
 use crate::log::tail_rule::{Circumstances, Verdict, verdict};
 
 /// A span and what becomes of it.
@@ -75,10 +75,29 @@ pub(super) fn judge(spans: Vec<Span>, dead_from: Option<Lsn>, known: Lsn) -> Vec
 }
 
 fn unreadable(content: &Content) -> bool {
-    let Content::Bad(bad) = content else {
-        return false;
-    };
-    bad.cut_off || matches!(bad.reason, Reject::Unreadable(_))
+    let cut_off = matches!(content, Content::Bad(bad) if bad.cut_off);
+    cut_off || refused_read(content).is_some()
+}
+
+/// The read that the device refused, if that is all that is wrong with the span.
+fn refused_read(content: &Content) -> Option<&IoFailure> {
+    match content {
+        Content::Bad(BadBytes {
+            reason: Reject::Unreadable(failure),
+            ..
+        }) => Some(failure),
+        _ => None,
+    }
+}
+
+/// A part of the log that the device refused to read and nothing tells the end of: it may be all of
+/// the log's newest part, or none.
+pub(super) fn unknown_tail(judged: &[Judged], known: Lsn) -> Option<&IoFailure> {
+    let lost = judged
+        .iter()
+        .filter(|one| one.verdict == Verdict::Damaged && known <= one.span.lsn);
+    lost.filter_map(|one| refused_read(&one.span.content))
+        .next()
 }
 
 #[cfg(test)]

@@ -123,7 +123,15 @@ fn link_two(
             end: None,
             lost: Some(missing(segments, before)),
         }),
-        _ => contradiction("it does not follow the segment before it"),
+        // The earlier one could not be read when this one was activated: nobody knew its end.
+        None => Ok(Link {
+            end: None,
+            lost: Some(Damage::new(
+                file(own_id),
+                Reject::Invalid("the log went on without it, where it ended is not known"),
+            )),
+        }),
+        Some(_) => contradiction("it does not follow the segment before it"),
     }
 }
 

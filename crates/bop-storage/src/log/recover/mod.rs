@@ -30,7 +30,7 @@ pub use sink::{ReplaySink, ReplayedCatalogue, ReplayedCommit, ReplayedMember, Re
 
 use crate::error::{Damage, OpenError};
 use crate::ids::{DbId, Epoch, Lsn, SegmentId, StoreId};
-use crate::io::Disk;
+use crate::io::{BLOCK_BYTES, Disk};
 use crate::log::format::{ChainHash, SegmentIdentity};
 use databases::Databases;
 use inspect::{Inspected, State, inspect};
@@ -94,6 +94,8 @@ pub struct ActiveSegment {
     pub capacity_bytes: u64,
     /// Its first Lsn.
     pub base: Lsn,
+    /// Where its newest batch starts; its end when it has none, or has lost it.
+    pub tail: Lsn,
     /// Where the log ends: after a clean close the next batch may start here; after anything else
     /// the log goes on in another segment, which names this place.
     pub end: Lsn,
@@ -114,7 +116,7 @@ pub struct Recovered {
     pub max_segment_id: SegmentId,
     /// The log ends in a close record, and only zeros stand behind it.
     pub clean: bool,
-    /// No Lsn from here on was ever given to a byte that was written.
+    /// No Lsn from here on was ever given to a byte that was written. A multiple of a block.
     pub highest_possible_end: Lsn,
     /// The segment that the log is in; `None` when none was ever activated.
     pub active: Option<ActiveSegment>,
@@ -136,7 +138,8 @@ pub struct Recovered {
 ///
 /// # Errors
 /// [`OpenError::Io`] when files cannot be opened for reasons that have nothing to do with their
-/// bytes; [`OpenError::Damaged`] for a newer format ([`Reject::Version`](crate::error::Reject),
+/// bytes, or when the device refuses reads without which nobody can tell where the log ends;
+/// [`OpenError::Damaged`] for a newer format ([`Reject::Version`](crate::error::Reject),
 /// [`Reject::Features`](crate::error::Reject)) and for sound segments that contradict each other.
 /// Any other damage is in the result.
 pub fn recover(
@@ -192,8 +195,9 @@ fn summary(state: &LogState<'_>, segments: &[Inspected], walked: walk::Walked) -
             }
         }
     }
-    let end = recovered.highest_possible_end;
-    recovered.highest_possible_end = end.advance(unseen_bytes).unwrap_or(Lsn::LIMIT);
+    let end = recovered.highest_possible_end.advance(unseen_bytes);
+    let end = end.unwrap_or(Lsn::LIMIT).get();
+    recovered.highest_possible_end = Lsn::new(end.next_multiple_of(BLOCK_BYTES as u64));
     for finding in walked.findings {
         if !recovered.findings.contains(&finding) {
             recovered.findings.push(finding);

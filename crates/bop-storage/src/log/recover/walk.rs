@@ -4,7 +4,7 @@
 //! to be lost.
 
 use super::inspect::{Inspected, Opened};
-use super::judge::{Judged, header_of, judge, known_by};
+use super::judge::{Judged, header_of, judge, known_by, unknown_tail};
 use super::links::{Link, Links};
 use super::replay::Replay;
 use super::{ActiveSegment, LogState, SealedSegment};
@@ -45,6 +45,8 @@ struct Passed {
     chain: Option<ChainHash>,
     /// What a successor must name when the fold is not known either.
     chain_so_far: ChainHash,
+    /// Where the newest batch starts; the end when there is none.
+    tail: Lsn,
     /// A close record ends it, and only zeros follow.
     closed: bool,
 }
@@ -71,9 +73,10 @@ impl<'a> Walk<'a> {
         }
         for (index, opened) in activated.iter().enumerate() {
             let link = links.between.get(index);
-            let passed = self.segment(opened, link)?;
+            let next = activated.get(index + 1);
+            let passed = self.segment(opened, link, next.map(|next| next.space.epoch))?;
             self.found.end = passed.end;
-            match (link, activated.get(index + 1)) {
+            match (link, next) {
                 (Some(link), Some(next)) => self.leave(opened, &passed, link, next),
                 _ => self.stay(opened, &passed),
             }
@@ -84,7 +87,12 @@ impl<'a> Walk<'a> {
         Ok(self.found)
     }
 
-    fn segment(&mut self, opened: &Opened, link: Option<&Link>) -> Result<Passed, OpenError> {
+    fn segment(
+        &mut self,
+        opened: &Opened,
+        link: Option<&Link>,
+        next_epoch: Option<Epoch>,
+    ) -> Result<Passed, OpenError> {
         let space = &opened.space;
         let id = space.identity.segment;
         let dead_from = link.and_then(|link| link.end).map(|(end, _)| end);
@@ -105,19 +113,32 @@ impl<'a> Walk<'a> {
         for (lsn, reject) in scanned.unreadable {
             self.find(Damage::new(Place::Log { segment: id, lsn }, reject));
         }
+        let left = dead_from.zip(next_epoch);
         let judged = judge(scanned.spans, dead_from, known);
+        if link.is_none()
+            && let Some(failure) = unknown_tail(&judged, known)
+        {
+            return Err(OpenError::Io(failure.clone()));
+        }
         if let Err(reject) = &opened.second_copy
             && judged.iter().any(|one| one.verdict == Verdict::Replay)
         {
             let file = Place::File(layout::segment(id));
             self.find(Damage::new(file, reject.clone()));
         }
-        let mut passed = self.spans(opened, &judged, known);
+        let mut passed = self.spans(opened, &judged, known, left);
         passed.closed = readable && ends_closed(&judged);
         Ok(passed)
     }
 
-    fn spans(&mut self, opened: &Opened, judged: &[Judged], known: Lsn) -> Passed {
+    /// `left`: where the segment was left, and the epoch that went on behind it.
+    fn spans(
+        &mut self,
+        opened: &Opened,
+        judged: &[Judged],
+        known: Lsn,
+        left: Option<(Lsn, Epoch)>,
+    ) -> Passed {
         let space = &opened.space;
         let id = space.identity.segment;
         let chain = opened.activation.map(|(_, chain)| chain);
@@ -125,6 +146,7 @@ impl<'a> Walk<'a> {
             end: space.base,
             chain,
             chain_so_far: chain.unwrap_or_default(),
+            tail: space.base,
             closed: false,
         };
         for one in judged {
@@ -137,8 +159,13 @@ impl<'a> Walk<'a> {
                 (Verdict::Dead | Verdict::End, _) => continue,
                 (Verdict::Replay, Content::Batch(batch)) => {
                     self.replay.batch(id, batch);
-                    self.spare_damage(id, span.lsn, batch, known);
-                    passed.end = span.end;
+                    // The last batch of a run that did not end well may be torn.
+                    let torn = left
+                        .is_some_and(|(end, epoch)| span.end == end && batch.header.epoch < epoch);
+                    if !torn {
+                        self.spare_damage(id, span.lsn, batch, known);
+                    }
+                    (passed.tail, passed.end) = (span.lsn, span.end);
                 }
                 (_, content) => {
                     let bad = match content {
@@ -146,6 +173,7 @@ impl<'a> Walk<'a> {
                         Content::Batch(_) | Content::Zeros => None,
                     };
                     passed.end = one.end(known);
+                    passed.tail = passed.end;
                     self.lost(id, span.lsn, passed.end, bad);
                 }
             }
@@ -224,6 +252,7 @@ impl<'a> Walk<'a> {
             identity: space.identity,
             capacity_bytes: space.capacity_bytes,
             base: space.base,
+            tail: passed.tail,
             end: passed.end,
             chain: passed.chain_so_far,
         });

@@ -28,7 +28,7 @@ use super::format::{
 };
 use crate::error::Reject;
 use crate::ids::{Epoch, Lsn};
-use crate::io::{BLOCK_BYTES, DiskFile};
+use crate::io::{BLOCK_BYTES, DiskFile, IoFailure};
 use std::sync::Arc;
 use window::Window;
 
@@ -127,7 +127,7 @@ pub struct BadBytes {
 pub struct Scanned {
     /// The parts of the segment, in order.
     pub spans: Vec<Span>,
-    /// Blocks that could not be read, wherever they are.
+    /// Blocks that could not be read, wherever they are; of each run only the first.
     pub unreadable: Vec<(Lsn, Reject)>,
 }
 
@@ -152,6 +152,7 @@ pub fn scan_segment(
             spans: Vec::new(),
             unreadable: Vec::new(),
         },
+        run_end: None,
     };
     let mut at = space.base;
     while at < stop {
@@ -162,22 +163,24 @@ pub fn scan_segment(
 
 /// A sound batch header of a segment whose base is unknown because its activation is lost.
 /// Returns the base, and the epoch of that batch.
+///
+/// # Errors
+/// A read that the device refused: the batch may be there.
 pub fn find_base(
     file: Arc<dyn DiskFile>,
     identity: &SegmentIdentity,
     capacity_bytes: u64,
-) -> Option<(Lsn, Epoch)> {
+) -> Result<Option<(Lsn, Epoch)>, IoFailure> {
     let mut window = Window::new(file, capacity_bytes);
     let mut offset = DATA_START;
     while offset < capacity_bytes {
-        if let Some(header) = header_anywhere(&mut window, identity, offset, capacity_bytes) {
-            let before = offset - DATA_START;
-            let base = header.place.lsn.get().checked_sub(before)?;
-            return Some((Lsn::new(base), header.place.epoch));
+        if let Some(header) = header_anywhere(&mut window, identity, offset, capacity_bytes)? {
+            let base = header.place.lsn.get().checked_sub(offset - DATA_START);
+            return Ok(base.map(|base| (Lsn::new(base), header.place.epoch)));
         }
         offset += BLOCK;
     }
-    None
+    Ok(None)
 }
 
 fn header_anywhere(
@@ -185,13 +188,21 @@ fn header_anywhere(
     identity: &SegmentIdentity,
     offset: u64,
     capacity_bytes: u64,
-) -> Option<VerifiedHeader> {
-    let block = window.get(offset, BLOCK_BYTES).ok()?;
-    if all_zero(block) {
-        return None;
-    }
-    let lsn = super::format::claimed_lsn(block)?;
-    read_header(window, identity, lsn, offset, capacity_bytes - offset).ok()
+) -> Result<Option<VerifiedHeader>, IoFailure> {
+    let unless_refused = |reject| match reject {
+        Reject::Unreadable(failure) => Err(failure),
+        _ => Ok(None),
+    };
+    let block = match window.get(offset, BLOCK_BYTES) {
+        Ok(block) if !all_zero(block) => block,
+        Ok(_) => return Ok(None),
+        Err(reject) => return unless_refused(reject),
+    };
+    let Some(lsn) = super::format::claimed_lsn(block) else {
+        return Ok(None);
+    };
+    let header = read_header(window, identity, lsn, offset, capacity_bytes - offset);
+    header.map(Some).or_else(unless_refused)
 }
 
 fn read_header(
@@ -220,6 +231,8 @@ struct Scan {
     /// That of the newest sound batch so far.
     epoch: Epoch,
     found: Scanned,
+    /// Behind the block that could not be read last.
+    run_end: Option<Lsn>,
 }
 
 impl Scan {
@@ -312,13 +325,20 @@ impl Scan {
                 }
                 Err(reject) => {
                     zeros = false;
-                    self.found.unreadable.push((at, reject));
+                    self.unreadable(at, reject);
                 }
             }
             at = end;
         }
         self.close_span(from, self.stop, zeros, reason, true);
         Ok(self.stop)
+    }
+
+    fn unreadable(&mut self, at: Lsn, reject: Reject) {
+        if self.run_end != Some(at) {
+            self.found.unreadable.push((at, reject));
+        }
+        self.run_end = at.advance(BLOCK);
     }
 
     fn sound_header_at(&mut self, at: Lsn) -> Result<bool, (Lsn, Reject)> {

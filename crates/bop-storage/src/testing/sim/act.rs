@@ -3,7 +3,7 @@
 //! Invariant: a call that fails with an error and is not a write or a sync has done nothing.
 
 use super::content::{Content, end_of};
-use super::faults::Faults;
+use super::faults::{Faults, Lie};
 use super::names::{Inode, Names, Node};
 use crate::io::Block;
 use crate::io::errno::ENOSPC;
@@ -78,6 +78,20 @@ impl State {
                 Ok(())
             }
             Act::Tick => Ok(()),
+        }
+    }
+
+    /// Answers well, as [`State::perform`] does, whatever became of a write.
+    pub(super) fn perform_lying(&mut self, act: Act<'_>, lie: Lie) -> Result<(), i32> {
+        match (act, lie) {
+            (Act::Write(..) | Act::WriteDurable(..), Lie::Lost) => Ok(()),
+            (Act::Write(inode, first, blocks), Lie::Misdirected(by)) => {
+                self.perform(Act::Write(inode, first.saturating_add(by), blocks))
+            }
+            (Act::WriteDurable(inode, first, blocks), Lie::Misdirected(by)) => {
+                self.perform(Act::WriteDurable(inode, first.saturating_add(by), blocks))
+            }
+            (other, _) => self.perform(other),
         }
     }
 

@@ -100,6 +100,11 @@ impl SimDisk {
         self.state(|s| s.faults.is_cut())
     }
 
+    /// The call during which the power went, when a planned fault cut it.
+    pub fn cut_during(&self) -> Option<IoOp> {
+        self.state(|s| s.faults.cut_during)
+    }
+
     /// Lets all calls that hang now go on.
     pub fn release_hung(&self) {
         self.state(|s| s.faults.releases += 1);
@@ -138,6 +143,7 @@ impl SimDisk {
         let mut state = self.shared.state.lock();
         let answer = match state.faults.next(Class::Change, op) {
             Verdict::Go => state.perform(act),
+            Verdict::Lie(lie) => state.perform_lying(act, lie),
             Verdict::Fail(errno) => {
                 if !state.faults.is_cut() {
                     state.leave_behind(act, Broken::Error);
@@ -172,7 +178,7 @@ impl SimDisk {
     ) -> Result<T, IoFailure> {
         let mut state = self.shared.state.lock();
         let answer = match state.faults.next(Class::Read, op) {
-            Verdict::Go => body(&mut state),
+            Verdict::Go | Verdict::Lie(_) => body(&mut state),
             Verdict::Fail(errno) => Err(errno),
             Verdict::Hang => {
                 self.hang(&mut state);

@@ -24,6 +24,17 @@ pub enum Fault {
     Hang,
     /// The power goes: it and all later calls fail with `EIO`.
     PowerCut,
+    /// A write is acknowledged and not done; any other call is done.
+    LostWrite,
+    /// A write is done this many blocks further on in its file; any other call is done.
+    MisdirectedWrite(u64),
+}
+
+/// How a write is lied about.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(super) enum Lie {
+    Lost,
+    Misdirected(u64),
 }
 
 /// Whether a call changes the disk.
@@ -41,6 +52,7 @@ pub(super) enum Verdict {
     Hang,
     /// This is the call during which the power goes.
     Cut,
+    Lie(Lie),
 }
 
 #[derive(Clone, Default, Debug)]
@@ -57,6 +69,8 @@ pub(super) struct Faults {
     reads: Plan,
     next_of: Vec<(IoOp, Fault)>,
     cut: bool,
+    /// The call during which the power went.
+    pub(super) cut_during: Option<IoOp>,
     /// Calls that hang now.
     pub(super) hung: usize,
     /// How often hung calls were released.
@@ -113,8 +127,11 @@ impl Faults {
             Some(Fault::Hang) => Verdict::Hang,
             Some(Fault::PowerCut) => {
                 self.cut = true;
+                self.cut_during = Some(op);
                 Verdict::Cut
             }
+            Some(Fault::LostWrite) => Verdict::Lie(Lie::Lost),
+            Some(Fault::MisdirectedWrite(blocks)) => Verdict::Lie(Lie::Misdirected(blocks)),
         }
     }
 

@@ -1,0 +1,181 @@
+//! The command line.
+//!
+//! Invariant: what is wrong with a command line is found here, before anything is opened; it is a
+//! usage error, exit status 2.
+
+use crate::output::Mode;
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+/// Many SQLite databases in one store, on one durable log.
+#[derive(Parser, Debug)]
+#[command(name = "bop", version, about, disable_help_subcommand = true)]
+#[command(after_help = "Exit status: 0 ok, 1 error, 2 wrong usage, 3 the store is unhealthy.")]
+pub(crate) struct Args {
+    /// The store's directory; sql, create and import make it when it is missing
+    #[arg(
+        long,
+        global = true,
+        env = "BOP_STORE",
+        value_name = "DIR",
+        default_value = "./bop-data"
+    )]
+    pub(crate) store: PathBuf,
+
+    /// Write answers and errors as JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+
+    /// Log to standard error: error, warn, info, debug, trace, or a filter such as
+    /// bop_storage=debug
+    #[arg(long, global = true, value_name = "LEVEL", value_parser = log_filter)]
+    pub(crate) log: Option<EnvFilter>,
+
+    /// What to do
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What `bop` can do.
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Run SQL from the argument, a file, standard input or a prompt
+    Sql(SqlArgs),
+    /// List the databases
+    List,
+    /// Show what is known of one database
+    Info {
+        /// The database
+        #[arg(value_name = "DB")]
+        database: String,
+    },
+    /// Create an empty database
+    Create {
+        /// Its name
+        #[arg(value_name = "DB")]
+        database: String,
+        /// Plain pages instead of a SQLite database
+        #[arg(long)]
+        raw: bool,
+    },
+    /// Give a database another name
+    Rename {
+        /// Its name now
+        #[arg(value_name = "DB")]
+        from: String,
+        /// Its name from now on
+        #[arg(value_name = "NEW")]
+        to: String,
+    },
+    /// Delete a database; asks first
+    Drop {
+        /// The database
+        #[arg(value_name = "DB")]
+        database: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Write what the log holds into chunk files and release the log
+    Checkpoint,
+    /// Check every checksum of the store
+    Verify {
+        /// Run PRAGMA integrity_check as well, on this database or on all
+        #[arg(long)]
+        deep: bool,
+        /// Only this database (the log and the manifest, which all share, are checked anyway)
+        #[arg(value_name = "DB")]
+        database: Option<String>,
+    },
+    /// Copy a SQLite file into a new database
+    Import {
+        /// The new database
+        #[arg(value_name = "DB")]
+        database: String,
+        /// The SQLite file
+        file: PathBuf,
+        /// Fail when the store is missing instead of creating it
+        #[arg(long)]
+        no_create: bool,
+    },
+    /// Copy a database into a SQLite file
+    Export {
+        /// The database
+        #[arg(value_name = "DB")]
+        database: String,
+        /// The SQLite file
+        file: PathBuf,
+        /// Replace the file if it exists
+        #[arg(long)]
+        force: bool,
+    },
+}
+
+/// `bop sql`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct SqlArgs {
+    /// The database; created when it is missing
+    #[arg(value_name = "DB")]
+    pub(crate) database: String,
+    /// The SQL; without it and --file, standard input or a prompt
+    #[arg(conflicts_with = "file")]
+    pub(crate) sql: Option<String>,
+    /// Read the SQL from this file; - is standard input
+    #[arg(long, short)]
+    pub(crate) file: Option<PathBuf>,
+    /// How to write rows [default: list, at a prompt: table, with --json: json]
+    #[arg(long, short, value_enum)]
+    pub(crate) mode: Option<Mode>,
+    /// Write column names in modes list and csv
+    #[arg(long)]
+    pub(crate) header: bool,
+    /// Fail when the store or the database is missing instead of creating it
+    #[arg(long)]
+    pub(crate) no_create: bool,
+}
+
+/// A level, or directives as `tracing` knows them. A bare word that is no level would be taken for
+/// the name of a crate and log nothing.
+fn log_filter(text: &str) -> Result<EnvFilter, String> {
+    let is_level = !text.is_empty() && text.parse::<LevelFilter>().is_ok();
+    if !text.contains('=') && !is_level {
+        return Err("expected error, warn, info, debug, trace or CRATE=LEVEL".to_owned());
+    }
+    EnvFilter::try_new(text).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn global_options_may_follow_the_command() {
+        let args = Args::try_parse_from(["bop", "list", "--store", "x", "--json"]).unwrap();
+        assert_eq!(args.store, PathBuf::from("x"));
+        assert!(args.json);
+    }
+
+    #[test]
+    fn sql_comes_from_one_place() {
+        assert!(Args::try_parse_from(["bop", "sql", "d", "select 1", "--file", "f"]).is_err());
+    }
+
+    #[test]
+    fn a_log_level_is_one() {
+        let parse = |level| Args::try_parse_from(["bop", "list", "--log", level]);
+        for level in ["debug", "WARN", "bop_storage=trace,info"] {
+            assert!(parse(level).is_ok(), "{level}");
+        }
+        for level in ["loud", "bop_storage=loud", "a=b=c", ""] {
+            assert!(parse(level).is_err(), "{level}");
+        }
+    }
+}

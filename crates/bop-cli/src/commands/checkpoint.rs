@@ -1,0 +1,36 @@
+//! `bop checkpoint`: what the log holds goes into chunk files, and the log is released.
+
+use super::Context;
+use crate::errors::Failure;
+use crate::session::{WhenMissing, with_store};
+use serde_json::json;
+
+/// Runs the command.
+pub(super) fn run(context: &Context) -> Result<u8, Failure> {
+    let (report, status) = with_store(&context.store, WhenMissing::Fail, |manager| {
+        let report = manager.checkpoint()?;
+        Ok((report, manager.status()))
+    })?;
+    context.answer(
+        format_args!(
+            "checkpointed {} databases: {} pages in {} chunks of {} bytes, \
+             {} log segments released, {} bytes of log left",
+            report.databases,
+            report.pages,
+            report.chunks,
+            report.chunk_bytes,
+            report.segments_released,
+            status.log_bytes
+        ),
+        json!({
+            "databases": report.databases,
+            "pages": report.pages,
+            "chunks": report.chunks,
+            "chunk_bytes": report.chunk_bytes,
+            "checkpointed": report.checkpointed.get(),
+            "segments_released": report.segments_released,
+            "log_bytes": status.log_bytes,
+        }),
+    )?;
+    Ok(0)
+}

@@ -1,0 +1,102 @@
+//! One file for each command: what it asks of the engine and how it shows the answer.
+//!
+//! Invariant: a command that prints can print JSON, one value on one line.
+
+mod checkpoint;
+mod create;
+mod drop;
+mod info;
+mod list;
+mod progress;
+mod rename;
+mod sql;
+mod transfer;
+mod verify;
+
+use crate::args::{Args, Command};
+use crate::errors::Failure;
+use bop_storage::error::{CatalogueError, ErrorCode};
+use bop_storage::name::DbName;
+use serde_json::Value;
+use std::fmt;
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+/// What every command knows.
+pub(crate) struct Context {
+    /// The store's directory.
+    pub(crate) store: PathBuf,
+    /// Whether answers are JSON.
+    pub(crate) json: bool,
+}
+
+/// Runs the command; answers the exit status.
+///
+/// # Errors
+/// What the command answers.
+pub(crate) fn run(args: Args) -> Result<u8, Failure> {
+    let context = Context {
+        store: args.store,
+        json: args.json,
+    };
+    match args.command {
+        Command::Sql(arguments) => sql::run(&context, arguments),
+        Command::List => list::run(&context),
+        Command::Info { database } => info::run(&context, &database),
+        Command::Create { database, raw } => create::run(&context, &database, raw),
+        Command::Rename { from, to } => rename::run(&context, &from, &to),
+        Command::Drop { database, yes } => drop::run(&context, &database, yes),
+        Command::Checkpoint => checkpoint::run(&context),
+        Command::Verify { deep, database } => verify::run(&context, deep, database.as_deref()),
+        Command::Import {
+            database,
+            file,
+            no_create,
+        } => transfer::import(&context, &database, &file, no_create),
+        Command::Export {
+            database,
+            file,
+            force,
+        } => transfer::export(&context, &database, &file, force),
+    }
+}
+
+impl Context {
+    /// Writes the answer: `json` with `--json`, else `text`.
+    ///
+    /// # Errors
+    /// Standard output cannot be written.
+    fn answer(&self, text: impl fmt::Display, json: Value) -> Result<(), Failure> {
+        let mut out = io::stdout().lock();
+        let written = if self.json {
+            writeln!(out, "{json}")
+        } else {
+            writeln!(out, "{text}")
+        };
+        written
+            .and_then(|()| out.flush())
+            .map_err(|error| output_failure(&error))
+    }
+}
+
+/// Refuses what cannot be a name before a store is made for it.
+///
+/// # Errors
+/// Which rule the name breaks.
+fn check_name(name: &str) -> Result<(), Failure> {
+    match DbName::new(name) {
+        Ok(_) => Ok(()),
+        Err(reason) => Err(Failure::from(CatalogueError::InvalidName {
+            name: name.to_owned(),
+            reason,
+        })),
+    }
+}
+
+/// The error of a standard output that takes no more.
+fn output_failure(error: &io::Error) -> Failure {
+    Failure {
+        reader_left: error.kind() == io::ErrorKind::BrokenPipe,
+        ..Failure::new(ErrorCode::Io, format_args!("write the answer: {error}"))
+    }
+}

@@ -1,0 +1,39 @@
+//! A bar for work that takes long, where a person watches.
+//!
+//! Never: writes to standard output, or where standard error is no terminal.
+
+use indicatif::{ProgressBar, ProgressStyle};
+use std::io::IsTerminal;
+
+/// Counts pages.
+pub(super) struct Progress {
+    bar: ProgressBar,
+}
+
+impl Progress {
+    /// A bar named `what`; none where nobody would see it.
+    pub(super) fn new(what: &'static str, json: bool) -> Self {
+        if json || !std::io::stderr().is_terminal() {
+            return Self {
+                bar: ProgressBar::hidden(),
+            };
+        }
+        let bar = ProgressBar::new(0).with_message(what);
+        if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} pages {eta}")
+        {
+            bar.set_style(style);
+        }
+        Self { bar }
+    }
+
+    /// `done` of `total` pages are done.
+    pub(super) fn set(&self, done: u64, total: u64) {
+        self.bar.set_length(total);
+        self.bar.set_position(done);
+    }
+
+    /// Takes the bar away.
+    pub(super) fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}

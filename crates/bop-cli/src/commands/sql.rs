@@ -1,0 +1,110 @@
+//! `bop sql`: runs SQL, from whichever place it comes.
+//!
+//! Invariant: what the user named is opened before a database is created for it.
+
+mod prompt;
+
+use super::{Context, check_name, output_failure};
+use crate::args::SqlArgs;
+use crate::errors::Failure;
+use crate::output::Mode;
+use crate::session::{WhenMissing, with_store};
+use crate::sql::line_ends::LineEnds;
+use crate::sql::runner::{RunError, Runner};
+use bop_libsql::{Connection, OpenOptions, Store};
+use bop_storage::error::ErrorCode;
+use std::fs::File;
+use std::io::{self, BufWriter, Cursor, IsTerminal, Read};
+use std::path::Path;
+
+/// Where the SQL comes from.
+enum Source {
+    Input(Box<dyn Read>),
+    Prompt,
+}
+
+/// Runs the command.
+pub(super) fn run(context: &Context, arguments: SqlArgs) -> Result<u8, Failure> {
+    let SqlArgs {
+        database,
+        sql,
+        file,
+        mode,
+        header,
+        no_create,
+    } = arguments;
+    check_name(&database)?;
+    let source = source(sql, file.as_deref())?;
+    let mode = mode.unwrap_or(match &source {
+        _ if context.json => Mode::Json,
+        Source::Prompt => Mode::Table,
+        Source::Input(_) => Mode::List,
+    });
+    let when_missing = if no_create {
+        WhenMissing::Fail
+    } else {
+        WhenMissing::Create
+    };
+    with_store(&context.store, when_missing, |manager| {
+        let store = Store::new(manager.clone())?;
+        let options = OpenOptions::new().create(!no_create);
+        let connection = store.connect_with(&database, &options)?;
+        let outcome = match source {
+            Source::Input(mut input) => run_input(&connection, mode, header, &mut *input),
+            Source::Prompt => prompt::run(context, &connection, mode, header),
+        };
+        if outcome.is_ok() && !connection.is_autocommit() {
+            eprintln!("warning: the input ended inside a transaction, which is rolled back");
+        }
+        outcome
+    })?;
+    Ok(0)
+}
+
+fn source(sql: Option<String>, file: Option<&Path>) -> Result<Source, Failure> {
+    Ok(match (sql, file) {
+        (Some(sql), _) => Source::Input(Box::new(Cursor::new(sql))),
+        (None, Some(path)) if path != Path::new("-") => {
+            let file = File::open(path).map_err(|error| Failure::file("open", path, &error))?;
+            Source::Input(Box::new(LineEnds::new(file)))
+        }
+        (None, None) if io::stdin().is_terminal() => Source::Prompt,
+        _ => Source::Input(Box::new(LineEnds::new(io::stdin()))),
+    })
+}
+
+fn run_input(
+    connection: &Connection,
+    mode: Mode,
+    header: bool,
+    input: &mut dyn Read,
+) -> Result<(), Failure> {
+    let mut out = BufWriter::with_capacity(64 * 1024, io::stdout().lock());
+    Runner::new(connection, mode, header, &mut out)
+        .run(input)
+        .map_err(|error| failure(connection, error))
+}
+
+/// The error of a run, with the engine's own reason where SQLite only knows a number.
+fn failure(connection: &Connection, error: RunError) -> Failure {
+    let (sql, excerpt) = match error {
+        RunError::Sql { failure, excerpt } => (failure, excerpt),
+        RunError::Input(error) => {
+            return Failure::new(ErrorCode::Io, format_args!("read the SQL: {error}"));
+        }
+        RunError::Output(error) => return output_failure(&error),
+    };
+    // The newest error of the engine may be an old one: it counts if SQLite got its code from it.
+    let engine = connection
+        .last_engine_error()
+        .filter(|engine| engine.sqlite_code() == sql.code);
+    let failure = match engine {
+        Some(engine) => Failure::new(engine.code(), format_args!("{}: {engine}", sql.message)),
+        None => Failure::new(ErrorCode::Sql, sql.message),
+    };
+    Failure {
+        excerpt: Some(excerpt),
+        sqlite_code: Some(sql.code),
+        ..failure
+    }
+}

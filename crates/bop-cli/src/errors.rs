@@ -1,0 +1,222 @@
+//! An error as the user sees it: code, message, what to do about it.
+//!
+//! Invariants
+//! - the exit status follows from the [`ErrorCode`] alone;
+//! - a hint says what to do; what happened stands in the message.
+//!
+//! Never: looks at the text of an error to decide anything.
+
+use crate::sql::position::Excerpt;
+use bop_libsql::transfer::{ExportError, ImportError};
+use bop_storage::error::{
+    CatalogueError, CheckpointError, CloseError, ErrorCode, ManifestError, OpenError,
+};
+use bop_storage::io::{IoFailure, LockFailure};
+use serde_json::{Value, json};
+use std::path::Path;
+use std::{fmt, io};
+
+/// A command that did not succeed.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    /// What kind of error.
+    pub(crate) code: ErrorCode,
+    /// What happened.
+    pub(crate) message: String,
+    /// What to do.
+    pub(crate) hint: Option<String>,
+    /// Where in the user's SQL.
+    pub(crate) excerpt: Option<Excerpt>,
+    /// SQLite's extended result code.
+    pub(crate) sqlite_code: Option<i32>,
+    /// Whether it is only that nobody reads the answer any more, which needs no words.
+    pub(crate) reader_left: bool,
+}
+
+impl Failure {
+    /// An error with the hint that its code always has.
+    pub(crate) fn new(code: ErrorCode, message: impl fmt::Display) -> Self {
+        Self {
+            code,
+            message: message.to_string(),
+            hint: hint_for(code).map(str::to_owned),
+            excerpt: None,
+            sqlite_code: None,
+            reader_left: false,
+        }
+    }
+
+    /// The error with this hint instead.
+    pub(crate) fn with_hint(self, hint: impl Into<String>) -> Self {
+        Self {
+            hint: Some(hint.into()),
+            ..self
+        }
+    }
+
+    /// An error of the operating system about a file that the user named.
+    pub(crate) fn file(operation: &str, path: &Path, error: &io::Error) -> Self {
+        Self::new(
+            ErrorCode::Io,
+            format_args!("{operation} {}: {error}", path.display()),
+        )
+    }
+
+    /// The exit status.
+    pub(crate) fn exit_status(&self) -> u8 {
+        self.code.exit_status()
+    }
+
+    /// The error as an object for `--json`.
+    pub(crate) fn to_json(&self) -> Value {
+        let mut error = json!({
+            "code": self.code.as_str(),
+            "message": self.message,
+            "hint": self.hint,
+        });
+        if let Some(excerpt) = &self.excerpt {
+            error["line"] = excerpt.position.line.into();
+            error["column"] = excerpt.position.column.into();
+        }
+        if let Some(code) = self.sqlite_code {
+            error["sqlite_code"] = code.into();
+        }
+        json!({ "error": error })
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "error: {}", self.message)?;
+        if let Some(excerpt) = &self.excerpt {
+            write!(f, "\n  at {}\n{excerpt}", excerpt.position)?;
+        }
+        if let Some(hint) = &self.hint {
+            write!(f, "\nhint: {hint}")?;
+        }
+        Ok(())
+    }
+}
+
+/// What to do about an error of this kind, where that does not depend on the case.
+fn hint_for(code: ErrorCode) -> Option<&'static str> {
+    Some(match code {
+        ErrorCode::InvalidName => {
+            "a name is any text of up to 255 bytes without control characters, / and @, \
+             and does not start with a dot"
+        }
+        ErrorCode::DatabaseNotFound => "bop list shows the databases of the store",
+        ErrorCode::DatabaseExists => "choose another name, or rename or drop the existing database",
+        ErrorCode::Corrupt | ErrorCode::CatalogueDamaged | ErrorCode::Unhealthy => {
+            "bop verify lists all damage; what is not named there can be exported"
+        }
+        ErrorCode::StoreNotFound => {
+            "--store DIR or BOP_STORE says where the store is; bop create makes a new one"
+        }
+        ErrorCode::NotAStore => {
+            "choose an empty or a new directory; nothing was changed in this one"
+        }
+        ErrorCode::StoreLocked => "one process at a time has a store open: stop it, or wait for it",
+        ErrorCode::UnsupportedFormat => {
+            "use the version of bop that wrote the store, or a newer one"
+        }
+        ErrorCode::Busy | ErrorCode::BusySnapshot | ErrorCode::Timeout => "try again",
+        ErrorCode::OutOfSpace => "free some space on the device; nothing was lost",
+        ErrorCode::LogFull => "run bop checkpoint",
+        ErrorCode::Poisoned | ErrorCode::CommitUnknown => {
+            "see to the device, then open the store again: it recovers what is durable"
+        }
+        ErrorCode::TargetExists => "--force replaces it",
+        ErrorCode::InvalidDatabaseFile => {
+            "PRAGMA integrity_check in the sqlite3 shell tells more; .recover saves what it can"
+        }
+        _ => return None,
+    })
+}
+
+impl From<OpenError> for Failure {
+    fn from(error: OpenError) -> Self {
+        let failure = Self::new(error.code(), &error);
+        match refused_call(&error) {
+            Some(call) if is_forbidden(call) => failure.with_hint(
+                "the store's directory and the files in it must be yours to read and to write",
+            ),
+            _ => failure,
+        }
+    }
+}
+
+/// The call to the kernel that kept a store from being opened.
+fn refused_call(error: &OpenError) -> Option<&IoFailure> {
+    match error {
+        OpenError::Io(call)
+        | OpenError::Manifest(ManifestError::Io(call))
+        | OpenError::Locked {
+            failure: LockFailure::Io(call),
+            ..
+        } => Some(call),
+        _ => None,
+    }
+}
+
+fn is_forbidden(call: &IoFailure) -> bool {
+    matches!(
+        io::Error::from_raw_os_error(call.errno).kind(),
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
+    )
+}
+
+impl From<CatalogueError> for Failure {
+    fn from(error: CatalogueError) -> Self {
+        let failure = Self::new(error.code(), &error);
+        match error {
+            CatalogueError::NotFound {
+                nearest: Some(nearest),
+                ..
+            } => failure.with_hint(format!("did you mean {nearest:?}?")),
+            _ => failure,
+        }
+    }
+}
+
+impl From<CheckpointError> for Failure {
+    fn from(error: CheckpointError) -> Self {
+        Self::new(error.code(), &error)
+    }
+}
+
+impl From<CloseError> for Failure {
+    fn from(error: CloseError) -> Self {
+        Self::new(error.code(), &error)
+    }
+}
+
+impl From<bop_libsql::Error> for Failure {
+    fn from(error: bop_libsql::Error) -> Self {
+        match error {
+            bop_libsql::Error::Open(error) => error.into(),
+            bop_libsql::Error::Catalogue(error) => error.into(),
+            other => Self::new(other.code(), &other),
+        }
+    }
+}
+
+impl From<ImportError> for Failure {
+    fn from(error: ImportError) -> Self {
+        match error {
+            ImportError::Catalogue(error) => error.into(),
+            other => Self::new(other.code(), &other),
+        }
+    }
+}
+
+impl From<ExportError> for Failure {
+    fn from(error: ExportError) -> Self {
+        match error {
+            ExportError::Catalogue(error) => error.into(),
+            ExportError::SideFile { .. } => Self::new(error.code(), &error)
+                .with_hint("choose another file, or let the program that uses this one close it"),
+            other => Self::new(other.code(), &other),
+        }
+    }
+}

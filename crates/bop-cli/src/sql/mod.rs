@@ -1,0 +1,8 @@
+//! SQL from the user to SQLite and its rows back: [`line_ends`] and [`input`] cut statements,
+//! [`runner`] runs them, [`statement`] is the unsafe part, [`position`] says where an error is.
+
+pub(crate) mod input;
+pub(crate) mod line_ends;
+pub(crate) mod position;
+pub(crate) mod runner;
+pub(crate) mod statement;

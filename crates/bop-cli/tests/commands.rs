@@ -1,0 +1,254 @@
+//! The commands on a healthy store: what they do, what they print, the shapes of their JSON.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use common::Store;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
+
+#[test]
+fn sql_makes_the_store_and_the_database() {
+    let store = Store::new();
+    assert_eq!(store.ok(&["sql", "d", "select 1"]), "1\n");
+    assert_eq!(store.json(&["list"])[0]["name"], "d");
+}
+
+#[test]
+fn what_was_written_is_there_in_the_next_process() {
+    let store = Store::new();
+    store.ok(&[
+        "sql",
+        "d",
+        "create table t(a, b); insert into t values(1, 'x'), (2, null)",
+    ]);
+    assert_eq!(store.ok(&["sql", "d", "select * from t"]), "1|x\n2|\n");
+    let csv = store.ok(&["sql", "d", "select * from t", "--mode", "csv", "--header"]);
+    assert_eq!(csv, "a,b\n1,x\n2,\n");
+    let json = store.json(&["sql", "d", "select * from t"]);
+    assert_eq!(
+        json,
+        serde_json::json!([{"a": 1, "b": "x"}, {"a": 2, "b": null}])
+    );
+    let table = store.ok(&["sql", "d", "select * from t", "--mode", "table"]);
+    assert!(table.contains(" a ") && table.contains(" x "), "{table}");
+}
+
+#[test]
+fn the_store_is_where_the_option_or_the_environment_says() {
+    let store = Store::new();
+    let other = store.path().join("other");
+    store.ok(&["--store", other.to_str().unwrap(), "create", "d"]);
+    assert!(other.exists() && !store.store().exists());
+    let here = store
+        .command(&["create", "d"])
+        .env_remove("BOP_STORE")
+        .status()
+        .unwrap();
+    assert!(here.success());
+    assert!(store.path().join("bop-data").exists());
+}
+
+#[test]
+fn sql_comes_from_a_file_or_standard_input() {
+    let store = Store::new();
+    let file = store.path().join("script.sql");
+    fs::write(
+        &file,
+        "\u{feff}create table t(a);\n-- one\ninsert into t values(1);\n",
+    )
+    .unwrap();
+    store.ok(&["sql", "d", "--file", file.to_str().unwrap()]);
+    let mut child = store
+        .command(&["sql", "d"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(b"select count(*) from t")
+        .unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.stdout, b"1\n");
+}
+
+#[test]
+fn a_pipe_is_a_live_conversation() {
+    let store = Store::new();
+    let mut child = store
+        .command(&["sql", "d"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let mut answers = BufReader::new(child.stdout.take().unwrap());
+    let mut ask = |sql: &str| {
+        input.write_all(sql.as_bytes()).unwrap();
+        let mut line = String::new();
+        answers.read_line(&mut line).unwrap();
+        line
+    };
+    // Without a line end: a statement runs when it is complete, not when its line is.
+    assert_eq!(
+        ask("create table t(a); insert into t values(41); select a + 1 from t;"),
+        "42\n"
+    );
+    assert_eq!(ask("\nselect 'a;b'\n;"), "a;b\n");
+    assert_eq!(
+        ask("begin; update t set a = 7; commit; select a from t;"),
+        "7\n"
+    );
+    drop(input);
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn a_transaction_that_is_left_open_is_rolled_back_and_said_so() {
+    let store = Store::new();
+    store.ok(&["sql", "d", "create table t(a)"]);
+    let output = store.bop(&["sql", "d", "begin; insert into t values(1)"]);
+    assert!(output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("rolled back"));
+    assert_eq!(store.ok(&["sql", "d", "select count(*) from t"]), "0\n");
+}
+
+#[test]
+fn create_list_info_rename_and_drop() {
+    let store = Store::new();
+    let created = store.json(&["create", "b"]);
+    assert_eq!(
+        (&created["created"], &created["kind"]),
+        (&"b".into(), &"sqlite".into())
+    );
+    assert_eq!(store.json(&["create", "a", "--raw"])["kind"], "raw");
+    store.ok(&["sql", "b", "create table t(a)"]);
+
+    let list = store.json(&["list"]);
+    let names: Vec<&str> = list
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|d| d["name"].as_str())
+        .collect();
+    assert_eq!(names, ["a", "b"]);
+    let text = store.ok(&["list"]);
+    assert!(text.contains("sqlite") && text.contains("raw"), "{text}");
+
+    let info = store.json(&["info", "b"]);
+    assert_eq!(info["page_size"], 4096);
+    assert_eq!(info["page_count"], 2);
+    assert_eq!(info["bytes"], 8192);
+    assert!(info["damage"].is_null());
+    assert!(store.ok(&["info", "b"]).contains("4096 bytes"));
+
+    store.ok(&["rename", "b", "c"]);
+    store.fails(1, &["info", "b"]);
+    assert_eq!(store.json(&["info", "c"])["id"], info["id"]);
+    store.ok(&["drop", "c", "--yes"]);
+    assert_eq!(store.json(&["list"]).as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn sql_on_a_raw_database_is_refused() {
+    let store = Store::new();
+    store.ok(&["create", "plain", "--raw"]);
+    let stderr = store.fails(1, &["--json", "sql", "plain", "select 1"]);
+    assert!(stderr.contains("\"code\":\"wrong_kind\""), "{stderr}");
+}
+
+#[test]
+fn checkpoint_and_verify_find_a_healthy_store() {
+    let store = Store::new();
+    store.ok(&[
+        "sql",
+        "d",
+        "create table t(a); insert into t values(zeroblob(100000))",
+    ]);
+    assert!(store.json(&["checkpoint"]).is_object());
+    for command in [
+        &["verify"][..],
+        &["verify", "--deep"],
+        &["verify", "--deep", "d"],
+    ] {
+        let report = store.json(command);
+        assert_eq!(report["healthy"], true, "{report}");
+        assert_eq!(report["findings"], serde_json::json!([]));
+        assert!(store.ok(command).contains("healthy"));
+    }
+    assert_eq!(
+        store.ok(&["sql", "d", "select length(a) from t"]),
+        "100000\n"
+    );
+}
+
+#[test]
+fn export_then_import_then_export_gives_the_same_file() {
+    let store = Store::new();
+    store.ok(&[
+        "sql",
+        "d",
+        "pragma page_size=1024; pragma user_version=7; create table t(a); insert into t values('x')",
+    ]);
+    let (first, second) = (store.path().join("1.sqlite"), store.path().join("2.sqlite"));
+    let (first, second) = (first.to_str().unwrap(), second.to_str().unwrap());
+    store.ok(&["export", "d", first]);
+    store.ok(&["import", "e", first]);
+    assert_eq!(
+        store.ok(&["sql", "e", "select a from t; pragma user_version"]),
+        "x\n7\n"
+    );
+    store.ok(&["export", "e", second]);
+    let same = |mut bytes: Vec<u8>| {
+        for at in [18..20, 24..28, 92..100] {
+            bytes[at].fill(0);
+        }
+        bytes
+    };
+    assert!(same(fs::read(first).unwrap()) == same(fs::read(second).unwrap()));
+
+    let stderr = store.fails(1, &["export", "d", first]);
+    assert!(stderr.contains("hint: --force"), "{stderr}");
+    store.ok(&["export", "d", first, "--force"]);
+    let stderr = store.fails(1, &["import", "d", first]);
+    assert!(stderr.contains("exists already"), "{stderr}");
+}
+
+#[test]
+fn a_file_that_is_no_database_is_not_imported() {
+    let store = Store::new();
+    let file = store.path().join("letter.sqlite");
+    fs::write(&file, "dear reader, this is no database".repeat(100)).unwrap();
+    let stderr = store.fails(1, &["--json", "import", "d", file.to_str().unwrap()]);
+    assert!(
+        stderr.contains("\"code\":\"invalid_database_file\""),
+        "{stderr}"
+    );
+    assert!(store.fails(1, &["info", "d"]).contains("\"d\""));
+    store.fails(1, &["import", "d", "missing.sqlite"]);
+}
+
+#[test]
+fn the_log_goes_to_standard_error() {
+    let store = Store::new();
+    let output = store.bop(&["sql", "d", "select 1", "--log", "debug"]);
+    assert_eq!(output.stdout, b"1\n");
+    assert!(!output.stderr.is_empty());
+}
+
+#[test]
+fn help_and_version_are_no_errors() {
+    for argument in ["--help", "--version"] {
+        let output = Command::new(env!("CARGO_BIN_EXE_bop"))
+            .arg(argument)
+            .output()
+            .unwrap();
+        assert!(output.status.success());
+        assert!(String::from_utf8_lossy(&output.stdout).contains("bop"));
+    }
+}

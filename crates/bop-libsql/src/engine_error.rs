@@ -1,0 +1,183 @@
+//! What the engine said, and the SQLite result code that stands for it.
+//!
+//! SQLite knows an error as a number; the text that a connection then shows ("disk I/O error") is
+//! SQLite's own. So the error itself, which names the object and the place, is kept beside the
+//! connection for whoever asks ([`ErrorSlot`]).
+//!
+//! Invariants
+//! - a commit or a spill never answers `BUSY`: SQLite would keep the transaction open and repeat
+//!   the commit, but the engine has ended it;
+//! - a page that cannot be read is of the `IOERR` family: SQLite then drops its cache, which other
+//!   codes leave as it is.
+//!
+//! Never: decides by an error's text.
+
+use bop_storage::error::{
+    BeginError, CatalogueError, CheckpointError, CommitError, ErrorCode, ReadError, Rejection,
+};
+use bop_storage::io::IoFailure;
+use libsql_ffi as ffi;
+use parking_lot::Mutex;
+use std::io::ErrorKind;
+use std::os::raw::c_int;
+
+/// An error of the engine, as it came up through a callback of SQLite.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// A page could not be read.
+    #[error("read: {0}")]
+    Read(#[from] ReadError),
+    /// A transaction could not begin.
+    #[error("begin: {0}")]
+    Begin(#[from] BeginError),
+    /// A page could not be put into the transaction.
+    #[error("write: {0}")]
+    Write(#[from] Rejection),
+    /// The commit failed.
+    #[error("{0}")]
+    Commit(#[from] CommitError),
+    /// The database could not be opened or created.
+    #[error("open: {0}")]
+    Catalogue(#[from] CatalogueError),
+    /// A checkpoint that was asked for failed.
+    #[error("{0}")]
+    Checkpoint(#[from] CheckpointError),
+    /// SQLite handed over pages of a size that the database does not have.
+    #[error("pages of {found} bytes for a database with pages of {expected} bytes")]
+    PageSize {
+        /// The size that came.
+        found: i64,
+        /// The size that the database has, if it has any pages.
+        expected: u32,
+    },
+    /// A page was written or read outside a transaction that allows it.
+    #[error("{operation} outside a transaction")]
+    NoTransaction {
+        /// What was attempted.
+        operation: &'static str,
+    },
+    /// A callback panicked; the transaction was rolled back.
+    #[error("callback {callback} panicked: {message}")]
+    Panic {
+        /// The callback.
+        callback: &'static str,
+        /// What the panic said.
+        message: String,
+    },
+}
+
+impl EngineError {
+    /// The stable name of this error.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Read(error) => error.code(),
+            Self::Begin(error) => error.code(),
+            Self::Write(error) => error.code(),
+            Self::Commit(error) => error.code(),
+            Self::Catalogue(error) => error.code(),
+            Self::Checkpoint(error) => error.code(),
+            Self::PageSize { .. } | Self::NoTransaction { .. } => ErrorCode::Sql,
+            Self::Panic { .. } => ErrorCode::Panic,
+        }
+    }
+
+    /// The extended result code that SQLite gets.
+    pub fn sqlite_code(&self) -> c_int {
+        match self {
+            Self::Read(error) => read_code(error),
+            Self::Begin(error) => begin_code(error),
+            Self::Write(error) => rejection_code(error),
+            Self::Commit(CommitError::Rejected(error)) => rejection_code(error),
+            Self::Catalogue(_) => ffi::SQLITE_CANTOPEN,
+            Self::Checkpoint(error) => checkpoint_code(error),
+            Self::NoTransaction { operation: "read" } => ffi::SQLITE_IOERR_READ,
+            // Whatever else was about to be written, or was written with an unknown outcome.
+            _ => ffi::SQLITE_IOERR_WRITE,
+        }
+    }
+}
+
+fn read_code(error: &ReadError) -> c_int {
+    match error {
+        ReadError::Damaged(_) => ffi::SQLITE_IOERR_DATA,
+        ReadError::Dropped => ffi::SQLITE_IOERR_DELETE_NOENT,
+        ReadError::Closed => ffi::SQLITE_IOERR_CLOSE,
+        _ => ffi::SQLITE_IOERR_READ,
+    }
+}
+
+fn begin_code(error: &BeginError) -> c_int {
+    match error {
+        BeginError::Busy => ffi::SQLITE_BUSY,
+        BeginError::BusySnapshot { .. } => ffi::SQLITE_BUSY_SNAPSHOT,
+        BeginError::Damaged(_) => ffi::SQLITE_CORRUPT,
+        BeginError::Dropped => ffi::SQLITE_IOERR_DELETE_NOENT,
+        BeginError::Poisoned(_) => ffi::SQLITE_IOERR_WRITE,
+        BeginError::Closed => ffi::SQLITE_IOERR_CLOSE,
+        _ => ffi::SQLITE_IOERR,
+    }
+}
+
+fn rejection_code(error: &Rejection) -> c_int {
+    match error {
+        // A transaction that found no room in time is one for which there was no room.
+        Rejection::Timeout { .. }
+        | Rejection::OutOfSpace { .. }
+        | Rejection::LogFull { .. }
+        | Rejection::TooLarge { .. } => ffi::SQLITE_FULL,
+        Rejection::Spill(failure) if is_full(failure) => ffi::SQLITE_FULL,
+        Rejection::Read(error) => read_code(error),
+        Rejection::Dropped => ffi::SQLITE_IOERR_DELETE_NOENT,
+        Rejection::Closed => ffi::SQLITE_IOERR_CLOSE,
+        _ => ffi::SQLITE_IOERR_WRITE,
+    }
+}
+
+/// `true` when the device, or this user's share of it, has no room.
+fn is_full(failure: &IoFailure) -> bool {
+    let kind = std::io::Error::from_raw_os_error(failure.errno).kind();
+    matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+}
+
+fn checkpoint_code(error: &CheckpointError) -> c_int {
+    match error {
+        CheckpointError::Read(error) => read_code(error),
+        CheckpointError::Commit(CommitError::Rejected(error)) => rejection_code(error),
+        CheckpointError::Limit(_) => ffi::SQLITE_FULL,
+        CheckpointError::Closed => ffi::SQLITE_IOERR_CLOSE,
+        _ => ffi::SQLITE_IOERR_WRITE,
+    }
+}
+
+/// The newest engine error of one connection.
+#[derive(Debug, Default)]
+pub(crate) struct ErrorSlot(Mutex<Option<EngineError>>);
+
+impl ErrorSlot {
+    /// Keeps `error` for whoever asks, logs it, and gives the code that SQLite gets.
+    pub(crate) fn record(&self, error: EngineError) -> c_int {
+        let code = error.sqlite_code();
+        if code & 0xff == ffi::SQLITE_BUSY {
+            tracing::debug!(sqlite_code = code, %error, "engine is busy");
+        } else {
+            tracing::warn!(sqlite_code = code, code = %error.code(), %error, "engine error");
+        }
+        *self.0.lock() = Some(error);
+        code
+    }
+
+    /// The newest error, if there was any.
+    pub(crate) fn latest(&self) -> Option<EngineError> {
+        self.0.lock().clone()
+    }
+
+    /// The newest error, which is then forgotten.
+    pub(crate) fn take(&self) -> Option<EngineError> {
+        self.0.lock().take()
+    }
+}
+
+#[cfg(test)]
+#[path = "engine_error_tests.rs"]
+mod tests;

@@ -1,0 +1,48 @@
+//! The C side of the crate: the tables that SQLite calls, and nothing else.
+//!
+//! | file | table |
+//! |---|---|
+//! | `vfs.rs` | `sqlite3_vfs`: finds databases by name, hands everything else to the base VFS |
+//! | `file.rs` | `sqlite3_io_methods`: the main file of one pager |
+//! | `manager.rs` | `libsql_wal_manager`: links a pager to a [`Session`](crate::session::Session) |
+//! | `wal.rs` | `libsql_wal_methods`: turns each call into one of the session's |
+//! | `plain.rs` | none: reads a plain database's file through SQLite |
+//! | `fence.rs` | the panic fence around every callback |
+//!
+//! Invariants
+//! - no callback unwinds into C;
+//! - every pointer that SQLite hands back to us was made by us: a file by its `pMethods`, a WAL by
+//!   the list of native ones that each manager keeps;
+//! - SQLite serialises the calls that concern one pager, since a shared cache is refused: what
+//!   belongs to a pager needs no lock, and no reference to it outlives its callback.
+//!
+//! Never: decides anything that can be decided without a raw pointer.
+#![allow(
+    unsafe_code,
+    reason = "SQLite is a C library: its callback tables are raw pointers"
+)]
+
+mod fence;
+mod file;
+mod manager;
+mod plain;
+mod vfs;
+mod wal;
+
+#[cfg(test)]
+mod guard_tests;
+
+pub(crate) use manager::wal_manager;
+pub(crate) use plain::PlainFile;
+pub(crate) use vfs::Registration;
+
+/// The version of the SQLite that is linked.
+pub(crate) fn sqlite_version() -> i32 {
+    // SAFETY: takes no arguments and reads a constant.
+    unsafe { libsql_ffi::sqlite3_libversion_number() }
+}
+
+/// `true` for a name of a database of ours. What has a slash is a path, which no database name has.
+fn is_database_name(name: &str) -> bool {
+    !name.contains('/')
+}

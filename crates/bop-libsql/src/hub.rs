@@ -1,0 +1,73 @@
+//! Hub: what all connections of a store share.
+//!
+//! Invariant: the hub lives as long as anything that SQLite may call back into: the store's
+//! handles, every connection's WAL manager, every open database file. The last of them to go takes
+//! the VFS away from SQLite.
+//!
+//! Never: holds a connection, or a lock while it calls the engine.
+
+use crate::engine_error::ErrorSlot;
+use crate::error::Error;
+use crate::ffi::Registration;
+use bop_storage::error::CatalogueError;
+use bop_storage::ids::DbKind;
+use bop_storage::{Db, Manager};
+use std::sync::Arc;
+
+/// A store and its VFS.
+pub(crate) struct Hub {
+    manager: Manager,
+    /// Errors of opening a database by name: SQLite asks the VFS for that, which knows no
+    /// connection.
+    open_errors: ErrorSlot,
+    registration: Registration,
+}
+
+impl Hub {
+    /// Makes the store known to SQLite.
+    pub(crate) fn register(manager: Manager) -> Result<Arc<Self>, Error> {
+        let registration = Registration::new()?;
+        let hub = Arc::new(Self {
+            manager,
+            open_errors: ErrorSlot::default(),
+            registration,
+        });
+        hub.registration.serve(&hub);
+        Ok(hub)
+    }
+
+    pub(crate) fn manager(&self) -> &Manager {
+        &self.manager
+    }
+
+    pub(crate) fn open_errors(&self) -> &ErrorSlot {
+        &self.open_errors
+    }
+
+    /// The name under which SQLite knows the store.
+    pub(crate) fn vfs_name(&self) -> &str {
+        self.registration.name()
+    }
+
+    /// The database of that name, which must hold a SQLite file; created when `create` and missing.
+    pub(crate) fn open(&self, name: &str, create: bool) -> Result<Db, CatalogueError> {
+        let found = match self.manager.database(name) {
+            Err(CatalogueError::NotFound { .. }) if create => {
+                match self.manager.create_database(name, DbKind::Sqlite) {
+                    // Somebody else was faster.
+                    Err(CatalogueError::Exists { .. }) => self.manager.database(name),
+                    created => created,
+                }
+            }
+            found => found,
+        }?;
+        match found.kind() {
+            DbKind::Sqlite => Ok(found),
+            kind => Err(CatalogueError::WrongKind {
+                name: found.name(),
+                found: kind.name(),
+                wanted: DbKind::Sqlite.name(),
+            }),
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Store: an open store, known to SQLite, that gives out connections.
+
+use crate::connection::{Connection, OpenOptions};
+use crate::error::Error;
+use crate::hub::Hub;
+use crate::{EngineError, ffi, page_one};
+use bop_storage::{Manager, Options};
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A store whose databases SQLite can open. Clones are handles of the same store.
+///
+/// The store's VFS stays with SQLite until the last handle and the last connection are gone.
+#[derive(Clone)]
+pub struct Store(Arc<Hub>);
+
+impl Store {
+    /// Opens the store in the directory `path`.
+    ///
+    /// # Errors
+    /// [`Error::Open`] when the engine cannot open it, else as [`Store::new`].
+    pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Self, Error> {
+        Self::new(Manager::open(path, options)?)
+    }
+
+    /// Makes an open store known to SQLite.
+    ///
+    /// # Errors
+    /// [`Error::SqliteVersion`] when another SQLite is linked than this crate was tested with,
+    /// [`Error::Register`] when SQLite refuses the VFS.
+    pub fn new(manager: Manager) -> Result<Self, Error> {
+        let (found, needed) = (ffi::sqlite_version(), page_one::SQLITE_VERSION);
+        if u32::try_from(found) != Ok(needed) {
+            return Err(Error::SqliteVersion { found, needed });
+        }
+        Ok(Self(Hub::register(manager)?))
+    }
+
+    /// Opens a connection to the database `name`, which is created when it is missing.
+    ///
+    /// # Errors
+    /// As [`Store::connect_with`].
+    pub fn connect(&self, name: &str) -> Result<Connection, Error> {
+        self.connect_with(name, &OpenOptions::new())
+    }
+
+    /// Opens a connection to the database `name`.
+    ///
+    /// # Errors
+    /// [`Error::Catalogue`] when the name is none, the database is missing and not to be created,
+    /// damaged, or of another kind; [`Error::Sqlite`] when SQLite refuses.
+    pub fn connect_with(&self, name: &str, options: &OpenOptions) -> Result<Connection, Error> {
+        Connection::open(&self.0, name, options)
+    }
+
+    /// The engine under the store.
+    pub fn manager(&self) -> &Manager {
+        self.0.manager()
+    }
+
+    /// The name of the store's VFS, for `ATTACH 'file:NAME?vfs=...'` from a connection to another
+    /// store.
+    pub fn vfs_name(&self) -> &str {
+        self.0.vfs_name()
+    }
+
+    /// Why the newest attempt of a connection to open a database by name (`ATTACH`, `VACUUM INTO`)
+    /// failed: SQLite itself says no more than "unable to open database".
+    pub fn last_open_error(&self) -> Option<EngineError> {
+        self.0.open_errors().latest()
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("path", &self.manager().path())
+            .field("vfs", &self.vfs_name())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,153 @@
+//! Import: a plain SQLite file becomes a database of the store.
+
+use super::source::Source;
+use super::{Progress, report};
+use crate::{Store, page_one};
+use bop_storage::error::{BeginError, CatalogueError, CommitError, ErrorCode, Rejection};
+use bop_storage::ids::{DbKind, PageNo, PageSize};
+use bop_storage::{Db, ReadTxn};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What was imported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ImportReport {
+    /// Pages of the database.
+    pub pages: u32,
+    /// Their size; `None` for an empty file.
+    pub page_size: Option<PageSize>,
+    /// The file was read through SQLite, since part of it stood in a WAL.
+    pub through_sqlite: bool,
+}
+
+/// An import failed. No database was left behind.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ImportError {
+    /// The file cannot be opened or read.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's answer.
+        source: Arc<std::io::Error>,
+    },
+    /// The file is no database, or a damaged one.
+    #[error("{} is no sound SQLite database: {}", path.display(), findings.join("; "))]
+    NotSound {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite found, its first findings.
+        findings: Vec<String>,
+    },
+    /// SQLite cannot open or read the file.
+    #[error("{}: {source}", path.display())]
+    Sqlite {
+        /// The file.
+        path: PathBuf,
+        /// SQLite's answer.
+        source: rusqlite::Error,
+    },
+    /// The database cannot be created.
+    #[error(transparent)]
+    Catalogue(#[from] CatalogueError),
+    /// The database cannot be written.
+    #[error(transparent)]
+    Begin(#[from] BeginError),
+    /// The store has no room, or cannot be written.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+}
+
+impl From<Rejection> for ImportError {
+    fn from(rejection: Rejection) -> Self {
+        Self::Commit(rejection.into())
+    }
+}
+
+impl ImportError {
+    /// The stable name of this error.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::File { .. } => ErrorCode::Io,
+            Self::NotSound { .. } => ErrorCode::InvalidDatabaseFile,
+            Self::Sqlite { .. } => ErrorCode::Sql,
+            Self::Catalogue(error) => error.code(),
+            Self::Begin(error) => error.code(),
+            Self::Commit(error) => error.code(),
+        }
+    }
+}
+
+/// Imports the SQLite file `path` as the new database `name`.
+///
+/// The file is checked first (`PRAGMA integrity_check`) and read under a read lock of SQLite's, so
+/// that other programs may have it open. Page size, reserved bytes, `auto_vacuum`, encoding,
+/// `application_id` and `user_version` are those of the file. An empty file becomes an empty
+/// database. Where the newest commits stand in a WAL, SQLite makes a copy in the store's scratch
+/// directory first.
+///
+/// All pages are committed at once: either the database is there with all of them, or it is not.
+///
+/// # Errors
+/// [`ImportError`]; the database does not exist then, unless it did before.
+pub fn import_file(
+    store: &Store,
+    name: &str,
+    path: impl AsRef<Path>,
+    progress: &mut Progress<'_>,
+) -> Result<ImportReport, ImportError> {
+    let manager = store.manager();
+    // Before the file is checked, which may take long.
+    match manager.database(name) {
+        Err(CatalogueError::NotFound { .. }) => {}
+        Err(error) => return Err(error.into()),
+        Ok(found) => return Err(CatalogueError::Exists { name: found.name() }.into()),
+    }
+    let source = Source::open(path.as_ref(), manager.path())?;
+    let db = manager.create_database(name, DbKind::Sqlite)?;
+    let Some(source) = source else {
+        return Ok(ImportReport {
+            pages: 0,
+            page_size: None,
+            through_sqlite: false,
+        });
+    };
+    match copy(&source, &db, progress) {
+        Ok(committed) => Ok(ImportReport {
+            pages: committed.page_count(),
+            page_size: committed.page_size(),
+            through_sqlite: source.is_copy(),
+        }),
+        Err(error) => {
+            drop(db);
+            if let Err(cleanup) = manager.drop_database(name) {
+                tracing::error!(name, %cleanup, "a database was left by a failed import");
+            }
+            Err(error)
+        }
+    }
+}
+
+fn copy(source: &Source, db: &Db, progress: &mut Progress<'_>) -> Result<ReadTxn, ImportError> {
+    // The database was made a moment ago: whoever else found it does not hold it for long.
+    let mut write = db.begin_write(Duration::from_secs(5))?;
+    let (size, count) = (source.page_size(), source.page_count());
+    write.set_page_size(size)?;
+    let mut content = vec![0; size.bytes()];
+    for raw in 1..=count {
+        let Some(page) = PageNo::new(raw).filter(|_| raw != size.lock_page()) else {
+            continue;
+        };
+        source.read_page(page, &mut content)?;
+        if page == PageNo::FIRST {
+            page_one::settle_page_count(&mut content, count);
+            page_one::to_stored(&mut content);
+        }
+        write.write_page(page, &content)?;
+        report(progress, raw, count);
+    }
+    Ok(write.commit()?)
+}

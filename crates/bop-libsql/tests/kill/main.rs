@@ -1,0 +1,196 @@
+//! SIGKILL of a process that writes: what it was told is durable is there, and nothing else.
+//!
+//! ```text
+//!  parent                          child: two writers, four databases
+//!    starts it ------------------>   opens the store (recovers it)
+//!    reads its announcements <----   "pending ..." commit "done ..." , over and over
+//!    SIGKILL at a random moment -->  gone
+//!    reads the pipe to its end
+//!    opens the store, compares it with what was announced, looks at its size
+//! ```
+//!
+//! One store lives through all kills, so that the log is recovered, rolled, checkpointed and
+//! recycled many times over.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod child;
+mod model;
+
+use bop_libsql::{Options, Store};
+use child::{CHILD_DIR, CHILD_FIRST, CHILD_SEED, WRITERS};
+use common::Random;
+use common::process::{announced, arguments_for, occupied_bytes, this_binary};
+use model::{DATABASES, Model};
+use std::io::{BufRead, BufReader, Lines};
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+const KILLS: u32 = 200;
+const STORE_BYTES_MAX: u64 = 100 << 20;
+const SIGKILL: i32 = 9;
+
+/// The child's side; does nothing in an ordinary run.
+#[test]
+fn child_writes_until_it_is_killed() {
+    child::run_if_asked();
+}
+
+#[test]
+fn every_acknowledged_commit_survives_sigkill_and_nothing_else_does() {
+    let mut random = Random::new();
+    println!("BOP_SEED={}", random.seed());
+    let dir = TempDir::new().unwrap();
+    create_databases(dir.path());
+    let mut model = Model::default();
+    let mut counts = Counts::default();
+    for _ in 0..KILLS {
+        if random.below(8) == 0 {
+            // Killed while it recovers or makes segments, before it is told to write anything.
+            kill_one(dir.path(), &mut random, &mut model, Moment::Opening);
+            counts.openings += 1;
+        }
+        let events = 1 + random.below(60);
+        let killed = kill_one(dir.path(), &mut random, &mut model, Moment::Events(events));
+        counts.add(&killed);
+        counts.found += check_store(dir.path(), &mut model, random.below(2) == 0);
+        let bytes = occupied_bytes(dir.path());
+        assert!(bytes < STORE_BYTES_MAX, "the store occupies {bytes} bytes");
+        counts.bytes_max = counts.bytes_max.max(bytes);
+    }
+    println!("{counts:?}, {} commits acknowledged", model.acknowledged());
+    assert!(counts.with_commit_in_flight * 2 >= KILLS);
+}
+
+/// When a child is killed.
+enum Moment {
+    /// While it opens the store.
+    Opening,
+    /// After so many announcements of its writers.
+    Events(u64),
+}
+
+/// What a child was doing when it was killed.
+struct Killed {
+    commits: usize,
+    checkpointing: bool,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    kills: u32,
+    with_commit_in_flight: u32,
+    with_checkpoint_in_flight: u32,
+    openings: u32,
+    /// Commits that were in flight and turned out to be durable.
+    found: u32,
+    bytes_max: u64,
+}
+
+impl Counts {
+    fn add(&mut self, killed: &Killed) {
+        self.kills += 1;
+        self.with_commit_in_flight += u32::from(killed.commits > 0);
+        self.with_checkpoint_in_flight += u32::from(killed.checkpointing);
+    }
+}
+
+fn create_databases(dir: &Path) {
+    let store = Store::open(dir, Options::new()).unwrap();
+    for name in DATABASES {
+        let connection = store.connect(name).unwrap();
+        connection
+            .execute_batch(
+                "CREATE TABLE entry(writer, number, position, payload BLOB);
+                 CREATE INDEX entry_by_number ON entry(writer, number);",
+            )
+            .unwrap();
+    }
+}
+
+/// Runs a child, kills it, and tells the model what it announced.
+fn kill_one(dir: &Path, random: &mut Random, model: &mut Model, moment: Moment) -> Killed {
+    let mut child = start(dir, random, model);
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let (wanted, events, delay_us) = match moment {
+        Moment::Opening => ("opening", 1, 10_000),
+        Moment::Events(events) => ("", events, 1_500),
+    };
+    hear(&mut lines, model, |line, heard| {
+        line.starts_with(wanted) && heard >= events
+    });
+    let moment = Instant::now() + Duration::from_micros(random.below(delay_us));
+    while Instant::now() < moment {
+        std::hint::spin_loop();
+    }
+    child.kill().unwrap();
+    // What it said before it died is still in the pipe.
+    hear(&mut lines, model, |_, _| false);
+    let status = child.wait().unwrap();
+    assert_eq!(
+        status.signal(),
+        Some(SIGKILL),
+        "the child ended by itself: {status}"
+    );
+    Killed {
+        commits: model.pending_count(),
+        checkpointing: model.take_checkpoints() > 0,
+    }
+}
+
+fn start(dir: &Path, random: &mut Random, model: &Model) -> Child {
+    let first: Vec<String> = (0..WRITERS)
+        .map(|writer| model.next_number(writer).to_string())
+        .collect();
+    Command::new(this_binary())
+        .args(arguments_for("child_writes_until_it_is_killed"))
+        .env(CHILD_DIR, dir)
+        .env(CHILD_SEED, random.next().to_string())
+        .env(CHILD_FIRST, first.join(","))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// Takes in announcements until `enough` says so or the pipe ends. `enough` gets a line and how
+/// many announcements of writers there were.
+fn hear(
+    lines: &mut Lines<BufReader<ChildStdout>>,
+    model: &mut Model,
+    mut enough: impl FnMut(&str, u64) -> bool,
+) {
+    let mut heard = 0;
+    for line in lines {
+        let line = line.unwrap();
+        let Some(what) = announced(&line) else {
+            continue;
+        };
+        heard += 1;
+        model.hear(what);
+        if enough(what, heard) {
+            return;
+        }
+    }
+}
+
+/// Opens the store and compares it with the model. Returns how many commits in flight are there.
+fn check_store(dir: &Path, model: &mut Model, close: bool) -> u32 {
+    let store = Store::open(dir, Options::new()).unwrap();
+    let mut found = 0;
+    for name in DATABASES {
+        let connection = store.connect(name).unwrap();
+        assert_eq!(common::integrity(&connection), "ok", "{name}");
+        found += model.compare(name, &connection);
+    }
+    model.settled();
+    if close {
+        store.manager().close(Duration::from_secs(30)).unwrap();
+    }
+    found
+}

@@ -1,0 +1,14 @@
+//! SQL through a connection to a store, as an application sees it.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod attach;
+mod concurrency;
+mod differential;
+mod features;
+mod opening;
+mod pragmas;
+mod transactions;
+mod transfer;

@@ -1,0 +1,89 @@
+//! Files that nobody needs, found at open: removed once the first write of the epoch is durable.
+//!
+//! Invariants
+//! - a segment is unregistered before its file goes;
+//! - what may be of use to a salvage stays: nothing is unregistered while a database is damaged,
+//!   and no segment or chunk is removed while a row of the manifest is;
+//! - no segment or chunk is removed that a failed transaction may have named;
+//! - another store's files are left alone.
+//!
+//! Never: fails an open; what stays is in nobody's way.
+
+use super::engine::Engine;
+use super::strangers::{is_strange_chunk, is_strange_segment};
+use crate::error::ManifestError;
+use crate::ids::SegmentId;
+use crate::io::{Disk, FileKind, IoFailure, layout};
+use crate::log::RegisteredSegment;
+use crate::log::recover::Recovered;
+use std::path::Path;
+
+/// Segments that hold nothing of the log and can never be part of it as they are: their stamp is
+/// bad, their activation was torn, or the log went on in a later one. None while anything is
+/// damaged: one of them may be what is missing.
+pub(super) fn unused_segments(recovered: &Recovered) -> Vec<SegmentId> {
+    if !recovered.damaged.is_empty() {
+        return Vec::new();
+    }
+    let unused = recovered.restamp.iter();
+    unused
+        .map(|segment: &RegisteredSegment| segment.id)
+        .collect()
+}
+
+/// Unregisters segments that are not part of the log. Their files are leftovers then.
+pub(super) fn forget_unused(engine: &Engine, unused: &[SegmentId]) {
+    if unused.is_empty() {
+        return;
+    }
+    let forgotten = engine
+        .manifest
+        .transact(|edit| -> Result<(), ManifestError> {
+            unused.iter().for_each(|id| edit.delete_segment(*id));
+            Ok(())
+        });
+    if let Err(error) = forgotten {
+        tracing::warn!(%error, "unused segments stay until the next open");
+    }
+}
+
+/// Removes what interrupted work left: everything in `scratch/`, segments and chunks that the
+/// manifest does not name. What cannot be removed is in nobody's way.
+pub(super) fn sweep_leftovers(engine: &Engine) {
+    let rows = engine.manifest.state();
+    let (disk, store) = (engine.disk.as_ref(), engine.store);
+    let segment_is_dead = |name: &str| {
+        let id = layout::segment_of(name).filter(|id| rows.segment(*id).is_none());
+        id.is_some_and(|id| !is_strange_segment(disk, store, id))
+    };
+    let chunk_is_dead = |name: &str| {
+        let id = layout::chunk_of(name).filter(|id| rows.chunk(*id).is_none());
+        id.is_some_and(|id| !is_strange_chunk(disk, store, id))
+    };
+    // A transaction that failed may have named files that these rows do not have.
+    let sound = rows.damaged().is_empty() && engine.manifest.is_sure();
+    let swept = sweep(engine.disk.as_ref(), layout::SCRATCH_DIR, |_| true)
+        .and_then(|()| {
+            sweep(engine.disk.as_ref(), layout::LOG_DIR, |n| {
+                sound && segment_is_dead(n)
+            })
+        })
+        .and_then(|()| {
+            sweep(engine.disk.as_ref(), layout::CHUNK_DIR, |n| {
+                sound && chunk_is_dead(n)
+            })
+        });
+    if let Err(failure) = swept {
+        tracing::warn!(%failure, "leftovers stay until the next open");
+    }
+}
+
+fn sweep(disk: &dyn Disk, dir: &str, is_dead: impl Fn(&str) -> bool) -> Result<(), IoFailure> {
+    for entry in disk.list(Path::new(dir))? {
+        if entry.kind == FileKind::File && is_dead(&entry.name) {
+            tracing::info!(dir, name = entry.name, "a leftover is removed");
+            disk.remove(&Path::new(dir).join(&entry.name))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,130 @@
+//! What recovery makes of a store: the catalogue, the views that the log adds to, and which databases
+//! cannot be vouched for.
+//!
+//! Invariants
+//! - a damaged database has no view, and keeps its part of the log for salvage;
+//! - a dropped database is never damaged: it has nothing left to lose.
+//!
+//! Never: writes.
+
+use super::chunks::ChunkSet;
+use super::open::Parts;
+use super::replay::Replay;
+use crate::cache::PageCache;
+use crate::catalogue::{Catalogue, DatabaseState};
+use crate::error::{Damage, OpenError};
+use crate::ids::DbId;
+use crate::log::recover::Recovered;
+use crate::log::{
+    Checkpointed, HoldReason, LogHold, LogHolds, LogState, RegisteredSegment, recover,
+};
+use crate::manifest::ManifestState;
+use crate::view::View;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The state that an engine starts from.
+pub(super) struct RecoveredState {
+    pub(super) catalogue: Catalogue,
+    pub(super) catalogue_hold: Option<Arc<LogHold>>,
+    /// Databases with commits that no checkpoint covers.
+    pub(super) views: BTreeMap<DbId, View>,
+    /// Databases that are closed, and why.
+    pub(super) damaged: BTreeMap<DbId, Damage>,
+    /// Everything that was found damaged, whether or not a database suffers by it.
+    pub(super) findings: Vec<Damage>,
+    /// Keeps the log that closed databases need.
+    pub(super) damage_hold: Option<Arc<LogHold>>,
+}
+
+impl Parts<'_> {
+    pub(super) fn recover_state(
+        &self,
+        rows: &ManifestState,
+        chunks: &ChunkSet,
+        cache: &Arc<PageCache>,
+        holds: &Arc<LogHolds>,
+    ) -> Result<(RecoveredState, Recovered), OpenError> {
+        let _span = tracing::info_span!("recovery").entered();
+        let mut replay = Replay {
+            rows,
+            chunks,
+            cache,
+            limits: &self.limits,
+            holds,
+            catalogue: Catalogue::from_rows(rows),
+            catalogue_hold: None,
+            views: BTreeMap::new(),
+            damaged: BTreeMap::new(),
+        };
+        let recovered = self.recover(rows, &mut replay)?;
+        let Replay {
+            mut catalogue,
+            catalogue_hold,
+            mut views,
+            mut damaged,
+            ..
+        } = replay;
+        let found = rows.damaged().databases.iter().chain(&recovered.damaged);
+        damaged.extend(found.map(|(id, why)| (*id, why.clone())));
+        if let Some(damage) = damaged.remove(&DbId::CATALOGUE) {
+            catalogue.set_damaged(damage);
+        }
+        let is_live = |id| {
+            let entry = catalogue.entry(id);
+            entry.is_some_and(|entry| entry.state == DatabaseState::Live)
+        };
+        damaged.retain(|id, _| is_live(*id));
+        views.retain(|id, _| !damaged.contains_key(id));
+        // From where the damage of closed databases may start.
+        let truncated = rows.watermarks().truncated;
+        let unsound = !damaged.is_empty() || catalogue.damage().is_some();
+        let damage_hold = unsound.then(|| holds.hold(truncated, HoldReason::Damage));
+        let findings = recovered.findings.clone();
+        let state = RecoveredState {
+            catalogue,
+            catalogue_hold,
+            views,
+            damaged,
+            findings,
+            damage_hold,
+        };
+        Ok((state, recovered))
+    }
+
+    fn recover(
+        &self,
+        rows: &ManifestState,
+        replay: &mut Replay<'_>,
+    ) -> Result<Recovered, OpenError> {
+        let segments: Vec<_> = rows
+            .segments()
+            .map(|(id, row)| RegisteredSegment {
+                id,
+                incarnation: row.incarnation,
+                capacity_bytes: row.capacity_bytes,
+            })
+            .collect();
+        let covered = rows.watermarks().checkpointed;
+        let checkpointed: BTreeMap<DbId, Checkpointed> = rows
+            .databases()
+            .map(|(id, row)| {
+                (
+                    id,
+                    Checkpointed {
+                        head: row.checkpointed.lsn,
+                        covered,
+                    },
+                )
+            })
+            .collect();
+        let state = LogState {
+            store: self.superblock.store,
+            segments: &segments,
+            truncated: rows.watermarks().truncated,
+            catalogue: Checkpointed::at(rows.watermarks().catalogue),
+            checkpointed: &checkpointed,
+        };
+        recover(self.disk.as_ref(), &state, replay)
+    }
+}

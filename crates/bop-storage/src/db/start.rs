@@ -1,0 +1,168 @@
+//! The log of a store that was recovered: its segments with their files open, and the first write of
+//! the new epoch.
+//!
+//! Invariant: nothing that recovery read is written over, but for the newest bytes with themselves:
+//! the log goes on behind a close record, or in a segment of its own.
+
+use super::open::Parts;
+use super::registry::ManifestRegistry;
+use super::signals::Signals;
+use crate::error::{Damage, OpenError, Place, Reject};
+use crate::ids::{Epoch, Lsn, SegmentId};
+use crate::io::{IoFailure, OpenMode, layout};
+use crate::log::format::SegmentIdentity;
+use crate::log::recover::Recovered;
+use crate::log::{
+    Log, LogEnd, LogHolds, LogParts, LogSegment, LogStart, RegisteredSegment, Ring, SealedSegment,
+    SpareMaker, SpareSegment, settle,
+};
+use crate::manifest::ManifestState;
+use crate::runtime::Runtime;
+use std::sync::Arc;
+
+/// Lsns that may have been given out for a segment that never became durable: after an unclean
+/// stop the next base lies this far behind everything that was seen.
+const UNCLEAN_GAP_BYTES: u64 = 128 << 20;
+
+/// The log, and what it tells the housekeeper.
+pub(super) struct StartedLog {
+    pub(super) log: Log,
+    pub(super) signals: Arc<Signals>,
+    pub(super) epoch: Epoch,
+}
+
+impl Parts<'_> {
+    pub(super) fn start_log(
+        &self,
+        recovered: Recovered,
+        rows: &ManifestState,
+        holds: &Arc<LogHolds>,
+    ) -> Result<StartedLog, OpenError> {
+        let start = log_start(&recovered)?;
+        let (epoch, clean) = (start.position.epoch, start.goes_on);
+        if let Some(active) = &recovered.active {
+            settle(self.disk.as_ref(), active)?;
+        }
+        let ring = Arc::new(self.ring(&recovered, rows)?);
+        let Runtime { clock, entropy, .. } = self.options.runtime.clone();
+        let registry = Arc::new(ManifestRegistry(Arc::clone(&self.manifest)));
+        let (disk, limits) = (Arc::clone(&self.disk), self.limits.clone());
+        let store = self.superblock.store;
+        let spares = Arc::new(SpareMaker::new(
+            disk,
+            store,
+            entropy,
+            registry,
+            Arc::clone(&ring),
+            limits,
+        ));
+        let wanted = self.limits.segments_spare_min as usize;
+        // One more than wanted when an activation is to come, so that it costs no second round.
+        let wanted = if clean { wanted } else { wanted + 1 };
+        if let Err(error) = spares.ensure(wanted) {
+            tracing::warn!(%error, "spare segments are missing");
+        }
+        let signals = Arc::new(Signals::new(self.limits.idle_note_delay));
+        let parts = LogParts {
+            store,
+            ring,
+            spares,
+            holds: Arc::clone(holds),
+            clock,
+            limits: self.limits.clone(),
+            events: Arc::clone(&signals) as _,
+        };
+        let log = Log::start(parts, start).map_err(|error| OpenError::Start(Box::new(error)))?;
+        Ok(StartedLog {
+            log,
+            signals,
+            epoch,
+        })
+    }
+
+    /// The segments that recovery found, with their files open.
+    fn ring(&self, recovered: &Recovered, rows: &ManifestState) -> Result<Ring, OpenError> {
+        let file = |id| self.disk.open(&layout::segment(id), OpenMode::Write);
+        let segment = |identity: &SegmentIdentity, base, capacity_bytes| {
+            Ok::<_, IoFailure>(Arc::new(LogSegment {
+                id: identity.segment,
+                incarnation: identity.incarnation,
+                base,
+                capacity_bytes,
+                file: file(identity.segment)?,
+            }))
+        };
+        let sealed = recovered
+            .sealed
+            .iter()
+            .map(|found| {
+                let segment = segment(&found.identity, found.base, found.capacity_bytes)?;
+                Ok(SealedSegment {
+                    segment,
+                    end: found.end,
+                })
+            })
+            .collect::<Result<Vec<_>, IoFailure>>()?;
+        let active = recovered.active.as_ref();
+        let active = active
+            .map(|found| segment(&found.identity, found.base, found.capacity_bytes))
+            .transpose()?;
+        let spares = recovered
+            .spares
+            .iter()
+            .map(|found| {
+                let RegisteredSegment {
+                    id,
+                    incarnation,
+                    capacity_bytes,
+                } = *found;
+                Ok(SpareSegment {
+                    id,
+                    incarnation,
+                    capacity_bytes,
+                    file: file(id)?,
+                })
+            })
+            .collect::<Result<Vec<_>, IoFailure>>()?;
+        let largest = rows.watermarks().next_segment.get().saturating_sub(1);
+        Ok(Ring::new(sealed, active, spares, SegmentId::new(largest)))
+    }
+}
+
+/// Where the log goes on: behind a close record in the same segment, else in a new one whose Lsns
+/// lie behind all that can ever have been given out.
+fn log_start(recovered: &Recovered) -> Result<LogStart, OpenError> {
+    let exhausted = |what| {
+        let place = Place::File(layout::LOG_DIR.into());
+        OpenError::Damaged(Damage::new(place, Reject::Invalid(what)))
+    };
+    let epoch = recovered
+        .max_epoch
+        .next()
+        .ok_or_else(|| exhausted("all epochs are used up"))?;
+    let goes_on = recovered.clean && recovered.active.is_some();
+    let base = if goes_on {
+        Some(recovered.end)
+    } else if recovered.highest_possible_end == Lsn::ZERO {
+        // A new store: nothing was ever given out.
+        Some(Lsn::ZERO)
+    } else {
+        recovered.highest_possible_end.advance(UNCLEAN_GAP_BYTES)
+    };
+    let position = LogEnd {
+        end: recovered.end,
+        segment: recovered.active.map(|active| active.identity.segment),
+        chain_hash: recovered
+            .active
+            .map(|active| active.chain)
+            .unwrap_or_default(),
+        last_time_us: recovered.last_time_us,
+        epoch,
+    };
+    let base = base.ok_or_else(|| exhausted("all positions of the log are used up"))?;
+    Ok(LogStart {
+        position,
+        base,
+        goes_on,
+    })
+}

@@ -1,0 +1,117 @@
+//! The errors of names and databases.
+
+use super::{CommitError, Damage, ErrorCode};
+
+/// Why a text is no database name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NameError {
+    /// It has no characters.
+    #[error("it is empty")]
+    Empty,
+    /// It is longer than 255 bytes.
+    #[error("it has {bytes} bytes, at most 255 are allowed")]
+    TooLong {
+        /// Its length.
+        bytes: usize,
+    },
+    /// It has a character that no name may have.
+    #[error("character {character:?} at byte {at} is not allowed")]
+    Character {
+        /// The character.
+        character: char,
+        /// Where it is, in bytes.
+        at: usize,
+    },
+    /// It starts with a dot.
+    #[error("it starts with a dot")]
+    LeadingDot,
+}
+
+/// An operation on names and databases failed; nothing was changed.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum CatalogueError {
+    /// Not a name.
+    #[error("{name:?} is not a database name: {reason}")]
+    InvalidName {
+        /// The text.
+        name: String,
+        /// Why not.
+        reason: NameError,
+    },
+    /// No database of that name.
+    #[error("no database named {name:?}")]
+    NotFound {
+        /// The name.
+        name: String,
+        /// The most similar name that exists.
+        nearest: Option<String>,
+    },
+    /// The name is taken, perhaps in another spelling of the same letters.
+    #[error("database {name:?} exists already")]
+    Exists {
+        /// The existing database's name.
+        name: String,
+    },
+    /// The database has another kind.
+    #[error("database {name:?} is of kind {found}, not {wanted}")]
+    WrongKind {
+        /// The name.
+        name: String,
+        /// Its kind.
+        found: &'static str,
+        /// The kind that was asked for.
+        wanted: &'static str,
+    },
+    /// The store holds as many databases as its limits allow.
+    #[error("the store holds {limit} databases, its limit")]
+    LimitReached {
+        /// The limit.
+        limit: u32,
+    },
+    /// A writer holds the database.
+    #[error("database {name:?} has an open write transaction")]
+    Busy {
+        /// The name.
+        name: String,
+    },
+    /// The catalogue's part of the log is damaged: a name given out now might be one that is lost.
+    #[error(
+        "the catalogue is damaged: names may be missing, and no database can be created, renamed \
+         or dropped: {0}"
+    )]
+    Damaged(Damage),
+    /// This database is damaged, or may be.
+    #[error("database {name:?} cannot be opened: {damage}")]
+    Corrupt {
+        /// The name.
+        name: String,
+        /// The damage.
+        damage: Damage,
+    },
+    /// The record could not be committed.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    /// The store is closed or closing.
+    #[error("the store is closed")]
+    Closed,
+}
+
+impl CatalogueError {
+    /// The stable name of this error.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::InvalidName { .. } => ErrorCode::InvalidName,
+            Self::NotFound { .. } => ErrorCode::DatabaseNotFound,
+            Self::Exists { .. } => ErrorCode::DatabaseExists,
+            Self::WrongKind { .. } => ErrorCode::WrongKind,
+            Self::LimitReached { .. } => ErrorCode::LimitReached,
+            Self::Busy { .. } => ErrorCode::Busy,
+            Self::Damaged(_) => ErrorCode::CatalogueDamaged,
+            Self::Corrupt { .. } => ErrorCode::Corrupt,
+            Self::Commit(error) => error.code(),
+            Self::Closed => ErrorCode::Closed,
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! The ways in which leadership, deadlines and the end of the log can meet.
+
+use super::super::format::encode_close;
+use super::super::spares::SegmentRegistry;
+use super::super::{LogEnd, LogEvents, RegisteredSegment};
+use super::*;
+use crate::error::ManifestError;
+use crate::ids::{Epoch, SegmentId, StoreId};
+use crate::io::IoOp;
+use crate::limits::Limits;
+use crate::log::format::ChainHash;
+use crate::runtime::Runtime;
+use crate::testing::{Fault, SimDisk};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+const LONG: Duration = Duration::from_secs(30);
+
+#[derive(Debug)]
+struct Nobody;
+
+impl LogEvents for Nobody {
+    fn batch_written(&self) {}
+    fn segment_sealed(&self) {}
+    fn room_wanted(&self) {}
+}
+
+impl SegmentRegistry for Nobody {
+    fn register(&self, _segments: &[RegisteredSegment]) -> Result<(), ManifestError> {
+        Ok(())
+    }
+
+    fn unregister(&self, _segments: &[SegmentId], _truncated: Lsn) -> Result<(), ManifestError> {
+        Ok(())
+    }
+}
+
+fn log(disk: &SimDisk, io_deadline: Duration) -> Arc<Log> {
+    use crate::io::{Disk, layout};
+    disk.create_dir(std::path::Path::new(layout::LOG_DIR))
+        .unwrap();
+    let limits = Limits {
+        io_deadline,
+        ..Limits::tiny()
+    };
+    let limits = limits.validated().unwrap();
+    let runtime = Runtime::system();
+    let store = StoreId::new([1; 16]);
+    let ring = Arc::new(Ring::new(
+        Vec::new(),
+        None,
+        Vec::new(),
+        SegmentId::default(),
+    ));
+    let spares = Arc::new(SpareMaker::new(
+        Arc::new(disk.clone()),
+        store,
+        runtime.entropy,
+        Arc::new(Nobody),
+        Arc::clone(&ring),
+        limits.clone(),
+    ));
+    spares.ensure(3).unwrap();
+    let parts = LogParts {
+        store,
+        ring,
+        spares,
+        holds: LogHolds::new(),
+        clock: runtime.clock,
+        limits,
+        events: Arc::new(Nobody),
+    };
+    let position = LogEnd {
+        end: Lsn::ZERO,
+        segment: None,
+        chain_hash: ChainHash::default(),
+        last_time_us: 0,
+        epoch: Epoch::new(1),
+    };
+    let start = LogStart {
+        position,
+        base: Lsn::ZERO,
+        goes_on: false,
+    };
+    Arc::new(Log::start(parts, start).unwrap())
+}
+
+fn note() -> EncodedRecord {
+    encode_note(NoteKind::Idle).unwrap()
+}
+
+fn append(log: &Log) -> Result<Placed, CommitError> {
+    log.append(
+        note(),
+        Priority::User,
+        Box::new(super::super::ticket::Silent),
+    )
+}
+
+fn pending() -> (Pending, Arc<Ticket>) {
+    Pending::new(
+        note(),
+        Priority::User,
+        Box::new(super::super::ticket::Silent),
+    )
+}
+
+fn wait_for_records(log: &Log, count: usize) {
+    while log.queue.lock().records.len() != count {
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn a_waiter_that_is_made_leader_as_its_deadline_passes_leads() {
+    let log = log(&SimDisk::new(1), LONG);
+    // Somebody leads, and hands over just when this waiter's wait has timed out.
+    log.queue.lock().leading = true;
+    let (record, ticket) = pending();
+    assert!(!log.enqueue(record, false).unwrap());
+    log.hand_over();
+    assert!(log.give_up(&ticket, Instant::now()).is_none());
+    assert!(matches!(ticket.wait(Instant::now()), Answer::Lead));
+    log.lead(&ticket);
+    assert!(matches!(ticket.wait(Instant::now()), Answer::Done(Ok(_))));
+    assert!(log.wait_until_quiet(Instant::now() + LONG));
+    append(&log).unwrap();
+}
+
+#[test]
+fn a_waiter_whose_deadline_passes_takes_its_record_back() {
+    let disk = SimDisk::new(1);
+    let log = log(&disk, Duration::from_millis(20));
+    disk.fail_next(IoOp::WriteDurable, Fault::Hang);
+    thread::scope(|scope| {
+        let leader = scope.spawn(|| append(&log));
+        disk.wait_until_hung(1);
+        let waiter = append(&log).unwrap_err();
+        assert!(
+            matches!(waiter, CommitError::Rejected(Rejection::Timeout { .. })),
+            "{waiter}"
+        );
+        assert!(!log.wait_until_quiet(Instant::now()));
+        disk.release_hung();
+        leader.join().unwrap().unwrap();
+    });
+    assert!(log.wait_until_quiet(Instant::now() + LONG));
+    append(&log).unwrap();
+}
+
+#[test]
+fn nothing_follows_the_last_record() {
+    let log = log(&SimDisk::new(1), LONG);
+    append(&log).unwrap();
+    log.close();
+    let refused = append(&log).unwrap_err();
+    assert!(matches!(refused, CommitError::Rejected(Rejection::Closed)));
+    let silent = || Box::new(super::super::ticket::Silent);
+    log.append(note(), Priority::Housekeeping, silent())
+        .unwrap();
+    let last = log.append_last(encode_close(&[]).unwrap()).unwrap();
+    let late = log
+        .append(note(), Priority::Housekeeping, silent())
+        .unwrap_err();
+    assert!(matches!(late, CommitError::Rejected(Rejection::Closed)));
+    assert!(log.append_last(encode_close(&[]).unwrap()).is_err());
+    assert!(last.lsn < log.published());
+}
+
+/// Panics when its record is durable, as a bug in a publisher would.
+struct Panics(mpsc::Receiver<()>);
+
+impl Publish for Panics {
+    fn publish(self: Box<Self>, _at: Placed) {
+        self.0.recv().unwrap();
+        panic!("a publisher panics");
+    }
+}
+
+#[test]
+fn a_panic_of_the_leader_answers_everybody_and_poisons() {
+    let log = log(&SimDisk::new(1), LONG);
+    let (go, wait) = mpsc::channel();
+    thread::scope(|scope| {
+        let leader = scope.spawn(|| log.append(note(), Priority::User, Box::new(Panics(wait))));
+        while !log.queue.lock().leading {
+            thread::yield_now();
+        }
+        let waiters: Vec<_> = (0..4).map(|_| scope.spawn(|| append(&log))).collect();
+        wait_for_records(&log, 4);
+        go.send(()).unwrap();
+        leader.join().unwrap_err();
+        for waiter in waiters {
+            let answer = waiter.join().unwrap().unwrap_err();
+            assert!(
+                matches!(answer, CommitError::Rejected(Rejection::Poisoned(_))),
+                "{answer}"
+            );
+        }
+    });
+    assert!(log.wait_until_quiet(Instant::now() + LONG));
+    let cause = log.failure().unwrap();
+    assert!(matches!(*cause, LogFailure::Panic { .. }), "{cause}");
+    assert!(append(&log).is_err());
+}

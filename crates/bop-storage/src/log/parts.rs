@@ -1,0 +1,42 @@
+//! What a log is made of, and what it tells.
+//!
+//! Never: does anything itself.
+
+use super::holds::LogHolds;
+use super::ring::Ring;
+use super::spares::SpareMaker;
+use crate::ids::StoreId;
+use crate::limits::ValidLimits;
+use crate::runtime::Clock;
+use std::sync::Arc;
+
+/// What the log tells whoever keeps house. Called outside every lock; must not block.
+pub trait LogEvents: Send + Sync + std::fmt::Debug {
+    /// A batch with more than notes is durable: a note is due if nothing follows.
+    fn batch_written(&self);
+
+    /// A segment was sealed: a spare is to be made, perhaps a checkpoint is due.
+    fn segment_sealed(&self);
+
+    /// Committers wait for room in the log.
+    fn room_wanted(&self);
+}
+
+/// What the log is made of.
+#[derive(Clone, Debug)]
+pub struct LogParts {
+    /// The store.
+    pub store: StoreId,
+    /// Its segments.
+    pub ring: Arc<Ring>,
+    /// Makes more of them.
+    pub spares: Arc<SpareMaker>,
+    /// Who needs what.
+    pub holds: Arc<LogHolds>,
+    /// Stamps the records.
+    pub clock: Arc<dyn Clock>,
+    /// Bounds of the queue.
+    pub limits: ValidLimits,
+    /// Hears what happens.
+    pub events: Arc<dyn LogEvents>,
+}

@@ -1,0 +1,8 @@
+//! Recovery, scenario by scenario.
+
+mod damage;
+mod files;
+mod flips;
+mod model;
+mod ordinary;
+mod writer;

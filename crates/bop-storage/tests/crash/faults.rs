@@ -1,0 +1,210 @@
+//! The N-th call fails, for every N: nothing is said that is not so, and what was acknowledged is
+//! there when the device works again, also when the power goes after that.
+
+use crate::oracle::{check, open};
+use crate::replay::{Replay, is_replay, seeds};
+use crate::rig::{Keep, ManifestFault, Rig};
+use crate::session::{Done, Session, Weather};
+use crate::world::{World, is_state, judge, observe};
+use bop_storage::io::errno::{EIO, ENOSPC};
+use bop_storage::testing::{Fault, SplitMix64};
+use bop_storage::{BeginError, Limits};
+use std::time::Duration;
+
+/// Calls of which one fails.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+enum Class {
+    Changes,
+    Reads,
+}
+
+/// A way to fail.
+#[derive(Copy, Clone, Debug)]
+struct Case {
+    class: Class,
+    fault: Fault,
+    manifest: ManifestFault,
+    /// Which share of the calls is tried: every one, or every so-manieth.
+    stride: usize,
+}
+
+fn limits() -> Limits {
+    let mut limits = Limits::tiny();
+    limits.log_sealed_segments_max = 2;
+    limits.transaction_memory_bytes_max = 8 << 10;
+    limits.cache_bytes_max = 0;
+    limits.writer_wait = Duration::from_millis(5);
+    limits
+}
+
+const STEPS: u32 = 16;
+
+/// Where the runs of a seed start: at a new store, or at one that was not closed.
+fn origin(seed: u64) -> Start {
+    let rig = Rig::new(seed, ManifestFault::Either);
+    let world = World::new();
+    if seed.is_multiple_of(2) {
+        return Start { rig, world };
+    }
+    let mut session = Session::new(rig, &limits(), world, Weather::Fair, seed);
+    session.run(STEPS);
+    session.rig.disk.power_cut();
+    let rig = session.rig.crashed(Keep::Everything, seed);
+    Start {
+        rig,
+        world: session.acknowledged.clone(),
+    }
+}
+
+struct Start {
+    rig: Rig,
+    world: World,
+}
+
+/// Fails one call after the other until a run meets no failure any more.
+fn fail_each(test: &'static str, range: std::ops::Range<u64>, case: Case) {
+    let mut done = Done::default();
+    let (mut runs, mut poisoned) = (0, 0);
+    for seed in seeds(range) {
+        let _replay = Replay::new(test, seed);
+        let first = usize::try_from(seed).unwrap() % case.stride;
+        let origin = origin(seed);
+        for call in (first as u64..).step_by(case.stride) {
+            let (rig, world) = (origin.rig.copied(seed, case.manifest), origin.world.clone());
+            match case.class {
+                Class::Changes => rig.disk.fail_at(call, case.fault),
+                Class::Reads => rig.disk.fail_read_at(call, case.fault),
+            }
+            let mut session = Session::new(rig, &limits(), world, Weather::Foul, seed);
+            session.run(STEPS);
+            let calls = match case.class {
+                Class::Changes => session.rig.disk.op_count(),
+                Class::Reads => session.rig.disk.read_count(),
+            };
+            runs += 1;
+            poisoned += u64::from(session.in_flight.is_some());
+            done.add(&session.done);
+            aftermath(session, call)
+                .unwrap_or_else(|violation| panic!("{case:?}, call {call}: {violation}"));
+            if calls <= call {
+                break;
+            }
+        }
+    }
+    println!("{test}: {runs} runs, {poisoned} ended unknown, {done:?}");
+    if !is_replay() {
+        assert!(runs >= 30, "{runs} runs");
+        assert!(done.commits >= 50 && done.rejected >= 5, "{done:?}");
+        let loses_certainty = case.class == Class::Changes;
+        assert!(poisoned >= 3 || !loses_certainty, "{poisoned} poisoned");
+    }
+}
+
+/// After the failure: the open store, the store opened again, and what a power cut leaves of each.
+fn aftermath(mut session: Session, call: u64) -> Result<(), String> {
+    let mut random = SplitMix64::new(call);
+    let disk = session.rig.disk.clone();
+    for keep in [
+        Keep::Nothing,
+        Keep::Everything,
+        Keep::Some(random.next_u64()),
+    ] {
+        let image = session.rig.crashed(keep, random.next_u64());
+        let (acknowledged, in_flight) = (&session.acknowledged, session.in_flight.as_ref());
+        check(image, &limits(), acknowledged, in_flight, random.next_u64())
+            .map_err(|violation| format!("power cut at once, {keep:?}: {violation}"))?;
+    }
+    disk.heal();
+    if let Some(store) = &session.store
+        && session.in_flight.is_some()
+    {
+        let found = observe(store)?;
+        judge(&found, &session.acknowledged, None)
+            .map_err(|violation| format!("the poisoned store: {violation}"))?;
+        if let Some(name) = session.acknowledged.keys().next() {
+            let db = store.database(name).map_err(|error| error.to_string())?;
+            let begun = db.begin_write(Duration::ZERO).map(drop);
+            if !matches!(begun, Err(BeginError::Poisoned(_))) {
+                return Err(format!("a poisoned store takes commits: {begun:?}"));
+            }
+        }
+    }
+    session.leave(random.chance(1, 2));
+    let store = open(&session.rig, &limits(), "the open after the failure")?;
+    let found = observe(&store)?;
+    judge(&found, &session.acknowledged, session.in_flight.as_ref())?;
+    // What a user has seen stays, whatever the device still loses.
+    disk.power_cut();
+    let image = session.rig.crashed(Keep::Nothing, random.next_u64());
+    drop(store);
+    let after = check(image, &limits(), &found, None, random.next_u64())
+        .map_err(|violation| format!("power cut after the next open: {violation}"))?;
+    assert!(is_state(&found, &after.world));
+    Ok(())
+}
+
+#[test]
+fn one_change_fails() {
+    let case = Case {
+        class: Class::Changes,
+        fault: Fault::Error(EIO),
+        manifest: ManifestFault::Either,
+        stride: 1,
+    };
+    fail_each("one_change_fails", 0..2, case);
+}
+
+#[test]
+fn all_changes_fail_from_one_on() {
+    let case = Case {
+        class: Class::Changes,
+        fault: Fault::Sticky(EIO),
+        manifest: ManifestFault::Either,
+        stride: 2,
+    };
+    fail_each("all_changes_fail_from_one_on", 10..12, case);
+}
+
+#[test]
+fn the_device_is_full_once() {
+    let case = Case {
+        class: Class::Changes,
+        fault: Fault::Error(ENOSPC),
+        manifest: ManifestFault::NotApplied,
+        stride: 2,
+    };
+    fail_each("the_device_is_full_once", 20..22, case);
+}
+
+#[test]
+fn the_device_stays_full() {
+    let case = Case {
+        class: Class::Changes,
+        fault: Fault::Sticky(ENOSPC),
+        manifest: ManifestFault::NotApplied,
+        stride: 2,
+    };
+    fail_each("the_device_stays_full", 30..32, case);
+}
+
+#[test]
+fn one_read_fails() {
+    let case = Case {
+        class: Class::Reads,
+        fault: Fault::Error(EIO),
+        manifest: ManifestFault::Either,
+        stride: 2,
+    };
+    fail_each("one_read_fails", 40..42, case);
+}
+
+#[test]
+fn all_reads_fail_from_one_on() {
+    let case = Case {
+        class: Class::Reads,
+        fault: Fault::Sticky(EIO),
+        manifest: ManifestFault::Either,
+        stride: 2,
+    };
+    fail_each("all_reads_fail_from_one_on", 50..52, case);
+}

@@ -1,0 +1,27 @@
+//! What a crash, a failing device or a lying one leaves of a store: every acknowledged commit, and
+//! nothing that was never committed.
+//!
+//! ```text
+//! world     the expected state, kept outside the store      rig      disk + manifest that crash together
+//! session   a seeded workload on a rig, step by step        oracle   opens what is left and judges it
+//! images    power cuts, again inside recovery               faults   the N-th call fails
+//! hangs     the N-th call does not return                   lies     the N-th write is lost or misplaced
+//! crowd     many writers, a power cut
+//! ```
+//! A failure prints its seed and the command that runs it again.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+
+mod crowd;
+mod faults;
+mod hangs;
+mod images;
+mod lies;
+mod oracle;
+mod replay;
+mod rig;
+mod session;
+mod world;

@@ -1,0 +1,106 @@
+//! A disk and a manifest that lose their power together.
+
+use bop_storage::io::IoOp;
+use bop_storage::manifest::MemoryManifest;
+use bop_storage::runtime::{Runtime, SystemSpawn};
+use bop_storage::testing::{ManualClock, SeededEntropy, SimDisk, SplitMix64};
+use bop_storage::{Housekeeping, Limits, Manager, OpenError, Options};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// What a failing manifest commit leaves.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum ManifestFault {
+    /// Nothing, as when the disk is full.
+    NotApplied,
+    /// Nothing, or all of it: the seed decides.
+    Either,
+}
+
+/// Which version of everything in doubt a crash keeps.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Keep {
+    Nothing,
+    Everything,
+    Some(u64),
+}
+
+/// What a store stands on.
+pub(crate) struct Rig {
+    pub(crate) disk: SimDisk,
+    pub(crate) manifest: MemoryManifest,
+    clock: Arc<ManualClock>,
+    entropy: Arc<SeededEntropy>,
+    pub(crate) housekeeping: Housekeeping,
+}
+
+impl Rig {
+    pub(crate) fn new(seed: u64, fault: ManifestFault) -> Self {
+        Self::with(SimDisk::new(seed), MemoryManifest::new(), seed, fault)
+    }
+
+    fn with(disk: SimDisk, manifest: MemoryManifest, seed: u64, fault: ManifestFault) -> Self {
+        connect(&disk, &manifest, seed, fault);
+        Self {
+            disk,
+            manifest,
+            clock: Arc::new(ManualClock::new(1_700_000_000_000_000)),
+            entropy: Arc::new(SeededEntropy::new(seed)),
+            housekeeping: Housekeeping::Manual,
+        }
+    }
+
+    /// What a crash at this moment leaves.
+    pub(crate) fn crashed(&self, keep: Keep, seed: u64) -> Self {
+        let disk = match keep {
+            Keep::Nothing => self.disk.crash_image_keeping_nothing(),
+            Keep::Everything => self.disk.crash_image_keeping_all(),
+            Keep::Some(seed) => self.disk.crash_image(seed),
+        };
+        Self::with(disk, self.manifest.snapshot(), seed, ManifestFault::Either)
+    }
+
+    /// An independent copy of what a reader sees, all of it durable.
+    pub(crate) fn copied(&self, seed: u64, fault: ManifestFault) -> Self {
+        let manifest = self.manifest.snapshot();
+        Self::with(self.disk.snapshot(), manifest, seed, fault)
+    }
+
+    pub(crate) fn open(&self, limits: &Limits) -> Result<Manager, OpenError> {
+        self.clock.advance(1_000);
+        let runtime = Runtime {
+            clock: Arc::clone(&self.clock) as _,
+            entropy: Arc::clone(&self.entropy) as _,
+            spawn: Arc::new(SystemSpawn),
+        };
+        let options = Options::new()
+            .limits(limits.clone())
+            .housekeeping(self.housekeeping)
+            .runtime(runtime)
+            .disk(Arc::new(self.disk.clone()), Arc::new(self.manifest.clone()));
+        Manager::open("simulated", options)
+    }
+}
+
+/// Makes each commit of the manifest one call of the disk, that meets its faults: before the
+/// transaction is applied or after it.
+fn connect(disk: &SimDisk, manifest: &MemoryManifest, seed: u64, fault: ManifestFault) {
+    let random = Mutex::new(SplitMix64::new(seed ^ 0x6d61_6e69));
+    let applied_first = Arc::new(AtomicBool::new(false));
+    let (disk, after_disk) = (disk.clone(), disk.clone());
+    let (before_flag, after_flag) = (Arc::clone(&applied_first), applied_first);
+    let tick = |disk: &SimDisk| disk.tick(IoOp::ManifestCommit, Path::new("manifest"));
+    manifest.set_gate(Some(Arc::new(move || {
+        let late = fault == ManifestFault::Either && random.lock().unwrap().chance(1, 2);
+        before_flag.store(late, Ordering::Relaxed);
+        if late { Ok(()) } else { tick(&disk) }
+    })));
+    manifest.set_gate_after(Some(Arc::new(move || {
+        if after_flag.load(Ordering::Relaxed) {
+            tick(&after_disk)
+        } else {
+            Ok(())
+        }
+    })));
+}

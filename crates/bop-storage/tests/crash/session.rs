@@ -1,0 +1,419 @@
+//! A seeded workload on a rig, one step at a time, with its expected state.
+//!
+//! Invariant: `acknowledged` is what the store has promised; `in_flight` is what the one operation
+//! whose end is unknown would have made of it. After such an operation the session is over.
+
+use crate::rig::Rig;
+use crate::world::{Database, World, content, judge, observe, observe_snapshot};
+use bop_storage::testing::SplitMix64;
+use bop_storage::{
+    BeginError, CatalogueError, CommitError, DbKind, Limits, Manager, PageNo, ReadTxn, Rejection,
+    WriteTxn,
+};
+use std::time::Duration;
+
+const WAIT: Duration = Duration::from_millis(200);
+const CLOSE: Duration = Duration::from_secs(5);
+const NAMES: usize = 6;
+
+/// Whether failures are to be expected.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Weather {
+    /// An error is a bug.
+    Fair,
+    /// Calls fail; what they answer must be true all the same.
+    Foul,
+}
+
+/// What a session did, so that a test can tell that it tried what it is there to try.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct Done {
+    pub(crate) commits: u64,
+    pub(crate) chains: u64,
+    pub(crate) rejected: u64,
+    pub(crate) unknown: u64,
+    pub(crate) catalogue: u64,
+    pub(crate) truncations: u64,
+    pub(crate) checkpoints: u64,
+    pub(crate) segments_released: u64,
+    pub(crate) reopened: u64,
+}
+
+impl Done {
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.commits += other.commits;
+        self.chains += other.chains;
+        self.rejected += other.rejected;
+        self.unknown += other.unknown;
+        self.catalogue += other.catalogue;
+        self.truncations += other.truncations;
+        self.checkpoints += other.checkpoints;
+        self.segments_released += other.segments_released;
+        self.reopened += other.reopened;
+    }
+}
+
+/// A workload in progress.
+pub(crate) struct Session {
+    pub(crate) rig: Rig,
+    pub(crate) limits: Limits,
+    pub(crate) random: SplitMix64,
+    weather: Weather,
+    pub(crate) store: Option<Manager>,
+    pub(crate) acknowledged: World,
+    /// The state before the newest acknowledged operation.
+    pub(crate) before: World,
+    pub(crate) in_flight: Option<World>,
+    reader: Option<(ReadTxn, Database)>,
+    /// Whether what an open shows is judged.
+    looks_at_open: bool,
+    pub(crate) done: Done,
+}
+
+impl Session {
+    /// A session on what `rig` holds, which is `acknowledged`; the store is not open yet.
+    pub(crate) fn new(
+        rig: Rig,
+        limits: &Limits,
+        acknowledged: World,
+        weather: Weather,
+        seed: u64,
+    ) -> Self {
+        Self {
+            rig,
+            limits: limits.clone(),
+            random: SplitMix64::new(seed),
+            weather,
+            store: None,
+            before: acknowledged.clone(),
+            acknowledged,
+            in_flight: None,
+            reader: None,
+            looks_at_open: true,
+            done: Done::default(),
+        }
+    }
+
+    /// Opens the store, unless that fails as it may in foul weather.
+    pub(crate) fn open(&mut self) {
+        match self.rig.open(&self.limits) {
+            Ok(store) => {
+                match observe(&store) {
+                    Ok(_) if !self.looks_at_open => {}
+                    Ok(found) => {
+                        let verdict = judge(&found, &self.acknowledged, None);
+                        verdict.expect("an open store shows what was acknowledged");
+                    }
+                    Err(error) => self.excuse("reading after open", &error),
+                }
+                self.store = Some(store);
+            }
+            Err(error) => self.excuse("open", &error),
+        }
+    }
+
+    /// Opens the store and does `steps` steps, or fewer when it ends before.
+    pub(crate) fn run(&mut self, steps: u32) {
+        self.open();
+        for _ in 0..steps {
+            if self.is_over() {
+                return;
+            }
+            self.step();
+        }
+    }
+
+    /// Whether no step makes sense any more.
+    pub(crate) fn is_over(&self) -> bool {
+        self.store.is_none() || self.in_flight.is_some() || self.rig.disk.is_cut()
+    }
+
+    /// One step; a store may be closed and opened again in it.
+    pub(crate) fn step(&mut self) {
+        match self.random.below(100) {
+            0..4 => self.reopen(true),
+            4..6 => self.reopen(false),
+            _ => self.inner_step(),
+        }
+    }
+
+    /// One step on the open store.
+    pub(crate) fn inner_step(&mut self) {
+        match self.random.below(100) {
+            0..62 => self.commit(),
+            62..70 => self.create(),
+            70..74 => self.rename(),
+            74..78 => self.drop_database(),
+            78..84 => self.checkpoint(),
+            84..88 => self.take_reader(),
+            88..92 => self.release_reader(),
+            _ => self.store().keep_house(),
+        }
+        if self.random.chance(1, 3) && !self.is_over() {
+            self.store().keep_house();
+        }
+    }
+
+    /// Lets go of the store, with a close or without.
+    pub(crate) fn leave(&mut self, close: bool) {
+        self.reader = None;
+        if let Some(store) = self.store.take()
+            && close
+            && let Err(error) = store.close(CLOSE)
+        {
+            self.excuse("close", &error);
+        }
+    }
+
+    fn reopen(&mut self, close: bool) {
+        self.leave(close);
+        self.done.reopened += 1;
+        self.open();
+    }
+
+    pub(crate) fn store(&self) -> Manager {
+        self.store.clone().expect("the store is open")
+    }
+
+    /// A session on a disk that lies: what it shows may be wrong as long as it is refused.
+    pub(crate) fn lied_to(rig: Rig, limits: &Limits, seed: u64) -> Self {
+        Self {
+            looks_at_open: false,
+            ..Self::new(rig, limits, World::new(), Weather::Foul, seed)
+        }
+    }
+
+    /// An error is only believed in foul weather.
+    fn excuse(&self, what: &str, error: &dyn std::fmt::Display) {
+        assert!(self.weather == Weather::Foul, "{what} fails: {error}");
+    }
+
+    fn pick(&mut self) -> Option<String> {
+        let nth = self.random.index(self.acknowledged.len());
+        self.acknowledged.keys().nth(nth).cloned()
+    }
+
+    fn acknowledge(&mut self, after: World) {
+        self.before = std::mem::replace(&mut self.acknowledged, after);
+    }
+
+    fn failed(&mut self, error: &CommitError, after: World) {
+        match error {
+            CommitError::Rejected(Rejection::LogFull { .. } | Rejection::Timeout { .. }) => {
+                self.done.rejected += 1;
+            }
+            CommitError::Unknown { .. } => {
+                self.done.unknown += 1;
+                self.excuse("a commit", error);
+                self.in_flight = Some(after);
+            }
+            rejected => {
+                self.done.rejected += 1;
+                self.excuse("a commit", rejected);
+            }
+        }
+    }
+
+    fn create(&mut self) {
+        let name = format!("db-{}", self.random.index(NAMES));
+        let kind = if self.random.chance(1, 3) {
+            DbKind::Sqlite
+        } else {
+            DbKind::Raw
+        };
+        let mut after = self.acknowledged.clone();
+        let taken = after.insert(name.clone(), Database::new(kind)).is_some();
+        let created = self.store().create_database(&name, kind).map(drop);
+        self.catalogue_change(created, taken, after);
+    }
+
+    fn rename(&mut self) {
+        let Some(from) = self.pick() else { return };
+        let to = format!("db-{}", self.random.index(NAMES));
+        let taken = self.acknowledged.contains_key(&to);
+        let mut after = self.acknowledged.clone();
+        if !taken && let Some(database) = after.remove(&from) {
+            after.insert(to.clone(), database);
+        }
+        let renamed = self.store().rename_database(&from, &to);
+        self.catalogue_change(renamed, taken, after);
+    }
+
+    fn drop_database(&mut self) {
+        let Some(name) = self.pick() else { return };
+        self.reader = None;
+        let mut after = self.acknowledged.clone();
+        after.remove(&name);
+        let dropped = self.store().drop_database(&name);
+        self.catalogue_change(dropped, false, after);
+    }
+
+    fn catalogue_change(&mut self, done: Result<(), CatalogueError>, taken: bool, after: World) {
+        match done {
+            Ok(()) => {
+                assert!(!taken, "a name was given twice");
+                self.done.catalogue += 1;
+                self.acknowledge(after);
+            }
+            Err(CatalogueError::Exists { .. }) => assert!(taken, "a free name is refused"),
+            Err(CatalogueError::Commit(error)) => self.failed(&error, after),
+            Err(error) => self.excuse("a change of the catalogue", &error),
+        }
+    }
+
+    fn checkpoint(&mut self) {
+        match self.store().checkpoint() {
+            Ok(report) => {
+                self.done.checkpoints += 1;
+                self.done.segments_released += report.segments_released as u64;
+            }
+            Err(error) => self.excuse("a checkpoint", &error),
+        }
+    }
+
+    fn take_reader(&mut self) {
+        let Some(name) = self.pick() else { return };
+        let database = self.acknowledged[&name].clone();
+        match self.store().database(&name) {
+            Ok(db) => {
+                let read = db.begin_read().expect("a live database can be read");
+                self.reader = Some((read, database));
+            }
+            Err(error) => self.excuse("opening a database", &error),
+        }
+    }
+
+    fn release_reader(&mut self) {
+        let Some((read, expected)) = self.reader.take() else {
+            return;
+        };
+        match observe_snapshot(expected.kind, &read) {
+            Ok(found) => assert_eq!(found, expected, "a snapshot has moved"),
+            Err(error) => self.excuse("a snapshot", &error),
+        }
+    }
+
+    /// One transaction on one database.
+    pub(crate) fn commit(&mut self) {
+        let Some(name) = self.pick() else {
+            return self.create();
+        };
+        let db = match self.store().database(&name) {
+            Ok(db) => db,
+            Err(error) => return self.excuse("opening a database", &error),
+        };
+        let mut write = match db.begin_write(WAIT) {
+            Ok(write) => write,
+            Err(BeginError::Poisoned(_)) if self.weather == Weather::Foul => return,
+            Err(error) => return self.excuse("beginning a transaction", &error),
+        };
+        let mut database = self.acknowledged[&name].clone();
+        let filled = Self::fill_with(&mut self.random, &mut write, &mut database);
+        if let Err(rejection) = filled {
+            self.done.rejected += 1;
+            return self.excuse("writing a page", &rejection);
+        }
+        if self.random.chance(1, 12) {
+            return;
+        }
+        let shrinks = database.pages.len() < self.acknowledged[&name].pages.len();
+        self.done.truncations += u64::from(shrinks);
+        let bytes = write.touched_pages().len() * database.page_size.unwrap_or(0) as usize;
+        let changed = database.pages != self.acknowledged[&name].pages || bytes > 0;
+        if !changed {
+            // The page size was chosen for pages that are gone again.
+            database.page_size = self.acknowledged[&name].page_size;
+        }
+        database.head = None;
+        let mut after = self.acknowledged.clone();
+        after.insert(name.clone(), database);
+        match write.commit() {
+            Ok(read) => {
+                let head = Some(read.lsn());
+                let moved = self.acknowledged[&name].head < head;
+                assert!(moved || !changed, "a commit moves the head");
+                if let Some(database) = after.get_mut(&name) {
+                    database.head = head;
+                }
+                self.done.commits += 1;
+                self.done.chains += u64::from(bytes as u64 > self.limits.fragment_bytes_max);
+                self.acknowledge(after);
+            }
+            Err(error) => self.failed(&error, after),
+        }
+    }
+
+    /// Changes pages, in the transaction and in the expected state alike.
+    pub(crate) fn fill_with(
+        random: &mut SplitMix64,
+        write: &mut WriteTxn,
+        database: &mut Database,
+    ) -> Result<(), Rejection> {
+        if database.page_size.is_none() {
+            let sizes = [512, 1024, 4096, 4096, 8192, 16384];
+            database.page_size = Some(sizes[random.index(sizes.len())]);
+        }
+        if random.chance(1, 6) && !database.pages.is_empty() {
+            truncate(random, write, database);
+        }
+        let pages = match random.below(16) {
+            0 => 24 + random.below(24),
+            1..4 => 4 + random.below(8),
+            _ => 1 + random.below(3),
+        };
+        for _ in 0..pages {
+            write_page(random, write, database)?;
+        }
+        if random.chance(1, 5) {
+            let savepoint = write.savepoint();
+            let mut undone = database.clone();
+            for _ in 0..1 + random.below(3) {
+                write_page(random, write, &mut undone)?;
+            }
+            if random.chance(1, 2) {
+                truncate(random, write, &mut undone);
+            }
+            write.rollback_to(savepoint);
+        }
+        if random.chance(1, 8) {
+            truncate(random, write, database);
+        }
+        Ok(())
+    }
+}
+
+fn write_page(
+    random: &mut SplitMix64,
+    write: &mut WriteTxn,
+    database: &mut Database,
+) -> Result<(), Rejection> {
+    let bytes = database.page_size.expect("chosen before") as usize;
+    // A store of these tests stays small, so that many of them can be made.
+    let most = if bytes > 4096 { 16 } else { 64 };
+    let first_is_missing = database.kind == DbKind::Sqlite && database.pages.is_empty();
+    let page = if first_is_missing {
+        0
+    } else if random.chance(1, 2) {
+        database.pages.len().min(most - 1)
+    } else {
+        random.index((database.pages.len() + 3).min(most))
+    };
+    let tag = random.next_u64() | 1 << 63;
+    let number = u32::try_from(page + 1).expect("small");
+    let page_no = PageNo::new(number).expect("above zero");
+    write.write_page(page_no, &content(database.kind, number, tag, bytes))?;
+    if database.pages.len() <= page {
+        database.pages.resize(page + 1, 0);
+    }
+    database.pages[page] = tag;
+    Ok(())
+}
+
+fn truncate(random: &mut SplitMix64, write: &mut WriteTxn, database: &mut Database) {
+    let least = usize::from(database.kind == DbKind::Sqlite);
+    let count = random.index(database.pages.len() + 1).max(least);
+    if count < database.pages.len() {
+        write.truncate(u32::try_from(count).expect("small"));
+        database.pages.truncate(count);
+    }
+}

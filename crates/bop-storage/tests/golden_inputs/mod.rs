@@ -1,0 +1,252 @@
+//! The inputs of the golden files. Fixed: a change here is a change of what the files mean.
+
+use bop_storage::checksum::{PageHash, RollingChecksum};
+use bop_storage::ids::{
+    CommitId, DbId, DbKind, Epoch, Generation, Incarnation, Lsn, PageNo, PageSize, SegmentId,
+    StoreId,
+};
+use bop_storage::log::format::record::{NoteKind, RecordKind};
+use bop_storage::log::format::{
+    Activated, BatchEntry, BatchPlace, CatalogueEntry, CatalogueOp, ChainHash, EncodedRecord,
+    FragmentPart, LogEntryRecord, MemberSpec, PageImage, Predecessor, SegmentIdentity, Stamped,
+    encode_abort, encode_batch, encode_catalogue, encode_close, encode_log_entry, encode_note,
+    encode_pages,
+};
+use bop_storage::superblock::Superblock;
+use zerocopy::IntoBytes;
+
+const STORE: StoreId = StoreId::new(*b"golden store id!");
+
+pub(crate) const IDENTITY: SegmentIdentity = SegmentIdentity {
+    store: STORE,
+    segment: SegmentId::new(4),
+    incarnation: Incarnation::new(0x0123_4567_89ab_cdef),
+};
+const CAPACITY: u64 = 9 * 4096;
+const NAME: &str = "caf\u{e9}";
+
+/// Every golden file: its name and its bytes.
+pub(crate) fn files() -> Vec<(String, Vec<u8>)> {
+    let mut files = vec![
+        ("superblock.bin".to_owned(), superblock()),
+        ("segment.bin".to_owned(), segment()),
+    ];
+    let named = records()
+        .into_iter()
+        .map(|(name, record)| (format!("record_{name}.bin"), record.bytes));
+    files.extend(named);
+    files
+}
+
+fn superblock() -> Vec<u8> {
+    let first = Superblock::new(STORE, 1_700_000_000_000_000);
+    let second = Superblock {
+        sequence: 2,
+        ..first
+    };
+    [first.encode(), second.encode()].as_bytes().to_vec()
+}
+
+/// A page whose content tells its number.
+fn content(page: u32) -> Vec<u8> {
+    let pattern = |index: u32| (index.wrapping_mul(page).wrapping_add(index >> 8) & 0xff) as u8;
+    (0..512).map(pattern).collect()
+}
+
+fn pages(part: FragmentPart, lists: &[(u64, &[u32])]) -> EncodedRecord {
+    let contents: Vec<Vec<(PageNo, Vec<u8>)>> = lists
+        .iter()
+        .map(|(_, pages)| {
+            let page = |number: &u32| (PageNo::new(*number).unwrap(), content(*number));
+            pages.iter().map(page).collect()
+        })
+        .collect();
+    let images: Vec<Vec<PageImage<'_>>> = contents
+        .iter()
+        .map(|pages| {
+            let image = |(page, content): &'_ (PageNo, Vec<u8>)| PageHash::of(*page, content);
+            pages
+                .iter()
+                .map(|one| PageImage {
+                    page: one.0,
+                    hash: image(one),
+                    content: &one.1,
+                })
+                .collect()
+        })
+        .collect();
+    let members: Vec<MemberSpec<'_>> = lists
+        .iter()
+        .zip(&images)
+        .map(|((database, _), pages)| MemberSpec {
+            database: DbId::new(*database),
+            parent: Lsn::new(0x1000 + database),
+            rolling: RollingChecksum::new(0xfeed_0000 + database),
+            page_count: 40,
+            page_count_min: 3,
+            page_size: PageSize::MIN,
+            pages,
+        })
+        .collect();
+    encode_pages(part, &members).unwrap()
+}
+
+fn records() -> Vec<(&'static str, EncodedRecord)> {
+    let mut records = vec![
+        ("commit", pages(FragmentPart::Whole, &[(7, &[1, 40])])),
+        ("commit_empty", pages(FragmentPart::Whole, &[(7, &[])])),
+        (
+            "group",
+            pages(FragmentPart::Whole, &[(7, &[2]), (9, &[3, 4])]),
+        ),
+    ];
+    let commit = CommitId::new(0xc0de);
+    let mut previous = 0;
+    for (index, name) in [(0, "fragment_0"), (1, "fragment_1")] {
+        let part = FragmentPart::Fragment {
+            commit,
+            index,
+            previous,
+        };
+        let fragment = pages(part, &[(7, &[5 + index])]);
+        previous = fragment.header_checksum;
+        records.push((name, fragment));
+    }
+    let last = FragmentPart::Last {
+        commit,
+        index: 2,
+        previous,
+    };
+    records.push(("fragment_last", pages(last, &[(7, &[7])])));
+    records.push(("abort", encode_abort(commit, DbId::new(7)).unwrap()));
+    records.extend(catalogue());
+    records.extend(log_entries());
+    records.push(("note_idle", encode_note(NoteKind::Idle).unwrap()));
+    records.push(("note_open", encode_note(NoteKind::Open).unwrap()));
+    let heads = [
+        (DbId::CATALOGUE, Lsn::new(0x2000)),
+        (DbId::new(7), Lsn::new(0x3000)),
+    ];
+    records.push(("close", encode_close(&heads).unwrap()));
+    records.push(("close_empty", encode_close(&[]).unwrap()));
+    records
+}
+
+fn catalogue() -> Vec<(&'static str, EncodedRecord)> {
+    let (generation, lsn) = (Generation::new(11), Lsn::new(0x4000));
+    let sqlite = CatalogueOp::Create {
+        name: NAME,
+        kind: DbKind::Sqlite,
+    };
+    let raw = CatalogueOp::Create {
+        name: NAME,
+        kind: DbKind::Raw,
+    };
+    let fork = CatalogueOp::Fork {
+        name: NAME,
+        parent: DbId::new(3),
+        generation,
+        lsn,
+    };
+    let snapshot = CatalogueOp::Snapshot {
+        name: NAME,
+        generation,
+        lsn,
+    };
+    let retention = CatalogueOp::Retention {
+        window_us: 86_400_000_000,
+        bytes: 1 << 30,
+    };
+    let ops = [
+        ("create_sqlite", sqlite),
+        ("create_raw", raw),
+        ("rename", CatalogueOp::Rename { name: NAME }),
+        ("drop", CatalogueOp::Drop),
+        ("undrop", CatalogueOp::Undrop { name: NAME }),
+        ("fork", fork),
+        ("snapshot", snapshot),
+        ("snapshot_drop", CatalogueOp::SnapshotDrop { name: NAME }),
+        ("retention", retention),
+        ("quota", CatalogueOp::Quota { bytes: 1 << 40 }),
+    ];
+    let entry = |op| CatalogueEntry {
+        database: DbId::new(7),
+        parent: Lsn::new(0x1008),
+        op,
+    };
+    ops.into_iter()
+        .map(|(name, op)| (name, encode_catalogue(&entry(op)).unwrap()))
+        .collect()
+}
+
+fn log_entries() -> Vec<(&'static str, EncodedRecord)> {
+    let kinds = [
+        ("append", RecordKind::Append, &b"payload"[..]),
+        ("truncate", RecordKind::Truncate, b""),
+        ("purge", RecordKind::Purge, b""),
+        ("vote", RecordKind::Vote, b"node 1"),
+        ("relocate", RecordKind::Relocate, b"payload"),
+    ];
+    let entry = |kind, payload| LogEntryRecord {
+        kind,
+        database: DbId::new(12),
+        index: 100,
+        term: 5,
+        old_lsn: Lsn::new(if kind == RecordKind::Relocate {
+            0x5000
+        } else {
+            0
+        }),
+        payload,
+    };
+    kinds
+        .into_iter()
+        .map(|(name, kind, payload)| (name, encode_log_entry(&entry(kind, payload)).unwrap()))
+        .collect()
+}
+
+/// A segment of three batches: an open note, all records but the last two, a close record.
+fn segment() -> Vec<u8> {
+    let stamped = Stamped {
+        identity: IDENTITY,
+        capacity_bytes: CAPACITY,
+    };
+    let activated = Activated {
+        epoch: Epoch::new(6),
+        base_lsn: Lsn::new(0x10_0000),
+        last_time_us: 1_700_000_000_000_000,
+        predecessor: Some(Predecessor {
+            segment: SegmentId::new(3),
+            end: Lsn::new(0xf_f000),
+            hash: ChainHash::new(0xabcd),
+        }),
+    };
+    let (activation, _) = activated.encode(&IDENTITY);
+    let mut blocks = vec![stamped.encode(), activation, activation];
+    let records: Vec<EncodedRecord> = records().into_iter().map(|(_, record)| record).collect();
+    let note = encode_note(NoteKind::Open).unwrap();
+    let (close, others) = (&records[records.len() - 2], &records[..records.len() - 2]);
+    let batches = [vec![&note], others.iter().collect::<Vec<_>>(), vec![close]];
+    let (mut lsn, mut time_us) = (activated.base_lsn, activated.last_time_us);
+    for batch in batches {
+        let entry = |record| {
+            time_us += 1;
+            BatchEntry { record, time_us }
+        };
+        let entries: Vec<BatchEntry<'_>> = batch.into_iter().map(entry).collect();
+        let place = BatchPlace {
+            lsn,
+            epoch: Epoch::new(6),
+            durable: lsn,
+        };
+        let mut out = Vec::new();
+        lsn = encode_batch(&IDENTITY, &place, &entries, &mut out)
+            .unwrap()
+            .end;
+        blocks.extend(out);
+    }
+    let mut bytes = blocks.as_bytes().to_vec();
+    assert!(bytes.len() < CAPACITY as usize, "{}", bytes.len());
+    bytes.resize(CAPACITY as usize, 0);
+    bytes
+}
