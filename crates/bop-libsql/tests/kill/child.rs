@@ -21,7 +21,7 @@ pub(crate) const CHILD_FIRST: &str = "BOP_KILL_FIRST";
 pub(crate) const WRITERS: u64 = 2;
 
 /// Commits of one writer that a database keeps; the oldest is removed then.
-const ALIVE_MAX: usize = 24;
+const ALIVE_MAX: usize = 12;
 /// Small, so that a large commit is a chain of several records.
 const FRAGMENT_BYTES_MAX: u64 = 32 << 10;
 
@@ -109,7 +109,7 @@ impl<'a> Writer<'a> {
         let at = usize::try_from(self.random.below(DATABASES.len() as u64)).unwrap();
         // One in sixteen is a chain of fragments.
         let (rows, row_bytes) = match self.random.below(16) {
-            0 => (20 + self.random.below(20), 5_000),
+            0 => (10 + self.random.below(20), 5_000),
             _ => (1 + self.random.below(4), 20 + self.random.below(300)),
         };
         let (connection, alive) = &mut self.databases[at];

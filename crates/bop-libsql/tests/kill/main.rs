@@ -55,7 +55,7 @@ fn every_acknowledged_commit_survives_sigkill_and_nothing_else_does() {
             kill_one(dir.path(), &mut random, &mut model, Moment::Opening);
             counts.openings += 1;
         }
-        let events = 1 + random.below(60);
+        let events = 1 + random.below(40);
         let killed = kill_one(dir.path(), &mut random, &mut model, Moment::Events(events));
         counts.add(&killed);
         counts.found += check_store(dir.path(), &mut model, random.below(2) == 0);

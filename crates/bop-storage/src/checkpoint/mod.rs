@@ -1,4 +1,4 @@
-//! From the log into chunks: what to write ([`plan`], pure), and the writing ([`write_chunk`], dumb).
+//! From the log into chunks: what to write ([`plan()`], pure), and the writing ([`write_chunk`], dumb).
 //!
 //! Never: decides when a checkpoint is due, or publishes one.
 

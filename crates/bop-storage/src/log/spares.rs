@@ -274,7 +274,8 @@ impl SpareMaker {
 fn fill(file: &dyn DiskFile, capacity_bytes: u64, stamp: &Block) -> Result<(), IoFailure> {
     const WINDOW_BLOCKS: usize = 256;
     file.allocate(capacity_bytes)?;
-    let mut window = zeroed_blocks(WINDOW_BLOCKS);
+    let all = usize::try_from(capacity_bytes / BLOCK_BYTES as u64).unwrap_or(usize::MAX);
+    let mut window = zeroed_blocks(all.clamp(1, WINDOW_BLOCKS));
     window[0] = *stamp;
     let mut offset = 0;
     while offset < capacity_bytes {

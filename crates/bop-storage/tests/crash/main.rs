@@ -6,7 +6,7 @@
 //! session   a seeded workload on a rig, step by step        oracle   opens what is left and judges it
 //! images    power cuts, again inside recovery               faults   the N-th call fails
 //! hangs     the N-th call does not return                   lies     the N-th write is lost or misplaced
-//! crowd     many writers, a power cut
+//! crowd     many writers, a power cut                 overtaking  what follows a hung change
 //! ```
 //! A failure prints its seed and the command that runs it again.
 #![allow(
@@ -21,6 +21,7 @@ mod hangs;
 mod images;
 mod lies;
 mod oracle;
+mod overtaking;
 mod replay;
 mod rig;
 mod session;

@@ -1,0 +1,176 @@
+//! A change of the catalogue whose write hangs, so that nobody waits for it any more: what comes
+//! after it must not be planned as if it had not happened.
+//!
+//! Which record meets which batch is the threads' affair, so a scenario is tried until the change
+//! was in the batch that hangs.
+
+use crate::oracle::verify;
+use crate::rig::{Keep, ManifestFault, Rig};
+use crate::world::content;
+use bop_storage::io::IoOp;
+use bop_storage::testing::Fault;
+use bop_storage::{CatalogueError, CommitError, Db, DbKind, Limits, Manager, PageNo};
+use std::time::{Duration, Instant};
+
+const ATTEMPTS: u64 = 60;
+const WAIT: Duration = Duration::from_millis(500);
+
+fn limits() -> Limits {
+    let mut limits = Limits::tiny();
+    limits.io_deadline = Duration::from_millis(60);
+    limits.writer_wait = WAIT;
+    limits
+}
+
+/// How an operation ended.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+enum End {
+    Done,
+    NotDone,
+    Unknown,
+}
+
+fn end<T>(result: Result<T, CatalogueError>) -> End {
+    match result {
+        Ok(_) => End::Done,
+        Err(CatalogueError::Commit(CommitError::Unknown { .. })) => End::Unknown,
+        Err(_) => End::NotDone,
+    }
+}
+
+fn commit(db: &Db, tag: u64) -> End {
+    let Ok(mut write) = db.begin_write(WAIT) else {
+        return End::NotDone;
+    };
+    let page = content(DbKind::Raw, 1, tag, 4096);
+    write.write_page(PageNo::FIRST, &page).unwrap();
+    match write.commit() {
+        Ok(_) => End::Done,
+        Err(CommitError::Unknown { .. }) => End::Unknown,
+        Err(_) => End::NotDone,
+    }
+}
+
+/// Runs `change` so that it may get into a batch whose write hangs, and, when it was given up,
+/// `next`, which meets the end of that write. Returns how both ended, and the store.
+fn overtake(
+    rig: &Rig,
+    change: impl FnOnce(&Manager) -> End + Send,
+    next: impl FnOnce(&Manager) -> End + Send,
+) -> (End, End, Manager) {
+    let store = rig.open(&limits()).unwrap();
+    let dbs = ["a", "b", "c"].map(|name| store.create_database(name, DbKind::Raw).unwrap());
+    let disk = &rig.disk;
+    disk.fail_next(IoOp::WriteDurable, Fault::Hang);
+    let (changed, nexted) = std::thread::scope(|scope| {
+        scope.spawn(|| commit(&dbs[0], 2));
+        disk.wait_until_hung(1);
+        disk.fail_next(IoOp::WriteDurable, Fault::Hang);
+        scope.spawn(|| commit(&dbs[1], 2));
+        let changing = scope.spawn(|| change(&store));
+        // Time for both to get into the queue; too little of it costs an attempt.
+        (0..20_000).for_each(|_| std::thread::yield_now());
+        disk.release_hung();
+        // Long enough for it to give up; when it is the one that leads it cannot.
+        let patience = Instant::now() + 5 * limits().io_deadline;
+        while !changing.is_finished() && Instant::now() < patience {
+            std::thread::yield_now();
+        }
+        if !changing.is_finished() {
+            disk.heal();
+            disk.release_hung();
+        }
+        let changed = changing.join().unwrap();
+        if changed != End::Unknown {
+            // The second hang may still be to come, and must not meet what comes next.
+            disk.heal();
+            disk.release_hung();
+        }
+        let nexting = scope.spawn(|| next(&store));
+        (0..20_000).for_each(|_| std::thread::yield_now());
+        disk.heal();
+        disk.release_hung();
+        (changed, nexting.join().unwrap())
+    });
+    drop(dbs);
+    (changed, nexted, store)
+}
+
+/// The names that are there, now and after a power cut; nothing may be damaged.
+fn names(rig: &Rig, store: Manager) -> Vec<String> {
+    let listed = |store: &Manager| -> Vec<String> {
+        store
+            .databases()
+            .into_iter()
+            .map(|info| info.name)
+            .collect()
+    };
+    let now = listed(&store);
+    rig.disk.power_cut();
+    let image = rig.crashed(Keep::Nothing, 1);
+    drop(store);
+    let again = image.open(&limits()).unwrap();
+    verify(&again, "the open after it").unwrap();
+    assert_eq!(listed(&again), now);
+    now
+}
+
+fn agrees(end: End, is_there: bool) -> bool {
+    match end {
+        End::Done => is_there,
+        End::NotDone => !is_there,
+        End::Unknown => true,
+    }
+}
+
+#[test]
+fn a_creation_is_not_overtaken_by_the_next() {
+    let mut unknown = 0;
+    for attempt in 0..ATTEMPTS {
+        let rig = Rig::new(attempt, ManifestFault::NotApplied);
+        let (x, y, store) = overtake(
+            &rig,
+            |store| end(store.create_database("x", DbKind::Raw)),
+            |store| end(store.create_database("y", DbKind::Raw)),
+        );
+        let names = names(&rig, store);
+        let has = |name: &str| names.iter().any(|other| other == name);
+        assert!(
+            agrees(x, has("x")) && agrees(y, has("y")),
+            "{x:?} {y:?} {names:?}"
+        );
+        unknown += u64::from(x == End::Unknown);
+        if unknown == 10 {
+            break;
+        }
+    }
+    assert!(unknown >= 1, "the change never met the batch that hangs");
+}
+
+#[test]
+fn no_commit_follows_a_drop() {
+    let mut unknown = 0;
+    for attempt in 0..ATTEMPTS {
+        let rig = Rig::new(attempt, ManifestFault::NotApplied);
+        let (dropped, committed, store) = overtake(
+            &rig,
+            |store| end(store.drop_database("c")),
+            |store| {
+                let db = store.database("c");
+                db.map_or(End::NotDone, |db| commit(&db, 2))
+            },
+        );
+        let names = names(&rig, store);
+        let is_there = names.iter().any(|name| name == "c");
+        assert!(agrees(dropped, !is_there), "{dropped:?} {names:?}");
+        assert!(
+            committed != End::Done || is_there,
+            "lost acknowledged commit: c"
+        );
+        unknown += u64::from(dropped == End::Unknown);
+        if unknown == 10 {
+            break;
+        }
+    }
+    assert!(unknown >= 1, "the drop never met the batch that hangs");
+}
