@@ -11,10 +11,14 @@ pub(super) fn run(context: &Context) -> Result<u8, Failure> {
         let report = manager.checkpoint()?;
         Ok((report, manager.status()))
     })?;
+    let left_out = match report.databases_skipped {
+        0 => String::new(),
+        count => format!(", {count} databases left out for damage: see `bop verify`"),
+    };
     context.answer(
         format_args!(
             "checkpointed {} databases: {} pages in {} chunks of {} bytes, \
-             {} log segments released, {} bytes of log left",
+             {} log segments released, {} bytes of log left{left_out}",
             report.databases,
             report.pages,
             report.chunks,
@@ -24,6 +28,7 @@ pub(super) fn run(context: &Context) -> Result<u8, Failure> {
         ),
         json!({
             "databases": report.databases,
+            "databases_skipped": report.databases_skipped,
             "pages": report.pages,
             "chunks": report.chunks,
             "chunk_bytes": report.chunk_bytes,
