@@ -25,6 +25,15 @@ fn store(limits: Limits, housekeeping: Housekeeping) -> Manager {
     Manager::open("simulated", options).unwrap()
 }
 
+/// Lets the threads of a scope end, also when what they wait for has panicked.
+struct StopGuard<'a>(&'a AtomicBool);
+
+impl Drop for StopGuard<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
 fn page(number: u32) -> PageNo {
     PageNo::new(number).unwrap()
 }
@@ -79,7 +88,7 @@ fn snapshots_stay_whole_while_the_log_is_recycled_below_them() {
     const COMMITS: u64 = 150;
     let mut limits = Limits::tiny();
     // Whoever waits for a checkpoint waits for the disk: how long that takes is not the question.
-    limits.writer_wait = Duration::from_secs(120);
+    limits.writer_wait = LONG;
     let log_bytes_max = limits.log_bytes_max;
     let store = store(limits, Housekeeping::Background);
     let stop = AtomicBool::new(false);
@@ -111,12 +120,9 @@ fn snapshots_stay_whole_while_the_log_is_recycled_below_them() {
                 released.fetch_add(report.segments_released as u64, Ordering::Relaxed);
             }
         });
-        let ended: Vec<_> = writers
-            .into_iter()
-            .map(thread::ScopedJoinHandle::join)
-            .collect();
-        stop.store(true, Ordering::Release);
-        ended.into_iter().for_each(|ended| ended.unwrap());
+        let _stop = StopGuard(&stop);
+        let ended = writers.into_iter().map(thread::ScopedJoinHandle::join);
+        ended.for_each(|ended| ended.unwrap());
     });
     let report = store.verify();
     assert!(report.is_healthy(), "{report:?}");
@@ -126,6 +132,35 @@ fn snapshots_stay_whole_while_the_log_is_recycled_below_them() {
     let (status, released) = (store.status(), released.into_inner());
     assert!(3 * log_bytes_max < status.truncated.get(), "{status:?}");
     assert!(released > 0 && status.index_entries < 100, "{status:?}");
+}
+
+#[test]
+fn a_commit_at_the_logs_cap_goes_on_when_the_reader_that_keeps_the_log_is_gone() {
+    const COMMITS: u64 = 400;
+    let mut limits = Limits::tiny();
+    limits.writer_wait = LONG;
+    let log_bytes_max = limits.log_bytes_max;
+    let store = store(limits, Housekeeping::Background);
+    let db = store.create_database("a", DbKind::Raw).unwrap();
+    drop(commit(&db, 1, 1).unwrap());
+    let reader = db.begin_read().unwrap();
+    thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for number in 2..=COMMITS {
+                drop(commit(&db, number, 5).unwrap());
+            }
+        });
+        // The checkpoint that the writer asks for is over when all but the reader's part is in
+        // chunks; it could not shorten the log.
+        let status = || store.status();
+        while status().log_bytes < log_bytes_max || status().checkpointed < status().published {
+            assert!(!writer.is_finished());
+            thread::yield_now();
+        }
+        assert_eq!(number_of(&reader), 1);
+        drop(reader);
+    });
+    assert_eq!(number_of(&db.begin_read().unwrap()), COMMITS);
 }
 
 #[test]
@@ -337,13 +372,13 @@ fn databases_come_and_go_below_those_who_use_them() {
                 }
             });
         }
+        let _stop = StopGuard(&stop);
         for _ in 0..ROUNDS {
             store.create_database("a", DbKind::Raw).unwrap();
             let found = store.database("a").unwrap();
             drop(found.begin_read().unwrap());
             store.drop_database("a").unwrap();
         }
-        stop.store(true, Ordering::Release);
     });
     assert!(store.databases().is_empty());
     assert!(store.verify().is_healthy(), "{:?}", store.verify());

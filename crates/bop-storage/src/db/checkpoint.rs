@@ -89,6 +89,8 @@ impl Engine {
     /// Moves everything that is published into chunks and releases the log that nobody needs.
     pub(super) fn checkpoint(&self) -> Result<CheckpointReport, CheckpointError> {
         let _one_at_a_time = self.checkpointing.lock();
+        // What it lets go of itself is no reason for another one.
+        self.log.holds().watch(None);
         let cut = self.log.published();
         let span = tracing::info_span!("checkpoint", %cut);
         let _entered = span.enter();
@@ -315,6 +317,10 @@ impl Engine {
         // Also when a file could not be removed: the log is shorter all the same.
         if count > 0 || aside {
             self.log.room_made();
+        }
+        let ring = self.log.ring();
+        if ring.held_bytes() >= self.limits.log_bytes_max {
+            holds.watch(ring.oldest_sealed_end());
         }
         done?;
         Ok(count)

@@ -10,7 +10,8 @@
 //! - records are made outside every lock;
 //! - the writer slot travels with the record: it is free again when the commit is published, or
 //!   when it is certain that it will not be;
-//! - a chain of fragments holds its part of the log from before its first fragment.
+//! - a chain of fragments holds the log from its first fragment on, and not before there was room
+//!   for that: whoever waits for room pins none of it.
 //!
 //! Never: changes a view but by publishing.
 
@@ -33,7 +34,7 @@ use crate::page::PageBytes;
 use crate::page_one;
 use crate::view::{CommitPages, CommittedPage, Head, Pin};
 use parking_lot::Mutex;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Commits what `overlay` holds.
 pub(super) fn commit(
@@ -106,16 +107,13 @@ impl Transaction<'_> {
     fn commit_chain(self, pages: &[PageNo], parts: Vec<&[PageNo]>) -> Result<ReadTxn, CommitError> {
         let bytes = pages.len() as u64 * self.overlay.page_size().bytes() as u64;
         self.engine.reserve_for_chain(bytes)?;
-        let log = self.engine.log();
-        let hold = log
-            .holds()
-            .hold(log.published(), HoldReason::FragmentChain(self.state.id()));
         let commit = self.engine.next_commit_id();
         let mut chain = Chain {
             commit,
             index: 0,
             previous: 0,
             placed: Vec::new(),
+            hold: Arc::default(),
         };
         let mut rolling = self.rolling_without_cut(pages)?;
         let Some((last, fragments)) = parts.split_last() else {
@@ -123,7 +121,9 @@ impl Transaction<'_> {
         };
         for part in fragments {
             if let Err(error) = self.append_fragment(&mut chain, part, &mut rolling) {
-                self.abort(chain.commit);
+                if chain.index > 0 {
+                    self.abort(chain.commit);
+                }
                 return Err(error);
             }
         }
@@ -131,8 +131,10 @@ impl Transaction<'_> {
             index,
             previous,
             placed,
+            hold,
             ..
         } = chain;
+        let hold = hold.get().cloned();
         let ended = self.load(last, rolling).and_then(|(own, rolling)| {
             let part = FragmentPart::Last {
                 commit,
@@ -144,7 +146,7 @@ impl Transaction<'_> {
         match ended {
             Ok((record, own, rolling)) => {
                 let (engine, database) = (Arc::clone(self.engine.engine()), self.state.id());
-                let ended = self.append(record, own, placed, rolling, Some(hold), Priority::Chain);
+                let ended = self.append(record, own, placed, rolling, hold, Priority::Chain);
                 if matches!(ended, Err(CommitError::Rejected(_))) {
                     abort(&engine, commit, database);
                 }
@@ -181,12 +183,17 @@ impl Transaction<'_> {
             next,
         )?;
         let (offsets, previous) = (record.image_offsets.clone(), record.header_checksum);
-        let priority = if index == 0 {
-            Priority::User
+        let (priority, publish): (_, Box<dyn Publish>) = if index == 0 {
+            let begun = PublishFirstFragment {
+                engine: Arc::clone(self.engine.engine()),
+                reason: HoldReason::FragmentChain(self.state.id()),
+                hold: Arc::clone(&chain.hold),
+            };
+            (Priority::User, Box::new(begun))
         } else {
-            Priority::Chain
+            (Priority::Chain, Box::new(Silent))
         };
-        let appended = self.engine.log().append(record, priority, Box::new(Silent));
+        let appended = self.engine.log().append(record, priority, publish);
         let placed = appended.map_err(fragment_failed)?;
         chain.placed.extend(place(&own, &offsets, placed.lsn));
         (chain.index, chain.previous) = (index + 1, previous);
@@ -344,6 +351,22 @@ struct Chain {
     index: u32,
     previous: u64,
     placed: Vec<CommittedPage>,
+    /// Keeps the log from the first fragment on, once that is durable.
+    hold: Arc<OnceLock<Arc<LogHold>>>,
+}
+
+/// Begins the hold of a chain, before truncation can pass its first fragment.
+struct PublishFirstFragment {
+    engine: Arc<Engine>,
+    reason: HoldReason,
+    hold: Arc<OnceLock<Arc<LogHold>>>,
+}
+
+impl Publish for PublishFirstFragment {
+    fn publish(self: Box<Self>, at: Placed) {
+        let holds = self.engine.log().holds();
+        self.hold.get_or_init(|| holds.hold(at.lsn, self.reason));
+    }
 }
 
 fn place(own: &[OwnPage], offsets: &[u32], record: Lsn) -> Vec<CommittedPage> {
@@ -411,3 +434,7 @@ impl Publish for PublishCommit {
         *self.pinned.lock() = Some(self.state.pin());
     }
 }
+
+#[cfg(test)]
+#[path = "commit_tests.rs"]
+mod tests;

@@ -29,6 +29,11 @@ impl Db {
         Self { engine, state }
     }
 
+    #[cfg(test)]
+    pub(super) fn engine(&self) -> &Arc<OpenStore> {
+        &self.engine
+    }
+
     /// Its number in the store.
     pub fn id(&self) -> DbId {
         self.state.id()
@@ -59,10 +64,12 @@ impl Db {
     /// # Errors
     /// [`BeginError::Dropped`], [`BeginError::Closed`].
     pub fn begin_read(&self) -> Result<ReadTxn, BeginError> {
-        self.state.check_live().map_err(|_| BeginError::Dropped)?;
         let inside = self.engine.lifecycle().enter().ok_or(BeginError::Closed)?;
         let (engine, state) = (Arc::clone(&self.engine), Arc::clone(&self.state));
-        Ok(ReadTxn::new(engine, state, self.state.pin(), inside))
+        let snapshot = ReadTxn::new(engine, state, self.state.pin(), inside);
+        // After it is pinned: a drop before takes the pages away.
+        self.state.check_live().map_err(|_| BeginError::Dropped)?;
+        Ok(snapshot)
     }
 
     /// A write transaction on the newest state. Writers are served in the order they come; at most

@@ -21,6 +21,7 @@ use super::lifecycle::Lifecycle;
 use super::options::Options;
 use super::reader::PageReader;
 use super::recovery::RecoveredState;
+use super::signals::Signals;
 use super::start::StartedLog;
 use super::state::DbState;
 use super::strangers::check_unregistered;
@@ -211,14 +212,11 @@ impl Parts<'_> {
         let rows = self.manifest.state();
         let cache = Arc::new(PageCache::new(self.limits.cache_bytes_max));
         let chunks = ChunkSet::new(Arc::clone(&self.disk), self.superblock.store);
-        let holds = LogHolds::new();
+        let signals = Arc::new(Signals::new(self.limits.idle_note_delay));
+        let holds = LogHolds::new(Arc::clone(&signals) as _);
         let (state, recovered) = self.recover_state(&rows, &chunks, &cache, &holds)?;
         let unused = unused_segments(&recovered);
-        let StartedLog {
-            log,
-            signals,
-            epoch,
-        } = self.start_log(recovered, &rows, &holds)?;
+        let StartedLog { log, epoch } = self.start_log(recovered, &rows, &holds, &signals)?;
         let RecoveredState {
             catalogue,
             catalogue_hold,

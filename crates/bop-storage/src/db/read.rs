@@ -85,6 +85,8 @@ impl ReadTxn {
         self.engine.check_open()?;
         self.state.check_live()?;
         let read = self.engine.reader().read(&self.pin.view(), page);
+        // A drop takes the pages from below a pin.
+        self.state.check_live()?;
         // The files are somebody else's once the store is closed: what they say then is no damage.
         read.or_else(|error| {
             self.engine.check_open()?;

@@ -24,10 +24,9 @@ use std::sync::Arc;
 /// stop the next base lies this far behind everything that was seen.
 const UNCLEAN_GAP_BYTES: u64 = 128 << 20;
 
-/// The log, and what it tells the housekeeper.
+/// The log, in its new epoch.
 pub(super) struct StartedLog {
     pub(super) log: Log,
-    pub(super) signals: Arc<Signals>,
     pub(super) epoch: Epoch,
 }
 
@@ -37,6 +36,7 @@ impl Parts<'_> {
         recovered: Recovered,
         rows: &ManifestState,
         holds: &Arc<LogHolds>,
+        signals: &Arc<Signals>,
     ) -> Result<StartedLog, OpenError> {
         let start = log_start(&recovered)?;
         let (epoch, clean) = (start.position.epoch, start.goes_on);
@@ -62,7 +62,6 @@ impl Parts<'_> {
         if let Err(error) = spares.ensure(wanted) {
             tracing::warn!(%error, "spare segments are missing");
         }
-        let signals = Arc::new(Signals::new(self.limits.idle_note_delay));
         let parts = LogParts {
             store,
             ring,
@@ -70,14 +69,10 @@ impl Parts<'_> {
             holds: Arc::clone(holds),
             clock,
             limits: self.limits.clone(),
-            events: Arc::clone(&signals) as _,
+            events: Arc::clone(signals) as _,
         };
         let log = Log::start(parts, start).map_err(|error| OpenError::Start(Box::new(error)))?;
-        Ok(StartedLog {
-            log,
-            signals,
-            epoch,
-        })
+        Ok(StartedLog { log, epoch })
     }
 
     /// The segments that recovery found, with their files open.

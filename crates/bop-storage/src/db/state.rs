@@ -114,15 +114,17 @@ impl DbState {
         self.publish(View::frozen).0
     }
 
-    /// The database is out of use: its index counts no more. Returns how many entries that takes
-    /// away, as a negative number.
+    /// The database is gone: its index counts no more, and neither its handles nor its readers,
+    /// which answer `Dropped`, keep any of the log. Returns how many entries that takes away, as a
+    /// negative number.
     pub(crate) fn retire(&self) -> i64 {
         let mut counted = self.publishing.lock();
-        if std::mem::replace(&mut *counted, false) {
-            -entries(&self.view.load())
-        } else {
-            0
+        if !std::mem::replace(&mut *counted, false) {
+            return 0;
         }
+        let last = self.view.swap(Arc::new(self.view.load().emptied()));
+        self.pins.empty();
+        -entries(&last)
     }
 
     /// Puts a checkpointed base below the newest view and below the pins that can use it. Returns

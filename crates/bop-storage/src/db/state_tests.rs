@@ -1,5 +1,6 @@
 //! What a checkpoint and a commit or a reader do to a database at the same moment.
 
+use super::super::signals::Signals;
 use super::*;
 use crate::checksum::{PageHash, RollingChecksum};
 use crate::ids::{Generation, PageNo, PageSize};
@@ -7,6 +8,7 @@ use crate::log::{HoldReason, LogHolds};
 use crate::page::PageBytes;
 use crate::view::{BasePage, CommitPages, CommittedPage, Found, Head, NoBase};
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 const DATABASE: DbId = DbId::new(1);
 
@@ -37,6 +39,10 @@ fn state() -> DbState {
         "d",
         View::new(DATABASE, DbKind::Raw, Head::EMPTY, Arc::new(NoBase)),
     )
+}
+
+fn holds() -> Arc<LogHolds> {
+    LogHolds::new(Arc::new(Signals::new(Duration::ZERO)))
 }
 
 /// A commit that writes one page; the page's number is the commit's.
@@ -73,7 +79,7 @@ fn page(number: u32) -> PageNo {
 
 #[test]
 fn a_pin_taken_while_a_checkpoint_publishes_keeps_the_commits_behind_the_cut() {
-    let (state, holds) = (state(), LogHolds::new());
+    let (state, holds) = (state(), holds());
     commit(&state, &holds, 1);
     let before = state.pin();
     let frozen = state.freeze();
@@ -94,7 +100,7 @@ fn a_pin_taken_while_a_checkpoint_publishes_keeps_the_commits_behind_the_cut() {
 
 #[test]
 fn what_a_checkpoint_copies_takes_no_more_commits() {
-    let (state, holds) = (Arc::new(state()), LogHolds::new());
+    let (state, holds) = (Arc::new(state()), holds());
     let done = Arc::new(AtomicU64::new(0));
     let writer = {
         let (state, holds, done) = (Arc::clone(&state), Arc::clone(&holds), Arc::clone(&done));
@@ -125,7 +131,7 @@ fn what_a_checkpoint_copies_takes_no_more_commits() {
 
 #[test]
 fn entries_are_counted_once_also_when_a_checkpoint_ends_after_the_drop() {
-    let (state, holds) = (state(), LogHolds::new());
+    let (state, holds) = (state(), holds());
     commit(&state, &holds, 1);
     let frozen = state.freeze();
     assert_eq!(state.retire(), -1);
@@ -135,4 +141,16 @@ fn entries_are_counted_once_also_when_a_checkpoint_ends_after_the_drop() {
         0
     );
     assert_eq!(state.retire(), 0);
+}
+
+#[test]
+fn neither_a_handle_nor_a_reader_of_a_dropped_database_keeps_log() {
+    let (state, holds) = (state(), holds());
+    commit(&state, &holds, 1);
+    let _reader = state.pin();
+    commit(&state, &holds, 2);
+    assert!(holds.oldest().is_some());
+    state.mark_dropped();
+    assert_eq!(state.retire(), -2);
+    assert_eq!(holds.oldest(), None);
 }

@@ -66,7 +66,7 @@ fn log(disk: &SimDisk, io_deadline: Duration) -> Arc<Log> {
         store,
         ring,
         spares,
-        holds: LogHolds::new(),
+        holds: LogHolds::new(Arc::new(Nobody)),
         clock: runtime.clock,
         limits,
         events: Arc::new(Nobody),

@@ -4,11 +4,14 @@
 //! released. Index layers, un-checkpointed catalogue records and open fragment chains hold the log;
 //! a reader holds it only through the layers of its view.
 //!
-//! Invariant: a hold is registered before the position it protects can be passed by truncation,
-//! and unregistered when its last owner is gone (it is counted by `Arc`).
+//! Invariants
+//! - a hold is registered before the position it protects can be passed by truncation, and
+//!   unregistered when its last owner is gone (it is counted by `Arc`);
+//! - whoever waits for room that a hold keeps is not forgotten: see [`LogHolds::watch`].
 //!
 //! Never: releases a segment itself.
 
+use super::parts::LogEvents;
 use crate::ids::{DbId, Lsn};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -28,21 +31,52 @@ pub enum HoldReason {
 }
 
 /// The registry. One for each store.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct LogHolds {
     inner: Mutex<Inner>,
+    events: Arc<dyn LogEvents>,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
     holds: BTreeMap<(Lsn, u64), HoldReason>,
     next: u64,
+    /// Below here the log is wanted back.
+    watched: Option<Lsn>,
+}
+
+impl Inner {
+    /// Whether nothing below the watched position is held any more. It is watched no longer then.
+    fn take_watched(&mut self) -> bool {
+        let Some(bound) = self.watched else {
+            return false;
+        };
+        let oldest = self.holds.first_key_value();
+        let free = oldest.is_none_or(|((lsn, _), _)| bound <= *lsn);
+        if free {
+            self.watched = None;
+        }
+        free
+    }
 }
 
 impl LogHolds {
-    /// A registry without holds.
-    pub fn new() -> Arc<Self> {
-        Arc::new(Self::default())
+    /// A registry without holds; `events` hears when one that was watched is gone.
+    pub fn new(events: Arc<dyn LogEvents>) -> Arc<Self> {
+        let inner = Mutex::default();
+        Arc::new(Self { inner, events })
+    }
+
+    /// The log is full, and what lies below `bound` could be released if nobody held it: says
+    /// [`LogEvents::room_wanted`] once when that has come. `None` watches nothing.
+    pub fn watch(&self, bound: Option<Lsn>) {
+        let mut inner = self.inner.lock();
+        inner.watched = bound;
+        let free = inner.take_watched();
+        drop(inner);
+        if free {
+            self.events.room_wanted();
+        }
     }
 
     /// Keeps everything from `lsn` on until the hold is dropped.
@@ -91,17 +125,61 @@ impl LogHold {
 
 impl Drop for LogHold {
     fn drop(&mut self) {
-        self.registry.inner.lock().holds.remove(&self.key);
+        let mut inner = self.registry.inner.lock();
+        inner.holds.remove(&self.key);
+        let free = inner.take_watched();
+        drop(inner);
+        if free {
+            self.registry.events.room_wanted();
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// Counts how often room was wanted.
+    #[derive(Debug, Default)]
+    struct Wanted(AtomicUsize);
+
+    impl LogEvents for Wanted {
+        fn batch_written(&self) {}
+        fn segment_sealed(&self) {}
+        fn room_wanted(&self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn room_is_wanted_once_when_nothing_below_the_watched_position_is_held() {
+        let events = Arc::new(Wanted::default());
+        let holds = LogHolds::new(Arc::clone(&events) as _);
+        let wanted = || events.0.load(Ordering::Relaxed);
+        let [a, b, c] = [10, 20, 90].map(|lsn| holds.hold(Lsn::new(lsn), HoldReason::Catalogue));
+        drop(a);
+        assert_eq!(wanted(), 0, "nobody watches");
+        holds.watch(Some(Lsn::new(50)));
+        holds.watch(Some(Lsn::new(80)));
+        drop(holds.hold(Lsn::new(10), HoldReason::Catalogue));
+        assert_eq!(wanted(), 0, "20 is held");
+        drop(b);
+        assert_eq!(wanted(), 1);
+        drop(c);
+        assert_eq!(wanted(), 1, "said once");
+        holds.watch(Some(Lsn::new(50)));
+        assert_eq!(wanted(), 2, "free already");
+        let again = holds.hold(Lsn::new(10), HoldReason::Catalogue);
+        holds.watch(Some(Lsn::new(50)));
+        holds.watch(None);
+        drop(again);
+        assert_eq!(wanted(), 2);
+    }
 
     #[test]
     fn the_oldest_hold_decides_until_its_last_owner_is_gone() {
-        let holds = LogHolds::new();
+        let holds = LogHolds::new(Arc::new(Wanted::default()));
         assert_eq!(holds.oldest(), None);
         let late = holds.hold(Lsn::new(90), HoldReason::Catalogue);
         let early = holds.hold(Lsn::new(10), HoldReason::Pages(DbId::new(7)));

@@ -10,7 +10,8 @@ use crate::limits::ValidLimits;
 use crate::runtime::Clock;
 use std::sync::Arc;
 
-/// What the log tells whoever keeps house. Called outside every lock; must not block.
+/// What the log tells whoever keeps house. Must not block, nor take a lock under which it uses the
+/// log: `room_wanted` comes from wherever the last owner of a hold lets go of it.
 pub trait LogEvents: Send + Sync + std::fmt::Debug {
     /// A batch with more than notes is durable: a note is due if nothing follows.
     fn batch_written(&self);
@@ -18,7 +19,7 @@ pub trait LogEvents: Send + Sync + std::fmt::Debug {
     /// A segment was sealed: a spare is to be made, perhaps a checkpoint is due.
     fn segment_sealed(&self);
 
-    /// Committers wait for room in the log.
+    /// Committers wait for room in the log, and a checkpoint may make some.
     fn room_wanted(&self);
 }
 

@@ -154,6 +154,12 @@ impl Ring {
             .collect()
     }
 
+    /// Where the oldest sealed segment that is counted ends: the next that can be released.
+    pub fn oldest_sealed_end(&self) -> Option<Lsn> {
+        let state = self.state.lock();
+        state.counted().next().map(|sealed| sealed.end)
+    }
+
     /// Forgets sealed segments: nobody can locate them any more.
     pub fn release(&self, released: &[SealedSegment]) {
         let mut state = self.state.lock();

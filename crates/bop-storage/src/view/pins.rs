@@ -69,6 +69,15 @@ impl Pins {
         }
     }
 
+    /// Takes its pages from every pin: the database is gone.
+    pub fn empty(&self) {
+        let inner = self.inner.lock();
+        for slot in inner.slots.values() {
+            let emptied = slot.view.load().emptied();
+            slot.view.store(Arc::new(emptied));
+        }
+    }
+
     /// How many readers there are.
     pub fn count(&self) -> usize {
         self.inner.lock().slots.len()

@@ -261,6 +261,12 @@ impl View {
         }
     }
 
+    /// The state without its pages, for a database that is gone: it holds no log and no chunk.
+    #[must_use]
+    pub fn emptied(&self) -> Self {
+        Self::new(self.database, self.kind, self.head, Arc::new(NoBase))
+    }
+
     /// The same state, with the oldest `covered` layers replaced by `base`, a generation that holds
     /// all they say.
     #[must_use]
