@@ -15,7 +15,7 @@ use std::path::Path;
 pub(crate) const CHILD_DIR: &str = "BOP_KILL_CHILD";
 /// Where its random numbers start.
 pub(crate) const CHILD_SEED: &str = "BOP_KILL_SEED";
-/// The number of each writer's first commit, separated by commas.
+/// The number of each writer's first commit, separated by commas. Without it nobody writes.
 pub(crate) const CHILD_FIRST: &str = "BOP_KILL_FIRST";
 /// Writers of a child.
 pub(crate) const WRITERS: u64 = 2;
@@ -40,11 +40,16 @@ pub(crate) fn run_if_asked() {
     };
     let variable = |name| std::env::var(name).unwrap();
     let seed: u64 = variable(CHILD_SEED).parse().unwrap();
-    let first = variable(CHILD_FIRST);
+    let first = std::env::var(CHILD_FIRST);
     let pipe = Announcer::on_stdout();
     pipe.say("opening");
     let store = open(Path::new(&dir));
     pipe.say("open");
+    let Ok(first) = first else {
+        loop {
+            std::thread::park();
+        }
+    };
     std::thread::scope(|scope| {
         for (writer, first) in (0..WRITERS).zip(first.split(',')) {
             let random = Random::seeded(seed ^ writer);

@@ -51,7 +51,7 @@ fn every_acknowledged_commit_survives_sigkill_and_nothing_else_does() {
     let mut counts = Counts::default();
     for _ in 0..KILLS {
         if random.below(8) == 0 {
-            // Killed while it recovers or makes segments, before it is told to write anything.
+            // Killed while it recovers or makes segments; it is not told to write anything.
             kill_one(dir.path(), &mut random, &mut model, Moment::Opening);
             counts.openings += 1;
         }
@@ -115,7 +115,11 @@ fn create_databases(dir: &Path) {
 
 /// Runs a child, kills it, and tells the model what it announced.
 fn kill_one(dir: &Path, random: &mut Random, model: &mut Model, moment: Moment) -> Killed {
-    let mut child = start(dir, random, model);
+    let first = match moment {
+        Moment::Opening => None,
+        Moment::Events(_) => Some(model.next_numbers()),
+    };
+    let mut child = start(dir, random, first);
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let (wanted, events, delay_us) = match moment {
         Moment::Opening => ("opening", 1, 10_000),
@@ -143,15 +147,13 @@ fn kill_one(dir: &Path, random: &mut Random, model: &mut Model, moment: Moment) 
     }
 }
 
-fn start(dir: &Path, random: &mut Random, model: &Model) -> Child {
-    let first: Vec<String> = (0..WRITERS)
-        .map(|writer| model.next_number(writer).to_string())
-        .collect();
+/// Starts a child that writes from these numbers on.
+fn start(dir: &Path, random: &mut Random, first: Option<String>) -> Child {
     Command::new(this_binary())
         .args(arguments_for("child_writes_until_it_is_killed"))
         .env(CHILD_DIR, dir)
         .env(CHILD_SEED, random.next().to_string())
-        .env(CHILD_FIRST, first.join(","))
+        .envs(first.map(|first| (CHILD_FIRST, first)))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()

@@ -98,9 +98,13 @@ impl Model {
         }
     }
 
-    /// The number of a writer's next commit.
-    pub(crate) fn next_number(&self, writer: u64) -> u64 {
-        self.last_number.get(&writer).map_or(1, |last| last + 1)
+    /// The number of each writer's next commit, separated by commas.
+    pub(crate) fn next_numbers(&self) -> String {
+        let next = |writer| self.last_number.get(&writer).map_or(1, |last| last + 1);
+        let numbers: Vec<String> = (0..crate::WRITERS)
+            .map(|writer| next(writer).to_string())
+            .collect();
+        numbers.join(",")
     }
 
     /// Writers that were not told how their commit ended.
