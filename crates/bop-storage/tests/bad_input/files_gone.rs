@@ -2,11 +2,10 @@
 
 use crate::damage_sample::files::{BLOCK, Files};
 use crate::damage_sample::look::{Fate, Fates, Reach, look, names, write};
-use crate::damage_sample::{Simulated, WAIT, open, simulated};
+use crate::damage_sample::{Simulated, WAIT, open, simulated, with_one_segment};
 use bop_storage::manifest::MemoryManifest;
 use bop_storage::testing::SimDisk;
 use bop_storage::{DbKind, ErrorCode, OpenError, Place, Reject};
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 const ALL: [&str; 4] = ["alpha", "beta", "lite", "renamed"];
@@ -39,11 +38,17 @@ fn harms(path: &Path, bytes: u64) -> Vec<Harm<'_>> {
     all
 }
 
-/// Harms a file in every way; the store opens, and nobody outside `reach` suffers, then or later.
+/// Harms a file of the sample in every way.
 fn harm_each_way(closed: bool, path: &Path, reach: &Reach, noticed: bool) {
-    let bytes = simulated(closed).disk.read_raw(path).len() as u64;
+    harm_each_way_of(&|| simulated(closed), path, reach, noticed);
+}
+
+/// Harms a file of a store in every way; the store opens, nobody outside `reach` suffers, and what
+/// was noticed at the first opening is not forgotten at a later one.
+fn harm_each_way_of(make: &dyn Fn() -> Simulated, path: &Path, reach: &Reach, noticed: bool) {
+    let bytes = make().disk.read_raw(path).len() as u64;
     for (label, harm) in harms(path, bytes) {
-        let sim = simulated(closed);
+        let sim = make();
         harm(&sim.disk);
         let others = everything_but(&sim.disk, path);
         let store = open(&sim.disk, &sim.manifest)
@@ -55,9 +60,20 @@ fn harm_each_way(closed: bool, path: &Path, reach: &Reach, noticed: bool) {
         go_on(&store, &sim, reach);
         assert_kept(&sim.disk, &others, &fates);
         store.close(WAIT).unwrap();
-        let store = open(&sim.disk, &sim.manifest).unwrap();
-        let after = fates_only_of(&look_again(&store, &sim, reach, path), reach);
-        assert_eq!(after, fates_only_of(&fates, reach), "{label}");
+        for opening in 2..4 {
+            let store = open(&sim.disk, &sim.manifest).unwrap();
+            let after = fates_only_of(&look_again(&store, &sim, reach, path), reach);
+            let first = fates_only_of(&fates, reach);
+            assert_eq!(after, first, "{label}, opening {opening}");
+            let findings = store.verify().findings;
+            let found = findings.iter().any(|damage| names(damage, path));
+            let lasting = fates.values().any(|fate| *fate != Fate::Right);
+            assert!(
+                found || !lasting,
+                "{label}, opening {opening}: {findings:?}"
+            );
+            store.close(WAIT).unwrap();
+        }
     }
 }
 
@@ -77,7 +93,7 @@ fn fates_only_of(fates: &Fates, reach: &Reach) -> Fates {
 /// Commits and a checkpoint, with whatever is untouched.
 fn go_on(store: &bop_storage::Manager, sim: &Simulated, reach: &Reach) {
     let mut contents = sim.sample.contents.clone();
-    for name in ALL.iter().filter(|name| !reach.databases.contains(**name)) {
+    for name in untouched(sim, reach) {
         write(store, name, &mut contents);
     }
     if !reach.catalogue {
@@ -86,10 +102,16 @@ fn go_on(store: &bop_storage::Manager, sim: &Simulated, reach: &Reach) {
     store.checkpoint().unwrap();
 }
 
+fn untouched(sim: &Simulated, reach: &Reach) -> Vec<&'static str> {
+    let names = sim.sample.contents.databases.keys();
+    let untouched = names.filter(|name| !reach.databases.contains(**name));
+    untouched.copied().collect()
+}
+
 /// As [`look`], when the untouched databases went on.
 fn look_again(store: &bop_storage::Manager, sim: &Simulated, reach: &Reach, path: &Path) -> Fates {
     let mut contents = sim.sample.contents.clone();
-    for name in ALL.iter().filter(|name| !reach.databases.contains(**name)) {
+    for name in untouched(sim, reach) {
         use crate::damage_sample::content::Change;
         contents.apply(name, &[Change::Write(2)]);
     }
@@ -144,6 +166,46 @@ fn the_newest_segment() {
     for closed in [true, false] {
         harm_each_way(closed, &segment(2), &reach(&ALL, true), true);
     }
+}
+
+#[test]
+fn the_only_segment() {
+    for (closed, recycled) in [(true, false), (false, false), (true, true), (false, true)] {
+        let make = || with_one_segment(closed, recycled);
+        let path = newest_segment(&make().disk);
+        assert_eq!(path == segment(1), !recycled);
+        let all = reach(&["alpha", "beta", "late"], true);
+        harm_each_way_of(&make, &path, &all, true);
+    }
+}
+
+#[test]
+fn all_that_says_that_the_only_segment_was_activated() {
+    let sim = with_one_segment(true, false);
+    // Activation twice, and the first batch, which is the only one before the checkpoint.
+    let mut content = sim.disk.read_raw(&segment(1));
+    let (from, to) = (BLOCK as usize, 4 * BLOCK as usize);
+    content[from..to].fill(0);
+    sim.disk.write_raw(&segment(1), &content);
+    for _ in 0..3 {
+        let store = open(&sim.disk, &sim.manifest).unwrap();
+        let reach = reach(&["alpha", "beta", "late"], true);
+        look(&store, &sim.sample, &reach, &segment(1));
+        assert!(!store.verify().is_healthy());
+        store.close(WAIT).unwrap();
+    }
+}
+
+/// The segment with the largest id that has been written to.
+fn newest_segment(disk: &SimDisk) -> PathBuf {
+    let paths = disk.files().into_iter().map(|(path, _)| path);
+    let written = |path: &PathBuf| {
+        path.starts_with("log")
+            && disk.read_raw(path)[BLOCK as usize..]
+                .iter()
+                .any(|b| *b != 0)
+    };
+    paths.filter(written).max().unwrap()
 }
 
 #[test]
@@ -228,21 +290,17 @@ fn all_segments() {
             sim.disk.remove_raw(&path);
         }
     }
-    let store = open(&sim.disk, &sim.manifest).unwrap();
-    let closed: BTreeSet<_> = ALL
-        .into_iter()
-        .filter(|name| match store.database(name) {
-            Err(error) => {
-                assert!(
-                    error.to_string().contains(".seg is damaged: it is missing"),
-                    "{error}"
-                );
-                true
-            }
-            Ok(_) => false,
-        })
-        .collect();
-    assert_eq!(closed.len(), ALL.len());
-    let missing = |damage: &bop_storage::Damage| damage.reason == Reject::Missing;
-    assert!(3 <= store.verify().findings.into_iter().filter(missing).count());
+    for opening in 1..4 {
+        let store = open(&sim.disk, &sim.manifest).unwrap();
+        for name in ALL {
+            let error = store.database(name).unwrap_err().to_string();
+            let missing = error.contains(".seg is damaged: it is missing");
+            assert!(missing, "opening {opening}: {error}");
+        }
+        store.create_database("new", DbKind::Raw).unwrap_err();
+        let missing = |damage: &bop_storage::Damage| damage.reason == Reject::Missing;
+        assert!(3 <= store.verify().findings.into_iter().filter(missing).count());
+        store.checkpoint().unwrap();
+        store.close(WAIT).unwrap();
+    }
 }

@@ -2,7 +2,7 @@
 
 use crate::damage_sample::files::Files;
 use crate::damage_sample::look::{Fate, Reach, look, names};
-use crate::damage_sample::{Simulated, open, simulated, simulated_as};
+use crate::damage_sample::{Simulated, open, simulated, simulated_as, with_one_segment};
 use bop_storage::Reject;
 use bop_storage::manifest::MemoryManifest;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,16 @@ fn stranger() -> Simulated {
 }
 
 fn open_with(path: &Path, content: &[u8], databases: &[&'static str], catalogue: bool) -> Reject {
-    let sim = simulated(true);
+    open_store_with(&simulated(true), path, content, databases, catalogue)
+}
+
+fn open_store_with(
+    sim: &Simulated,
+    path: &Path,
+    content: &[u8],
+    databases: &[&'static str],
+    catalogue: bool,
+) -> Reject {
     sim.disk.write_raw(path, content);
     let before = Files::of_disk(&sim.disk);
     let store = open(&sim.disk, &sim.manifest).unwrap();
@@ -34,6 +43,11 @@ fn open_with(path: &Path, content: &[u8], databases: &[&'static str], catalogue:
     let findings = store.verify().findings;
     let finding = findings.into_iter().find(|damage| names(damage, path));
     store.checkpoint().unwrap();
+    drop(store);
+    for _ in 0..2 {
+        let store = open(&sim.disk, &sim.manifest).unwrap();
+        assert_eq!(look(&store, &sim.sample, &reach, path), fates);
+    }
     let now = Files::of_disk(&sim.disk);
     assert!(now.0[path] == before.0[path], "it was written to");
     finding.unwrap().reason
@@ -46,6 +60,10 @@ fn a_segment_of_another_store() {
     assert_eq!(reject, Reject::ForeignStore);
     let other = stranger().disk.read_raw(&segment(2));
     let reject = open_with(&segment(2), &other, &ALL, true);
+    assert_eq!(reject, Reject::ForeignStore);
+    // In place of the only segment of a log.
+    let sim = with_one_segment(true, false);
+    let reject = open_store_with(&sim, &segment(1), &other, &["alpha", "beta", "late"], true);
     assert_eq!(reject, Reject::ForeignStore);
 }
 

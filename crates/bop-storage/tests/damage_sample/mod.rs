@@ -172,7 +172,8 @@ impl<'a> Script<'a> {
         self.sample
     }
 
-    fn create(&mut self, name: &'static str, kind: DbKind) {
+    /// Creates a database.
+    pub(crate) fn create(&mut self, name: &'static str, kind: DbKind) {
         self.store.create_database(name, kind).unwrap();
         self.sample.contents.create(name, kind);
         self.note(&format!("creation of {name}"), &[name], true);
@@ -231,7 +232,8 @@ impl<'a> Script<'a> {
         write
     }
 
-    fn checkpoint(&mut self) {
+    /// Moves everything into a chunk.
+    pub(crate) fn checkpoint(&mut self) {
         let report = self.store.checkpoint().unwrap();
         assert_eq!(report.chunks, 1, "{report:?}");
         for step in &mut self.sample.steps {
@@ -287,6 +289,36 @@ pub(crate) struct Simulated {
     pub manifest: MemoryManifest,
     /// What is in it.
     pub sample: Sample,
+}
+
+/// A small store whose log is one segment: the first one, or one that follows released ones. The
+/// checkpoint has all but the newest commit of `alpha` and the creation of `late`.
+pub(crate) fn with_one_segment(closed: bool, recycled: bool) -> Simulated {
+    let (disk, manifest) = (SimDisk::new(1), MemoryManifest::new());
+    let store = open(&disk, &manifest).unwrap();
+    let files = || Files::of_disk(&disk);
+    let mut script = Script::new(&store, &files);
+    for name in ["alpha", "beta"] {
+        script.create(name, DbKind::Raw);
+        script.commit(name, &[Change::Write(1), Change::Write(2)]);
+    }
+    while recycled && store.status().log_segments < 2 {
+        script.commit("beta", &[Change::Write(1)]);
+    }
+    script.checkpoint();
+    assert_eq!(store.status().log_segments, 1);
+    // A released file becomes a spare again.
+    store.keep_house();
+    script.note("keeping house", &[], false);
+    script.commit("alpha", &[Change::Write(2)]);
+    script.create("late", DbKind::Raw);
+    script.commit("late", &[Change::Write(1)]);
+    let sample = if closed { script.close() } else { script.end() };
+    Simulated {
+        disk: disk.crash_image_keeping_all(),
+        manifest: manifest.snapshot(),
+        sample,
+    }
 }
 
 /// The store after a clean close, or as a kill leaves it that loses no write.

@@ -33,6 +33,16 @@ pub struct RegisteredSegment {
     pub capacity_bytes: u64,
 }
 
+impl RegisteredSegment {
+    fn identity(&self, store: StoreId) -> SegmentIdentity {
+        SegmentIdentity {
+            store,
+            segment: self.id,
+            incarnation: self.incarnation,
+        }
+    }
+}
+
 /// The block where batches start.
 const FIRST_BATCH: u64 = DATA_START / size_of::<Block>() as u64;
 
@@ -50,7 +60,7 @@ pub(super) enum State {
     /// It is, or was, the active segment.
     Activated(Opened),
     /// It was never activated and can be.
-    Spare,
+    Spare(Arc<dyn DiskFile>),
     /// It was never activated, and must be stamped again before it can be.
     NeverActivated,
     /// Nobody can tell what was in it.
@@ -78,7 +88,15 @@ impl Inspected {
     pub(super) fn opened(&self) -> Option<&Opened> {
         match &self.state {
             State::Activated(opened) => Some(opened),
-            State::Spare | State::NeverActivated | State::Unusable(_) => None,
+            State::Spare(_) | State::NeverActivated | State::Unusable(_) => None,
+        }
+    }
+
+    /// Why nobody can tell what was in it, if so.
+    pub(super) fn unusable(&self) -> Option<&Damage> {
+        match &self.state {
+            State::Unusable(damage) => Some(damage),
+            State::Activated(_) | State::Spare(_) | State::NeverActivated => None,
         }
     }
 }
@@ -100,14 +118,10 @@ pub(super) fn inspect(
 ) -> Result<Inspected, OpenError> {
     let mut inspected = Inspected {
         registered,
-        state: State::Spare,
+        state: State::NeverActivated,
         findings: Vec::new(),
     };
-    let identity = SegmentIdentity {
-        store,
-        segment: registered.id,
-        incarnation: registered.incarnation,
-    };
+    let identity = registered.identity(store);
     let opened = match open(disk, registered.id)? {
         Ok(file) => look(file, identity, &mut inspected)?,
         Err(reject) => State::Unusable(Damage::new(place(registered.id), reject)),
@@ -222,22 +236,9 @@ fn without_activation(
     let first_batch = block(&file, FIRST_BATCH);
     let untouched = copies.iter().all(is_zero) && (first_batch.is_err() || is_zero(&first_batch));
     if !untouched || stamp.is_err() {
-        let capacity_bytes = registered.capacity_bytes;
-        if let Some((base, epoch)) = find_base(Arc::clone(&file), &identity, capacity_bytes)? {
-            let lost = Reject::Invalid("both copies of the activation are lost");
-            inspected.findings.push(damage(lost));
-            let space = SegmentSpace {
-                identity,
-                base,
-                capacity_bytes,
-                epoch,
-            };
-            return Ok(State::Activated(Opened {
-                file,
-                space,
-                activation: None,
-                second_copy: Ok(()),
-            }));
+        let opened = by_its_batches(Arc::clone(&file), identity, inspected)?;
+        if let Some(opened) = opened {
+            return Ok(State::Activated(opened));
         }
     }
     if let Some(Err(reject)) = copies.iter().find(|copy| copy.is_err()) {
@@ -245,7 +246,7 @@ fn without_activation(
     }
     Ok(match stamp {
         Ok(()) => match short_by(&file, registered.capacity_bytes) {
-            None => State::Spare,
+            None => State::Spare(file),
             Some(reject) => {
                 inspected.findings.push(damage(reject));
                 State::NeverActivated
@@ -259,6 +260,54 @@ fn without_activation(
         }
         Err((reject, _)) => State::Unusable(damage(reject)),
     })
+}
+
+/// Reads what looks like a spare to its end, for when no segment was found that the log was in: the
+/// blocks that say so may be lost.
+///
+/// # Errors
+/// As for [`inspect`].
+pub(super) fn look_behind_zeros(
+    store: StoreId,
+    inspected: &mut Inspected,
+) -> Result<(), OpenError> {
+    let State::Spare(file) = &inspected.state else {
+        return Ok(());
+    };
+    let file = Arc::clone(file);
+    let identity = inspected.registered.identity(store);
+    if let Some(opened) = by_its_batches(file, identity, inspected)? {
+        inspected.state = State::Activated(opened);
+    }
+    Ok(())
+}
+
+/// A segment with batches and without an activation.
+fn by_its_batches(
+    file: Arc<dyn DiskFile>,
+    identity: SegmentIdentity,
+    inspected: &mut Inspected,
+) -> Result<Option<Opened>, OpenError> {
+    let RegisteredSegment {
+        id, capacity_bytes, ..
+    } = inspected.registered;
+    let found = find_base(Arc::clone(&file), &identity, capacity_bytes)?;
+    Ok(found.map(|(base, epoch)| {
+        let lost = Reject::Invalid("both copies of the activation are lost");
+        inspected.findings.push(Damage::new(place(id), lost));
+        let space = SegmentSpace {
+            identity,
+            base,
+            capacity_bytes,
+            epoch,
+        };
+        Opened {
+            file,
+            space,
+            activation: None,
+            second_copy: Ok(()),
+        }
+    }))
 }
 
 fn is_zero(copy: &Result<Block, Reject>) -> bool {

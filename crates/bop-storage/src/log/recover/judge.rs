@@ -17,11 +17,11 @@ pub(super) struct Judged {
 
 impl Judged {
     /// Where the span ends as a part of the log. Bad bytes without a known end reach as far as the
-    /// log was durable, and no further.
+    /// log was durable, and no further; a part that the file has lost may have been full of it.
     pub(super) fn end(&self, known: Lsn) -> Lsn {
         let open = match &self.span.content {
             Content::Zeros => true,
-            Content::Bad(bad) => bad.open_end,
+            Content::Bad(bad) => bad.open_end && !bad.cut_off,
             Content::Batch(_) => false,
         };
         if !open {

@@ -63,13 +63,21 @@ pub(super) fn link(segments: &[Inspected], truncated: Lsn) -> Result<Links, Open
 }
 
 fn before_first(earlier: &[Inspected], first: &Opened, truncated: Lsn) -> Option<Damage> {
-    let Some((activated, _)) = first.activation else {
-        let lost = Reject::Invalid("both copies of the activation are lost");
-        let own = Damage::new(file(first.space.identity.segment), lost);
-        return (truncated < first.space.base).then_some(own);
+    let own = |what| Damage::new(file(first.space.identity.segment), Reject::Invalid(what));
+    let lost = match first.activation {
+        None => own("both copies of the activation are lost"),
+        Some((activated, _)) => match activated.predecessor {
+            Some(before) => return (truncated < before.end).then(|| missing(earlier, before)),
+            // The first segment of a store starts at zero. Any other that follows none was
+            // activated when nobody could read what was before it.
+            None => {
+                let mut unusable = earlier.iter().filter_map(Inspected::unusable);
+                let named = unusable.next().cloned();
+                named.unwrap_or_else(|| own("it starts the log anew, what was before is lost"))
+            }
+        },
     };
-    let before = activated.predecessor?;
-    (truncated < before.end).then(|| missing(earlier, before))
+    (truncated < first.space.base).then_some(lost)
 }
 
 /// Why the segment that `before` names is not there.
@@ -138,10 +146,7 @@ fn link_two(
 /// Spares are activated in the order of their ids: if the first of these cannot be read, it may
 /// have been the active segment.
 fn next_in_order(segments: &[Inspected]) -> Option<Damage> {
-    match &segments.first()?.state {
-        State::Unusable(damage) => Some(damage.clone()),
-        State::Activated(_) | State::Spare | State::NeverActivated => None,
-    }
+    segments.first()?.unusable().cloned()
 }
 
 fn file(segment: SegmentId) -> Place {

@@ -33,7 +33,7 @@ use crate::ids::{DbId, Epoch, Lsn, SegmentId, StoreId};
 use crate::io::{BLOCK_BYTES, Disk};
 use crate::log::format::{ChainHash, SegmentIdentity};
 use databases::Databases;
-use inspect::{Inspected, State, inspect};
+use inspect::{Inspected, State, inspect, look_behind_zeros};
 use links::link;
 use replay::Replay;
 use std::collections::BTreeMap;
@@ -149,10 +149,15 @@ pub fn recover(
 ) -> Result<Recovered, OpenError> {
     let mut registered = state.segments.to_vec();
     registered.sort_by_key(|segment| segment.id);
-    let segments = registered
+    let mut segments = registered
         .iter()
         .map(|segment| inspect(disk, state.store, *segment))
         .collect::<Result<Vec<_>, _>>()?;
+    if segments.iter().all(|segment| segment.opened().is_none()) {
+        for segment in &mut segments {
+            look_behind_zeros(state.store, segment)?;
+        }
+    }
     let links = link(&segments, state.truncated)?;
     let databases = Databases::new(state.checkpointed, state.catalogue);
     let walk = Walk::new(state, Replay::new(databases, sink));
@@ -187,13 +192,17 @@ fn summary(state: &LogState<'_>, segments: &[Inspected], walked: walk::Walked) -
                 let limit = opened.space.limit();
                 recovered.highest_possible_end = recovered.highest_possible_end.max(limit);
             }
-            State::Spare if active < Some(registered.id) => recovered.spares.push(registered),
-            State::Spare | State::NeverActivated => recovered.restamp.push(registered),
+            State::Spare(_) if active < Some(registered.id) => recovered.spares.push(registered),
+            State::Spare(_) | State::NeverActivated => recovered.restamp.push(registered),
             State::Unusable(_) => {
                 unseen_bytes = unseen_bytes.saturating_add(registered.capacity_bytes);
                 recovered.unusable.push(registered);
             }
         }
+    }
+    if recovered.active.is_none() && recovered.damaged.is_empty() {
+        // Nothing of the log is missing, so the one whose turn it was to be activated first was not.
+        unseen_bytes = 0;
     }
     let end = recovered.highest_possible_end.advance(unseen_bytes);
     let end = end.unwrap_or(Lsn::LIMIT).get();

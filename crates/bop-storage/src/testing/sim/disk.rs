@@ -17,6 +17,7 @@ use parking_lot::{Condvar, Mutex};
 use std::fmt;
 use std::path::{Component, Path};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 #[derive(Debug)]
 struct Shared {
@@ -112,10 +113,20 @@ impl SimDisk {
     }
 
     /// Returns when at least `count` calls hang.
+    ///
+    /// # Panics
+    /// When they do not within a minute: the test waits for calls that nobody makes.
     pub fn wait_until_hung(&self, count: usize) {
+        let deadline = Instant::now() + Duration::from_secs(60);
         let mut state = self.shared.state.lock();
         while state.faults.hung < count {
-            self.shared.hang.wait(&mut state);
+            let timed_out = self
+                .shared
+                .hang
+                .wait_until(&mut state, deadline)
+                .timed_out();
+            let hung = state.faults.hung;
+            assert!(!timed_out || count <= hung, "{hung} of {count} calls hang");
         }
     }
 
