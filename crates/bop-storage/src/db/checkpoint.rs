@@ -91,6 +91,7 @@ impl Engine {
         let _one_at_a_time = self.checkpointing.lock();
         // What it lets go of itself is no reason for another one.
         self.log.holds().watch(None);
+        self.retire_dropped();
         let cut = self.log.published();
         let span = tracing::info_span!("checkpoint", %cut);
         let _entered = span.enter();

@@ -82,6 +82,8 @@ pub struct StoreStatus {
     pub log_segments: usize,
     /// Segments kept ready.
     pub spare_segments: usize,
+    /// Records that wait for the next batch.
+    pub queued_records: usize,
     /// Chunks that the manifest names.
     pub chunks: usize,
     /// Bytes of these chunks.
@@ -190,6 +192,8 @@ impl Engine {
                 databases: self.damaged.len(),
             },
         };
+        // One lock at a time: opening a database takes these two in the other order.
+        let databases = self.catalogue.lock().catalogue.live_count();
         StoreStatus {
             path: self.path.clone(),
             store: self.store,
@@ -202,9 +206,10 @@ impl Engine {
             log_bytes: ring.kept_bytes(),
             log_segments: ring.sealed().len() + usize::from(ring.active().is_some()),
             spare_segments: ring.spare_count(),
+            queued_records: self.log.queued_records(),
             chunks: rows.chunks().count(),
             chunk_bytes: rows.chunks().map(|(_, chunk)| chunk.file_bytes).sum(),
-            databases: self.catalogue.lock().catalogue.live_count(),
+            databases,
             index_entries: self
                 .states()
                 .iter()

@@ -6,6 +6,7 @@
 //! Never: does the work.
 
 use crate::log::LogEvents;
+use crate::runtime::after;
 use parking_lot::{Condvar, Mutex};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -113,7 +114,7 @@ impl LogEvents for Signals {
         let mut state = self.state.lock();
         let was_armed = state
             .note_at
-            .replace(Instant::now() + self.note_delay)
+            .replace(after(Instant::now(), self.note_delay))
             .is_some();
         drop(state);
         // While armed the housekeeper wakes by itself, finds a later moment and sleeps again.
