@@ -34,7 +34,8 @@ pub struct Limits {
     pub index_entries_max: u64,
     /// Bytes of pages kept in the shared cache.
     pub cache_bytes_max: u64,
-    /// Bytes of pages in one section of a chunk.
+    /// Bytes of pages in one section of a chunk, of a store that is made now: an existing one keeps
+    /// what it was made with.
     pub range_bytes: u64,
     /// Bytes of one chunk shared by several databases.
     pub pack_bytes_max: u64,
@@ -101,6 +102,22 @@ pub struct LimitError {
 /// Limits that were checked.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ValidLimits(Limits);
+
+impl ValidLimits {
+    /// The limits of a store whose chunks are cut into ranges of `range_bytes`.
+    pub(crate) fn of_store(self, range_bytes: u64) -> Self {
+        debug_assert!(is_range(range_bytes));
+        Self(Limits {
+            range_bytes,
+            ..self.0
+        })
+    }
+}
+
+/// Whether a range can be so large.
+pub(crate) fn is_range(bytes: u64) -> bool {
+    bytes.is_power_of_two() && (64 * KIB..=1024 * MIB).contains(&bytes)
+}
 
 impl std::ops::Deref for ValidLimits {
     type Target = Limits;
@@ -188,7 +205,7 @@ impl Limits {
     fn check_store(&self) -> Result<(), LimitError> {
         let range = self.range_bytes;
         check(
-            range.is_power_of_two() && (64 * KIB..=1024 * MIB).contains(&range),
+            is_range(range),
             "range_bytes",
             range,
             "a power of two from 64 KiB to 1 GiB",

@@ -104,6 +104,33 @@ fn a_checkpoint_moves_pages_into_chunks_and_releases_the_log() {
 }
 
 #[test]
+fn a_store_keeps_the_ranges_that_it_was_made_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = |range_bytes| {
+        let mut limits = Limits::tiny();
+        limits.range_bytes = range_bytes;
+        Manager::open(dir.path(), Options::new().limits(limits)).unwrap()
+    };
+    let store = open(128 << 10);
+    store.create_database("a", DbKind::Raw).unwrap();
+    let pages: Vec<_> = (1..=200).map(|n| (n, u8::try_from(n).unwrap())).collect();
+    put(&store, "a", &pages);
+    store.checkpoint().unwrap();
+    store.close(WAIT).unwrap();
+    // Larger and smaller ones; each time a checkpoint rewrites some.
+    for (round, range_bytes) in (201..).zip([1 << 20, 64 << 10, 128 << 10]) {
+        let store = open(range_bytes);
+        for (n, byte) in &pages {
+            assert_eq!(get(&store, "a", *n), *byte, "page {n}");
+        }
+        put(&store, "a", &[(round, 1)]);
+        store.checkpoint().unwrap();
+        assert!(store.verify().is_healthy(), "{:?}", store.verify());
+        store.close(WAIT).unwrap();
+    }
+}
+
+#[test]
 fn a_snapshot_does_not_move_and_a_stale_one_cannot_write() {
     let dir = tempfile::tempdir().unwrap();
     let store = Manager::open(dir.path(), Options::new()).unwrap();
