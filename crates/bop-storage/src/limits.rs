@@ -34,6 +34,9 @@ pub struct Limits {
     pub index_entries_max: u64,
     /// Bytes of pages kept in the shared cache.
     pub cache_bytes_max: u64,
+    /// Chunk files that are open at a time. Each keeps the index of what was read from it: 48 bytes
+    /// for a page.
+    pub chunks_open_max: usize,
     /// Bytes of pages in one section of a chunk, of a store that is made now: an existing one keeps
     /// what it was made with.
     pub range_bytes: u64,
@@ -72,6 +75,7 @@ impl Default for Limits {
             transaction_memory_bytes_max: 32 * MIB,
             index_entries_max: 1_500_000,
             cache_bytes_max: 256 * MIB,
+            chunks_open_max: 512,
             range_bytes: 64 * MIB,
             pack_bytes_max: 64 * MIB,
             databases_max: 1_000_000,
@@ -229,6 +233,8 @@ impl Limits {
             0,
             "at least 1",
         )?;
+        let open = self.chunks_open_max as u64;
+        check(open > 0, "chunks_open_max", open, "at least 1")?;
         check(self.databases_max > 0, "databases_max", 0, "at least 1")
     }
 }

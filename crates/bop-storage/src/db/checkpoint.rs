@@ -192,7 +192,10 @@ impl Engine {
             .iter()
             .map(|source| (source.state.id(), source))
             .collect();
-        let cancelled = || self.signals.is_stopping();
+        let cancelled = || {
+            self.keep_house_between_pages();
+            self.signals.is_stopping()
+        };
         // The catalogue's section goes into the first chunk, or into one of its own.
         let alone = [PlannedChunk::default()];
         let planned = if planned.is_empty() && catalogue.is_some() {

@@ -214,7 +214,11 @@ impl Parts<'_> {
     ) -> Result<(Arc<Engine>, Vec<SegmentId>), OpenError> {
         let rows = self.manifest.state();
         let cache = Arc::new(PageCache::new(self.limits.cache_bytes_max));
-        let chunks = ChunkSet::new(Arc::clone(&self.disk), self.superblock.store);
+        let chunks = ChunkSet::new(
+            Arc::clone(&self.disk),
+            self.superblock.store,
+            self.limits.chunks_open_max,
+        );
         let signals = Arc::new(Signals::new(self.limits.idle_note_delay));
         let holds = LogHolds::new(Arc::clone(&signals) as _);
         let (state, recovered) = self.recover_state(&rows, &chunks, &cache, &holds)?;
