@@ -211,8 +211,7 @@ pub(super) unsafe fn holds(vfs: *mut ffi::sqlite3_vfs, path: *const c_char) -> b
 /// `path` is a string.
 unsafe fn is_ours(path: *const c_char) -> bool {
     // SAFETY: by the caller.
-    let path = unsafe { CStr::from_ptr(path) };
-    path.to_str().is_ok_and(is_database_name)
+    is_database_name(unsafe { CStr::from_ptr(path) })
 }
 
 unsafe extern "C" fn open(

@@ -232,6 +232,29 @@ fn no_cache_is_shared_outside_of_the_store_either() {
 }
 
 #[test]
+fn a_name_that_is_no_text_is_looked_for_nowhere() {
+    let (_dir, store) = new_store();
+    let connection = store.connect("a").unwrap();
+    let attached = connection.execute_batch("ATTACH CAST(x'ff41' AS TEXT) AS x");
+    assert_eq!(code_of(attached), ffi::SQLITE_CANTOPEN);
+    let vacuumed = connection.execute_batch("VACUUM INTO CAST(x'ff42' AS TEXT)");
+    assert_eq!(code_of(vacuumed), ffi::SQLITE_CANTOPEN);
+    let strays = std::fs::read_dir(".").unwrap().filter(|entry| {
+        use std::os::unix::ffi::OsStrExt;
+        entry.as_ref().unwrap().file_name().as_bytes()[0] == 0xff
+    });
+    assert_eq!(strays.count(), 0);
+}
+
+#[test]
+fn a_busy_timeout_may_be_as_long_as_one_likes() {
+    let (_dir, store) = new_store();
+    let options = OpenOptions::new().busy_timeout(Duration::MAX);
+    let connection = store.connect_with("a", &options).unwrap();
+    assert_eq!(int(&connection, "PRAGMA busy_timeout"), i64::from(i32::MAX));
+}
+
+#[test]
 fn a_closed_store_answers_errors_that_name_the_reason() {
     let (_dir, store) = new_store();
     let connection = store.connect("a").unwrap();
