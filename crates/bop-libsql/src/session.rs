@@ -274,10 +274,7 @@ impl Session {
     /// # Errors
     /// The first code of `reload` that is not 0; [`NotUndone::Committed`] when it is too
     /// late.
-    pub(crate) fn undo(
-        &self,
-        mut reload: impl FnMut(PageNo) -> i32,
-    ) -> Result<(), NotUndone> {
+    pub(crate) fn undo(&self, mut reload: impl FnMut(PageNo) -> i32) -> Result<(), NotUndone> {
         let touched = {
             let mut state = self.state.borrow_mut();
             match &mut state.stage {
@@ -302,9 +299,9 @@ impl Session {
         })
     }
 
-    /// Where the transaction stands, for [`Session::rollback_to`].
+    /// Where the transaction stands, for [`Session::rollback_to`]; 0 when it has written nothing.
     pub(crate) fn savepoint(&self) -> u64 {
-        match &self.state.borrow().stage {
+        match &mut self.state.borrow_mut().stage {
             Stage::Writing { write, .. } => write.savepoint().into_raw(),
             _ => 0,
         }
@@ -314,6 +311,13 @@ impl Session {
     pub(crate) fn rollback_to(&self, savepoint: u64) {
         if let Stage::Writing { write, .. } = &mut self.state.borrow_mut().stage {
             write.rollback_to(Savepoint::from_raw(savepoint));
+        }
+    }
+
+    /// SQLite will not come back to `savepoint`.
+    pub(crate) fn forget(&self, savepoint: u64) {
+        if let Stage::Writing { write, .. } = &mut self.state.borrow_mut().stage {
+            write.forget(Savepoint::from_raw(savepoint));
         }
     }
 

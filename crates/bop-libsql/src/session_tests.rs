@@ -166,6 +166,9 @@ fn savepoints_cut_spilled_pages_back_and_can_be_used_again() {
         spill(&session, &[(2, again)]);
         assert_eq!(byte(&session, 2), again);
     }
+    session.forget(first);
+    session.rollback_to(first);
+    assert_eq!(byte(&session, 2), 5, "nothing was kept for it");
 }
 
 #[test]

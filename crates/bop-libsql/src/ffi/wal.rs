@@ -242,8 +242,16 @@ unsafe extern "C" fn savepoint_undo(wal: *mut ffi::wal_impl, words: *mut c_uint)
     unsafe { with("xSavepointUndo", wal, ffi::SQLITE_IOERR, body) }
 }
 
-/// Nothing is held for a savepoint.
-unsafe extern "C" fn savepoint_forget(_wal: *mut ffi::wal_impl, _words: *mut c_uint) {}
+/// Does not come for the savepoints that end with their transaction.
+unsafe extern "C" fn savepoint_forget(wal: *mut ffi::wal_impl, words: *mut c_uint) {
+    let body = |wal: &Wal| {
+        // SAFETY: SQLite passes the four words that `savepoint` filled.
+        let (low, high) = unsafe { (*words, *words.add(1)) };
+        wal.session.forget(join([low, high]));
+    };
+    // SAFETY: SQLite passes the pointer that it got from `fill`.
+    unsafe { with("xSavepointForget", wal, (), body) }
+}
 
 fn split(savepoint: u64) -> [u32; 2] {
     let mask = u64::from(u32::MAX);
