@@ -49,6 +49,7 @@ mod ffi;
 mod hub;
 mod page_one;
 mod session;
+mod soundness;
 mod store;
 pub mod transfer;
 
@@ -57,4 +58,5 @@ pub use connection::{Connection, OpenOptions};
 pub use engine_error::EngineError;
 pub use error::Error;
 pub use rusqlite;
+pub use soundness::damage_found;
 pub use store::Store;

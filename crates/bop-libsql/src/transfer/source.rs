@@ -14,7 +14,7 @@
 
 use super::import::ImportError;
 use crate::ffi::PlainFile;
-use crate::page_one;
+use crate::{damage_found, page_one};
 use bop_storage::ids::{PageNo, PageSize};
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::config::DbConfig;
@@ -130,15 +130,11 @@ fn open_with(path: &Path, access: OpenFlags) -> rusqlite::Result<Connection> {
     Connection::open_with_flags(path, flags)
 }
 
-/// Asks SQLite whether the file is sound.
+/// Asks SQLite whether the file is sound, as far as it can tell without the application.
 fn check(connection: &Connection, path: &Path) -> Result<(), ImportError> {
-    let findings = (|| {
-        let mut statement = connection.prepare("PRAGMA integrity_check")?;
-        let rows = statement.query_map([], |row| row.get::<_, String>(0))?;
-        rows.take(FINDINGS_MAX).collect::<Result<Vec<_>, _>>()
-    })()
-    .map_err(|error| unsound_or_sqlite(path, error))?;
-    if findings == ["ok"] {
+    let findings =
+        damage_found(connection, FINDINGS_MAX).map_err(|error| unsound_or_sqlite(path, error))?;
+    if findings.is_empty() {
         return Ok(());
     }
     Err(ImportError::NotSound {
