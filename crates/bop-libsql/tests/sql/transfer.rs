@@ -177,6 +177,30 @@ fn commits_in_a_hot_wal_are_imported_and_the_source_stays_as_it_is() {
 }
 
 #[test]
+fn commits_in_a_wal_are_imported_whatever_the_header_says() {
+    let (dir, store) = new_store();
+    let path = plain(&dir, "live.sqlite", "PRAGMA journal_mode = WAL");
+    let live = rusqlite::Connection::open(&path).unwrap();
+    live.execute_batch("INSERT INTO t VALUES (9001, 'in the wal', NULL)")
+        .unwrap();
+    let crashed = dir.path().join("crashed.sqlite");
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[18..20].fill(1);
+    std::fs::write(&crashed, bytes).unwrap();
+    let wal = |of: &str| dir.path().join(format!("{of}.sqlite-wal"));
+    std::fs::copy(wal("live"), wal("crashed")).unwrap();
+    let before = std::fs::read(wal("crashed")).unwrap();
+
+    assert!(import(&store, "a", &crashed).unwrap().through_sqlite);
+    assert!(std::fs::read(wal("crashed")).unwrap() == before);
+    let connection = store.connect("a").unwrap();
+    assert_eq!(
+        text(&connection, "SELECT x FROM t WHERE i = 9001"),
+        "in the wal"
+    );
+}
+
+#[test]
 fn a_hot_journal_is_rolled_back_first() {
     let (dir, store) = new_store();
     let path = plain(&dir, "live.sqlite", "PRAGMA synchronous = OFF");
