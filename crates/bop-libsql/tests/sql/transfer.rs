@@ -1,10 +1,10 @@
 //! Import and export: the same bytes come out that went in.
 
 use crate::common::{int, integrity, new_store, shared_dir, text};
-use bop_libsql::Store;
 use bop_libsql::transfer::{
     ExportError, ImportError, ImportReport, Overwrite, export_file, import_file,
 };
+use bop_libsql::{Options, Store};
 use bop_storage::error::ErrorCode;
 use std::path::Path;
 use tempfile::TempDir;
@@ -383,6 +383,30 @@ fn damage_is_found_also_where_sqlite_cannot_judge_all_of_a_file() {
             );
         }
     }
+}
+
+#[test]
+fn an_import_that_is_cut_short_leaves_nothing_in_the_way_of_the_next() {
+    let (dir, store) = new_store();
+    let path = plain(&dir, "in.sqlite", "PRAGMA page_size = 512");
+    let manager = store.manager().clone();
+    // As a kill does: from here on nothing of the import reaches the store, nor does its cleanup.
+    let mut cut = |_: u64, _: u64| {
+        assert!(manager.databases().is_empty(), "not seen before it is done");
+        let _ = manager.close(std::time::Duration::ZERO);
+    };
+    let error = import_file(&store, "a", &path, &mut cut).unwrap_err();
+    assert_eq!(error.code(), ErrorCode::Closed, "{error}");
+    drop((store, manager));
+
+    let store = Store::open(dir.path(), Options::new()).unwrap();
+    assert!(store.manager().databases().is_empty());
+    import(&store, "a", &path).unwrap();
+    assert_eq!(
+        int(&store.connect("a").unwrap(), "SELECT count(*) FROM t"),
+        400
+    );
+    assert_eq!(store.manager().databases().len(), 1);
 }
 
 #[test]

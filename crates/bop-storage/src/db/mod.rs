@@ -38,6 +38,7 @@ mod spill;
 mod start;
 mod state;
 mod strangers;
+mod unfinished;
 mod write;
 
 pub use database::Db;
@@ -47,4 +48,5 @@ pub use options::Options;
 pub use read::ReadTxn;
 pub use report::{DatabaseInfo, Health, StoreStatus, VerifyReport};
 pub use savepoints::Savepoint;
+pub use unfinished::Unfinished;
 pub use write::WriteTxn;
