@@ -188,6 +188,21 @@ fn checkpoint_and_verify_find_a_healthy_store() {
 }
 
 #[test]
+fn what_only_an_application_can_judge_is_no_damage_to_a_deep_verify() {
+    let store = Store::new();
+    store.ok(&[
+        "sql",
+        "d",
+        "create table t(a collate nocase); create index i on t(a); insert into t values('x');
+         create table k(a check (a > 0)); pragma ignore_check_constraints = on;
+         insert into k values(-1); pragma writable_schema = on;
+         update sqlite_schema set sql = replace(sql, 'nocase', 'app_order')",
+    ]);
+    let report = store.json(&["verify", "--deep"]);
+    assert_eq!(report["findings"], serde_json::json!([]), "{report}");
+}
+
+#[test]
 fn export_then_import_then_export_gives_the_same_file() {
     let store = Store::new();
     store.ok(&[

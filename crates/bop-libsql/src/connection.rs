@@ -25,7 +25,7 @@ pub struct OpenOptions {
     /// Refuse every write. A missing database is not created. Default: no.
     pub read_only: bool,
     /// How long a statement waits for another writer before it fails with `SQLITE_BUSY`. Default:
-    /// five seconds, as rusqlite has it.
+    /// five seconds, as rusqlite has it. What is longer than 24 days is 24 days.
     pub busy_timeout: Duration,
 }
 
@@ -125,7 +125,9 @@ impl Connection {
             hub.vfs_name(),
             ffi::wal_manager(Arc::clone(hub), Arc::clone(errors)),
         )?;
-        sqlite.busy_timeout(options.busy_timeout)?;
+        // rusqlite panics above what SQLite can count.
+        let longest = Duration::from_millis(i32::MAX.unsigned_abs().into());
+        sqlite.busy_timeout(options.busy_timeout.min(longest))?;
         // libSQL is compiled with other defaults than SQLite.
         sqlite.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, false)?;
         sqlite.pragma_update(None, "recursive_triggers", false)?;

@@ -25,7 +25,10 @@
 //! - **ATTACH** finds names in the store, each database committing by itself: a transaction over
 //!   several of them is not atomic across a crash (nor is it with SQLite's WAL). A name with a slash
 //!   is a path of a plain file, as is `file:NAME?vfs=unix`. `VACUUM INTO` follows the same rule.
-//! - `immutable=1` and `cache=shared` are refused.
+//! - `immutable=1` is refused, and so is `cache=shared`. Databases in memory and those of another VFS
+//!   are opened without asking the store: SQLite has to be built with `SQLITE_OMIT_SHARED_CACHE`
+//!   (here `.cargo/config.toml` says so), which gives each connection a cache of its own. Where it is
+//!   not, `cache=shared` on such a database must not be used from several threads.
 //! - `PRAGMA wal_checkpoint(FULL | RESTART | TRUNCATE)` checkpoints the whole store; `PASSIVE` has
 //!   nothing to do, and there is no automatic checkpoint by SQLite: the engine has its own.
 //!
@@ -46,6 +49,7 @@ mod ffi;
 mod hub;
 mod page_one;
 mod session;
+mod soundness;
 mod store;
 pub mod transfer;
 
@@ -54,4 +58,5 @@ pub use connection::{Connection, OpenOptions};
 pub use engine_error::EngineError;
 pub use error::Error;
 pub use rusqlite;
+pub use soundness::damage_found;
 pub use store::Store;

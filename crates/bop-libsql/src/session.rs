@@ -84,6 +84,15 @@ pub(crate) struct Frames {
     pub(crate) commit_page_count: Option<u32>,
 }
 
+/// Why the pager's cache does not show the state before the transaction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum NotUndone {
+    /// A page could not be read again: the code that SQLite gave.
+    Reload(i32),
+    /// The transaction is committed.
+    Committed,
+}
+
 impl Session {
     pub(crate) fn new(db: Db, errors: Arc<ErrorSlot>) -> Self {
         Self {
@@ -263,8 +272,9 @@ impl Session {
     /// Forgets all private pages, then calls `reload` for each: the pager drops or reads it again.
     ///
     /// # Errors
-    /// The first code of `reload` that is not 0.
-    pub(crate) fn undo(&self, mut reload: impl FnMut(PageNo) -> i32) -> Result<(), i32> {
+    /// The first code of `reload` that is not 0; [`NotUndone::Committed`] when it is too
+    /// late.
+    pub(crate) fn undo(&self, mut reload: impl FnMut(PageNo) -> i32) -> Result<(), NotUndone> {
         let touched = {
             let mut state = self.state.borrow_mut();
             match &mut state.stage {
@@ -274,23 +284,24 @@ impl Session {
                     touched
                 }
                 Stage::Failed { spilled, .. } => std::mem::take(spilled),
-                // Committed already: another database of the same statement could not be. What the
-                // pager now believes of its cache is not worth finding out.
+                // Committed already: another database of the same statement could not be. The pager
+                // believes in the pages and the size from before; an error makes it drop both, now
+                // and not when the next read begins, which an open cursor puts off.
                 Stage::Reading(_) | Stage::Idle => {
                     state.cached = None;
-                    Vec::new()
+                    return Err(NotUndone::Committed);
                 }
             }
         };
         touched.into_iter().try_for_each(|page| match reload(page) {
             0 => Ok(()),
-            code => Err(code),
+            code => Err(NotUndone::Reload(code)),
         })
     }
 
-    /// Where the transaction stands, for [`Session::rollback_to`].
+    /// Where the transaction stands, for [`Session::rollback_to`]; 0 when it has written nothing.
     pub(crate) fn savepoint(&self) -> u64 {
-        match &self.state.borrow().stage {
+        match &mut self.state.borrow_mut().stage {
             Stage::Writing { write, .. } => write.savepoint().into_raw(),
             _ => 0,
         }
@@ -300,6 +311,13 @@ impl Session {
     pub(crate) fn rollback_to(&self, savepoint: u64) {
         if let Stage::Writing { write, .. } = &mut self.state.borrow_mut().stage {
             write.rollback_to(Savepoint::from_raw(savepoint));
+        }
+    }
+
+    /// SQLite will not come back to `savepoint`.
+    pub(crate) fn forget(&self, savepoint: u64) {
+        if let Stage::Writing { write, .. } = &mut self.state.borrow_mut().stage {
+            write.forget(Savepoint::from_raw(savepoint));
         }
     }
 

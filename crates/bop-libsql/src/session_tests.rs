@@ -12,6 +12,9 @@ use bop_storage::{Options, PageHash, RollingChecksum};
 use libsql_ffi as ffi;
 use tempfile::TempDir;
 
+#[path = "session_pair_tests.rs"]
+mod pair;
+
 fn new_store() -> (TempDir, Store) {
     let dir = TempDir::new().unwrap();
     let store = Store::open(dir.path(), Options::new()).unwrap();
@@ -163,6 +166,9 @@ fn savepoints_cut_spilled_pages_back_and_can_be_used_again() {
         spill(&session, &[(2, again)]);
         assert_eq!(byte(&session, 2), again);
     }
+    session.forget(first);
+    session.rollback_to(first);
+    assert_eq!(byte(&session, 2), 5, "nothing was kept for it");
 }
 
 #[test]
@@ -186,7 +192,7 @@ fn undo_forgets_first_and_reads_back_the_old_pages() {
     spill(&session, &[(2, 8)]);
     assert_eq!(
         session.undo(|_| ffi::SQLITE_IOERR_READ),
-        Err(ffi::SQLITE_IOERR_READ)
+        Err(NotUndone::Reload(ffi::SQLITE_IOERR_READ))
     );
     spill(&session, &[(2, 7)]);
     frames(&session, &[(1, 1)], Some(2)).unwrap();
@@ -435,44 +441,4 @@ fn a_panic_in_a_callback_is_an_error_and_the_connection_goes_on() {
             assert_untouched(&store, &connection, &format!("{point:?} {begin}"));
         }
     }
-}
-
-#[test]
-fn when_one_of_two_databases_cannot_commit_each_is_whole() {
-    let (_dir, store) = new_store();
-    let connection = filled(&store);
-    connection
-        .execute_batch("ATTACH 'b' AS b; CREATE TABLE b.u(x); INSERT INTO b.u VALUES (1)")
-        .unwrap();
-    connection
-        .execute_batch("BEGIN; UPDATE b.u SET x = 2; DELETE FROM t WHERE i = 1")
-        .unwrap();
-    arm(
-        Point::Commit,
-        2,
-        Fault::Error(Rejection::LogFull { bytes: 1 }.into()),
-    );
-    assert_eq!(fail(&connection, "COMMIT"), ffi::SQLITE_FULL);
-    assert!(connection.is_autocommit());
-    let other = store.connect("a").unwrap();
-    other.execute_batch("ATTACH 'b' AS b").unwrap();
-    let state = |connection: &Connection| -> (i64, i64) {
-        connection
-            .query_row(
-                "SELECT (SELECT count(*) FROM t), (SELECT x FROM b.u)",
-                [],
-                |row| Ok((row.get(0)?, row.get(1)?)),
-            )
-            .unwrap()
-    };
-    assert_eq!(
-        state(&connection),
-        (499, 1),
-        "committed one by one: the first one stands"
-    );
-    assert_eq!(state(&other), (499, 1));
-    connection
-        .execute_batch("UPDATE b.u SET x = 3; DELETE FROM t WHERE i = 2")
-        .unwrap();
-    assert_eq!(state(&other), (498, 3));
 }

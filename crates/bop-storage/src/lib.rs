@@ -49,7 +49,7 @@ pub use checkpoint::CheckpointReport;
 pub use checksum::{PageHash, RollingChecksum};
 pub use db::{
     DatabaseInfo, Db, Health, Housekeeping, Manager, Options, ReadTxn, Savepoint, StoreStatus,
-    VerifyReport, WriteTxn,
+    Unfinished, VerifyReport, WriteTxn,
 };
 pub use error::{
     BeginError, CatalogueError, CheckpointError, CloseError, CommitError, CommitOutcome, Damage,

@@ -5,12 +5,14 @@
 //!
 //! Invariants
 //! - a [`DbName`] is 1 to 255 bytes of UTF-8 and has none of the characters of [`forbidden`];
+//! - a name that begins with [`DbName::UNFINISHED_PREFIX`] is the store's own;
 //! - two names are the same exactly when their [folded](DbName::folded) forms are equal: NFC and
 //!   full case folding. Punctuation is not folded: `my-db` and `my_db` are two names.
 //!
 //! Never: changes what the user typed. The name is stored as given, only the folded form compares.
 
 use crate::error::NameError;
+use crate::ids::DbId;
 use caseless::Caseless;
 use std::fmt;
 use std::sync::Arc;
@@ -23,6 +25,31 @@ pub struct DbName(Arc<str>);
 impl DbName {
     /// The longest name, in bytes.
     pub const BYTES_MAX: usize = 255;
+
+    /// How the names begin that the store gives to databases that are being made: no user can give
+    /// or find such a name. It is its own folded form.
+    pub const UNFINISHED_PREFIX: &str = "~unfinished-";
+
+    /// A name that a user gives: as [`DbName::new`], but none of the store's own.
+    ///
+    /// # Errors
+    /// Which rule the text breaks, and where.
+    pub fn given(text: &str) -> Result<Self, NameError> {
+        match Self::new(text)? {
+            own if own.is_unfinished() => Err(NameError::Reserved),
+            name => Ok(name),
+        }
+    }
+
+    /// The name of a database that is being made.
+    pub(crate) fn unfinished(id: DbId) -> Self {
+        Self(format!("{}{}", Self::UNFINISHED_PREFIX, id.get()).into())
+    }
+
+    /// Whether a name is the store's own, in whatever case it is given.
+    pub fn is_unfinished(&self) -> bool {
+        self.0.starts_with('~') && self.folded().starts_with(Self::UNFINISHED_PREFIX)
+    }
 
     /// Checks a text and makes it a name.
     ///

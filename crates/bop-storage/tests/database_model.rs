@@ -22,6 +22,7 @@ enum Step {
     Truncate(u32),
     Savepoint,
     RollbackTo(usize),
+    Forget(usize),
     Commit,
     Rollback,
     Clear,
@@ -36,7 +37,8 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => write.prop_map(|(first, pages, byte)| Step::Write { first, pages, byte }),
         3 => (0..=PAGES).prop_map(Step::Truncate),
-        2 => Just(Step::Savepoint),
+        3 => Just(Step::Savepoint),
+        2 => any::<usize>().prop_map(Step::Forget),
         2 => any::<usize>().prop_map(Step::RollbackTo),
         5 => Just(Step::Commit),
         1 => Just(Step::Rollback),
@@ -191,6 +193,10 @@ impl Private {
                 let (savepoint, before) = self.savepoints.last().unwrap();
                 self.txn.rollback_to(*savepoint);
                 self.state = before.clone();
+            }
+            Step::Forget(nth) if !self.savepoints.is_empty() => {
+                let (savepoint, _) = self.savepoints.remove(nth % self.savepoints.len());
+                self.txn.forget(savepoint);
             }
             Step::Clear => {
                 self.txn.clear();

@@ -342,3 +342,49 @@ fn tombstones_are_forgotten_once_nothing_names_them() {
     assert!(store.verify().is_healthy(), "{:?}", store.verify());
     assert!(manifest.len() < 20, "{manifest:?}");
 }
+
+#[test]
+fn a_database_is_found_when_it_is_finished_and_gone_when_it_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Manager::open(dir.path(), Options::new()).unwrap();
+    let begin = || store.begin_database(DbKind::Raw).unwrap();
+
+    let dropped = begin();
+    let name = dropped.db().name();
+    assert!(store.databases().is_empty());
+    for name in [name.clone(), name.to_uppercase()] {
+        let codes = [
+            store.database(&name).unwrap_err().code(),
+            store.info(&name).unwrap_err().code(),
+            store.drop_database(&name).unwrap_err().code(),
+            store
+                .create_database(&name, DbKind::Raw)
+                .unwrap_err()
+                .code(),
+        ];
+        assert_eq!(codes, [ErrorCode::InvalidName; 4], "{name}");
+    }
+    drop(dropped);
+
+    store.create_database("taken", DbKind::Raw).unwrap();
+    let error = begin().finish("Taken").unwrap_err();
+    assert_eq!(error.code(), ErrorCode::DatabaseExists);
+    let done = begin().finish("done").unwrap();
+    assert_eq!(done.name(), "done");
+
+    // Whoever is killed leaves one behind. The next open drops it.
+    let left = begin();
+    let last = left.db().id();
+    store.close(Duration::from_secs(5)).unwrap();
+    drop((left, done, store));
+    let store = Manager::open(dir.path(), Options::new()).unwrap();
+    let names: Vec<String> = store
+        .databases()
+        .into_iter()
+        .map(|info| info.name)
+        .collect();
+    assert_eq!(names, ["done", "taken"]);
+    assert_eq!(store.status().databases, 2);
+    let next = store.create_database("next", DbKind::Raw).unwrap();
+    assert!(next.id() > last, "its id is not used again");
+}

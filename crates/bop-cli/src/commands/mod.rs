@@ -84,7 +84,7 @@ impl Context {
 /// # Errors
 /// Which rule the name breaks.
 fn check_name(name: &str) -> Result<(), Failure> {
-    match DbName::new(name) {
+    match DbName::given(name) {
         Ok(_) => Ok(()),
         Err(reason) => Err(Failure::from(CatalogueError::InvalidName {
             name: name.to_owned(),

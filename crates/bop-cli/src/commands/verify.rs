@@ -4,12 +4,15 @@
 use super::Context;
 use crate::errors::Failure;
 use crate::session::{WhenMissing, with_store};
-use bop_libsql::{OpenOptions, Store};
+use bop_libsql::{OpenOptions, Store, damage_found};
 use bop_storage::error::{ErrorCode, Place};
 use bop_storage::ids::DbKind;
 use bop_storage::{DatabaseInfo, Manager};
 use serde_json::{Value, json};
 use std::fmt::Write;
+
+/// Findings in the b-trees of one database: as many as SQLite lists by itself.
+const FINDINGS_MAX: usize = 100;
 
 /// One thing that is wrong.
 struct Finding {
@@ -111,24 +114,16 @@ fn check_trees(
     Ok(())
 }
 
-/// What `PRAGMA integrity_check` finds; `Err` when it cannot run.
+/// What SQLite finds in the b-trees; `Err` when it cannot read them.
 fn integrity_check(store: &Store, name: &str) -> Result<Vec<String>, String> {
     let options = OpenOptions::new().read_only(true);
     let connection = store
         .connect_with(name, &options)
         .map_err(|error| error.to_string())?;
-    let rows = connection
-        .prepare("pragma integrity_check")
-        .and_then(|mut statement| {
-            statement
-                .query_map([], |row| row.get(0))?
-                .collect::<Result<Vec<String>, _>>()
-        })
-        .map_err(|error| match connection.last_engine_error() {
-            Some(engine) => format!("integrity_check: {error}: {engine}"),
-            None => format!("integrity_check: {error}"),
-        })?;
-    Ok(if rows == ["ok"] { Vec::new() } else { rows })
+    damage_found(&connection, FINDINGS_MAX).map_err(|error| match connection.last_engine_error() {
+        Some(engine) => format!("integrity_check: {error}: {engine}"),
+        None => format!("integrity_check: {error}"),
+    })
 }
 
 impl Checked {

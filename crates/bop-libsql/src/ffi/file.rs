@@ -10,6 +10,9 @@
 //! | xRead | SQLite's probe of the header, from the newest state; nothing else | refused | as Unlinked |
 //! | xLock EXCLUSIVE | granted, it means nothing | `BUSY`: SQLite wants to leave WAL mode | granted |
 //!
+//! Shared memory is there by its methods alone: the pager opens no WAL over a file without them, and
+//! our WAL calls none.
+//!
 //! Never: writes. SQLite writes to a database of ours through the WAL or not at all.
 
 use super::fence::fence;
@@ -39,8 +42,8 @@ pub(super) struct File {
 }
 
 static METHODS: ffi::sqlite3_io_methods = ffi::sqlite3_io_methods {
-    // Version 1: neither shared memory nor memory-mapped pages.
-    iVersion: 1,
+    // Version 2: no memory-mapped pages.
+    iVersion: 2,
     xClose: Some(close),
     xRead: Some(read),
     xWrite: Some(write),
@@ -53,10 +56,10 @@ static METHODS: ffi::sqlite3_io_methods = ffi::sqlite3_io_methods {
     xFileControl: Some(file_control),
     xSectorSize: Some(sector_size),
     xDeviceCharacteristics: Some(device_characteristics),
-    xShmMap: None,
-    xShmLock: None,
-    xShmBarrier: None,
-    xShmUnmap: None,
+    xShmMap: Some(shm_map),
+    xShmLock: Some(shm_lock),
+    xShmBarrier: Some(shm_barrier),
+    xShmUnmap: Some(shm_unmap),
     xFetch: None,
     xUnfetch: None,
 };
@@ -289,4 +292,32 @@ unsafe extern "C" fn sector_size(_raw: *mut ffi::sqlite3_file) -> c_int {
 
 unsafe extern "C" fn device_characteristics(_raw: *mut ffi::sqlite3_file) -> c_int {
     ffi::SQLITE_IOCAP_POWERSAFE_OVERWRITE
+}
+
+/// Whoever asks has a WAL of its own: SQLite's, over a database of ours.
+unsafe extern "C" fn shm_map(
+    _raw: *mut ffi::sqlite3_file,
+    _region: c_int,
+    _bytes: c_int,
+    _extend: c_int,
+    out: *mut *mut c_void,
+) -> c_int {
+    // SAFETY: SQLite passes a valid out-pointer.
+    unsafe { *out = std::ptr::null_mut() };
+    ffi::SQLITE_IOERR_SHMMAP
+}
+
+unsafe extern "C" fn shm_lock(
+    _raw: *mut ffi::sqlite3_file,
+    _first: c_int,
+    _count: c_int,
+    _flags: c_int,
+) -> c_int {
+    ffi::SQLITE_IOERR_SHMLOCK
+}
+
+unsafe extern "C" fn shm_barrier(_raw: *mut ffi::sqlite3_file) {}
+
+unsafe extern "C" fn shm_unmap(_raw: *mut ffi::sqlite3_file, _delete: c_int) -> c_int {
+    ffi::SQLITE_OK
 }

@@ -41,8 +41,9 @@ pub(crate) fn wal_manager(hub: Arc<Hub>, errors: Arc<ErrorSlot>) -> ffi::libsql_
         native: Mutex::default(),
     });
     ffi::libsql_wal_manager {
-        // Otherwise the pager asks the VFS for shared memory before it opens a WAL.
-        bUsesShm: 0,
+        // The answer is for every file of the connection, plain ones too: without it the pager would
+        // open SQLite's own WAL over a VFS that has no shared memory, which then calls null.
+        bUsesShm: 1,
         xOpen: Some(open),
         xClose: Some(close),
         xLogDestroy: Some(log_destroy),

@@ -42,7 +42,8 @@ pub(crate) fn sqlite_version() -> i32 {
     unsafe { libsql_ffi::sqlite3_libversion_number() }
 }
 
-/// `true` for a name of a database of ours. What has a slash is a path, which no database name has.
-fn is_database_name(name: &str) -> bool {
-    !name.contains('/')
+/// `true` for a name of a database of ours, or one that none can have: what has a slash is a path,
+/// everything else is never looked for outside of the store.
+fn is_database_name(name: &std::ffi::CStr) -> bool {
+    !name.to_bytes().contains(&b'/')
 }

@@ -114,18 +114,15 @@ impl Vfs {
         let Some(hub) = self.hub.lock().upgrade() else {
             return ffi::SQLITE_CANTOPEN;
         };
-        // A database of ours changes, so `immutable` would show a mixture of states. A shared cache
-        // hands one connection's WAL manager to another's thread, where libSQL counts it unlocked.
+        // A database of ours changes, so `immutable` would show a mixture of states.
         // SAFETY: SQLite passes a main database's name as its URI functions need it.
-        let refused = unsafe {
-            ffi::sqlite3_uri_boolean(name.as_ptr(), c"immutable".as_ptr(), 0) != 0
-                || parameter_is(name, c"cache", b"shared")
-        };
+        let immutable =
+            unsafe { ffi::sqlite3_uri_boolean(name.as_ptr(), c"immutable".as_ptr(), 0) != 0 };
         let Ok(name) = name.to_str() else {
             return ffi::SQLITE_CANTOPEN;
         };
-        if refused {
-            tracing::warn!(name, "immutable=1 and cache=shared are refused");
+        if immutable {
+            tracing::warn!(name, "immutable=1 is refused");
             return ffi::SQLITE_CANTOPEN;
         }
         match hub.open(name, flags & ffi::SQLITE_OPEN_CREATE != 0) {
@@ -139,13 +136,27 @@ impl Vfs {
     }
 }
 
+/// Whether the name asks for a shared cache, ours or not: that would hand one connection's WAL
+/// manager to another's thread, where libSQL counts it unlocked.
+///
+/// Every parameter is looked at: SQLite takes the last one of a name, its function for asking by
+/// name answers the first.
+///
 /// # Safety
 /// `name` is a main database's name as SQLite passes it to `xOpen`.
-unsafe fn parameter_is(name: &CStr, parameter: &CStr, value: &[u8]) -> bool {
-    // SAFETY: by the caller.
-    let found = unsafe { ffi::sqlite3_uri_parameter(name.as_ptr(), parameter.as_ptr()) };
-    // SAFETY: null, or a string that lives as long as the name.
-    !found.is_null() && unsafe { CStr::from_ptr(found) }.to_bytes() == value
+unsafe fn wants_shared_cache(name: &CStr) -> bool {
+    (0..)
+        .map_while(|nth| {
+            // SAFETY: by the caller.
+            let key = unsafe { ffi::sqlite3_uri_key(name.as_ptr(), nth) };
+            // SAFETY: null, or a string that lives as long as the name. Its value is the next string.
+            (!key.is_null()).then(|| unsafe {
+                let key = CStr::from_ptr(key);
+                let value = key.as_ptr().add(key.to_bytes_with_nul().len());
+                (key.to_bytes(), CStr::from_ptr(value).to_bytes())
+            })
+        })
+        .any(|parameter| parameter == (b"cache".as_slice(), b"shared".as_slice()))
 }
 
 /// # Safety
@@ -200,8 +211,7 @@ pub(super) unsafe fn holds(vfs: *mut ffi::sqlite3_vfs, path: *const c_char) -> b
 /// `path` is a string.
 unsafe fn is_ours(path: *const c_char) -> bool {
     // SAFETY: by the caller.
-    let path = unsafe { CStr::from_ptr(path) };
-    path.to_str().is_ok_and(is_database_name)
+    is_database_name(unsafe { CStr::from_ptr(path) })
 }
 
 unsafe extern "C" fn open(
@@ -217,6 +227,12 @@ unsafe extern "C" fn open(
             (*file).pMethods = std::ptr::null();
             of(vfs)
         };
+        let is_main = flags & ffi::SQLITE_OPEN_MAIN_DB != 0;
+        // SAFETY: a main database's name, as SQLite's URI functions need it.
+        if is_main && !name.is_null() && unsafe { wants_shared_cache(CStr::from_ptr(name)) } {
+            tracing::warn!("cache=shared is refused");
+            return ffi::SQLITE_CANTOPEN;
+        }
         // SAFETY: null, or a string.
         if name.is_null() || !unsafe { is_ours(name) } {
             // SAFETY: the base VFS gets the call as it came.
@@ -226,7 +242,7 @@ unsafe extern "C" fn open(
                 None => ffi::SQLITE_CANTOPEN,
             };
         }
-        if flags & ffi::SQLITE_OPEN_MAIN_DB == 0 {
+        if !is_main {
             return ffi::SQLITE_CANTOPEN;
         }
         // SAFETY: not null.

@@ -6,7 +6,7 @@
 use super::fence::fence;
 use crate::EngineError;
 use crate::hub::Hub;
-use crate::session::{Frames, Session};
+use crate::session::{Frames, NotUndone, Session};
 use bop_storage::ids::PageNo;
 use libsql_ffi as ffi;
 use std::os::raw::{c_int, c_longlong, c_uchar, c_uint, c_void};
@@ -193,7 +193,8 @@ unsafe extern "C" fn end_write(wal: *mut ffi::wal_impl) -> c_int {
     unsafe { with("xEndWriteTransaction", wal, ffi::SQLITE_IOERR, body) }
 }
 
-/// Passes on what its callback answers, which comes from `xReadFrame`: always of the IOERR family.
+/// Passes on what its callback answers, which comes from `xReadFrame`: always of the IOERR family, so
+/// that the pager believes nothing of its cache. Nor may it where there is nothing left to undo.
 unsafe extern "C" fn undo(
     wal: *mut ffi::wal_impl,
     reload: Option<unsafe extern "C" fn(*mut c_void, c_uint) -> c_int>,
@@ -206,7 +207,11 @@ unsafe extern "C" fn undo(
             Some(reload) => unsafe { reload(context, page.get()) },
             None => ffi::SQLITE_OK,
         };
-        wal.session.undo(reload).err().unwrap_or(ffi::SQLITE_OK)
+        match wal.session.undo(reload) {
+            Ok(()) => ffi::SQLITE_OK,
+            Err(NotUndone::Reload(code)) => code,
+            Err(NotUndone::Committed) => ffi::SQLITE_IOERR,
+        }
     };
     // SAFETY: SQLite passes the pointer that it got from `fill`.
     unsafe { with("xUndo", wal, ffi::SQLITE_IOERR, body) }
@@ -237,8 +242,16 @@ unsafe extern "C" fn savepoint_undo(wal: *mut ffi::wal_impl, words: *mut c_uint)
     unsafe { with("xSavepointUndo", wal, ffi::SQLITE_IOERR, body) }
 }
 
-/// Nothing is held for a savepoint.
-unsafe extern "C" fn savepoint_forget(_wal: *mut ffi::wal_impl, _words: *mut c_uint) {}
+/// Does not come for the savepoints that end with their transaction.
+unsafe extern "C" fn savepoint_forget(wal: *mut ffi::wal_impl, words: *mut c_uint) {
+    let body = |wal: &Wal| {
+        // SAFETY: SQLite passes the four words that `savepoint` filled.
+        let (low, high) = unsafe { (*words, *words.add(1)) };
+        wal.session.forget(join([low, high]));
+    };
+    // SAFETY: SQLite passes the pointer that it got from `fill`.
+    unsafe { with("xSavepointForget", wal, (), body) }
+}
 
 fn split(savepoint: u64) -> [u32; 2] {
     let mask = u64::from(u32::MAX);

@@ -89,7 +89,8 @@ impl ImportError {
 /// database. Where the newest commits stand in a WAL, SQLite makes a copy in the store's scratch
 /// directory first.
 ///
-/// All pages are committed at once: either the database is there with all of them, or it is not.
+/// All pages are committed before the database gets its name: either it is there with all of them,
+/// or it is not. What a process that was killed leaves is dropped when the store is opened again.
 ///
 /// # Errors
 /// [`ImportError`]; the database does not exist then, unless it did before.
@@ -107,33 +108,28 @@ pub fn import_file(
         Ok(found) => return Err(CatalogueError::Exists { name: found.name() }.into()),
     }
     let source = Source::open(path.as_ref(), manager.path())?;
-    let db = manager.create_database(name, DbKind::Sqlite)?;
-    let Some(source) = source else {
-        return Ok(ImportReport {
-            pages: 0,
-            page_size: None,
-            through_sqlite: false,
-        });
+    // Nobody finds it before it has its pages; whatever ends this call early drops it.
+    let unfinished = manager.begin_database(DbKind::Sqlite)?;
+    let mut report = ImportReport {
+        pages: 0,
+        page_size: None,
+        through_sqlite: false,
     };
-    match copy(&source, &db, progress) {
-        Ok(committed) => Ok(ImportReport {
+    if let Some(source) = source {
+        let committed = copy(&source, unfinished.db(), progress)?;
+        report = ImportReport {
             pages: committed.page_count(),
             page_size: committed.page_size(),
             through_sqlite: source.is_copy(),
-        }),
-        Err(error) => {
-            drop(db);
-            if let Err(cleanup) = manager.drop_database(name) {
-                tracing::error!(name, %cleanup, "a database was left by a failed import");
-            }
-            Err(error)
-        }
+        };
     }
+    unfinished.finish(name)?;
+    Ok(report)
 }
 
 fn copy(source: &Source, db: &Db, progress: &mut Progress<'_>) -> Result<ReadTxn, ImportError> {
-    // The database was made a moment ago: whoever else found it does not hold it for long.
-    let mut write = db.begin_write(Duration::from_secs(5))?;
+    // Nobody else has it.
+    let mut write = db.begin_write(Duration::ZERO)?;
     let (size, count) = (source.page_size(), source.page_count());
     write.set_page_size(size)?;
     let mut content = vec![0; size.bytes()];

@@ -7,6 +7,8 @@
 //! | WAL mode, the WAL is empty | read-write: SQLite makes and removes its side files | likewise |
 //! | WAL mode, commits stand in the WAL | likewise; the WAL is left as it is | a copy that SQLite makes |
 //!
+//! The mode is what SQLite says once it reads: a WAL counts whatever the file's header says.
+//!
 //! Invariant: bytes are read through SQLite's own file object. A second descriptor of the same file
 //! would, when closed, take all of this process's locks on it away, those of other connections too.
 //!
@@ -14,7 +16,7 @@
 
 use super::import::ImportError;
 use crate::ffi::PlainFile;
-use crate::page_one;
+use crate::{damage_found, page_one};
 use bop_storage::ids::{PageNo, PageSize};
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::config::DbConfig;
@@ -57,9 +59,9 @@ impl Source {
         check(&connection, path)?;
         // Commits may stand in the WAL since before the read lock was taken, or not at all: from
         // here on nobody moves them into the file.
-        if page_one::is_wal_mode(&header(&connection, path)?)
-            && side_file_bytes(&absolute, "-wal") > 0
-        {
+        let mode: String =
+            pragma(&connection, "journal_mode").map_err(|source| sqlite_error(path, source))?;
+        if mode == "wal" && side_file_bytes(&absolute, "-wal") > 0 {
             let copy = Copy::make(&connection, path, store)?;
             let of_copy = open_connection(&copy.path, path, false, false)?;
             return Self::of(path, of_copy, Some(copy)).map(Some);
@@ -107,15 +109,15 @@ fn open_connection(
     absolute: &Path,
     path: &Path,
     hot_journal: bool,
-    wal_has_commits: bool,
+    has_wal: bool,
 ) -> Result<Connection, ImportError> {
     let sqlite = |source| sqlite_error(path, source);
     let mut connection = open_with(absolute, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(sqlite)?;
-    if hot_journal || page_one::is_wal_mode(&header(&connection, path)?) {
+    if hot_journal || has_wal || page_one::is_wal_mode(&header(&connection, path)?) {
         connection = open_with(absolute, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(sqlite)?;
         // Otherwise closing would move the WAL's commits into the file.
         connection
-            .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, wal_has_commits)
+            .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, has_wal)
             .map_err(sqlite)?;
     }
     let begin = "BEGIN; SELECT count(*) FROM sqlite_schema;";
@@ -130,15 +132,11 @@ fn open_with(path: &Path, access: OpenFlags) -> rusqlite::Result<Connection> {
     Connection::open_with_flags(path, flags)
 }
 
-/// Asks SQLite whether the file is sound.
+/// Asks SQLite whether the file is sound, as far as it can tell without the application.
 fn check(connection: &Connection, path: &Path) -> Result<(), ImportError> {
-    let findings = (|| {
-        let mut statement = connection.prepare("PRAGMA integrity_check")?;
-        let rows = statement.query_map([], |row| row.get::<_, String>(0))?;
-        rows.take(FINDINGS_MAX).collect::<Result<Vec<_>, _>>()
-    })()
-    .map_err(|error| unsound_or_sqlite(path, error))?;
-    if findings == ["ok"] {
+    let findings =
+        damage_found(connection, FINDINGS_MAX).map_err(|error| unsound_or_sqlite(path, error))?;
+    if findings.is_empty() {
         return Ok(());
     }
     Err(ImportError::NotSound {

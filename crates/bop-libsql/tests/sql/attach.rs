@@ -84,6 +84,42 @@ fn a_plain_file_is_attached_by_its_path_in_every_journal_mode() {
 }
 
 #[test]
+fn a_plain_file_without_shared_memory_has_no_wal_as_in_stock_sqlite() {
+    let (dir, store) = new_store();
+    let in_wal = dir.path().join("wal.sqlite");
+    rusqlite::Connection::open(&in_wal)
+        .unwrap()
+        .execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t(x)")
+        .unwrap();
+    for vfs in ["unix-dotfile", "unix-none"] {
+        let ours = store.connect("a").unwrap();
+        let stock = rusqlite::Connection::open_in_memory().unwrap();
+        let mut answers = Vec::new();
+        for (n, connection) in [&*ours, &stock].into_iter().enumerate() {
+            let new = dir.path().join(format!("{vfs}-{n}.sqlite"));
+            connection
+                .execute_batch(&format!(
+                    "ATTACH 'file:{}?vfs={vfs}' AS p; CREATE TABLE p.t(x)",
+                    new.display()
+                ))
+                .unwrap();
+            let mode = text(connection, "PRAGMA p.journal_mode = WAL");
+            connection
+                .execute_batch("INSERT INTO p.t VALUES (1)")
+                .unwrap();
+            assert_eq!(int(connection, "SELECT count(*) FROM p.t"), 1);
+            let existing = format!(
+                "ATTACH 'file:{}?vfs={vfs}' AS w; SELECT * FROM w.t",
+                in_wal.display()
+            );
+            answers.push((mode, code_of(connection.execute_batch(&existing))));
+        }
+        assert_eq!(answers[0], answers[1], "{vfs}");
+        assert_eq!(answers[0], ("delete".to_owned(), ffi::SQLITE_CANTOPEN));
+    }
+}
+
+#[test]
 fn what_cannot_be_attached_says_why() {
     let (_dir, store) = new_store();
     let connection = store.connect("a").unwrap();

@@ -187,7 +187,13 @@ fn immutable_and_shared_cache_are_refused() {
     let (_dir, store) = new_store();
     let connection = store.connect("a").unwrap();
     store.connect("b").unwrap();
-    for parameter in ["immutable=1", "cache=shared", "nolock=1"] {
+    for parameter in [
+        "immutable=1",
+        "cache=shared",
+        "cache=private&cache=shared",
+        "cache=shared&cache=private",
+        "nolock=1",
+    ] {
         let sql = format!("ATTACH 'file:b?{parameter}' AS b; SELECT count(*) FROM b.sqlite_schema");
         assert_eq!(
             code_of(connection.execute_batch(&sql)),
@@ -195,6 +201,57 @@ fn immutable_and_shared_cache_are_refused() {
             "{parameter}"
         );
     }
+}
+
+#[test]
+fn no_cache_is_shared_outside_of_the_store_either() {
+    let (dir, store) = new_store();
+    let (one, two) = (store.connect("a").unwrap(), store.connect("b").unwrap());
+    let path = dir.path().join("plain.sqlite");
+    let plain = format!(
+        "ATTACH 'file:{}?cache=private&cache=shared' AS p",
+        path.display()
+    );
+    assert_eq!(code_of(one.execute_batch(&plain)), ffi::SQLITE_CANTOPEN);
+    // A database in memory, and one of another VFS, never reach ours: they get caches of their own.
+    one.execute_batch("ATTACH 'file:m?mode=memory&cache=shared' AS m; CREATE TABLE m.t(x)")
+        .unwrap();
+    two.execute_batch("ATTACH 'file:m?mode=memory&cache=shared' AS m; CREATE TABLE m.t(x)")
+        .unwrap();
+    for connection in [&one, &two] {
+        let unix = format!(
+            "ATTACH 'file:{}?vfs=unix&cache=shared' AS u",
+            path.display()
+        );
+        connection.execute_batch(&unix).unwrap();
+    }
+    one.execute_batch("CREATE TABLE u.t(x); BEGIN; INSERT INTO u.t VALUES (1)")
+        .unwrap();
+    // With a shared cache, this would be SQLITE_LOCKED.
+    assert_eq!(int(&two, "SELECT count(*) FROM u.t"), 0);
+}
+
+#[test]
+fn a_name_that_is_no_text_is_looked_for_nowhere() {
+    let (_dir, store) = new_store();
+    let connection = store.connect("a").unwrap();
+    let attached = connection.execute_batch("ATTACH CAST(x'ff41' AS TEXT) AS x");
+    assert_eq!(code_of(attached), ffi::SQLITE_CANTOPEN);
+    let vacuumed = connection.execute_batch("VACUUM INTO CAST(x'ff42' AS TEXT)");
+    assert_eq!(code_of(vacuumed), ffi::SQLITE_CANTOPEN);
+    let strays = std::fs::read_dir(".").unwrap().filter(|entry| {
+        use std::os::unix::ffi::OsStrExt;
+        entry.as_ref().unwrap().file_name().as_bytes()[0] == 0xff
+    });
+    assert_eq!(strays.count(), 0);
+}
+
+#[test]
+fn a_busy_timeout_may_be_as_long_as_one_likes() {
+    let (_dir, store) = new_store();
+    let options = OpenOptions::new().busy_timeout(Duration::MAX);
+    let connection = store.connect_with("a", &options).unwrap();
+    assert_eq!(int(&connection, "PRAGMA busy_timeout"), i64::from(i32::MAX));
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! Transactions of one connection: what is kept, what is undone, with a cache that spills.
 
 use crate::common::{code_of, connect_small_cache, int, integrity, new_store};
+use bop_libsql::{Options, Store};
+use bop_storage::Limits;
 use rusqlite::ffi;
+use std::path::Path;
 
 const FILL: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000)
     INSERT INTO t SELECT i, hex(zeroblob(200)) FROM n";
@@ -231,4 +234,46 @@ fn a_commit_that_changes_nothing_is_no_commit() {
         .unwrap();
     assert_eq!(store.manager().info("a").unwrap().head, head);
     assert_eq!(int(&connection, "SELECT count(*) FROM t"), 0);
+}
+
+/// Bytes of the temporary files that are open: they have no names any more.
+fn scratch_bytes(store: &Path) -> u64 {
+    let scratch = store.canonicalize().unwrap().join("scratch");
+    let open = std::fs::read_dir("/proc/self/fd").unwrap();
+    let files = open.filter_map(|entry| {
+        let entry = entry.ok()?.path();
+        let is_scratch = std::fs::read_link(&entry).ok()?.starts_with(&scratch);
+        is_scratch.then(|| std::fs::metadata(&entry).unwrap().len())
+    });
+    files.sum()
+}
+
+#[test]
+fn savepoints_that_are_released_give_the_temporary_file_back_its_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut limits = Limits::default();
+    limits.transaction_memory_bytes_max = 16 << 10;
+    let store = Store::open(dir.path(), Options::new().limits(limits)).unwrap();
+    let connection = connect_small_cache(&store, "a");
+    connection
+        .execute_batch("CREATE TABLE t(i INTEGER PRIMARY KEY, x)")
+        .unwrap();
+    connection.execute_batch(FILL).unwrap();
+    let pages = u64::try_from(int(&connection, "PRAGMA page_count")).unwrap();
+    for begin in ["BEGIN", "BEGIN; SAVEPOINT outer_one"] {
+        connection.execute_batch(begin).unwrap();
+        for _ in 0..200 {
+            connection
+                .execute_batch("SAVEPOINT s; UPDATE t SET x = hex(randomblob(200)); RELEASE s")
+                .unwrap();
+        }
+        let versions = scratch_bytes(dir.path()) / (4096 * pages);
+        assert!(
+            (1..4).contains(&versions),
+            "{versions} versions of each page"
+        );
+        connection.execute_batch("ROLLBACK").unwrap();
+    }
+    assert_eq!(int(&connection, "SELECT count(*) FROM t"), 2000);
+    assert_eq!(integrity(&connection), "ok");
 }

@@ -1,10 +1,10 @@
 //! Import and export: the same bytes come out that went in.
 
 use crate::common::{int, integrity, new_store, shared_dir, text};
-use bop_libsql::Store;
 use bop_libsql::transfer::{
     ExportError, ImportError, ImportReport, Overwrite, export_file, import_file,
 };
+use bop_libsql::{Options, Store};
 use bop_storage::error::ErrorCode;
 use std::path::Path;
 use tempfile::TempDir;
@@ -177,6 +177,30 @@ fn commits_in_a_hot_wal_are_imported_and_the_source_stays_as_it_is() {
 }
 
 #[test]
+fn commits_in_a_wal_are_imported_whatever_the_header_says() {
+    let (dir, store) = new_store();
+    let path = plain(&dir, "live.sqlite", "PRAGMA journal_mode = WAL");
+    let live = rusqlite::Connection::open(&path).unwrap();
+    live.execute_batch("INSERT INTO t VALUES (9001, 'in the wal', NULL)")
+        .unwrap();
+    let crashed = dir.path().join("crashed.sqlite");
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[18..20].fill(1);
+    std::fs::write(&crashed, bytes).unwrap();
+    let wal = |of: &str| dir.path().join(format!("{of}.sqlite-wal"));
+    std::fs::copy(wal("live"), wal("crashed")).unwrap();
+    let before = std::fs::read(wal("crashed")).unwrap();
+
+    assert!(import(&store, "a", &crashed).unwrap().through_sqlite);
+    assert!(std::fs::read(wal("crashed")).unwrap() == before);
+    let connection = store.connect("a").unwrap();
+    assert_eq!(
+        text(&connection, "SELECT x FROM t WHERE i = 9001"),
+        "in the wal"
+    );
+}
+
+#[test]
 fn a_hot_journal_is_rolled_back_first() {
     let (dir, store) = new_store();
     let path = plain(&dir, "live.sqlite", "PRAGMA synchronous = OFF");
@@ -283,6 +307,106 @@ fn what_is_no_sound_database_is_refused_and_leaves_none() {
     );
     assert!(store.manager().database("bad").is_err());
     import(&store, "bad", &good).unwrap();
+}
+
+/// SQL that leaves a sound database whose schema names what only its application has.
+const OF_AN_APPLICATION: [(&str, &str); 4] = [
+    (
+        "a collation",
+        "CREATE TABLE c(x COLLATE NOCASE); CREATE INDEX c_x ON c(x); INSERT INTO c SELECT x FROM t;
+         PRAGMA writable_schema = ON;
+         UPDATE sqlite_schema SET sql = replace(sql, 'NOCASE', 'app_order')",
+    ),
+    (
+        "a function",
+        "CREATE INDEX f ON t(lower(x)); PRAGMA writable_schema = ON;
+         UPDATE sqlite_schema SET sql = replace(sql, 'lower', 'app_fold')",
+    ),
+    (
+        "a tokenizer",
+        "CREATE VIRTUAL TABLE s USING fts5(x, tokenize = 'ascii'); INSERT INTO s SELECT x FROM t;
+         PRAGMA writable_schema = ON;
+         UPDATE sqlite_schema SET sql = replace(sql, 'ascii', 'app_words')",
+    ),
+    (
+        "a CHECK that came later",
+        "CREATE TABLE k(x CHECK (x > 0)); PRAGMA ignore_check_constraints = ON;
+         INSERT INTO k VALUES (-1)",
+    ),
+];
+
+#[test]
+fn a_sound_file_is_imported_also_when_sqlite_cannot_judge_all_of_it() {
+    for wal in [false, true] {
+        for (n, (what, sql)) in OF_AN_APPLICATION.iter().enumerate() {
+            let (dir, store) = new_store();
+            let mode = if wal { "WAL" } else { "DELETE" };
+            let path = plain(
+                &dir,
+                &format!("{n}.sqlite"),
+                &format!("PRAGMA journal_mode = {mode}"),
+            );
+            let made = rusqlite::Connection::open(&path).unwrap();
+            made.execute_batch(sql).unwrap();
+            made.close().unwrap();
+            import(&store, "a", &path).unwrap_or_else(|error| panic!("{what}, {mode}: {error}"));
+            assert_eq!(
+                int(&store.connect("a").unwrap(), "SELECT count(*) FROM t"),
+                400
+            );
+        }
+    }
+}
+
+#[test]
+fn damage_is_found_also_where_sqlite_cannot_judge_all_of_a_file() {
+    let (dir, store) = new_store();
+    for (n, (what, sql)) in OF_AN_APPLICATION.iter().enumerate() {
+        let path = plain(&dir, &format!("{n}.sqlite"), "PRAGMA page_size = 1024");
+        let made = rusqlite::Connection::open(&path).unwrap();
+        made.execute_batch(sql).unwrap();
+        let root = int(&made, "SELECT rootpage FROM sqlite_schema WHERE name = 't'");
+        made.close().unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        let root = usize::try_from(root - 1).unwrap() * 1024;
+        let torn = [root, 5 * 1024];
+        for at in torn {
+            let mut bytes = bytes.clone();
+            bytes[at..at + 1024].fill(0x5a);
+            let bad = dir.path().join("bad.sqlite");
+            std::fs::write(&bad, bytes).unwrap();
+            let error = import(&store, "a", &bad).unwrap_err();
+            assert_eq!(
+                error.code(),
+                ErrorCode::InvalidDatabaseFile,
+                "{what}: {error}"
+            );
+        }
+    }
+}
+
+#[test]
+fn an_import_that_is_cut_short_leaves_nothing_in_the_way_of_the_next() {
+    let (dir, store) = new_store();
+    let path = plain(&dir, "in.sqlite", "PRAGMA page_size = 512");
+    let manager = store.manager().clone();
+    // As a kill does: from here on nothing of the import reaches the store, nor does its cleanup.
+    let mut cut = |_: u64, _: u64| {
+        assert!(manager.databases().is_empty(), "not seen before it is done");
+        let _ = manager.close(std::time::Duration::ZERO);
+    };
+    let error = import_file(&store, "a", &path, &mut cut).unwrap_err();
+    assert_eq!(error.code(), ErrorCode::Closed, "{error}");
+    drop((store, manager));
+
+    let store = Store::open(dir.path(), Options::new()).unwrap();
+    assert!(store.manager().databases().is_empty());
+    import(&store, "a", &path).unwrap();
+    assert_eq!(
+        int(&store.connect("a").unwrap(), "SELECT count(*) FROM t"),
+        400
+    );
+    assert_eq!(store.manager().databases().len(), 1);
 }
 
 #[test]

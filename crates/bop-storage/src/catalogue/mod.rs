@@ -146,7 +146,8 @@ impl Catalogue {
 
     /// The most similar name of a live database, when one is similar enough to be meant.
     pub fn nearest(&self, name: &str) -> Option<String> {
-        nearest::nearest(name, self.live().map(|(_, entry)| entry.name.as_str()))
+        let finished = self.live().filter(|(_, entry)| !entry.name.is_unfinished());
+        nearest::nearest(name, finished.map(|(_, entry)| entry.name.as_str()))
     }
 
     /// Why no change is planned, if so.
@@ -173,14 +174,54 @@ impl Catalogue {
         let name = parse(name)?;
         self.check_sound()?;
         self.check_free(&name, None)?;
-        let full = usize::try_from(databases_max).is_ok_and(|max| max <= self.entries.len());
-        if full || self.next_id.next().is_none() {
-            return Err(CatalogueError::LimitReached {
-                limit: databases_max,
-            });
-        }
-        let id = self.next_id;
+        let id = self.free_id(databases_max)?;
         Ok(CatalogueChange::Create { id, name, kind })
+    }
+
+    /// Checks that a database can be created that nobody finds until it has a name.
+    ///
+    /// # Errors
+    /// [`CatalogueError::LimitReached`] or [`CatalogueError::Damaged`].
+    pub fn plan_unfinished(
+        &self,
+        kind: DbKind,
+        databases_max: u32,
+    ) -> Result<CatalogueChange, CatalogueError> {
+        self.check_sound()?;
+        let id = self.free_id(databases_max)?;
+        let name = DbName::unfinished(id);
+        self.check_free(&name, None)?;
+        Ok(CatalogueChange::Create { id, name, kind })
+    }
+
+    /// Checks that a database that nobody finds can get a name.
+    ///
+    /// # Errors
+    /// [`CatalogueError::InvalidName`], [`CatalogueError::Exists`], [`CatalogueError::NotFound`]
+    /// when the database is gone, or [`CatalogueError::Damaged`].
+    pub fn plan_finish(&self, id: DbId, name: &str) -> Result<CatalogueChange, CatalogueError> {
+        let parsed = parse(name)?;
+        self.check_sound()?;
+        self.check_free(&parsed, None)?;
+        self.check_unfinished(id, name)?;
+        Ok(CatalogueChange::Rename { id, name: parsed })
+    }
+
+    /// Checks that a database that nobody finds can be dropped.
+    ///
+    /// # Errors
+    /// [`CatalogueError::NotFound`] when the database is gone, or [`CatalogueError::Damaged`].
+    pub fn plan_abandon(&self, id: DbId) -> Result<CatalogueChange, CatalogueError> {
+        self.check_sound()?;
+        self.check_unfinished(id, DbName::unfinished(id).as_str())?;
+        Ok(CatalogueChange::Drop { id })
+    }
+
+    /// The databases that have no name yet.
+    pub fn unfinished(&self) -> impl Iterator<Item = DbId> {
+        self.live()
+            .filter(|(_, entry)| entry.name.is_unfinished())
+            .map(|(id, _)| id)
     }
 
     /// Checks that a database can be renamed. A change of case or composition alone is possible.
@@ -308,6 +349,26 @@ impl Catalogue {
         Ok(())
     }
 
+    fn free_id(&self, databases_max: u32) -> Result<DbId, CatalogueError> {
+        let full = usize::try_from(databases_max).is_ok_and(|max| max <= self.entries.len());
+        if full || self.next_id.next().is_none() {
+            return Err(CatalogueError::LimitReached {
+                limit: databases_max,
+            });
+        }
+        Ok(self.next_id)
+    }
+
+    fn check_unfinished(&self, id: DbId, name: &str) -> Result<(), CatalogueError> {
+        if self.unfinished().any(|unfinished| unfinished == id) {
+            return Ok(());
+        }
+        Err(CatalogueError::NotFound {
+            name: name.to_owned(),
+            nearest: None,
+        })
+    }
+
     fn check_sound(&self) -> Result<(), CatalogueError> {
         match &self.damage {
             None => Ok(()),
@@ -329,8 +390,9 @@ impl Catalogue {
 
 const TWINS: Reject = Reject::Invalid("two live databases of one name");
 
+/// A name that a user gives.
 fn parse(name: &str) -> Result<DbName, CatalogueError> {
-    DbName::new(name).map_err(|reason| CatalogueError::InvalidName {
+    DbName::given(name).map_err(|reason| CatalogueError::InvalidName {
         name: name.to_owned(),
         reason,
     })

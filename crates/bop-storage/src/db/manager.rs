@@ -5,6 +5,7 @@ use super::engine::OpenStore;
 use super::open;
 use super::options::Options;
 use super::report::{DatabaseInfo, StoreStatus, VerifyReport};
+use super::unfinished::Unfinished;
 use crate::checkpoint::CheckpointReport;
 use crate::error::{CatalogueError, CheckpointError, CloseError, OpenError};
 use crate::ids::DbKind;
@@ -55,6 +56,17 @@ impl Manager {
     pub fn create_database(&self, name: &str, kind: DbKind) -> Result<Db, CatalogueError> {
         let state = self.engine.create_database(name, kind)?;
         Ok(Db::new(Arc::clone(&self.engine), state))
+    }
+
+    /// Begins to make a database that nobody finds before it is finished. What is left of it when
+    /// the store is not closed is dropped at the next open.
+    ///
+    /// # Errors
+    /// Why the record could not be committed.
+    pub fn begin_database(&self, kind: DbKind) -> Result<Unfinished, CatalogueError> {
+        let state = self.engine.create_unfinished(kind)?;
+        let db = Db::new(Arc::clone(&self.engine), state);
+        Ok(Unfinished::new(Arc::clone(&self.engine), db))
     }
 
     /// Opens a database. Names are found in any case and any composition of their letters.

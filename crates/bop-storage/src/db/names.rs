@@ -14,7 +14,7 @@
 use super::engine::{CatalogueCell, Engine};
 use super::slot::{SlotGuard, SlotRefusal};
 use super::state::DbState;
-use crate::catalogue::{CatalogueChange, DatabaseState};
+use crate::catalogue::{Catalogue, CatalogueChange, DatabaseState};
 use crate::error::{CatalogueError, CommitError, Rejection};
 use crate::ids::{DbId, DbKind};
 use crate::log::format::{CatalogueEntry, CatalogueOp, encode_catalogue};
@@ -42,6 +42,48 @@ impl Engine {
         self.load_state(change.database(), name)
     }
 
+    /// Creates a database that nobody finds until it is finished.
+    pub(super) fn create_unfinished(&self, kind: DbKind) -> Result<Arc<DbState>, CatalogueError> {
+        let _work = self.lifecycle.enter_work().ok_or(CatalogueError::Closed)?;
+        let writer = self.catalogue_slot()?;
+        let limit = self.limits.databases_max;
+        let planned = self.catalogue.lock().catalogue.plan_unfinished(kind, limit);
+        let change = planned?;
+        self.commit_change(&change, Priority::User, writer, None)?;
+        self.load_state(change.database(), "")
+    }
+
+    /// Gives an unfinished database its name: from then on it is one like any other.
+    pub(super) fn finish(&self, id: DbId, name: &str) -> Result<(), CatalogueError> {
+        let _work = self.lifecycle.enter_work().ok_or(CatalogueError::Closed)?;
+        let writer = self.catalogue_slot()?;
+        let change = self.catalogue.lock().catalogue.plan_finish(id, name)?;
+        self.commit_change(&change, Priority::User, writer, None)?;
+        if let Some(state) = self.state_of(id) {
+            state.rename(change.name());
+        }
+        Ok(())
+    }
+
+    /// Drops an unfinished database.
+    pub(super) fn abandon(&self, id: DbId) -> Result<(), CatalogueError> {
+        let plan = |catalogue: &Catalogue| catalogue.plan_abandon(id);
+        self.drop_found(id, "an unfinished database", plan)
+    }
+
+    /// Drops what was left unfinished when the store was last open.
+    pub(super) fn drop_unfinished(&self) {
+        let left: Vec<DbId> = self.catalogue.lock().catalogue.unfinished().collect();
+        for id in left {
+            match self.abandon(id) {
+                Ok(()) => tracing::info!(database = %id, "an unfinished database is dropped"),
+                Err(error) => {
+                    tracing::warn!(database = %id, %error, "an unfinished database stays");
+                }
+            }
+        }
+    }
+
     /// Renames a database; its id, its pages and its open handles stay.
     pub(super) fn rename_database(&self, from: &str, to: &str) -> Result<(), CatalogueError> {
         let _work = self.lifecycle.enter_work().ok_or(CatalogueError::Closed)?;
@@ -56,8 +98,17 @@ impl Engine {
 
     /// Drops a database. Open handles answer `Dropped` afterwards; its name is free.
     pub(super) fn drop_database(&self, name: &str) -> Result<(), CatalogueError> {
-        let _work = self.lifecycle.enter_work().ok_or(CatalogueError::Closed)?;
         let id = self.catalogue.lock().catalogue.find(name)?;
+        self.drop_found(id, name, |catalogue| catalogue.plan_drop(name))
+    }
+
+    fn drop_found(
+        &self,
+        id: DbId,
+        name: &str,
+        plan: impl FnOnce(&Catalogue) -> Result<CatalogueChange, CatalogueError>,
+    ) -> Result<(), CatalogueError> {
+        let _work = self.lifecycle.enter_work().ok_or(CatalogueError::Closed)?;
         // A damaged database can be dropped, too; it has no state and no writer.
         let state = if self.damaged.contains_key(&id) {
             None
@@ -78,7 +129,7 @@ impl Engine {
             },
         })?;
         let writer = self.catalogue_slot()?;
-        let change = self.catalogue.lock().catalogue.plan_drop(name)?;
+        let change = plan(&self.catalogue.lock().catalogue)?;
         if change.database() != id {
             // The name went to another database while this one was waited for.
             return Err(CatalogueError::Busy {

@@ -83,6 +83,7 @@ pub(super) fn open(path: &Path, options: Options) -> Result<Arc<Engine>, OpenErr
         .fit_segments_to(engine.log_bytes_target());
     forget_unused(&engine, &unused);
     sweep_leftovers(&engine);
+    engine.drop_unfinished();
     if parts.options.housekeeping == Housekeeping::Background {
         let (spawn, signals) = (
             Arc::clone(&engine.runtime.spawn),

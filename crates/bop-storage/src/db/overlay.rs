@@ -6,35 +6,21 @@
 //! Invariants
 //! - `page_count_min <= page_count`, and no private page lies above `page_count`;
 //! - undoing to a savepoint gives back exactly the pages and counts of that moment, however often;
-//! - an undo entry is written only for the first change of a page after a savepoint.
+//! - an undo entry is kept only for the first change of a page after a savepoint that is not
+//!   forgotten: there is at most one for each page and savepoint, and a version that no savepoint
+//!   can reach gives its memory, or its slot, back.
 //!
 //! Never: appends to the log, looks at committed pages.
 
+use super::savepoints::{START, Savepoint, Savepoints};
 use super::spill::SpillFile;
 use crate::checksum::PageHash;
 use crate::error::Rejection;
 use crate::ids::{PageNo, PageSize};
 use crate::io::{Disk, IoFailure};
 use crate::page::PageBytes;
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// A moment of a write transaction, to come back to.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub struct Savepoint(u64);
-
-impl Savepoint {
-    /// The savepoint as a number, to be kept where only numbers can be.
-    pub const fn into_raw(self) -> u64 {
-        self.0
-    }
-
-    /// The savepoint behind a number from [`Savepoint::into_raw`].
-    pub const fn from_raw(raw: u64) -> Self {
-        Self(raw)
-    }
-}
 
 #[derive(Clone, Debug)]
 enum Content {
@@ -45,15 +31,26 @@ enum Content {
 #[derive(Clone, Debug)]
 struct Version {
     content: Content,
-    /// The savepoint level it was written at: a change at the same level needs no undo entry.
-    level: u64,
+    /// When it was written.
+    since: u64,
+}
+
+/// How to take one change back.
+#[derive(Debug)]
+struct Undo {
+    /// When the change was made.
+    at: u64,
+    /// Since when there had been what comes back.
+    since: u64,
+    what: Previous,
 }
 
 #[derive(Debug)]
-enum Undo {
+enum Previous {
     Page {
         page: PageNo,
-        previous: Option<Version>,
+        /// `None`: the page had no private version.
+        content: Option<Content>,
     },
     Counts {
         page_count: u32,
@@ -66,11 +63,16 @@ enum Undo {
 pub(crate) struct Overlay {
     page_size: PageSize,
     pages: BTreeMap<PageNo, Version>,
+    /// When pages that have no private version lost one: they were cut off.
+    cut: BTreeMap<PageNo, u64>,
+    /// The changes that can be taken back, in their order.
     undo: Vec<Undo>,
-    level: Cell<u64>,
+    savepoints: Savepoints,
     start_count: u32,
     page_count: u32,
     page_count_min: u32,
+    /// Since when the counts are what they are.
+    counts_since: u64,
     memory_bytes: u64,
     memory_bytes_max: u64,
     disk: Arc<dyn Disk>,
@@ -78,21 +80,24 @@ pub(crate) struct Overlay {
 }
 
 impl Overlay {
-    /// No private pages, over a database of `page_count` pages.
+    /// No private pages, over a database of `page_count` pages; `savepoints` were taken before.
     pub(crate) fn new(
         page_size: PageSize,
         page_count: u32,
         memory_bytes_max: u64,
         disk: Arc<dyn Disk>,
+        savepoints: Savepoints,
     ) -> Self {
         Self {
             page_size,
             pages: BTreeMap::new(),
+            cut: BTreeMap::new(),
             undo: Vec::new(),
-            level: Cell::new(0),
+            savepoints,
             start_count: page_count,
             page_count,
             page_count_min: page_count,
+            counts_since: START,
             memory_bytes: 0,
             memory_bytes_max,
             disk,
@@ -156,9 +161,10 @@ impl Overlay {
             self.remember_counts();
             self.page_count = page.get();
         }
-        let level = self.level.get();
-        let previous = self.pages.insert(page, Version { content, level });
-        self.remember_page(page, previous);
+        let since = self.savepoints.now();
+        let previous = self.pages.insert(page, Version { content, since });
+        let cut = self.cut.remove(&page);
+        self.remember_page(page, previous, cut);
         Ok(())
     }
 
@@ -176,67 +182,119 @@ impl Overlay {
             .collect();
         for page in cut {
             let previous = self.pages.remove(&page);
-            self.remember_page(page, previous);
+            self.cut.insert(page, self.savepoints.now());
+            self.remember_page(page, previous, None);
         }
     }
 
     /// The present moment.
-    pub(crate) fn savepoint(&self) -> Savepoint {
-        self.level.set(self.level.get() + 1);
-        Savepoint(self.undo.len() as u64)
+    pub(crate) fn savepoint(&mut self) -> Savepoint {
+        self.savepoints.take()
     }
 
-    /// Goes back to a moment; the same savepoint can be used again later.
+    /// Goes back to a moment; the same savepoint can be used again later. Those after it are void.
     pub(crate) fn rollback_to(&mut self, savepoint: Savepoint) {
-        self.level.set(self.level.get() + 1);
-        while self.undo.len() as u64 > savepoint.0 {
-            match self.undo.pop() {
-                Some(Undo::Page { page, previous }) => {
-                    let undone = match previous {
-                        Some(version) => self.pages.insert(page, version),
-                        None => self.pages.remove(&page),
-                    };
-                    self.forget(undone);
-                }
-                Some(Undo::Counts {
-                    page_count,
-                    page_count_min,
-                }) => {
-                    self.page_count = page_count;
-                    self.page_count_min = page_count_min;
-                }
-                None => break,
+        self.savepoints.return_to(savepoint);
+        while let Some(undo) = self.undo.pop_if(|undo| undo.at >= savepoint.into_raw()) {
+            self.take_back(undo);
+        }
+    }
+
+    /// Nobody will come back to `savepoint`: what only it could reach is gone.
+    pub(crate) fn forget(&mut self, savepoint: Savepoint) {
+        let Some(forgotten) = self.savepoints.forget(savepoint) else {
+            return;
+        };
+        let index = |time| self.undo.partition_point(|undo| undo.at < time);
+        let (start, end) = (index(forgotten.times.start), index(forgotten.times.end));
+        let later = self.undo.split_off(end);
+        for undo in self.undo.split_off(start) {
+            if forgotten.is_needed(undo.since) {
+                self.undo.push(undo);
+            } else if let Previous::Page { content, .. } = undo.what {
+                self.release(content);
             }
         }
+        self.undo.extend(later);
     }
 
     /// Forgets every private page; savepoints taken before are void.
     pub(crate) fn clear(&mut self) {
         self.pages.clear();
+        self.cut.clear();
         self.undo.clear();
-        self.level.set(0);
+        self.savepoints.clear();
         self.page_count = self.start_count;
         self.page_count_min = self.start_count;
+        self.counts_since = START;
         self.memory_bytes = 0;
         self.spill = None;
     }
 
-    fn remember_page(&mut self, page: PageNo, previous: Option<Version>) {
-        if previous.as_ref().map_or(0, |version| version.level) < self.level.get() {
-            self.undo.push(Undo::Page { page, previous });
-        } else {
-            self.forget(previous);
+    /// The savepoints, for another overlay in this one's place.
+    pub(crate) fn into_savepoints(self) -> Savepoints {
+        self.savepoints
+    }
+
+    fn take_back(&mut self, undo: Undo) {
+        let since = undo.since;
+        match undo.what {
+            Previous::Page { page, content } => {
+                let undone = match content {
+                    Some(content) => {
+                        self.cut.remove(&page);
+                        self.pages.insert(page, Version { content, since })
+                    }
+                    None => {
+                        if since > START {
+                            self.cut.insert(page, since);
+                        }
+                        self.pages.remove(&page)
+                    }
+                };
+                self.release(undone.map(|version| version.content));
+            }
+            Previous::Counts {
+                page_count,
+                page_count_min,
+            } => {
+                self.page_count = page_count;
+                self.page_count_min = page_count_min;
+                self.counts_since = since;
+            }
         }
     }
 
+    /// `previous`: the version that `page` had; where it had none, `cut` is when it lost one.
+    fn remember_page(&mut self, page: PageNo, previous: Option<Version>, cut: Option<u64>) {
+        let since = previous.as_ref().map(|version| version.since).or(cut);
+        let since = since.unwrap_or(START);
+        let content = previous.map(|version| version.content);
+        if self.savepoints.need(since) {
+            self.undo.push(Undo {
+                at: self.savepoints.now(),
+                since,
+                what: Previous::Page { page, content },
+            });
+        } else {
+            self.release(content);
+        }
+    }
+
+    /// Called before the counts change.
     fn remember_counts(&mut self) {
-        if self.level.get() > 0 {
-            let (page_count, page_count_min) = (self.page_count, self.page_count_min);
-            self.undo.push(Undo::Counts {
-                page_count,
-                page_count_min,
+        let (since, now) = (self.counts_since, self.savepoints.now());
+        if self.savepoints.need(since) {
+            self.undo.push(Undo {
+                at: now,
+                since,
+                what: Previous::Counts {
+                    page_count: self.page_count,
+                    page_count_min: self.page_count_min,
+                },
             });
         }
+        self.counts_since = now;
     }
 
     fn store(&mut self, page: PageNo, content: &[u8]) -> Result<Content, Rejection> {
@@ -256,9 +314,9 @@ impl Overlay {
         Ok(Content::Spilled { slot, hash })
     }
 
-    /// A version nobody can come back to any more gives its memory, or its slot, back.
-    fn forget(&mut self, version: Option<Version>) {
-        match (version.map(|version| version.content), &mut self.spill) {
+    /// Content that nobody can come back to any more gives its memory, or its slot, back.
+    fn release(&mut self, content: Option<Content>) {
+        match (content, &mut self.spill) {
             (Some(Content::Memory(_)), _) => {
                 self.memory_bytes -= self.page_size.bytes() as u64;
             }
@@ -267,3 +325,7 @@ impl Overlay {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "overlay_tests.rs"]
+mod tests;

@@ -132,7 +132,9 @@ impl Engine {
     pub(super) fn database_infos(&self) -> Vec<DatabaseInfo> {
         let ids: Vec<DbId> = {
             let cell = self.catalogue.lock();
-            cell.catalogue.live().map(|(id, _)| id).collect()
+            let finished = cell.catalogue.live();
+            let finished = finished.filter(|(_, entry)| !entry.name.is_unfinished());
+            finished.map(|(id, _)| id).collect()
         };
         let rows = self.manifest.state();
         let mut infos: Vec<_> = ids

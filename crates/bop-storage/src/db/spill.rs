@@ -89,6 +89,12 @@ impl SpillFile {
         self.free.push(slot);
     }
 
+    /// Slots that the file has, in use or free.
+    #[cfg(test)]
+    pub(crate) fn slots(&self) -> u64 {
+        self.slots
+    }
+
     fn slot_blocks(&self) -> usize {
         blocks_for(self.page_size.bytes())
     }

@@ -12,8 +12,9 @@
 
 use super::commit;
 use super::engine::OpenStore;
-use super::overlay::{Overlay, Savepoint};
+use super::overlay::Overlay;
 use super::read::ReadTxn;
+use super::savepoints::{Savepoint, Savepoints};
 use super::slot::SlotGuard;
 use super::state::DbState;
 use crate::error::{CommitError, ReadError, Rejection};
@@ -28,6 +29,8 @@ pub struct WriteTxn {
     slot: SlotGuard,
     /// `None` until the page size is known.
     overlay: Option<Overlay>,
+    /// The savepoints that were taken until then.
+    early: Savepoints,
     snapshot: ReadTxn,
     /// Dropped last: it may be the last handle, and closing waits for those who are inside.
     engine: Arc<OpenStore>,
@@ -46,6 +49,7 @@ impl WriteTxn {
             slot,
             snapshot,
             overlay: None,
+            early: Savepoints::default(),
         };
         if let Some(size) = txn.snapshot.page_size() {
             txn.start_overlay(size);
@@ -56,10 +60,13 @@ impl WriteTxn {
     fn start_overlay(&mut self, size: PageSize) -> &mut Overlay {
         let bound = self.engine.limits().transaction_memory_bytes_max;
         let disk = Arc::clone(self.engine.disk());
-        let overlay = Overlay::new(size, self.snapshot.page_count(), bound, disk);
-        // A savepoint from before the page size was known is the number 0: make it one.
-        overlay.savepoint();
-        self.overlay.insert(overlay)
+        let savepoints = match self.overlay.take() {
+            Some(replaced) => replaced.into_savepoints(),
+            None => std::mem::take(&mut self.early),
+        };
+        let count = self.snapshot.page_count();
+        self.overlay
+            .insert(Overlay::new(size, count, bound, disk, savepoints))
     }
 
     /// The state that it started from.
@@ -146,16 +153,27 @@ impl WriteTxn {
     }
 
     /// The present moment, to come back to.
-    pub fn savepoint(&self) -> Savepoint {
-        self.overlay
-            .as_ref()
-            .map_or(Savepoint::from_raw(0), Overlay::savepoint)
+    pub fn savepoint(&mut self) -> Savepoint {
+        match &mut self.overlay {
+            Some(overlay) => overlay.savepoint(),
+            None => self.early.take(),
+        }
     }
 
-    /// Goes back to a moment of this transaction. The same savepoint can be used again later.
+    /// Goes back to a moment of this transaction. The same savepoint can be used again later; those
+    /// that were taken after it are void.
     pub fn rollback_to(&mut self, savepoint: Savepoint) {
         if let Some(overlay) = &mut self.overlay {
             overlay.rollback_to(savepoint);
+        }
+    }
+
+    /// Nobody will come back to `savepoint`. What was kept for it alone is given up; one that is
+    /// void already is nothing to do.
+    pub fn forget(&mut self, savepoint: Savepoint) {
+        match &mut self.overlay {
+            Some(overlay) => overlay.forget(savepoint),
+            None => drop(self.early.forget(savepoint)),
         }
     }
 
@@ -168,7 +186,12 @@ impl WriteTxn {
     pub fn clear(&mut self) {
         match self.snapshot.page_size() {
             Some(_) => self.overlay.iter_mut().for_each(Overlay::clear),
-            None => self.overlay = None,
+            None => {
+                if let Some(overlay) = self.overlay.take() {
+                    self.early = overlay.into_savepoints();
+                }
+                self.early.clear();
+            }
         }
     }
 
@@ -185,6 +208,7 @@ impl WriteTxn {
             slot,
             snapshot,
             overlay,
+            early: _,
         } = self;
         match overlay {
             Some(overlay) if !overlay.is_unchanged() => {

@@ -26,6 +26,9 @@ pub enum NameError {
     /// It starts with a dot.
     #[error("it starts with a dot")]
     LeadingDot,
+    /// It begins as the names of databases that are being made.
+    #[error("names that begin so are the store's own")]
+    Reserved,
 }
 
 /// An operation on names and databases failed; nothing was changed.
