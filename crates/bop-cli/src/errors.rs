@@ -57,7 +57,7 @@ impl Failure {
     /// An error of the operating system about a file that the user named.
     pub(crate) fn file(operation: &str, path: &Path, error: &io::Error) -> Self {
         Self::new(
-            ErrorCode::Io,
+            code_of(error),
             format_args!("{operation} {}: {error}", path.display()),
         )
     }
@@ -132,6 +132,14 @@ fn hint_for(code: ErrorCode) -> Option<&'static str> {
         }
         _ => return None,
     })
+}
+
+/// The code of an error of the operating system.
+pub(crate) fn code_of(error: &io::Error) -> ErrorCode {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorCode::OutOfSpace,
+        _ => ErrorCode::Io,
+    }
 }
 
 impl From<OpenError> for Failure {

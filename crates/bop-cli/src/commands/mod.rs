@@ -14,8 +14,8 @@ mod transfer;
 mod verify;
 
 use crate::args::{Args, Command};
-use crate::errors::Failure;
-use bop_storage::error::{CatalogueError, ErrorCode};
+use crate::errors::{Failure, code_of};
+use bop_storage::error::CatalogueError;
 use bop_storage::name::DbName;
 use serde_json::Value;
 use std::fmt;
@@ -97,6 +97,6 @@ fn check_name(name: &str) -> Result<(), Failure> {
 fn output_failure(error: &io::Error) -> Failure {
     Failure {
         reader_left: error.kind() == io::ErrorKind::BrokenPipe,
-        ..Failure::new(ErrorCode::Io, format_args!("write the answer: {error}"))
+        ..Failure::new(code_of(error), format_args!("write the answer: {error}"))
     }
 }

@@ -87,6 +87,7 @@ impl ExportError {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::Exists { .. } | Self::SideFile { .. } => ErrorCode::TargetExists,
+            Self::File { source, .. } if has_no_room(source) => ErrorCode::OutOfSpace,
             Self::File { .. } => ErrorCode::Io,
             Self::Catalogue(error) => error.code(),
             Self::Begin(error) => error.code(),
@@ -254,9 +255,30 @@ impl Drop for Temporary {
     }
 }
 
+/// `true` when the device, or this user's share of it, is full.
+fn has_no_room(error: &std::io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded
+    )
+}
+
 fn file_error(path: &Path, source: std::io::Error) -> ExportError {
     ExportError::File {
         path: path.to_owned(),
         source: Arc::new(source),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_out_of_space() {
+        let code = |kind: ErrorKind| file_error(Path::new("out"), kind.into()).code();
+        assert_eq!(code(ErrorKind::StorageFull), ErrorCode::OutOfSpace);
+        assert_eq!(code(ErrorKind::QuotaExceeded), ErrorCode::OutOfSpace);
+        assert_eq!(code(ErrorKind::PermissionDenied), ErrorCode::Io);
     }
 }

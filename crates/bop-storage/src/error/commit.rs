@@ -32,7 +32,7 @@ impl ReadError {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::Damaged(_) => ErrorCode::Corrupt,
-            Self::Io(_) => ErrorCode::Io,
+            Self::Io(failure) => failure.code(),
             Self::Dropped => ErrorCode::DatabaseDropped,
             Self::Closed => ErrorCode::Closed,
         }
@@ -104,8 +104,8 @@ impl SegmentError {
     /// The stable name of this error.
     pub fn code(&self) -> ErrorCode {
         match self {
-            Self::Io(failure) if failure.is_out_of_space() => ErrorCode::OutOfSpace,
-            Self::Io(_) | Self::Entropy(_) => ErrorCode::Io,
+            Self::Io(failure) => failure.code(),
+            Self::Entropy(_) => ErrorCode::Io,
             Self::Manifest(error) => error.code(),
             Self::IdsExhausted => ErrorCode::LimitReached,
         }
@@ -203,7 +203,7 @@ impl Rejection {
             Self::TooLarge { .. } | Self::Invalid(_) => ErrorCode::TooLarge,
             Self::Poisoned(_) => ErrorCode::Poisoned,
             Self::Dropped => ErrorCode::DatabaseDropped,
-            Self::Spill(_) => ErrorCode::Io,
+            Self::Spill(failure) => failure.code(),
             Self::Read(error) => error.code(),
             Self::Closed => ErrorCode::Closed,
         }

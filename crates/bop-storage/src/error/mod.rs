@@ -19,3 +19,6 @@ pub use commit::{
 pub use damage::{Damage, Place, Reject};
 pub use names::{CatalogueError, NameError};
 pub use store::{CheckpointError, CloseError, ManifestError, OpenError};
+
+#[cfg(test)]
+mod tests;

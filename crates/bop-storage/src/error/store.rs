@@ -72,7 +72,12 @@ impl OpenError {
             Self::Manifest(error) => error.code(),
             Self::Start(error) => error.code(),
             Self::Limits(_) => ErrorCode::Usage,
-            Self::Io(_) | Self::Locked { .. } | Self::System { .. } => ErrorCode::Io,
+            Self::Io(failure)
+            | Self::Locked {
+                failure: LockFailure::Io(failure),
+                ..
+            } => failure.code(),
+            Self::System { .. } => ErrorCode::Io,
         }
     }
 }
@@ -123,7 +128,12 @@ impl ManifestError {
                 ..
             }) => ErrorCode::UnsupportedFormat,
             Self::Damaged(_) => ErrorCode::Corrupt,
-            Self::Io(_) => ErrorCode::Io,
+            Self::Io(failure) => failure.code(),
+            Self::Engine { detail, .. }
+                if matches!(**detail, heed::Error::Mdb(heed::MdbError::MapFull)) =>
+            {
+                ErrorCode::LimitReached
+            }
             Self::Engine { .. } | Self::Invariant { .. } => ErrorCode::Manifest,
             Self::Full { .. } => ErrorCode::LimitReached,
             Self::Closed => ErrorCode::Closed,
@@ -166,7 +176,7 @@ impl CheckpointError {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::Read(error) => error.code(),
-            Self::Io(_) => ErrorCode::Io,
+            Self::Io(failure) => failure.code(),
             Self::Manifest(error) => error.code(),
             Self::Segment(error) => error.code(),
             Self::Limit(_) => ErrorCode::LimitReached,
