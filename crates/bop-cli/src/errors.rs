@@ -224,6 +224,10 @@ impl From<ExportError> for Failure {
             ExportError::Catalogue(error) => error.into(),
             ExportError::SideFile { .. } => Self::new(error.code(), &error)
                 .with_hint("choose another file, or let the program that uses this one close it"),
+            ExportError::NotAFile { .. } => Self::new(error.code(), &error)
+                .with_hint("choose another file; --force replaces regular files only"),
+            ExportError::InsideStore { .. } => Self::new(error.code(), &error)
+                .with_hint("choose a file outside the store's directory"),
             other => Self::new(other.code(), &other),
         }
     }
