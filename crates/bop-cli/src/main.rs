@@ -17,7 +17,9 @@ use args::Args;
 use bop_storage::error::ErrorCode;
 use clap::Parser;
 use errors::Failure;
+use std::io::IsTerminal;
 use std::process::ExitCode;
+use tracing_subscriber::fmt::format::FmtSpan;
 
 fn main() -> ExitCode {
     let args = match Args::try_parse() {
@@ -25,8 +27,11 @@ fn main() -> ExitCode {
         Err(error) => return usage(&error),
     };
     if let Some(filter) = &args.log {
+        // What a span took is said when it ends, so that work without events shows too.
         tracing_subscriber::fmt()
             .with_env_filter(filter.clone())
+            .with_span_events(FmtSpan::CLOSE)
+            .with_ansi(std::io::stderr().is_terminal())
             .with_writer(std::io::stderr)
             .init();
     }

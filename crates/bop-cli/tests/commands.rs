@@ -241,6 +241,47 @@ fn the_log_goes_to_standard_error() {
     assert!(!output.stderr.is_empty());
 }
 
+/// The lines of `log` that say that a span of this name has ended, and in which spans.
+fn ends_of<'a>(log: &'a str, span: &str) -> Vec<&'a str> {
+    let is_named = |line: &&str| {
+        let (spans, _) = line.split_once(": close ").unwrap_or_default();
+        spans.split([' ', ':']).any(|part| {
+            let name = part.split('{').next();
+            name == Some(span)
+        })
+    };
+    log.lines().filter(is_named).collect()
+}
+
+#[test]
+fn the_log_shows_the_spans_of_what_a_store_does() {
+    let store = Store::new();
+    store.ok(&["sql", "d", "create table t(a)"]);
+    let run = |arguments: &[&str]| {
+        let output = store.bop(arguments);
+        assert!(output.status.success());
+        let [out, log] = [output.stdout, output.stderr].map(String::from_utf8);
+        let (out, log) = (out.unwrap(), log.unwrap());
+        assert!(!log.contains('\u{1b}'), "colours in a pipe: {log}");
+        assert!(!out.contains("TRACE") && !out.contains("close"), "{out}");
+        log
+    };
+    let insert = run(&["sql", "d", "insert into t values(1)", "--log", "trace"]);
+    for span in ["open", "recovery", "commit", "batch"] {
+        assert!(!ends_of(&insert, span).is_empty(), "{span} in:\n{insert}");
+    }
+    let batches = ends_of(&insert, "batch");
+    assert!(
+        batches.iter().all(|line| line.contains("records=1")),
+        "{batches:?}"
+    );
+    let checkpoint = run(&["checkpoint", "--log", "trace"]);
+    assert!(
+        !ends_of(&checkpoint, "checkpoint").is_empty(),
+        "{checkpoint}"
+    );
+}
+
 #[test]
 fn help_and_version_are_no_errors() {
     for argument in ["--help", "--version"] {
