@@ -109,7 +109,7 @@ pub enum Reject {
     },
     /// The kernel could not read it.
     #[error("it cannot be read: {0}")]
-    Unreadable(crate::io::IoFailure),
+    Unreadable(#[source] crate::io::IoFailure),
 }
 
 /// One damaged object.
@@ -119,6 +119,7 @@ pub struct Damage {
     /// Where it is.
     pub place: Place,
     /// Why it was not believed.
+    #[source]
     pub reason: Reject,
 }
 

@@ -27,6 +27,7 @@ pub enum OpenError {
         /// The directory.
         path: PathBuf,
         /// Who has it, or why it could not be locked.
+        #[source]
         failure: LockFailure,
     },
     /// A part that every database needs is damaged.
@@ -43,7 +44,7 @@ pub enum OpenError {
     Limits(#[from] crate::limits::LimitError),
     /// The first write of this opening failed.
     #[error("store cannot be opened: {0}")]
-    Start(Box<CommitError>),
+    Start(#[source] Box<CommitError>),
     /// Threads or random bytes are not to be had.
     #[error("store cannot be opened: {what}: {source}")]
     System {
@@ -87,7 +88,7 @@ impl OpenError {
 #[non_exhaustive]
 pub enum ManifestError {
     /// A value is damaged.
-    #[error(transparent)]
+    #[error("{0}")]
     Damaged(#[from] Damage),
     /// The kernel refused an I/O call.
     #[error("manifest: {0}")]
@@ -98,6 +99,7 @@ pub enum ManifestError {
         /// What was asked of it.
         operation: &'static str,
         /// Its answer.
+        #[source]
         detail: Arc<heed::Error>,
     },
     /// It has reached the largest size that the limits allow; nothing was written.
