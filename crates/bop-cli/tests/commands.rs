@@ -109,12 +109,44 @@ fn a_pipe_is_a_live_conversation() {
 }
 
 #[test]
+fn an_error_in_a_conversation_is_at_a_line_of_all_that_was_said() {
+    let store = Store::new();
+    let mut child = store
+        .command(&["sql", "d"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    for number in ["1\n", "2\n"] {
+        write!(input, "select\n {};\n", number.trim()).unwrap();
+        let mut answer = String::new();
+        output.read_line(&mut answer).unwrap();
+        assert_eq!(answer, number);
+    }
+    input.write_all(b"select nope;\nselect 3;\n").unwrap();
+    drop(input);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    let place = "at line 5, column 8\n  5 | select nope;\n    |        ^\n";
+    assert!(stderr.contains(place), "{stderr}");
+}
+
+#[test]
 fn a_transaction_that_is_left_open_is_rolled_back_and_said_so() {
     let store = Store::new();
     store.ok(&["sql", "d", "create table t(a)"]);
     let output = store.bop(&["sql", "d", "begin; insert into t values(1)"]);
     assert!(output.status.success());
     assert!(String::from_utf8_lossy(&output.stderr).contains("rolled back"));
+    let output = store.bop(&["--json", "sql", "d", "begin; insert into t values(1)"]);
+    assert!(output.status.success());
+    let warning: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
+    let message = warning["warning"]["message"].as_str().unwrap();
+    assert!(message.contains("rolled back"), "{message}");
     assert_eq!(store.ok(&["sql", "d", "select count(*) from t"]), "0\n");
 }
 
@@ -292,4 +324,6 @@ fn help_and_version_are_no_errors() {
         assert!(output.status.success());
         assert!(String::from_utf8_lossy(&output.stdout).contains("bop"));
     }
+    let version = Store::new().json(&["--version"]);
+    assert_eq!(version["version"], env!("CARGO_PKG_VERSION"));
 }

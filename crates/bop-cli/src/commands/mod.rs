@@ -36,7 +36,7 @@ pub(crate) struct Context {
 /// What the command answers.
 pub(crate) fn run(args: Args) -> Result<u8, Failure> {
     let context = Context {
-        store: args.store,
+        store: args.store(),
         json: args.json,
     };
     match args.command {

@@ -112,9 +112,22 @@ pub enum Reject {
     Unreadable(#[source] crate::io::IoFailure),
 }
 
+impl Reject {
+    /// What the object is called: what a newer program wrote is not damaged.
+    fn judgement(&self) -> &'static str {
+        match self {
+            Self::Version { found, supported } if found > supported => {
+                "was written by a newer version of bop"
+            }
+            Self::Features { .. } => "was written by a newer version of bop",
+            _ => "is damaged",
+        }
+    }
+}
+
 /// One damaged object.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, thiserror::Error)]
-#[error("{place} is damaged: {reason}")]
+#[error("{place} {}: {reason}", reason.judgement())]
 pub struct Damage {
     /// Where it is.
     pub place: Place,

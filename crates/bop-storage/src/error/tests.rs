@@ -47,3 +47,28 @@ fn a_manifest_that_may_not_grow_has_reached_a_limit() {
     };
     assert_eq!(full.code(), ErrorCode::LimitReached);
 }
+
+#[test]
+fn what_a_newer_program_wrote_is_not_called_damaged() {
+    let said = |reason| Damage::new(Place::File("store.bop".into()), reason).to_string();
+    let newer = Reject::Version {
+        found: 2,
+        supported: 1,
+    };
+    assert_eq!(
+        said(newer),
+        "file store.bop was written by a newer version of bop: format version 2, this program \
+         reads up to 1"
+    );
+    assert!(said(Reject::Features { flags: 4 }).contains("newer version"));
+    // No program ever wrote version 0.
+    let none = Reject::Version {
+        found: 0,
+        supported: 1,
+    };
+    assert!(said(none).contains("is damaged"));
+    assert_eq!(
+        said(Reject::Checksum),
+        "file store.bop is damaged: checksum mismatch"
+    );
+}
