@@ -7,6 +7,8 @@ mod common;
 use common::Store;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 #[test]
@@ -14,6 +16,31 @@ fn sql_makes_the_store_and_the_database() {
     let store = Store::new();
     assert_eq!(store.ok(&["sql", "d", "select 1"]), "1\n");
     assert_eq!(store.json(&["list"])[0]["name"], "d");
+}
+
+/// Bytes that the files in `dir` occupy on the device.
+fn occupied_bytes(dir: &Path) -> u64 {
+    let entries = fs::read_dir(dir).unwrap().map(Result::unwrap);
+    entries
+        .map(|entry| {
+            let metadata = entry.metadata().unwrap();
+            match metadata.is_dir() {
+                true => occupied_bytes(&entry.path()),
+                false => metadata.blocks() * 512,
+            }
+        })
+        .sum()
+}
+
+#[test]
+fn an_empty_store_is_small() {
+    let store = Store::new();
+    store.ok(&["create", "d"]);
+    store.ok(&["drop", "d", "--yes"]);
+    let bytes = occupied_bytes(&store.store());
+    println!("an empty store occupies {bytes} bytes");
+    assert!(bytes < 8 << 20, "{bytes}");
+    assert!(bytes > 0);
 }
 
 #[test]
