@@ -172,6 +172,8 @@ fn a_file_that_is_missing_is_said_to_be_missing() {
         let stderr = store.fails(1, command);
         assert_says(&stderr, &["missing.sql", "does not exist", "hint: "]);
     }
+    let directory = store.fails(1, &["sql", "orders", "--file", "."]);
+    assert_says(&directory, &["open .: is a directory", "hint: "]);
     let import = store.fails(1, &["import", "new", "."]);
     assert_says(&import, &[". is not a regular file", "hint: "]);
     let export = store.fails(1, &["export", "orders", "no/such/x.sqlite"]);

@@ -79,7 +79,12 @@ fn source(sql: Option<String>, file: Option<&Path>) -> Result<Source, Failure> {
     Ok(match (sql, file) {
         (Some(sql), _) => Source::Input(Box::new(Cursor::new(sql))),
         (None, Some(path)) if path != Path::new("-") => {
-            let file = File::open(path).map_err(|error| Failure::file("open", path, &error))?;
+            let refused = |error| Failure::file("open", path, &error);
+            let file = File::open(path).map_err(refused)?;
+            // Opening a directory succeeds; only reading it would fail, without its name.
+            if file.metadata().map_err(refused)?.is_dir() {
+                return Err(refused(io::ErrorKind::IsADirectory.into()));
+            }
             Source::Input(Box::new(LineEnds::new(file)))
         }
         (None, None) if io::stdin().is_terminal() => Source::Prompt,
