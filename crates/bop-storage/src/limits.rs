@@ -34,7 +34,11 @@ pub struct Limits {
     pub index_entries_max: u64,
     /// Bytes of pages kept in the shared cache.
     pub cache_bytes_max: u64,
-    /// Bytes of pages in one section of a chunk.
+    /// Chunk files that are open at a time. Each keeps the index of what was read from it: 48 bytes
+    /// for a page.
+    pub chunks_open_max: usize,
+    /// Bytes of pages in one section of a chunk, of a store that is made now: an existing one keeps
+    /// what it was made with.
     pub range_bytes: u64,
     /// Bytes of one chunk shared by several databases.
     pub pack_bytes_max: u64,
@@ -71,6 +75,7 @@ impl Default for Limits {
             transaction_memory_bytes_max: 32 * MIB,
             index_entries_max: 1_500_000,
             cache_bytes_max: 256 * MIB,
+            chunks_open_max: 512,
             range_bytes: 64 * MIB,
             pack_bytes_max: 64 * MIB,
             databases_max: 1_000_000,
@@ -101,6 +106,22 @@ pub struct LimitError {
 /// Limits that were checked.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ValidLimits(Limits);
+
+impl ValidLimits {
+    /// The limits of a store whose chunks are cut into ranges of `range_bytes`.
+    pub(crate) fn of_store(self, range_bytes: u64) -> Self {
+        debug_assert!(is_range(range_bytes));
+        Self(Limits {
+            range_bytes,
+            ..self.0
+        })
+    }
+}
+
+/// Whether a range can be so large.
+pub(crate) fn is_range(bytes: u64) -> bool {
+    bytes.is_power_of_two() && (64 * KIB..=1024 * MIB).contains(&bytes)
+}
 
 impl std::ops::Deref for ValidLimits {
     type Target = Limits;
@@ -188,7 +209,7 @@ impl Limits {
     fn check_store(&self) -> Result<(), LimitError> {
         let range = self.range_bytes;
         check(
-            range.is_power_of_two() && (64 * KIB..=1024 * MIB).contains(&range),
+            is_range(range),
             "range_bytes",
             range,
             "a power of two from 64 KiB to 1 GiB",
@@ -212,6 +233,8 @@ impl Limits {
             0,
             "at least 1",
         )?;
+        let open = self.chunks_open_max as u64;
+        check(open > 0, "chunks_open_max", open, "at least 1")?;
         check(self.databases_max > 0, "databases_max", 0, "at least 1")
     }
 }

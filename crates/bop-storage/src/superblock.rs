@@ -17,6 +17,7 @@ use crate::error::{Damage, OpenError, Place, Reject};
 use crate::ids::StoreId;
 use crate::io::layout::{SCRATCH_DIR, SUPERBLOCK, scratch};
 use crate::io::{BLOCK_BYTES, Block, Disk, IoFailure, OpenMode};
+use crate::limits::is_range;
 use crate::log::format::all_zero;
 use crate::log::format::bytes::{block_of, ensure, sealed, split};
 use std::path::{Path, PathBuf};
@@ -47,8 +48,9 @@ pub struct SuperblockSlot {
     pub sequence: U64,
     /// When the store was created, in microseconds since the Unix epoch. A label.
     pub created_us: U64,
-    /// Zero.
-    pub reserved_too: U64,
+    /// Bytes of pages in one section of a chunk: read with another number, pages would be looked for
+    /// where they are not.
+    pub range_bytes: U64,
     /// CRC-64 of all fields before it.
     pub checksum: U64,
 }
@@ -63,6 +65,8 @@ pub struct Superblock {
     pub sequence: u64,
     /// When the store was created, in microseconds since the Unix epoch.
     pub created_us: u64,
+    /// Bytes of pages in one section of a chunk.
+    pub range_bytes: u64,
 }
 
 /// A superblock that was read.
@@ -76,11 +80,12 @@ pub struct Found {
 
 impl Superblock {
     /// The superblock of a new store.
-    pub const fn new(store: StoreId, created_us: u64) -> Self {
+    pub const fn new(store: StoreId, created_us: u64, range_bytes: u64) -> Self {
         Self {
             store,
             sequence: 1,
             created_us,
+            range_bytes,
         }
     }
 
@@ -93,7 +98,7 @@ impl Superblock {
             store_id: *self.store.bytes(),
             sequence: self.sequence.into(),
             created_us: self.created_us.into(),
-            reserved_too: U64::ZERO,
+            range_bytes: self.range_bytes.into(),
             checksum: U64::ZERO,
         };
         slot.checksum = sealed(Crc64::new(), slot.as_bytes()).into();
@@ -121,13 +126,16 @@ impl Superblock {
         }
         ensure(found == STORE_VERSION, "store version 0")?;
         ensure(
-            slot.reserved.get() == 0 && slot.reserved_too.get() == 0 && all_zero(rest),
+            slot.reserved.get() == 0 && all_zero(rest),
             "reserved bytes of a superblock",
         )?;
+        let range_bytes = slot.range_bytes.get();
+        ensure(is_range(range_bytes), "bytes of a range")?;
         Ok(Self {
             store: StoreId::new(slot.store_id),
             sequence: slot.sequence.get(),
             created_us: slot.created_us.get(),
+            range_bytes,
         })
     }
 
@@ -192,7 +200,7 @@ fn choose(
         (Err(newer @ Reject::Version { .. }), _) | (_, Err(newer @ Reject::Version { .. })) => {
             Err(newer)
         }
-        (Ok(one), Ok(two)) if one.store != two.store => {
+        (Ok(one), Ok(two)) if one.store != two.store || one.range_bytes != two.range_bytes => {
             Err(Reject::Invalid("two slots of different stores"))
         }
         (Ok(one), Ok(two)) if one.sequence < two.sequence => Ok(of(two, None)),
@@ -212,10 +220,11 @@ mod tests {
     use crate::testing::SimDisk;
 
     const STORE: StoreId = StoreId::new([9; 16]);
+    const RANGE: u64 = 1 << 20;
 
     fn created() -> SimDisk {
         let disk = SimDisk::new(1);
-        Superblock::new(STORE, 77).create(&disk).unwrap();
+        Superblock::new(STORE, 77, RANGE).create(&disk).unwrap();
         disk
     }
 
@@ -227,7 +236,7 @@ mod tests {
     fn a_superblock_reads_back_and_survives_a_power_cut() {
         let found = Superblock::read(&created().crash_image_keeping_nothing());
         let found = found.unwrap().unwrap();
-        assert_eq!(found.superblock, Superblock::new(STORE, 77));
+        assert_eq!(found.superblock, Superblock::new(STORE, 77, RANGE));
         assert_eq!(found.damaged_slot, None);
     }
 
@@ -241,13 +250,13 @@ mod tests {
         for op in 0..20 {
             let disk = SimDisk::new(op);
             disk.fail_at(op, crate::testing::Fault::PowerCut);
-            let outcome = Superblock::new(STORE, 77).create(&disk);
+            let outcome = Superblock::new(STORE, 77, RANGE).create(&disk);
             for seed in 0..50 {
                 let image = disk.crash_image(seed);
                 let found = Superblock::read(&image).unwrap();
                 assert!(found.is_some() || outcome.is_err(), "op {op}, seed {seed}");
                 assert!(found.iter().all(|found| found.damaged_slot.is_none()));
-                let again = Superblock::new(STORE, 78).create(&image);
+                let again = Superblock::new(STORE, 78, RANGE).create(&image);
                 assert_eq!(again.is_err(), found.is_some(), "op {op}, seed {seed}");
             }
         }
@@ -297,11 +306,11 @@ mod tests {
 
     #[test]
     fn the_newer_of_two_slots_counts_and_two_stores_are_none() {
-        let old = Superblock::new(STORE, 1);
+        let old = Superblock::new(STORE, 1, RANGE);
         let new = Superblock { sequence: 2, ..old };
         assert_eq!(choose(Ok(old), Ok(new)).unwrap().superblock, new);
         assert_eq!(choose(Ok(new), Ok(old)).unwrap().superblock, new);
-        let stranger = Superblock::new(StoreId::new([1; 16]), 1);
+        let stranger = Superblock::new(StoreId::new([1; 16]), 1, RANGE);
         assert!(choose(Ok(old), Ok(stranger)).is_err());
     }
 }

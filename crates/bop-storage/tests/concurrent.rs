@@ -345,6 +345,32 @@ fn the_limit_of_databases_counts_dropped_ones_until_they_are_forgotten() {
 }
 
 #[test]
+fn status_and_names_do_not_wait_for_each_other() {
+    const ROUNDS: u64 = 5_000;
+    let store = store(Limits::tiny(), Housekeeping::Background);
+    let (done, ended) = std::sync::mpsc::channel();
+    let stop = Arc::new(AtomicBool::new(false));
+    // Threads that nobody joins: if they wait for each other, the test shall end all the same.
+    thread::spawn({
+        let (store, stop) = (store.clone(), Arc::clone(&stop));
+        move || {
+            while !stop.load(Ordering::Acquire) {
+                assert!(store.status().databases <= 1);
+            }
+        }
+    });
+    thread::spawn(move || {
+        let _stop = StopGuard(&stop);
+        for _ in 0..ROUNDS {
+            store.create_database("a", DbKind::Raw).unwrap();
+            store.drop_database("a").unwrap();
+        }
+        done.send(()).unwrap();
+    });
+    ended.recv_timeout(LONG).unwrap();
+}
+
+#[test]
 fn databases_come_and_go_below_those_who_use_them() {
     const ROUNDS: u64 = 300;
     let store = store(Limits::tiny(), Housekeeping::Background);

@@ -48,7 +48,7 @@ macro_rules! layouts {
 
 fn layouts_of_the_code() -> BTreeMap<String, Layout> {
     layouts! {
-        SuperblockSlot { magic, format_version, reserved, store_id, sequence, created_us, reserved_too, checksum }
+        SuperblockSlot { magic, format_version, reserved, store_id, sequence, created_us, range_bytes, checksum }
         Stamp { magic, format_version, reserved, store_id, segment_id, incarnation, capacity_bytes, checksum }
         Activation { magic, epoch, base_lsn, last_time_us, predecessor_id, predecessor_end, predecessor_hash, checksum }
         BatchHeader { magic, entries, length_bytes, flags, lsn, epoch, durable_lsn, reserved, checksum }

@@ -47,10 +47,11 @@ fn superblock(text: &mut String, bytes: &[u8]) {
             store,
             sequence,
             created_us,
+            range_bytes,
         } = found;
         writeln!(
             text,
-            "  store {store} sequence {sequence} created {created_us}"
+            "  store {store} sequence {sequence} created {created_us} range {range_bytes}"
         )
         .unwrap();
     }

@@ -104,6 +104,56 @@ fn a_checkpoint_moves_pages_into_chunks_and_releases_the_log() {
 }
 
 #[test]
+fn few_chunks_are_open_however_many_there_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut limits = Limits::tiny();
+    limits.chunks_open_max = 4;
+    limits.cache_bytes_max = 0;
+    let store = Manager::open(dir.path(), Options::new().limits(limits)).unwrap();
+    let names: Vec<_> = (0..40).map(|n| format!("db-{n}")).collect();
+    for name in &names {
+        store.create_database(name, DbKind::Raw).unwrap();
+        put(&store, name, &[(1, 7)]);
+        store.checkpoint().unwrap();
+    }
+    assert!(40 <= store.status().chunks);
+    for name in names.iter().chain(&names) {
+        assert_eq!(get(&store, name, 1), 7);
+        let open = std::fs::read_dir("/proc/self/fd").unwrap();
+        let open = open.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok());
+        let chunks = open.filter(|path| path.starts_with(dir.path().join("chunks")));
+        assert!(chunks.count() <= 4);
+    }
+}
+
+#[test]
+fn a_store_keeps_the_ranges_that_it_was_made_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = |range_bytes| {
+        let mut limits = Limits::tiny();
+        limits.range_bytes = range_bytes;
+        Manager::open(dir.path(), Options::new().limits(limits)).unwrap()
+    };
+    let store = open(128 << 10);
+    store.create_database("a", DbKind::Raw).unwrap();
+    let pages: Vec<_> = (1..=200).map(|n| (n, u8::try_from(n).unwrap())).collect();
+    put(&store, "a", &pages);
+    store.checkpoint().unwrap();
+    store.close(WAIT).unwrap();
+    // Larger and smaller ones; each time a checkpoint rewrites some.
+    for (round, range_bytes) in (201..).zip([1 << 20, 64 << 10, 128 << 10]) {
+        let store = open(range_bytes);
+        for (n, byte) in &pages {
+            assert_eq!(get(&store, "a", *n), *byte, "page {n}");
+        }
+        put(&store, "a", &[(round, 1)]);
+        store.checkpoint().unwrap();
+        assert!(store.verify().is_healthy(), "{:?}", store.verify());
+        store.close(WAIT).unwrap();
+    }
+}
+
+#[test]
 fn a_snapshot_does_not_move_and_a_stale_one_cannot_write() {
     let dir = tempfile::tempdir().unwrap();
     let store = Manager::open(dir.path(), Options::new()).unwrap();

@@ -91,6 +91,7 @@ impl Engine {
         let _one_at_a_time = self.checkpointing.lock();
         // What it lets go of itself is no reason for another one.
         self.log.holds().watch(None);
+        self.retire_dropped();
         let cut = self.log.published();
         let span = tracing::info_span!("checkpoint", %cut);
         let _entered = span.enter();
@@ -191,7 +192,10 @@ impl Engine {
             .iter()
             .map(|source| (source.state.id(), source))
             .collect();
-        let cancelled = || self.signals.is_stopping();
+        let cancelled = || {
+            self.keep_house_between_pages();
+            self.signals.is_stopping()
+        };
         // The catalogue's section goes into the first chunk, or into one of its own.
         let alone = [PlannedChunk::default()];
         let planned = if planned.is_empty() && catalogue.is_some() {

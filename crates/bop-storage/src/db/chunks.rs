@@ -3,7 +3,8 @@
 //! Invariants
 //! - a chunk that a view names stays on disk, also when the manifest has forgotten it: the view
 //!   holds a [`ChunkFile`], and a doomed file is removed with the last one;
-//! - a chunk is opened at most once at a time.
+//! - a chunk is opened at most once at a time, and only so many are open: whoever needs another one
+//!   closes one that was not read for long. Its index is read anew then.
 //!
 //! Never: writes a chunk.
 
@@ -19,9 +20,10 @@ use crate::page::PageBytes;
 use crate::pagestore::{ChunkDigest, ChunkIdentity, ChunkReader, StoredPage};
 use crate::view::{BasePage, BasePages, Head, NoBase, View};
 use parking_lot::Mutex;
+use quick_cache::sync::Cache;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 
 /// All chunks that are in use.
 #[derive(Clone, Debug)]
@@ -29,7 +31,11 @@ pub(crate) struct ChunkSet {
     disk: Arc<dyn Disk>,
     store: StoreId,
     files: Arc<Mutex<HashMap<ChunkId, Weak<ChunkFile>>>>,
+    open: Arc<OpenChunks>,
 }
+
+/// Chunks that are open, with as much of their indexes as was needed.
+type OpenChunks = Cache<ChunkId, Arc<ChunkReader>>;
 
 /// One chunk, for as long as anybody may read it.
 #[derive(Debug)]
@@ -39,17 +45,18 @@ pub(crate) struct ChunkFile {
     id: ChunkId,
     /// What the manifest says of it.
     identity: ChunkIdentity,
-    reader: OnceLock<ChunkReader>,
-    opening: Mutex<()>,
+    open: Arc<OpenChunks>,
     doomed: AtomicBool,
 }
 
 impl ChunkSet {
-    pub(crate) fn new(disk: Arc<dyn Disk>, store: StoreId) -> Self {
+    /// At most `open_max` chunks are open at a time.
+    pub(crate) fn new(disk: Arc<dyn Disk>, store: StoreId, open_max: usize) -> Self {
         Self {
             disk,
             store,
             files: Arc::default(),
+            open: Arc::new(Cache::new(open_max)),
         }
     }
 
@@ -68,8 +75,7 @@ impl ChunkSet {
                 bytes: row.file_bytes,
                 digest: ChunkDigest::from_bytes(row.digest.to_le_bytes()),
             },
-            reader: OnceLock::new(),
-            opening: Mutex::new(()),
+            open: Arc::clone(&self.open),
             doomed: AtomicBool::new(false),
         });
         files.insert(id, Arc::downgrade(&file));
@@ -84,26 +90,17 @@ impl ChunkSet {
 
 impl ChunkFile {
     /// The open chunk.
-    pub(crate) fn reader(&self) -> Result<&ChunkReader, ReadError> {
-        if let Some(reader) = self.reader.get() {
-            return Ok(reader);
-        }
-        let _opening = self.opening.lock();
-        if let Some(reader) = self.reader.get() {
-            return Ok(reader);
-        }
-        let reader = ChunkReader::open(
-            self.disk.as_ref(),
-            self.store,
-            self.id,
-            Some(&self.identity),
-        )?;
-        Ok(self.reader.get_or_init(|| reader))
+    pub(crate) fn reader(&self) -> Result<Arc<ChunkReader>, ReadError> {
+        self.open.get_or_insert_with(&self.id, || {
+            let (disk, identity) = (self.disk.as_ref(), Some(&self.identity));
+            ChunkReader::open(disk, self.store, self.id, identity).map(Arc::new)
+        })
     }
 }
 
 impl Drop for ChunkFile {
     fn drop(&mut self) {
+        self.open.remove(&self.id);
         if self.doomed.load(Ordering::Acquire)
             && let Err(failure) = self.disk.remove(&layout::chunk(self.id))
         {

@@ -156,9 +156,12 @@ impl Engine {
     /// Refuses a chain of fragments that the device has no room for: a begun chain is exempt from
     /// the log's cap, so it is all of it or none.
     pub(super) fn reserve_for_chain(&self, bytes: u64) -> Result<(), Rejection> {
-        // Headers, block padding and segment tails cost well below a quarter; the next segment
-        // and its spares come on top.
-        let needed = bytes + bytes / 4 + 4 * self.limits.segment_bytes_max;
+        // Headers, block padding and segment tails cost well below a quarter. Segments are made
+        // twice as large as the last one at most, and spares come on top.
+        let spares = u64::from(self.limits.segments_spare_min) + 1;
+        let next = 2 * self.log.spares().next_capacity_bytes();
+        let next = next.min(self.limits.segment_bytes_max);
+        let needed = bytes + bytes / 4 + spares * next;
         let free = self
             .disk
             .free_bytes()

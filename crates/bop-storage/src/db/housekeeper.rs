@@ -89,6 +89,11 @@ impl Housekeeper {
         Ok(())
     }
 
+    /// Whether the thread was started and not stopped.
+    fn is_running(&self) -> bool {
+        self.running.lock().is_some()
+    }
+
     /// Ends the thread and waits for it until `deadline`; `false` when it has not ended by then.
     pub(super) fn stop(&self, signals: &Signals, deadline: Instant) -> bool {
         signals.stop();
@@ -135,6 +140,16 @@ impl Engine {
             "a checkpoint",
             Self::checkpoint_if_long,
         );
+    }
+
+    /// What must not wait for the end of a checkpoint: the note that closes the window in which the
+    /// loss of the newest batch cannot be told from its never having been written, and spares.
+    pub(super) fn keep_house_between_pages(&self) {
+        if self.housekeeper.is_running()
+            && let Some(due) = self.signals.take_urgent()
+        {
+            self.keep_house(due);
+        }
     }
 
     /// What an opening leaves to do. After a crash it has added a segment to the log, so a process

@@ -19,15 +19,23 @@ use crate::log::recover::Recovered;
 use std::path::Path;
 
 /// Segments that hold nothing of the log and can never be part of it as they are: their stamp is
-/// bad, their activation was torn, or the log went on in a later one. None while anything is
-/// damaged: one of them may be what is missing.
+/// bad, their activation was torn, the log went on in a later one, or they are spares whose file is
+/// gone. None while anything is damaged: one of them may be what is missing.
 pub(super) fn unused_segments(recovered: &Recovered) -> Vec<SegmentId> {
     if !recovered.damaged.is_empty() {
         return Vec::new();
     }
-    let unused = recovered.restamp.iter();
-    unused
-        .map(|segment: &RegisteredSegment| segment.id)
+    let id = |segment: &RegisteredSegment| segment.id;
+    let active = recovered.active.map(|active| active.identity.segment);
+    // Nobody suffers, so the log never came to them. Were they kept, it would seem to have, once it
+    // has passed them by.
+    let lost_spares = recovered.unusable.iter().map(id);
+    let lost_spares = lost_spares.filter(|id| active < Some(*id));
+    recovered
+        .restamp
+        .iter()
+        .map(id)
+        .chain(lost_spares)
         .collect()
 }
 

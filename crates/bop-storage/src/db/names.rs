@@ -87,11 +87,20 @@ impl Engine {
         }
         let dropped = state.zip(slot);
         self.commit_change(&change, Priority::Housekeeping, writer, dropped)?;
-        let gone = self.databases.lock().remove(&id);
-        if let Some(gone) = gone {
-            self.count_index_entries(gone.retire());
-        }
+        self.retire_dropped();
         Ok(())
+    }
+
+    /// Takes databases that were dropped out of use. Each checkpoint does so too: the write of a
+    /// drop may end when nobody waits for it any more.
+    pub(super) fn retire_dropped(&self) {
+        let is_dropped = |_: &DbId, state: &mut Arc<DbState>| state.check_live().is_err();
+        let mut databases = self.databases.lock();
+        let dropped: Vec<_> = databases.extract_if(is_dropped).collect();
+        drop(databases);
+        for (_, state) in dropped {
+            self.count_index_entries(state.retire());
+        }
     }
 
     /// Waits for the operation before this one.

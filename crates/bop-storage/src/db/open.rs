@@ -49,7 +49,8 @@ pub(super) fn open(path: &Path, options: Options) -> Result<Arc<Engine>, OpenErr
         path: path.into(),
         failure,
     })?;
-    let (superblock, found) = superblock(path, disk.as_ref(), &options)?;
+    let (superblock, found) = superblock(path, disk.as_ref(), &options, &limits)?;
+    let limits = limits.of_store(superblock.range_bytes);
     let manifest = Arc::new(open_manifest(
         path,
         &disk,
@@ -148,6 +149,7 @@ fn superblock(
     path: &Path,
     disk: &dyn Disk,
     options: &Options,
+    limits: &ValidLimits,
 ) -> Result<(Superblock, Option<Damage>), OpenError> {
     if let Some(found) = Superblock::read(disk)? {
         return Ok((found.superblock, found.damaged_slot));
@@ -159,7 +161,8 @@ fn superblock(
         what: "random bytes",
         source: Arc::new(source),
     })?;
-    let superblock = Superblock::new(StoreId::new(id), options.runtime.clock.wall_us());
+    let created_us = options.runtime.clock.wall_us();
+    let superblock = Superblock::new(StoreId::new(id), created_us, limits.range_bytes);
     superblock.create(disk)?;
     Ok((superblock, None))
 }
@@ -211,7 +214,11 @@ impl Parts<'_> {
     ) -> Result<(Arc<Engine>, Vec<SegmentId>), OpenError> {
         let rows = self.manifest.state();
         let cache = Arc::new(PageCache::new(self.limits.cache_bytes_max));
-        let chunks = ChunkSet::new(Arc::clone(&self.disk), self.superblock.store);
+        let chunks = ChunkSet::new(
+            Arc::clone(&self.disk),
+            self.superblock.store,
+            self.limits.chunks_open_max,
+        );
         let signals = Arc::new(Signals::new(self.limits.idle_note_delay));
         let holds = LogHolds::new(Arc::clone(&signals) as _);
         let (state, recovered) = self.recover_state(&rows, &chunks, &cache, &holds)?;

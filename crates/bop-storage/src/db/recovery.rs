@@ -10,10 +10,11 @@
 use super::chunks::ChunkSet;
 use super::open::Parts;
 use super::replay::Replay;
+use super::strangers::own_stamp;
 use crate::cache::PageCache;
 use crate::catalogue::{Catalogue, DatabaseState};
 use crate::error::{Damage, OpenError};
-use crate::ids::DbId;
+use crate::ids::{DbId, Incarnation, SegmentId};
 use crate::log::recover::Recovered;
 use crate::log::{
     Checkpointed, HoldReason, LogHold, LogHolds, LogState, RegisteredSegment, recover,
@@ -97,14 +98,15 @@ impl Parts<'_> {
         rows: &ManifestState,
         replay: &mut Replay<'_>,
     ) -> Result<Recovered, OpenError> {
-        let segments: Vec<_> = rows
-            .segments()
-            .map(|(id, row)| RegisteredSegment {
-                id,
-                incarnation: row.incarnation,
-                capacity_bytes: row.capacity_bytes,
-            })
-            .collect();
+        let registered = rows.segments().map(|(id, row)| RegisteredSegment {
+            id,
+            incarnation: row.incarnation,
+            capacity_bytes: row.capacity_bytes,
+        });
+        // A segment whose row cannot be believed is part of the log all the same.
+        let damaged = rows.damaged().segments.keys();
+        let by_stamp = damaged.map(|id| self.by_its_stamp(*id));
+        let segments: Vec<_> = registered.chain(by_stamp).collect();
         let covered = rows.watermarks().checkpointed;
         let checkpointed: BTreeMap<DbId, Checkpointed> = rows
             .databases()
@@ -126,5 +128,20 @@ impl Parts<'_> {
             checkpointed: &checkpointed,
         };
         recover(self.disk.as_ref(), &state, replay)
+    }
+
+    /// What the damaged row of a segment said, by the segment's file. When that has no stamp of its
+    /// own either, recovery finds it unusable, and misses what it may have held.
+    fn by_its_stamp(&self, id: SegmentId) -> RegisteredSegment {
+        let stamp = own_stamp(self.disk.as_ref(), self.superblock.store, id);
+        let (incarnation, capacity_bytes) = match stamp {
+            Some(stamp) => (stamp.identity.incarnation, stamp.capacity_bytes),
+            None => (Incarnation::default(), self.limits.segment_bytes_max),
+        };
+        RegisteredSegment {
+            id,
+            incarnation,
+            capacity_bytes,
+        }
     }
 }

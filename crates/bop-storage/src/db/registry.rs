@@ -32,10 +32,16 @@ impl SegmentRegistry for ManifestRegistry {
         })
     }
 
-    fn unregister(&self, segments: &[SegmentId], truncated: Lsn) -> Result<(), ManifestError> {
+    fn unregister(
+        &self,
+        segments: &[SegmentId],
+        truncated: Option<Lsn>,
+    ) -> Result<(), ManifestError> {
         self.0.transact(|edit| -> Result<(), ManifestError> {
             segments.iter().for_each(|id| edit.delete_segment(*id));
-            edit.set_truncated(truncated);
+            if let Some(truncated) = truncated {
+                edit.set_truncated(truncated);
+            }
             Ok(())
         })
     }

@@ -9,7 +9,7 @@ use crate::ids::{ChunkId, DbId, DbKind, Epoch, Lsn, PageNo, PageSize, StoreId};
 use crate::manifest::ManifestState;
 use crate::pagestore::{ChunkDigest, ChunkIdentity, ChunkReader};
 use crate::superblock::Superblock;
-use crate::view::{Found, View};
+use crate::view::{Found, Pin};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -82,6 +82,8 @@ pub struct StoreStatus {
     pub log_segments: usize,
     /// Segments kept ready.
     pub spare_segments: usize,
+    /// Records that wait for the next batch.
+    pub queued_records: usize,
     /// Chunks that the manifest names.
     pub chunks: usize,
     /// Bytes of these chunks.
@@ -190,6 +192,8 @@ impl Engine {
                 databases: self.damaged.len(),
             },
         };
+        // One lock at a time: opening a database takes these two in the other order.
+        let databases = self.catalogue.lock().catalogue.live_count();
         StoreStatus {
             path: self.path.clone(),
             store: self.store,
@@ -202,9 +206,10 @@ impl Engine {
             log_bytes: ring.kept_bytes(),
             log_segments: ring.sealed().len() + usize::from(ring.active().is_some()),
             spare_segments: ring.spare_count(),
+            queued_records: self.log.queued_records(),
             chunks: rows.chunks().count(),
             chunk_bytes: rows.chunks().map(|(_, chunk)| chunk.file_bytes).sum(),
-            databases: self.catalogue.lock().catalogue.live_count(),
+            databases,
             index_entries: self
                 .states()
                 .iter()
@@ -224,7 +229,6 @@ impl Engine {
                 ..VerifyReport::default()
             };
         };
-        let _no_checkpoint = self.checkpointing.lock();
         let mut report = VerifyReport {
             findings: self.findings.clone(),
             ..VerifyReport::default()
@@ -237,17 +241,7 @@ impl Engine {
                 .findings
                 .push(unreadable("manifest", &error.to_string())),
         }
-        for (id, row) in self.manifest.state().chunks() {
-            let digest = ChunkDigest::from_bytes(row.digest.to_le_bytes());
-            self.verify_chunk(
-                id,
-                ChunkIdentity {
-                    bytes: row.file_bytes,
-                    digest,
-                },
-                &mut report,
-            );
-        }
+        self.verify_chunks(&mut report);
         let live: Vec<(DbId, String)> = {
             let cell = self.catalogue.lock();
             let live = cell.catalogue.live();
@@ -286,6 +280,28 @@ impl Engine {
         }
     }
 
+    fn verify_chunks(&self, report: &mut VerifyReport) {
+        // Their files stay while they are held, whatever a checkpoint publishes meanwhile.
+        let held: Vec<_> = {
+            let _no_checkpoint = self.checkpointing.lock();
+            let rows = self.manifest.state();
+            let held = rows.chunks();
+            held.map(|(id, row)| (id, *row, self.chunks.file(id, row)))
+                .collect()
+        };
+        for (id, row, _held) in held {
+            if self.signals.is_stopping() {
+                report.findings.push(closed_meanwhile());
+                return;
+            }
+            let identity = ChunkIdentity {
+                bytes: row.file_bytes,
+                digest: ChunkDigest::from_bytes(row.digest.to_le_bytes()),
+            };
+            self.verify_chunk(id, identity, report);
+        }
+    }
+
     fn verify_chunk(&self, id: ChunkId, expected: ChunkIdentity, report: &mut VerifyReport) {
         report.chunks += 1;
         match ChunkReader::open(self.disk.as_ref(), self.store, id, Some(&expected)) {
@@ -303,10 +319,12 @@ impl Engine {
     /// Reads every page past the cache's answer for it, and computes the rolling checksum anew.
     fn verify_database(&self, state: &DbState, report: &mut VerifyReport) {
         let pin = state.pin();
-        let view = Arc::clone(&pin.view());
+        let expected = pin.view().head().rolling_checksum;
         report.databases += 1;
-        match self.recomputed_checksum(&view, report) {
-            Ok(rolling) if rolling == view.head().rolling_checksum => {}
+        match self.recomputed_checksum(&pin, report) {
+            Ok(rolling) if rolling == expected => {}
+            // Dropped meanwhile.
+            _ if state.check_live().is_err() => {}
             Ok(_) => {
                 let place = Place::Database {
                     database: state.id(),
@@ -314,9 +332,7 @@ impl Engine {
                 let reason = Reject::Invalid("its pages do not add up to its rolling checksum");
                 report.findings.push(Damage::new(place, reason));
             }
-            Err(ReadError::Closed) => report
-                .findings
-                .push(unreadable("store", "it was closed meanwhile")),
+            Err(ReadError::Closed) => report.findings.push(closed_meanwhile()),
             Err(error) => {
                 let place = Place::Database {
                     database: state.id(),
@@ -328,11 +344,14 @@ impl Engine {
 
     fn recomputed_checksum(
         &self,
-        view: &View,
+        pin: &Pin,
         report: &mut VerifyReport,
     ) -> Result<RollingChecksum, ReadError> {
         let mut rolling = RollingChecksum::EMPTY;
-        for page in (1..=view.head().page_count).filter_map(PageNo::new) {
+        let page_count = pin.view().head().page_count;
+        for page in (1..=page_count).filter_map(PageNo::new) {
+            // Asked for at each page, so that a checkpoint can take the log away from below it.
+            let view = pin.view();
             // Closing the store does not wait for the rest.
             if self.signals.is_stopping() {
                 return Err(ReadError::Closed);
@@ -342,7 +361,7 @@ impl Engine {
                 Found::Zero => None,
                 Found::Base => view.base().hash(page)?,
                 Found::Log(version) => {
-                    self.reader.check_log(view, page, version)?;
+                    self.reader.check_log(&view, page, version)?;
                     Some(version.hash)
                 }
             };
@@ -361,6 +380,10 @@ fn damage_of(error: ReadError, place: Place) -> Damage {
         ReadError::Io(failure) => Damage::new(place, Reject::Unreadable(failure)),
         ReadError::Dropped | ReadError::Closed => Damage::new(place, Reject::Missing),
     }
+}
+
+fn closed_meanwhile() -> Damage {
+    unreadable("store", "it was closed meanwhile")
 }
 
 fn unreadable(what: &'static str, why: &str) -> Damage {

@@ -6,6 +6,7 @@
 //! Never: does the work.
 
 use crate::log::LogEvents;
+use crate::runtime::after;
 use parking_lot::{Condvar, Mutex};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -86,6 +87,25 @@ impl Signals {
         }
     }
 
+    /// Takes a note and spares that are due now, and nothing else.
+    pub(crate) fn take_urgent(&self) -> Option<Due> {
+        let mut state = self.state.lock();
+        let note = state.due.note || state.note_at.is_some_and(|at| at <= Instant::now());
+        let urgent = Due {
+            note,
+            spares: state.due.spares,
+            ..Due::default()
+        };
+        if !urgent.anything() {
+            return None;
+        }
+        if note {
+            state.note_at = None;
+        }
+        (state.due.note, state.due.spares) = (false, false);
+        Some(urgent)
+    }
+
     /// The housekeeper ends after what it is doing.
     pub(crate) fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
@@ -113,7 +133,7 @@ impl LogEvents for Signals {
         let mut state = self.state.lock();
         let was_armed = state
             .note_at
-            .replace(Instant::now() + self.note_delay)
+            .replace(after(Instant::now(), self.note_delay))
             .is_some();
         drop(state);
         // While armed the housekeeper wakes by itself, finds a later moment and sleeps again.
@@ -131,5 +151,27 @@ impl LogEvents for Signals {
 
     fn room_wanted(&self) {
         self.set(|due| due.checkpoint = true);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_and_spares_are_urgent_when_they_are_due_and_nothing_else_is() {
+        let signals = Signals::new(Duration::ZERO);
+        signals.want_checkpoint();
+        assert_eq!(signals.take_urgent(), None);
+        signals.batch_written();
+        signals.segment_sealed();
+        let urgent = signals.take_urgent().unwrap();
+        assert!(urgent.note && urgent.spares && !urgent.checkpoint && !urgent.checkpoint_check);
+        assert_eq!(signals.take_urgent(), None);
+        let rest = signals.take();
+        assert!(rest.checkpoint && rest.checkpoint_check && !rest.note && !rest.spares);
+        let later = Signals::new(Duration::from_secs(3600));
+        later.batch_written();
+        assert_eq!(later.take_urgent(), None);
     }
 }

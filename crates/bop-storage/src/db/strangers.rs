@@ -25,10 +25,8 @@ pub(super) fn check_unregistered(
     store: StoreId,
     rows: &ManifestState,
 ) -> Result<(), OpenError> {
-    if !rows.damaged().is_empty() {
-        return Ok(());
-    }
-    let unregistered = |id: &SegmentId| rows.segment(*id).is_none();
+    let known = |id: &SegmentId| rows.damaged().segments.contains_key(id);
+    let unregistered = |id: &SegmentId| rows.segment(*id).is_none() && !known(id);
     let entries = disk.list(Path::new(layout::LOG_DIR))?.into_iter();
     let files = entries.filter(|entry| entry.kind == FileKind::File);
     let ids = files.filter_map(|entry| layout::segment_of(&entry.name));
@@ -45,6 +43,14 @@ pub(super) fn check_unregistered(
         }
     }
     Ok(())
+}
+
+/// What the stamp of a segment's file says, if it is sound and of this store and this segment: for
+/// when the row that registers the segment is damaged.
+pub(super) fn own_stamp(disk: &dyn Disk, store: StoreId, id: SegmentId) -> Option<Stamped> {
+    let stamped = Head::read(disk, id)?.stamped;
+    let own = stamped.identity.store == store && stamped.identity.segment == id;
+    own.then_some(stamped)
 }
 
 /// Whether a segment file is another store's.

@@ -170,15 +170,12 @@ impl Log {
     }
 
     /// Bytes of the largest record that need not be cut into fragments: a quarter of the smallest
-    /// segment it can meet, so that any segment takes it.
+    /// segment it is going to meet.
     pub fn fragment_bytes_max(&self) -> u64 {
-        let limits = &self.parts.limits;
-        let smallest = self
-            .parts
-            .ring
-            .smallest_capacity_bytes()
-            .unwrap_or(limits.segment_bytes_min);
-        limits.fragment_bytes_max.min(smallest / 4)
+        let next = self.parts.spares.next_capacity_bytes();
+        let smallest = self.parts.ring.smallest_capacity_bytes();
+        let smallest = smallest.map_or(next, |smallest| smallest.min(next));
+        self.parts.limits.fragment_bytes_max.min(smallest / 4)
     }
 
     /// Why the log takes no more records, if it does not.
@@ -187,6 +184,11 @@ impl Log {
             Health::Poisoned(cause) => Some(Arc::clone(cause)),
             Health::Open | Health::Closed | Health::Ended => None,
         }
+    }
+
+    /// Records that wait for the next batch.
+    pub fn queued_records(&self) -> usize {
+        self.queue.lock().records.len()
     }
 
     /// Waits until no thread is writing a batch, or about to; `false` when `deadline` came first.

@@ -31,19 +31,27 @@ impl SegmentRegistry for Nobody {
         Ok(())
     }
 
-    fn unregister(&self, _segments: &[SegmentId], _truncated: Lsn) -> Result<(), ManifestError> {
+    fn unregister(
+        &self,
+        _segments: &[SegmentId],
+        _truncated: Option<Lsn>,
+    ) -> Result<(), ManifestError> {
         Ok(())
     }
 }
 
 fn log(disk: &SimDisk, io_deadline: Duration) -> Arc<Log> {
-    use crate::io::{Disk, layout};
-    disk.create_dir(std::path::Path::new(layout::LOG_DIR))
-        .unwrap();
     let limits = Limits {
         io_deadline,
         ..Limits::tiny()
     };
+    log_within(disk, limits)
+}
+
+fn log_within(disk: &SimDisk, limits: Limits) -> Arc<Log> {
+    use crate::io::{Disk, layout};
+    disk.create_dir(std::path::Path::new(layout::LOG_DIR))
+        .unwrap();
     let limits = limits.validated().unwrap();
     let runtime = Runtime::system();
     let store = StoreId::new([1; 16]);
@@ -166,6 +174,71 @@ fn nothing_follows_the_last_record() {
     assert!(matches!(late, CommitError::Rejected(Rejection::Closed)));
     assert!(log.append_last(encode_close(&[]).unwrap()).is_err());
     assert!(last.lsn < log.published());
+}
+
+/// A record with so many pages of 4 KiB.
+fn pages(count: u32) -> EncodedRecord {
+    use crate::checksum::{PageHash, RollingChecksum};
+    use crate::ids::{DbId, PageNo, PageSize};
+    use crate::log::format::{FragmentPart, MemberSpec, PageImage, encode_pages};
+    let content = [7; 4096];
+    let images: Vec<_> = (1..=count)
+        .filter_map(PageNo::new)
+        .map(|page| PageImage {
+            page,
+            hash: PageHash::of(page, &content),
+            content: &content,
+        })
+        .collect();
+    let member = MemberSpec {
+        database: DbId::new(1),
+        parent: Lsn::ZERO,
+        rolling: RollingChecksum::EMPTY,
+        page_count: count,
+        page_count_min: 0,
+        page_size: PageSize::DEFAULT,
+        pages: &images,
+    };
+    encode_pages(FragmentPart::Whole, &[member]).unwrap()
+}
+
+#[test]
+fn a_record_that_the_next_spare_does_not_take_gets_a_larger_one() {
+    let limits = Limits {
+        segment_bytes_max: 128 << 10,
+        ..Limits::tiny()
+    };
+    // The three spares have 64 KiB, of which 52 are for batches; the active segment has a note.
+    for count in [12, 13, 14, 15, 16, 28] {
+        let log = log_within(&SimDisk::new(1), limits.clone());
+        let record = pages(count);
+        let bytes = record.bytes.len() as u64;
+        let placed = log.append(
+            record,
+            Priority::User,
+            Box::new(super::super::ticket::Silent),
+        );
+        let lsn = placed
+            .unwrap_or_else(|error| panic!("{count} pages: {error}"))
+            .lsn;
+        let last = lsn.advance(bytes - 1).unwrap();
+        assert!(log.ring().locate(last).is_some(), "{count} pages");
+        assert!(last < log.published());
+        append(&log).unwrap();
+    }
+    let log = log_within(&SimDisk::new(1), limits);
+    let spares = log.ring().spares().len();
+    let refused = log
+        .append(
+            pages(29),
+            Priority::User,
+            Box::new(super::super::ticket::Silent),
+        )
+        .unwrap_err();
+    let too_large = matches!(refused, CommitError::Rejected(Rejection::TooLarge { .. }));
+    assert!(too_large, "{refused}");
+    assert_eq!(log.ring().spares().len(), spares);
+    append(&log).unwrap();
 }
 
 /// Panics when its record is durable, as a bug in a publisher would.

@@ -42,8 +42,12 @@ impl LogSegment {
 
     /// Bytes that batches can take.
     pub fn data_bytes(&self) -> u64 {
-        self.capacity_bytes.saturating_sub(DATA_START)
+        data_bytes(self.capacity_bytes)
     }
+}
+
+fn data_bytes(capacity_bytes: u64) -> u64 {
+    capacity_bytes.saturating_sub(DATA_START)
 }
 
 /// A stamped file that waits to be activated.
@@ -69,6 +73,11 @@ pub struct SealedSegment {
 }
 
 impl SpareSegment {
+    /// Bytes that batches can take.
+    pub fn data_bytes(&self) -> u64 {
+        data_bytes(self.capacity_bytes)
+    }
+
     /// The segment it becomes when it is activated at `base`.
     pub fn activated(self, base: Lsn) -> LogSegment {
         LogSegment {

@@ -4,7 +4,7 @@
 //!
 //! Order of making:      zeros and stamp -> sync -> directory sync -> register -> ring
 //! Order of recycling:   unregister -> forget in ring -> rename -> making, as above
-//! Order of deletion:    unregister -> forget in ring -> remove
+//! Order of deletion:    unregister -> forget in ring -> remove (of a spare: ring first)
 //!
 //! Invariants
 //! - a file in the ring is registered, and a registered file is complete and durable: a file that
@@ -14,7 +14,7 @@
 //!
 //! Never: touches an activated segment.
 
-use super::format::{SegmentIdentity, Stamped};
+use super::format::{DATA_START, SegmentIdentity, Stamped};
 use super::recover::RegisteredSegment;
 use super::ring::Ring;
 use super::segment::{SealedSegment, SpareSegment};
@@ -40,12 +40,16 @@ pub trait SegmentRegistry: Send + Sync + std::fmt::Debug {
     /// The manifest's.
     fn register(&self, segments: &[RegisteredSegment]) -> Result<(), ManifestError>;
 
-    /// These files are no longer part of the store, and nothing below `truncated` is. Durable on
-    /// return.
+    /// These files are no longer part of the store, and nothing below `truncated` is, where that
+    /// is given. Durable on return.
     ///
     /// # Errors
     /// The manifest's.
-    fn unregister(&self, segments: &[SegmentId], truncated: Lsn) -> Result<(), ManifestError>;
+    fn unregister(
+        &self,
+        segments: &[SegmentId],
+        truncated: Option<Lsn>,
+    ) -> Result<(), ManifestError>;
 }
 
 /// Makes and recycles segment files.
@@ -148,13 +152,60 @@ impl SpareMaker {
         let mut made = Vec::with_capacity(missing);
         let mut failed = None;
         while made.len() < missing && failed.is_none() {
-            match self.make(recyclable.pop()) {
+            match self.make(self.take_recyclable(recyclable)) {
                 Ok(spare) => made.push(spare),
                 Err(error) => failed = Some(error),
             }
         }
         self.add(made)?;
         failed.map_or(Ok(()), Err)
+    }
+
+    /// A released file of the size that is wanted now; those of another one go.
+    fn take_recyclable(&self, recyclable: &mut Vec<SealedSegment>) -> Option<SealedSegment> {
+        let wanted = self.capacity_bytes.load(Ordering::Relaxed);
+        while let Some(old) = recyclable.pop() {
+            if old.segment.capacity_bytes == wanted {
+                return Some(old);
+            }
+            self.remove_unregistered(old.segment.id);
+        }
+        None
+    }
+
+    /// Takes a spare out of use that is too small for a batch of `bytes`, and has the next ones made
+    /// large enough.
+    ///
+    /// # Errors
+    /// The manifest's; the spare is as it was then.
+    pub(super) fn discard(&self, small: SpareSegment, bytes: u64) -> Result<(), SegmentError> {
+        if let Err(error) = self.registry.unregister(&[small.id], None) {
+            self.ring.add_spare(small);
+            return Err(error.into());
+        }
+        let needed = (bytes + DATA_START).next_power_of_two();
+        let needed = needed.min(self.limits.segment_bytes_max);
+        self.capacity_bytes.fetch_max(needed, Ordering::Relaxed);
+        tracing::debug!(segment = %small.id, bytes, "a spare is too small for a batch");
+        self.remove_unregistered(small.id);
+        Ok(())
+    }
+
+    /// What cannot be removed is a leftover, for the next open.
+    fn remove_unregistered(&self, id: SegmentId) {
+        if let Err(failure) = self.disk.remove(&layout::segment(id)) {
+            tracing::warn!(%failure, "a segment file stays until the next open");
+        }
+    }
+
+    /// Bytes of the largest batch that any segment takes.
+    pub(super) fn data_bytes_max(&self) -> u64 {
+        self.limits.segment_bytes_max - DATA_START
+    }
+
+    /// Bytes of the next segment that is made.
+    pub fn next_capacity_bytes(&self) -> u64 {
+        self.capacity_bytes.load(Ordering::Relaxed)
     }
 
     /// Registers spares that are complete and durable, but for their names, and puts them into the
@@ -187,7 +238,7 @@ impl SpareMaker {
             return Ok(());
         };
         let ids: Vec<_> = released.iter().map(|sealed| sealed.segment.id).collect();
-        self.registry.unregister(&ids, truncated)?;
+        self.registry.unregister(&ids, Some(truncated))?;
         self.ring.release(&released);
         let mut recyclable = self.recyclable.lock();
         let wanted = self.capacity_bytes.load(Ordering::Relaxed);

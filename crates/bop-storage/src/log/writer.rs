@@ -15,7 +15,7 @@ use super::format::{
     Activated, BatchEntry, BatchPlace, ChainHash, Predecessor, SegmentIdentity, encode_batch,
 };
 use super::ring::Ring;
-use super::segment::LogSegment;
+use super::segment::{LogSegment, SpareSegment};
 use super::spares::SpareMaker;
 use super::ticket::{Pending, Placed};
 use crate::error::{LogFailure, Rejection};
@@ -136,27 +136,8 @@ impl Writer {
         if self.room_bytes() >= bytes {
             return Ok(());
         }
-        let spare = match self.ring.take_spare(keep_spares) {
-            Some(spare) => spare,
-            None => {
-                let refused = |error| WriteError::Refused(Rejection::Segment(error));
-                let started = Instant::now();
-                let deadline = after(started, self.patience);
-                let made = self.spares.ensure_until(keep_spares + 1, deadline);
-                made.map_err(refused)?;
-                self.ring.take_spare(keep_spares).ok_or_else(|| {
-                    let waited = started.elapsed();
-                    WriteError::Refused(Rejection::Timeout { waited })
-                })?
-            }
-        };
-        if spare.capacity_bytes < bytes {
-            let (limit, spare_id) = (spare.capacity_bytes, spare.id);
-            self.ring.add_spare(spare);
-            tracing::warn!(%spare_id, bytes, "a batch is larger than the next segment");
-            return Err(WriteError::Refused(Rejection::TooLarge { bytes, limit }));
-        }
-        let next = Arc::new(spare.activated(base));
+        let spare = self.take_spare(bytes, keep_spares);
+        let next = Arc::new(spare.map_err(WriteError::Refused)?.activated(base));
         self.activate(&next)?;
         if let Some(previous) = self.segment.replace(Arc::clone(&next)) {
             self.spares.segment_filled(previous.capacity_bytes);
@@ -164,6 +145,31 @@ impl Writer {
         self.ring.activate(next, self.position.end);
         self.position.end = base;
         Ok(())
+    }
+
+    /// The next spare that takes `bytes`. Segments grow and shrink with the store, so a record may
+    /// meet a spare that is too small for it: that one goes, and a larger one is made.
+    fn take_spare(&self, bytes: u64, keep: usize) -> Result<SpareSegment, Rejection> {
+        let limit = self.spares.data_bytes_max();
+        if limit < bytes {
+            return Err(Rejection::TooLarge { bytes, limit });
+        }
+        let started = Instant::now();
+        let deadline = after(started, self.patience);
+        loop {
+            let in_time = match self.ring.take_spare(keep) {
+                Some(spare) if bytes <= spare.data_bytes() => return Ok(spare),
+                Some(small) => {
+                    let discarded = self.spares.discard(small, bytes);
+                    discarded.map(|()| Instant::now() < deadline)
+                }
+                None => self.spares.ensure_until(keep + 1, deadline),
+            };
+            if !in_time.map_err(Rejection::Segment)? {
+                let waited = started.elapsed();
+                return Err(Rejection::Timeout { waited });
+            }
+        }
     }
 
     fn activate(&mut self, next: &LogSegment) -> Result<(), IoFailure> {

@@ -4,7 +4,8 @@
 //! - each changed row is in `touched`, so that the invariants look at what changed and at no more;
 //! - a chunk's references follow the rows of the ranges, and the next numbers the rows that are
 //!   added; nobody sets them;
-//! - a damaged row is never replaced: what it was can still be looked at.
+//! - a damaged row is never replaced, and goes only with the segment that it registers: what it was
+//!   can still be looked at.
 //!
 //! Never: writes to the store.
 
@@ -84,9 +85,11 @@ impl<'a> Edit<'a> {
         Ok(())
     }
 
-    /// Unregisters a segment: from the commit on recovery does not miss it.
+    /// Unregisters a segment: from the commit on recovery does not miss it. A damaged row goes too:
+    /// what it said, the segment's stamp says.
     pub fn delete_segment(&mut self, id: SegmentId) {
         self.after.segments.remove(&id);
+        self.after.damaged.segments.remove(&id);
         self.touched.insert(RowKey::Segment(id));
     }
 
@@ -218,8 +221,13 @@ pub(super) fn writes(
     touched: &BTreeSet<RowKey>,
 ) -> Result<Vec<Write>, ManifestError> {
     let (old, new) = (&before.watermarks, &after.watermarks);
+    let damaged = |state: &ManifestState, id: SegmentId| state.damaged.segments.contains_key(&id);
     let write = |key: &RowKey| match key {
         RowKey::Database(id) => diff(store, *id, before.database(*id), after.database(*id)),
+        RowKey::Segment(id) if damaged(before, *id) && !damaged(after, *id) => {
+            let (table, key) = (SegmentRow::TABLE, id.encode());
+            Ok(Some(Write::Delete { table, key }))
+        }
         RowKey::Segment(id) => diff(store, *id, before.segment(*id), after.segment(*id)),
         RowKey::Chunk(id) => diff(store, *id, before.chunk(*id), after.chunk(*id)),
         RowKey::Range(key) => diff(store, *key, before.ranges.get(key), after.ranges.get(key)),

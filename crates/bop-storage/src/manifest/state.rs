@@ -56,7 +56,7 @@ pub struct ManifestState {
     pub(super) chunks: OrdMap<ChunkId, ChunkRow>,
     pub(super) ranges: OrdMap<RangeKey, RangeRow>,
     pub(super) names: OrdMap<String, DbId>,
-    damaged: DamagedRows,
+    pub(super) damaged: DamagedRows,
 }
 
 impl ManifestState {

@@ -112,26 +112,72 @@ fn what_another_process_sees() {
 #[test]
 fn a_read_only_directory_is_an_error_and_nothing_is_changed() {
     let (root, _) = closed_store();
-    let before = Files::of_directory(root.path());
-    let set_mode = |mode| {
-        for dir in ["", "log", "chunks", "manifest", "scratch"] {
-            let permissions = std::fs::Permissions::from_mode(mode);
-            std::fs::set_permissions(root.path().join(dir), permissions).unwrap();
-        }
-    };
     std::fs::remove_file(root.path().join("lock")).unwrap();
-    set_mode(0o500);
-    if std::fs::write(root.path().join("probe"), "").is_ok() {
-        eprintln!("SKIPPED: this user may write to read-only directories");
-        set_mode(0o700);
+    let before = Files::of_directory(root.path());
+    let Some(read_only) = ReadOnly::make(root.path()) else {
+        eprintln!("SKIPPED: this user may write anywhere, and may not mount");
         return;
-    }
+    };
     let error = Manager::open(root.path(), quiet()).unwrap_err();
-    set_mode(0o700);
+    drop(read_only);
     assert_eq!(error.code(), ErrorCode::Io, "{error}");
     assert!(error.to_string().contains("lock"), "{error}");
     assert!(before == Files::of_directory(root.path()));
     Manager::open(root.path(), quiet()).unwrap();
+}
+
+/// Nobody can write to a store's directories: by their modes, or, since root may all the same, by
+/// a mount.
+struct ReadOnly<'a> {
+    root: &'a Path,
+    mounted: bool,
+}
+
+impl<'a> ReadOnly<'a> {
+    fn make(root: &'a Path) -> Option<Self> {
+        let by_mode = Self {
+            root,
+            mounted: false,
+        };
+        by_mode.set_modes(0o500);
+        let probe = root.join("probe");
+        if std::fs::write(&probe, "").is_err() {
+            return Some(by_mode);
+        }
+        drop(by_mode);
+        std::fs::remove_file(probe).unwrap();
+        let path = root.to_str().unwrap();
+        if !run("mount", &["--bind", path, path]) {
+            return None;
+        }
+        let by_mount = Self {
+            root,
+            mounted: true,
+        };
+        run("mount", &["-o", "remount,bind,ro", path]).then_some(by_mount)
+    }
+
+    fn set_modes(&self, mode: u32) {
+        for dir in ["", "log", "chunks", "manifest", "scratch"] {
+            let permissions = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(self.root.join(dir), permissions).unwrap();
+        }
+    }
+}
+
+impl Drop for ReadOnly<'_> {
+    fn drop(&mut self) {
+        if self.mounted {
+            assert!(run("umount", &[self.root.to_str().unwrap()]));
+        } else {
+            self.set_modes(0o700);
+        }
+    }
+}
+
+fn run(program: &str, arguments: &[&str]) -> bool {
+    let status = Command::new(program).args(arguments).status();
+    status.is_ok_and(|status| status.success())
 }
 
 #[test]

@@ -224,6 +224,26 @@ fn a_later_spare() {
 }
 
 #[test]
+fn a_spare_that_was_missing_when_the_log_passed_it() {
+    let sim = simulated(true);
+    sim.disk.remove_raw(&segment(4));
+    let store = open(&sim.disk, &sim.manifest).unwrap();
+    assert!(!store.verify().is_healthy());
+    let mut contents = sim.sample.contents.clone();
+    while store.status().log_segments < 4 {
+        write(&store, "alpha", &mut contents);
+    }
+    // A kill: nobody but alpha has a commit behind the place where the spare was.
+    let (disk, manifest) = (sim.disk.crash_image_keeping_all(), sim.manifest.snapshot());
+    let store = open(&disk, &manifest).unwrap();
+    for name in ALL {
+        let db = store.database(name).unwrap();
+        assert_eq!(db.head(), store.info(name).unwrap().head);
+    }
+    assert!(store.verify().is_healthy(), "{:?}", store.verify());
+}
+
+#[test]
 fn a_chunk() {
     for closed in [true, false] {
         let path = Path::new("chunks/0000000000000001.chunk");

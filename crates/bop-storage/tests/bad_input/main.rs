@@ -14,3 +14,4 @@ mod files_gone;
 mod foreign;
 mod names;
 mod newer;
+mod rows;

@@ -1,8 +1,8 @@
 //! A change of the catalogue whose write hangs, so that nobody waits for it any more: what comes
 //! after it must not be planned as if it had not happened.
 //!
-//! Which record meets which batch is the threads' affair, so a scenario is tried until the change
-//! was in the batch that hangs.
+//! Which thread leads is the threads' affair, so a scenario is tried until the change was in a batch
+//! that hangs and that another one leads.
 
 use crate::oracle::verify;
 use crate::rig::{Keep, ManifestFault, Rig};
@@ -60,6 +60,7 @@ fn overtake(
 ) -> (End, End, Manager) {
     let store = rig.open(&limits()).unwrap();
     let dbs = ["a", "b", "c"].map(|name| store.create_database(name, DbKind::Raw).unwrap());
+    assert_eq!(commit(&dbs[2], 1), End::Done);
     let disk = &rig.disk;
     disk.fail_next(IoOp::WriteDurable, Fault::Hang);
     let (changed, nexted) = std::thread::scope(|scope| {
@@ -68,8 +69,10 @@ fn overtake(
         disk.fail_next(IoOp::WriteDurable, Fault::Hang);
         scope.spawn(|| commit(&dbs[1], 2));
         let changing = scope.spawn(|| change(&store));
-        // Time for both to get into the queue; too little of it costs an attempt.
-        (0..20_000).for_each(|_| std::thread::yield_now());
+        while store.status().queued_records < 2 {
+            assert!(!changing.is_finished());
+            std::thread::yield_now();
+        }
         disk.release_hung();
         // Long enough for it to give up; when it is the one that leads it cannot.
         let patience = Instant::now() + 5 * limits().io_deadline;
@@ -160,6 +163,11 @@ fn no_commit_follows_a_drop() {
                 db.map_or(End::NotDone, |db| commit(&db, 2))
             },
         );
+        if attempt % 2 == 0 && dropped == End::Unknown && store.info("c").is_err() {
+            // Nobody waited for the drop to end, but it did: no log is kept for it.
+            store.checkpoint().unwrap();
+            assert_eq!(store.status().index_entries, 0);
+        }
         let names = names(&rig, store);
         let is_there = names.iter().any(|name| name == "c");
         assert!(agrees(dropped, !is_there), "{dropped:?} {names:?}");

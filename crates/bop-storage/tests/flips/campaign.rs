@@ -171,7 +171,10 @@ struct Case<'a> {
     fates: Fates,
 }
 
-fn untouched<'a>(reach: &'a Reach, fates: &'a Fates) -> impl Iterator<Item = &'static str> + 'a {
+pub(crate) fn untouched<'a>(
+    reach: &'a Reach,
+    fates: &'a Fates,
+) -> impl Iterator<Item = &'static str> + 'a {
     fates
         .keys()
         .copied()

@@ -43,7 +43,8 @@ fn flip_each_byte(store: &Simulated) -> usize {
     let next = AtomicUsize::new(0);
     let flip_some = || {
         while let Some((path, byte)) = used.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let mask = 1 << (byte % 7);
+            // Every bit has its turn, also at the same place of neighbouring fields.
+            let mask = 1 << ((byte ^ (byte >> 3)) % 8);
             let label = || format!("byte {byte} of {}, mask {mask:#x}", path.display());
             let reach = campaign.map.of(path, *byte);
             let harm = |disk: &bop_storage::testing::SimDisk| disk.flip(path, *byte, mask);

@@ -10,6 +10,7 @@
 
 mod campaign;
 #[path = "../damage_sample/mod.rs"]
+#[expect(dead_code, reason = "bad input uses more of it")]
 mod damage_sample;
 mod every_byte;
 mod lasting;

@@ -1,8 +1,8 @@
 //! Random flips in the files of a real directory, `data.mdb` excepted.
 
-use crate::campaign::labelled;
+use crate::campaign::{labelled, untouched};
 use crate::damage_sample::files::{BLOCK, Files};
-use crate::damage_sample::look::{Fate, look, names};
+use crate::damage_sample::look::{Fate, look, names, write};
 use crate::damage_sample::{Sample, Script, WAIT, quiet};
 use crate::reach::Map;
 use bop_storage::Manager;
@@ -96,6 +96,9 @@ fn flip(original: &Original, seed: u64, root: &Path) -> bool {
         suffered = fates
             .values()
             .any(|fate| !matches!(fate, Fate::Right | Fate::Older));
+        if let Some(name) = untouched(&reach, &fates).next() {
+            write(&store, name, &mut original.sample.contents.clone());
+        }
         store.close(WAIT).unwrap();
     });
     std::fs::remove_dir_all(root).unwrap();

@@ -39,7 +39,7 @@ pub(crate) fn files() -> Vec<(String, Vec<u8>)> {
 }
 
 fn superblock() -> Vec<u8> {
-    let first = Superblock::new(STORE, 1_700_000_000_000_000);
+    let first = Superblock::new(STORE, 1_700_000_000_000_000, 64 << 20);
     let second = Superblock {
         sequence: 2,
         ..first
