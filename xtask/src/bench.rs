@@ -4,7 +4,7 @@
 //! slice, the one that goes first changing each time: what the machine and the disk do meanwhile
 //! meets both. A ratio is of two neighbouring slices.
 //!
-//! Never: judges; it prints what it saw.
+//! Never: judges, unless it was told by what; it prints what it saw in any case.
 
 use crate::tasks::{Failure, cargo};
 use std::fs;
@@ -19,6 +19,8 @@ pub(crate) struct Plan {
     pub(crate) slices: u32,
     /// Milliseconds of each slice.
     pub(crate) slice_ms: u32,
+    /// The smallest median of the paired ratios that is no failure.
+    pub(crate) at_least: Option<f64>,
 }
 
 /// Durable single-row inserts over one connection: bop against SQLite.
@@ -28,15 +30,32 @@ pub(crate) fn sql(root: &Path, plan: Plan, dir: Option<PathBuf>) -> Result<(), F
     let build = ["build", "--release", "--target-dir", &target_text];
     cargo(&root.join("bench"), "build the benchmarks", &build, &[])?;
     let parent = dir.unwrap_or_else(|| target.clone());
-    let dir = parent.join(format!("bench-data-{}", std::process::id()));
-    fs::create_dir_all(&dir).map_err(|source| failed("make", dir.display(), source))?;
-    let measured = measure(&target.join("release"), &dir, plan);
-    let removed = fs::remove_dir_all(&dir);
-    measured?;
-    removed.map_err(|source| failed("remove", dir.display(), source))
+    let ratio = with_dir(&parent, |dir| measure(&target.join("release"), dir, plan))?;
+    match plan.at_least {
+        Some(least) if ratio < least => Err(Failure::Bench {
+            what: "durable inserts".to_owned(),
+            why: format!("the median ratio is {ratio:.2}, below {least}"),
+        }),
+        _ => Ok(()),
+    }
 }
 
-fn measure(binaries: &Path, dir: &Path, plan: Plan) -> Result<(), Failure> {
+/// Gives `work` a new directory in `parent`, which is removed afterwards.
+pub(crate) fn with_dir<T>(
+    parent: &Path,
+    work: impl FnOnce(&Path) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let dir = parent.join(format!("bench-data-{}", std::process::id()));
+    fs::create_dir_all(&dir).map_err(|source| failed("make", dir.display(), source))?;
+    let measured = work(&dir);
+    let removed = fs::remove_dir_all(&dir);
+    let measured = measured?;
+    removed.map_err(|source| failed("remove", dir.display(), source))?;
+    Ok(measured)
+}
+
+/// Runs the slices; the median ratio.
+fn measure(binaries: &Path, dir: &Path, plan: Plan) -> Result<f64, Failure> {
     let mut bop = Side::start("bop", &binaries.join("bench-bop"), dir)?;
     let mut sqlite = Side::start("sqlite", &binaries.join("bench-sqlite"), dir)?;
     println!("bop:    {}\nsqlite: {}", bop.version, sqlite.version);
@@ -70,7 +89,7 @@ fn measure(binaries: &Path, dir: &Path, plan: Plan) -> Result<(), Failure> {
         "paired ratio: median {:.2}, from {:.2} to {:.2}",
         ratio.median, ratio.min, ratio.max
     );
-    Ok(())
+    Ok(ratio.median)
 }
 
 /// One of the two processes.
@@ -144,14 +163,15 @@ impl Side {
     }
 }
 
-struct Spread {
-    min: f64,
-    median: f64,
-    max: f64,
+/// The smallest, the middle and the largest of some numbers.
+pub(crate) struct Spread {
+    pub(crate) min: f64,
+    pub(crate) median: f64,
+    pub(crate) max: f64,
 }
 
 impl Spread {
-    fn of(mut values: Vec<f64>) -> Self {
+    pub(crate) fn of(mut values: Vec<f64>) -> Self {
         values.sort_by(f64::total_cmp);
         let at = |index: usize| values.get(index).copied().unwrap_or(f64::NAN);
         Self {
@@ -162,7 +182,7 @@ impl Spread {
     }
 }
 
-fn failed(step: &str, what: impl ToString, why: impl ToString) -> Failure {
+pub(crate) fn failed(step: &str, what: impl ToString, why: impl ToString) -> Failure {
     Failure::Bench {
         what: format!("{step} {}", what.to_string()),
         why: why.to_string(),

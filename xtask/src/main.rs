@@ -7,6 +7,7 @@
 #![deny(unsafe_code)]
 
 mod bench;
+mod start;
 mod tasks;
 mod tidy;
 
@@ -57,6 +58,18 @@ enum Bench {
         /// Where the databases are put; the build directory by default
         #[arg(long)]
         dir: Option<PathBuf>,
+        /// Fail when the median ratio is below this
+        #[arg(long, value_name = "RATIO")]
+        at_least: Option<f64>,
+    },
+    /// The first statement on a new store, as a process of its own
+    Start {
+        /// Runs
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+        runs: u32,
+        /// Fail when the best run takes longer
+        #[arg(long, value_name = "MS")]
+        at_most_ms: Option<u32>,
     },
 }
 
@@ -70,7 +83,16 @@ fn main() -> ExitCode {
             slices,
             slice_ms,
             dir,
-        }) => bench::sql(&root, bench::Plan { slices, slice_ms }, dir),
+            at_least,
+        }) => {
+            let plan = bench::Plan {
+                slices,
+                slice_ms,
+                at_least,
+            };
+            bench::sql(&root, plan, dir)
+        }
+        Task::Bench(Bench::Start { runs, at_most_ms }) => start::start(&root, runs, at_most_ms),
         Task::Golden { bump } => tasks::golden(&root, bump),
     };
     match outcome {

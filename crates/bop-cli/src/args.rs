@@ -5,6 +5,7 @@
 
 use crate::output::Mode;
 use clap::{Parser, Subcommand};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
@@ -14,15 +15,10 @@ use tracing_subscriber::filter::LevelFilter;
 #[command(name = "bop", version, about, disable_help_subcommand = true)]
 #[command(after_help = "Exit status: 0 ok, 1 error, 2 wrong usage, 3 the store is unhealthy.")]
 pub(crate) struct Args {
-    /// The store's directory; sql, create and import make it when it is missing
-    #[arg(
-        long,
-        global = true,
-        env = "BOP_STORE",
-        value_name = "DIR",
-        default_value = "./bop-data"
-    )]
-    pub(crate) store: PathBuf,
+    /// The store's directory; sql, create and import make it when it is missing [default:
+    /// $BOP_STORE, or ./bop-data where that is unset or empty]
+    #[arg(long, global = true, value_name = "DIR")]
+    store: Option<PathBuf>,
 
     /// Write answers and errors as JSON
     #[arg(long, global = true)]
@@ -36,6 +32,22 @@ pub(crate) struct Args {
     /// What to do
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Args {
+    /// The store's directory.
+    pub(crate) fn store(&self) -> PathBuf {
+        // By hand, since for clap an empty variable is a value, and no good one.
+        self.store_with(std::env::var_os("BOP_STORE"))
+    }
+
+    fn store_with(&self, variable: Option<OsString>) -> PathBuf {
+        let named = self.store.clone();
+        let set = variable.filter(|value| !value.is_empty());
+        named
+            .or(set.map(PathBuf::from))
+            .unwrap_or_else(|| PathBuf::from("./bop-data"))
+    }
 }
 
 /// What `bop` can do.
@@ -159,8 +171,24 @@ mod tests {
     #[test]
     fn global_options_may_follow_the_command() {
         let args = Args::try_parse_from(["bop", "list", "--store", "x", "--json"]).unwrap();
-        assert_eq!(args.store, PathBuf::from("x"));
+        assert_eq!(args.store(), PathBuf::from("x"));
         assert!(args.json);
+    }
+
+    #[test]
+    fn an_empty_variable_is_as_good_as_none() {
+        let store = |arguments: &[&str], variable: Option<&str>| {
+            let args = Args::try_parse_from(arguments).unwrap();
+            args.store_with(variable.map(OsString::from))
+        };
+        assert_eq!(store(&["bop", "list"], None), PathBuf::from("./bop-data"));
+        assert_eq!(
+            store(&["bop", "list"], Some("")),
+            PathBuf::from("./bop-data")
+        );
+        assert_eq!(store(&["bop", "list"], Some("v")), PathBuf::from("v"));
+        let named = &["bop", "list", "--store", "n"];
+        assert_eq!(store(named, Some("v")), PathBuf::from("n"));
     }
 
     #[test]

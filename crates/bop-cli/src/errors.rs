@@ -56,10 +56,19 @@ impl Failure {
 
     /// An error of the operating system about a file that the user named.
     pub(crate) fn file(operation: &str, path: &Path, error: &io::Error) -> Self {
-        Self::new(
-            ErrorCode::Io,
-            format_args!("{operation} {}: {error}", path.display()),
-        )
+        let path = path.display();
+        match error.kind() {
+            io::ErrorKind::NotFound => Self::new(
+                ErrorCode::Io,
+                format_args!("{operation} {path}: it does not exist"),
+            )
+            .with_hint("check the path; it starts at the working directory"),
+            io::ErrorKind::PermissionDenied => {
+                Self::new(ErrorCode::Io, format_args!("{operation} {path}: {error}"))
+                    .with_hint("the file must be yours to read")
+            }
+            _ => Self::new(code_of(error), format_args!("{operation} {path}: {error}")),
+        }
     }
 
     /// The exit status.
@@ -126,12 +135,30 @@ fn hint_for(code: ErrorCode) -> Option<&'static str> {
         ErrorCode::Poisoned | ErrorCode::CommitUnknown => {
             "see to the device, then open the store again: it recovers what is durable"
         }
+        ErrorCode::WrongKind => {
+            "bop info DB shows the kind: SQL, import and export are for sqlite databases"
+        }
+        ErrorCode::TooLarge => "make several transactions of it",
+        ErrorCode::LimitReached => "drop what is not needed: the store's limits are fixed",
+        ErrorCode::Io | ErrorCode::Manifest | ErrorCode::StillStalled => {
+            "see to the file or the device that the message names, then try again"
+        }
+        ErrorCode::Panic => "this is a defect of bop: please report it, with this message",
+        ErrorCode::Usage => "bop --help lists the commands, bop COMMAND --help its arguments",
         ErrorCode::TargetExists => "--force replaces it",
         ErrorCode::InvalidDatabaseFile => {
             "PRAGMA integrity_check in the sqlite3 shell tells more; .recover saves what it can"
         }
         _ => return None,
     })
+}
+
+/// The code of an error of the operating system.
+pub(crate) fn code_of(error: &io::Error) -> ErrorCode {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorCode::OutOfSpace,
+        _ => ErrorCode::Io,
+    }
 }
 
 impl From<OpenError> for Failure {
@@ -216,6 +243,14 @@ impl From<ExportError> for Failure {
             ExportError::Catalogue(error) => error.into(),
             ExportError::SideFile { .. } => Self::new(error.code(), &error)
                 .with_hint("choose another file, or let the program that uses this one close it"),
+            ExportError::NotAFile { .. } => Self::new(error.code(), &error)
+                .with_hint("choose another file; --force replaces regular files only"),
+            ExportError::File { ref source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                Self::new(error.code(), &error)
+                    .with_hint("the directory of the file must exist: make it, or choose another")
+            }
+            ExportError::InsideStore { .. } => Self::new(error.code(), &error)
+                .with_hint("choose a file outside the store's directory"),
             other => Self::new(other.code(), &other),
         }
     }

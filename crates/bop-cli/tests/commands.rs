@@ -7,6 +7,8 @@ mod common;
 use common::Store;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 #[test]
@@ -14,6 +16,31 @@ fn sql_makes_the_store_and_the_database() {
     let store = Store::new();
     assert_eq!(store.ok(&["sql", "d", "select 1"]), "1\n");
     assert_eq!(store.json(&["list"])[0]["name"], "d");
+}
+
+/// Bytes that the files in `dir` occupy on the device.
+fn occupied_bytes(dir: &Path) -> u64 {
+    let entries = fs::read_dir(dir).unwrap().map(Result::unwrap);
+    entries
+        .map(|entry| {
+            let metadata = entry.metadata().unwrap();
+            match metadata.is_dir() {
+                true => occupied_bytes(&entry.path()),
+                false => metadata.blocks() * 512,
+            }
+        })
+        .sum()
+}
+
+#[test]
+fn an_empty_store_is_small() {
+    let store = Store::new();
+    store.ok(&["create", "d"]);
+    store.ok(&["drop", "d", "--yes"]);
+    let bytes = occupied_bytes(&store.store());
+    println!("an empty store occupies {bytes} bytes");
+    assert!(bytes < 8 << 20, "{bytes}");
+    assert!(bytes > 0);
 }
 
 #[test]
@@ -109,12 +136,44 @@ fn a_pipe_is_a_live_conversation() {
 }
 
 #[test]
+fn an_error_in_a_conversation_is_at_a_line_of_all_that_was_said() {
+    let store = Store::new();
+    let mut child = store
+        .command(&["sql", "d"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    for number in ["1\n", "2\n"] {
+        write!(input, "select\n {};\n", number.trim()).unwrap();
+        let mut answer = String::new();
+        output.read_line(&mut answer).unwrap();
+        assert_eq!(answer, number);
+    }
+    input.write_all(b"select nope;\nselect 3;\n").unwrap();
+    drop(input);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    let place = "at line 5, column 8\n  5 | select nope;\n    |        ^\n";
+    assert!(stderr.contains(place), "{stderr}");
+}
+
+#[test]
 fn a_transaction_that_is_left_open_is_rolled_back_and_said_so() {
     let store = Store::new();
     store.ok(&["sql", "d", "create table t(a)"]);
     let output = store.bop(&["sql", "d", "begin; insert into t values(1)"]);
     assert!(output.status.success());
     assert!(String::from_utf8_lossy(&output.stderr).contains("rolled back"));
+    let output = store.bop(&["--json", "sql", "d", "begin; insert into t values(1)"]);
+    assert!(output.status.success());
+    let warning: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
+    let message = warning["warning"]["message"].as_str().unwrap();
+    assert!(message.contains("rolled back"), "{message}");
     assert_eq!(store.ok(&["sql", "d", "select count(*) from t"]), "0\n");
 }
 
@@ -256,6 +315,47 @@ fn the_log_goes_to_standard_error() {
     assert!(!output.stderr.is_empty());
 }
 
+/// The lines of `log` that say that a span of this name has ended, and in which spans.
+fn ends_of<'a>(log: &'a str, span: &str) -> Vec<&'a str> {
+    let is_named = |line: &&str| {
+        let (spans, _) = line.split_once(": close ").unwrap_or_default();
+        spans.split([' ', ':']).any(|part| {
+            let name = part.split('{').next();
+            name == Some(span)
+        })
+    };
+    log.lines().filter(is_named).collect()
+}
+
+#[test]
+fn the_log_shows_the_spans_of_what_a_store_does() {
+    let store = Store::new();
+    store.ok(&["sql", "d", "create table t(a)"]);
+    let run = |arguments: &[&str]| {
+        let output = store.bop(arguments);
+        assert!(output.status.success());
+        let [out, log] = [output.stdout, output.stderr].map(String::from_utf8);
+        let (out, log) = (out.unwrap(), log.unwrap());
+        assert!(!log.contains('\u{1b}'), "colours in a pipe: {log}");
+        assert!(!out.contains("TRACE") && !out.contains("close"), "{out}");
+        log
+    };
+    let insert = run(&["sql", "d", "insert into t values(1)", "--log", "trace"]);
+    for span in ["open", "recovery", "commit", "batch"] {
+        assert!(!ends_of(&insert, span).is_empty(), "{span} in:\n{insert}");
+    }
+    let batches = ends_of(&insert, "batch");
+    assert!(
+        batches.iter().all(|line| line.contains("records=1")),
+        "{batches:?}"
+    );
+    let checkpoint = run(&["checkpoint", "--log", "trace"]);
+    assert!(
+        !ends_of(&checkpoint, "checkpoint").is_empty(),
+        "{checkpoint}"
+    );
+}
+
 #[test]
 fn help_and_version_are_no_errors() {
     for argument in ["--help", "--version"] {
@@ -266,4 +366,6 @@ fn help_and_version_are_no_errors() {
         assert!(output.status.success());
         assert!(String::from_utf8_lossy(&output.stdout).contains("bop"));
     }
+    let version = Store::new().json(&["--version"]);
+    assert_eq!(version["version"], env!("CARGO_PKG_VERSION"));
 }

@@ -4,6 +4,7 @@
 
 mod common;
 
+use bop_storage::checksum::crc64;
 use common::Store;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -139,7 +140,79 @@ fn wrong_usage_is_status_two() {
     store.fails(2, &["list", "--log", "a=b=c"]);
     let json = store.fails(2, &["--json", "sql"]);
     let value: serde_json::Value = serde_json::from_str(&json).unwrap();
-    assert_eq!(value["error"]["code"], "usage");
+    let error = &value["error"];
+    assert_eq!(error["code"], "usage");
+    assert!(error["hint"].as_str().unwrap().contains("--help"), "{json}");
+    let message = error["message"].as_str().unwrap();
+    assert!(
+        message.contains("<DB>") && !message.contains("Usage:"),
+        "{json}"
+    );
+}
+
+#[test]
+fn an_empty_variable_names_no_store() {
+    let store = Store::new();
+    let made = store
+        .command(&["create", "d"])
+        .env("BOP_STORE", "")
+        .status()
+        .unwrap();
+    assert!(made.success());
+    assert!(store.path().join("bop-data").exists());
+}
+
+#[test]
+fn a_file_that_is_missing_is_said_to_be_missing() {
+    let store = two_databases();
+    for command in [
+        &["sql", "orders", "--file", "missing.sql"][..],
+        &["import", "new", "missing.sqlite"],
+    ] {
+        let stderr = store.fails(1, command);
+        assert_says(&stderr, &["missing.sql", "does not exist", "hint: "]);
+    }
+    let directory = store.fails(1, &["sql", "orders", "--file", "."]);
+    assert_says(&directory, &["open .: is a directory", "hint: "]);
+    let import = store.fails(1, &["import", "new", "."]);
+    assert_says(&import, &[". is not a regular file", "hint: "]);
+    let export = store.fails(1, &["export", "orders", "no/such/x.sqlite"]);
+    assert_says(
+        &export,
+        &["no/such/x.sqlite", "hint: the directory of the file"],
+    );
+}
+
+#[test]
+fn an_export_into_the_store_or_onto_no_file_says_what_to_do() {
+    let store = two_databases();
+    let superblock = store.store().join("store.bop");
+    let inside = superblock.to_str().unwrap();
+    let stderr = store.fails(2, &["export", "orders", inside, "--force"]);
+    assert_says(
+        &stderr,
+        &[inside, "inside the store", "hint: choose a file outside"],
+    );
+    let stderr = store.fails(1, &["export", "orders", "/dev/null", "--force"]);
+    assert_says(
+        &stderr,
+        &["/dev/null is a device", "hint: choose another file"],
+    );
+    store.ok(&["verify"]);
+}
+
+#[test]
+fn a_store_of_a_newer_version_is_not_called_damaged() {
+    let store = two_databases();
+    let path = store.store().join("store.bop");
+    let mut content = fs::read(&path).unwrap();
+    content[8..12].copy_from_slice(&2_u32.to_le_bytes());
+    let checksum = crc64(&content[..56]);
+    content[56..64].copy_from_slice(&checksum.to_le_bytes());
+    fs::write(&path, content).unwrap();
+    let stderr = store.fails(1, &["list"]);
+    assert_says(&stderr, &["newer version", "hint: use the version"]);
+    assert!(!stderr.contains("damaged"), "{stderr}");
 }
 
 #[test]
@@ -151,7 +224,8 @@ fn a_sql_error_has_its_place_and_stops_the_run() {
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(
         stderr,
-        "error: no such column: nope\n  at line 2, column 11\n  2 | select 2, nope;\n    |           ^\n"
+        "error: no such column: nope\n  at line 2, column 11\n  2 | select 2, nope;\n    |           ^\n\
+         hint: select sql from sqlite_schema shows the tables, their columns and constraints\n"
     );
 }
 

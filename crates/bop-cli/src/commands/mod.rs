@@ -14,8 +14,8 @@ mod transfer;
 mod verify;
 
 use crate::args::{Args, Command};
-use crate::errors::Failure;
-use bop_storage::error::{CatalogueError, ErrorCode};
+use crate::errors::{Failure, code_of};
+use bop_storage::error::CatalogueError;
 use bop_storage::name::DbName;
 use serde_json::Value;
 use std::fmt;
@@ -36,7 +36,7 @@ pub(crate) struct Context {
 /// What the command answers.
 pub(crate) fn run(args: Args) -> Result<u8, Failure> {
     let context = Context {
-        store: args.store,
+        store: args.store(),
         json: args.json,
     };
     match args.command {
@@ -97,6 +97,6 @@ fn check_name(name: &str) -> Result<(), Failure> {
 fn output_failure(error: &io::Error) -> Failure {
     Failure {
         reader_left: error.kind() == io::ErrorKind::BrokenPipe,
-        ..Failure::new(ErrorCode::Io, format_args!("write the answer: {error}"))
+        ..Failure::new(code_of(error), format_args!("write the answer: {error}"))
     }
 }

@@ -13,6 +13,8 @@ use crate::sql::line_ends::LineEnds;
 use crate::sql::runner::{RunError, Runner};
 use bop_libsql::{Connection, OpenOptions, Store};
 use bop_storage::error::ErrorCode;
+use rusqlite::ffi;
+use serde_json::json;
 use std::fs::File;
 use std::io::{self, BufWriter, Cursor, IsTerminal, Read};
 use std::path::Path;
@@ -54,18 +56,35 @@ pub(super) fn run(context: &Context, arguments: SqlArgs) -> Result<u8, Failure> 
             Source::Prompt => prompt::run(context, &connection, mode, header),
         };
         if outcome.is_ok() && !connection.is_autocommit() {
-            eprintln!("warning: the input ended inside a transaction, which is rolled back");
+            warn(
+                context,
+                "the input ended inside a transaction, which is rolled back",
+            );
         }
         outcome
     })?;
     Ok(0)
 }
 
+/// Says what went other than it may have been meant, and is no error.
+fn warn(context: &Context, message: &str) {
+    if context.json {
+        eprintln!("{}", json!({ "warning": { "message": message } }));
+    } else {
+        eprintln!("warning: {message}");
+    }
+}
+
 fn source(sql: Option<String>, file: Option<&Path>) -> Result<Source, Failure> {
     Ok(match (sql, file) {
         (Some(sql), _) => Source::Input(Box::new(Cursor::new(sql))),
         (None, Some(path)) if path != Path::new("-") => {
-            let file = File::open(path).map_err(|error| Failure::file("open", path, &error))?;
+            let refused = |error| Failure::file("open", path, &error);
+            let file = File::open(path).map_err(refused)?;
+            // Opening a directory succeeds; only reading it would fail, without its name.
+            if file.metadata().map_err(refused)?.is_dir() {
+                return Err(refused(io::ErrorKind::IsADirectory.into()));
+            }
             Source::Input(Box::new(LineEnds::new(file)))
         }
         (None, None) if io::stdin().is_terminal() => Source::Prompt,
@@ -100,11 +119,26 @@ fn failure(connection: &Connection, error: RunError) -> Failure {
         .filter(|engine| engine.sqlite_code() == sql.code);
     let failure = match engine {
         Some(engine) => Failure::new(engine.code(), format_args!("{}: {engine}", sql.message)),
-        None => Failure::new(ErrorCode::Sql, sql.message),
+        None => Failure {
+            hint: sql_hint(sql.code).map(str::to_owned),
+            ..Failure::new(ErrorCode::Sql, sql.message)
+        },
     };
     Failure {
         excerpt: Some(excerpt),
         sqlite_code: Some(sql.code),
         ..failure
     }
+}
+
+/// What to do about an error that is SQLite's own, by its result code.
+fn sql_hint(code: i32) -> Option<&'static str> {
+    Some(match code & 0xff {
+        ffi::SQLITE_ERROR | ffi::SQLITE_CONSTRAINT => {
+            "select sql from sqlite_schema shows the tables, their columns and constraints"
+        }
+        ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED => "try again",
+        ffi::SQLITE_TOOBIG => "a value or a statement has at most 1,000,000,000 bytes",
+        _ => return None,
+    })
 }

@@ -21,9 +21,14 @@ pub(super) fn import(
 ) -> Result<u8, Failure> {
     // Both before a store is made.
     check_name(database)?;
-    if !file.is_file() {
-        let message = format!("{} is not a file", file.display());
-        return Err(Failure::new(ErrorCode::Io, message));
+    let found = file
+        .metadata()
+        .map_err(|error| Failure::file("import", file, &error))?;
+    if !found.is_file() {
+        let message = format!("{} is not a regular file", file.display());
+        return Err(
+            Failure::new(ErrorCode::Io, message).with_hint("import takes a SQLite database file")
+        );
     }
     let when_missing = if no_create {
         WhenMissing::Fail

@@ -47,6 +47,22 @@ pub enum ExportError {
         /// The target.
         path: PathBuf,
     },
+    /// The target is there and no regular file: a symbolic link, a device, a directory.
+    #[error("{} is {kind}, and only a regular file is replaced", path.display())]
+    NotAFile {
+        /// The target.
+        path: PathBuf,
+        /// What it is.
+        kind: &'static str,
+    },
+    /// The target is one of the store's own files, or would stand among them.
+    #[error("{} is inside the store {}", path.display(), store.display())]
+    InsideStore {
+        /// The target.
+        path: PathBuf,
+        /// The store's directory.
+        store: PathBuf,
+    },
     /// A journal or WAL of the target's exists: SQLite would apply it to what is exported.
     #[error("{} stands beside the target and would be applied to it", path.display())]
     SideFile {
@@ -86,7 +102,11 @@ impl ExportError {
     /// The stable name of this error.
     pub fn code(&self) -> ErrorCode {
         match self {
-            Self::Exists { .. } | Self::SideFile { .. } => ErrorCode::TargetExists,
+            Self::Exists { .. } | Self::NotAFile { .. } | Self::SideFile { .. } => {
+                ErrorCode::TargetExists
+            }
+            Self::InsideStore { .. } => ErrorCode::Usage,
+            Self::File { source, .. } if has_no_room(source) => ErrorCode::OutOfSpace,
             Self::File { .. } => ErrorCode::Io,
             Self::Catalogue(error) => error.code(),
             Self::Begin(error) => error.code(),
@@ -119,6 +139,7 @@ pub fn export_file(
             wanted: DbKind::Sqlite.name(),
         }));
     }
+    refuse_inside(path, store.manager().path())?;
     refuse_target(path, overwrite)?;
     let read = db.begin_read()?;
     let temporary = Temporary::create(path)?;
@@ -146,12 +167,44 @@ fn refuse_target(path: &Path, overwrite: Overwrite) -> Result<(), ExportError> {
             return Err(ExportError::SideFile { path: beside });
         }
     }
-    if overwrite == Overwrite::No && path.symlink_metadata().is_ok() {
-        return Err(ExportError::Exists {
+    let Ok(target) = path.symlink_metadata() else {
+        return Ok(());
+    };
+    let path = path.to_owned();
+    if !target.is_file() {
+        let kind = match target.file_type() {
+            kind if kind.is_symlink() => "a symbolic link",
+            kind if kind.is_dir() => "a directory",
+            _ => "a device or the like",
+        };
+        return Err(ExportError::NotAFile { path, kind });
+    }
+    match overwrite {
+        Overwrite::No => Err(ExportError::Exists { path }),
+        Overwrite::Yes => Ok(()),
+    }
+}
+
+/// The store's directory holds the store's files and nothing else.
+fn refuse_inside(path: &Path, store: &Path) -> Result<(), ExportError> {
+    let real = |path: &Path| path.canonicalize();
+    // A directory that is not there is no part of the store; creating the file will say so.
+    if let (Ok(parent), Ok(real_store)) = (real(parent_of(path)), real(store))
+        && parent.starts_with(real_store)
+    {
+        return Err(ExportError::InsideStore {
             path: path.to_owned(),
+            store: store.to_owned(),
         });
     }
     Ok(())
+}
+
+fn parent_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    }
 }
 
 /// Writes all pages; the rolling checksum over them.
@@ -223,10 +276,7 @@ impl Temporary {
             Overwrite::Yes => std::fs::rename(&self.path, target).map_err(io)?,
             Overwrite::No => self.link(target)?,
         }
-        let directory = match target.parent() {
-            Some(parent) if parent != Path::new("") => parent,
-            _ => Path::new("."),
-        };
+        let directory = parent_of(target);
         File::open(directory)
             .and_then(|directory| directory.sync_all())
             .map_err(|error| file_error(directory, error))
@@ -254,9 +304,30 @@ impl Drop for Temporary {
     }
 }
 
+/// `true` when the device, or this user's share of it, is full.
+fn has_no_room(error: &std::io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded
+    )
+}
+
 fn file_error(path: &Path, source: std::io::Error) -> ExportError {
     ExportError::File {
         path: path.to_owned(),
         source: Arc::new(source),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_out_of_space() {
+        let code = |kind: ErrorKind| file_error(Path::new("out"), kind.into()).code();
+        assert_eq!(code(ErrorKind::StorageFull), ErrorCode::OutOfSpace);
+        assert_eq!(code(ErrorKind::QuotaExceeded), ErrorCode::OutOfSpace);
+        assert_eq!(code(ErrorKind::PermissionDenied), ErrorCode::Io);
     }
 }

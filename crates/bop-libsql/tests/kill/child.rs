@@ -1,6 +1,7 @@
 //! The process that is killed: two writers, each with at most one commit in flight.
 //!
-//! Invariant: a commit is announced before it begins, and again only after it was acknowledged.
+//! Invariant: a transaction is announced before it begins, once more before its COMMIT, and again
+//! only after that was acknowledged.
 
 use crate::common::Random;
 use crate::common::process::Announcer;
@@ -133,6 +134,9 @@ impl<'a> Writer<'a> {
         self.pipe.say(&commit.announcement());
         write(connection, &commit);
         self.pipe
+            .say(&format!("committing {} {}", commit.writer, commit.number));
+        connection.execute_batch("COMMIT").unwrap();
+        self.pipe
             .say(&format!("done {} {}", commit.writer, commit.number));
         alive.push_back(commit.number);
         self.next += 1;
@@ -152,6 +156,7 @@ fn alive(connection: &Connection, writer: u64) -> VecDeque<u64> {
         .collect()
 }
 
+/// Everything of a transaction but its COMMIT.
 fn write(connection: &Connection, commit: &Commit) {
     connection.execute_batch("BEGIN IMMEDIATE").unwrap();
     let (writer, number) = (signed(commit.writer), signed(commit.number));
@@ -173,7 +178,6 @@ fn write(connection: &Connection, commit: &Commit) {
             .execute(params![writer, number, signed(position), payload])
             .unwrap();
     }
-    connection.execute_batch("COMMIT").unwrap();
 }
 
 fn signed(number: u64) -> i64 {

@@ -3,8 +3,9 @@
 //! ```text
 //!  parent                          child: two writers, four databases
 //!    starts it ------------------>   opens the store (recovers it)
-//!    reads its announcements <----   "pending ..." commit "done ..." , over and over
-//!    SIGKILL at a random moment -->  gone
+//!    reads its announcements <----   "pending ..." "committing ..." "done ..." , over and over
+//!    SIGKILL at a random moment,
+//!    mostly in a COMMIT --------->   gone
 //!    reads the pipe to its end
 //!    opens the store, compares it with what was announced, looks at its size
 //! ```
@@ -20,6 +21,7 @@ mod child;
 mod model;
 
 use bop_libsql::{Options, Store};
+use bop_storage::Lsn;
 use child::{CHILD_DIR, CHILD_FIRST, CHILD_SEED, WRITERS};
 use common::Random;
 use common::process::{announced, arguments_for, occupied_bytes, this_binary};
@@ -34,6 +36,10 @@ use tempfile::TempDir;
 const KILLS: u32 = 200;
 const STORE_BYTES_MAX: u64 = 100 << 20;
 const SIGKILL: i32 = 9;
+/// What a run must have met at least; each is far below what it meets.
+const CHECKPOINTS_MIN: u32 = 10;
+const FOUND_MIN: u32 = 10;
+const ACKNOWLEDGED_MIN: u64 = 500;
 
 /// The child's side; does nothing in an ordinary run.
 #[test]
@@ -55,16 +61,30 @@ fn every_acknowledged_commit_survives_sigkill_and_nothing_else_does() {
             kill_one(dir.path(), &mut random, &mut model, Moment::Opening);
             counts.openings += 1;
         }
-        let events = 1 + random.below(40);
-        let killed = kill_one(dir.path(), &mut random, &mut model, Moment::Events(events));
+        let events = 1 + random.below(60);
+        let moment = match random.below(4) {
+            0 => Moment::Events(events),
+            _ => Moment::Committing(events),
+        };
+        let killed = kill_one(dir.path(), &mut random, &mut model, moment);
         counts.add(&killed);
         counts.found += check_store(dir.path(), &mut model, random.below(2) == 0);
         let bytes = occupied_bytes(dir.path());
         assert!(bytes < STORE_BYTES_MAX, "the store occupies {bytes} bytes");
         counts.bytes_max = counts.bytes_max.max(bytes);
     }
-    println!("{counts:?}, {} commits acknowledged", model.acknowledged());
+    let acknowledged = model.acknowledged();
+    let truncated = Store::open(dir.path(), Options::new())
+        .unwrap()
+        .manager()
+        .status()
+        .truncated;
+    println!("{counts:?}, {acknowledged} commits acknowledged, log truncated to {truncated}");
     assert!(counts.with_commit_in_flight * 2 >= KILLS);
+    assert!(counts.with_checkpoint_in_flight >= CHECKPOINTS_MIN);
+    assert!(counts.found >= FOUND_MIN);
+    assert!(acknowledged >= ACKNOWLEDGED_MIN);
+    assert!(truncated > Lsn::ZERO, "no segment was ever released");
 }
 
 /// When a child is killed.
@@ -73,6 +93,8 @@ enum Moment {
     Opening,
     /// After so many announcements of its writers.
     Events(u64),
+    /// The same, and inside a COMMIT.
+    Committing(u64),
 }
 
 /// What a child was doing when it was killed.
@@ -117,13 +139,15 @@ fn create_databases(dir: &Path) {
 fn kill_one(dir: &Path, random: &mut Random, model: &mut Model, moment: Moment) -> Killed {
     let first = match moment {
         Moment::Opening => None,
-        Moment::Events(_) => Some(model.next_numbers()),
+        Moment::Events(_) | Moment::Committing(_) => Some(model.next_numbers()),
     };
     let mut child = start(dir, random, first);
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let (wanted, events, delay_us) = match moment {
         Moment::Opening => ("opening", 1, 10_000),
         Moment::Events(events) => ("", events, 1_500),
+        // Shorter than a durable write.
+        Moment::Committing(events) => ("committing", events, 100),
     };
     hear(&mut lines, model, |line, heard| {
         line.starts_with(wanted) && heard >= events
@@ -142,7 +166,7 @@ fn kill_one(dir: &Path, random: &mut Random, model: &mut Model, moment: Moment) 
         "the child ended by itself: {status}"
     );
     Killed {
-        commits: model.pending_count(),
+        commits: model.committing_count(),
         checkpointing: model.take_checkpoints() > 0,
     }
 }

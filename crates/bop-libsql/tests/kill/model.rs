@@ -1,14 +1,15 @@
 //! What the store must hold, by the announcements of its writers.
 //!
 //! Invariants
-//! - a writer has at most one commit between "pending" and "done";
+//! - a writer has at most one commit between "pending" and "done"; it is in flight from
+//!   "committing" on;
 //! - every acknowledged commit is in `alive`, unless an acknowledged commit removed it;
 //! - a commit that was pending when its writer died is found whole or not at all, and what is found
 //!   is the truth from then on.
 
 use crate::child::payload;
 use rusqlite::Connection;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 
 /// The databases of the store.
@@ -70,6 +71,8 @@ type Alive = BTreeMap<u64, (u64, u64)>;
 pub(crate) struct Model {
     alive: BTreeMap<(String, u64), Alive>,
     pending: BTreeMap<u64, Commit>,
+    /// The writers that are inside their COMMIT.
+    committing: BTreeSet<u64>,
     last_number: BTreeMap<u64, u64>,
     checkpoints: usize,
     acknowledged: u64,
@@ -88,7 +91,13 @@ impl Model {
                 self.last_number.insert(commit.writer, commit.number);
                 assert_eq!(self.pending.insert(commit.writer, commit), None);
             }
+            ["committing", writer, number] => {
+                let writer = parsed(writer);
+                assert_eq!(self.pending[&writer].number, parsed::<u64>(number));
+                assert!(self.committing.insert(writer));
+            }
             ["done", writer, number] => {
+                assert!(self.committing.remove(&parsed(writer)));
                 let commit = self.pending.remove(&parsed(writer)).unwrap();
                 assert_eq!(commit.number, parsed::<u64>(number));
                 commit.apply(self.alive_of(&commit.database, commit.writer));
@@ -107,9 +116,9 @@ impl Model {
         numbers.join(",")
     }
 
-    /// Writers that were not told how their commit ended.
-    pub(crate) fn pending_count(&self) -> usize {
-        self.pending.len()
+    /// Writers that were not told how their COMMIT ended.
+    pub(crate) fn committing_count(&self) -> usize {
+        self.committing.len()
     }
 
     /// Checkpoints that were not told to have ended; forgotten by asking.
@@ -150,6 +159,7 @@ impl Model {
     /// All databases were compared: what was pending is settled.
     pub(crate) fn settled(&mut self) {
         self.pending.clear();
+        self.committing.clear();
     }
 
     fn alive_of(&mut self, name: &str, writer: u64) -> &mut Alive {

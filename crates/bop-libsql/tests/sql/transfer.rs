@@ -9,6 +9,13 @@ use bop_storage::error::ErrorCode;
 use std::path::Path;
 use tempfile::TempDir;
 
+/// A directory for files, with a new store in it.
+fn new_store() -> (TempDir, Store) {
+    let dir = TempDir::new().unwrap();
+    let store = Store::open(dir.path().join("store"), Options::new()).unwrap();
+    (dir, store)
+}
+
 fn import(store: &Store, name: &str, path: &Path) -> Result<ImportReport, ImportError> {
     import_file(store, name, path, &mut |_, _| {})
 }
@@ -451,6 +458,58 @@ fn an_export_never_replaces_a_file_unasked() {
         .filter(|name| name.contains("export"))
         .collect();
     assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn an_export_replaces_nothing_but_a_regular_file() {
+    let (dir, store) = new_store();
+    store.connect("a").unwrap();
+    let replace =
+        |path: &Path| export_file(&store, "a", path, Overwrite::Yes, &mut |_, _| {}).unwrap_err();
+    let precious = dir.path().join("precious");
+    std::fs::write(&precious, b"precious").unwrap();
+    let link = dir.path().join("link");
+    std::os::unix::fs::symlink(&precious, &link).unwrap();
+    let dangling = dir.path().join("dangling");
+    std::os::unix::fs::symlink("nowhere", &dangling).unwrap();
+    for (path, kind) in [
+        (&*link, "a symbolic link"),
+        (&dangling, "a symbolic link"),
+        (dir.path(), "a directory"),
+        (Path::new("/dev/null"), "a device"),
+    ] {
+        let error = replace(path);
+        assert_eq!(error.code(), ErrorCode::TargetExists);
+        assert!(error.to_string().contains(kind), "{error}");
+        assert!(error.to_string().contains(path.to_str().unwrap()));
+    }
+    assert!(link.symlink_metadata().unwrap().is_symlink());
+    assert_eq!(std::fs::read(&precious).unwrap(), b"precious");
+}
+
+#[test]
+fn an_export_does_not_write_among_the_files_of_the_store() {
+    let (dir, store) = new_store();
+    store.connect("a").unwrap();
+    let home = store.manager().path().to_owned();
+    let alias = dir.path().join("alias");
+    std::os::unix::fs::symlink(&home, &alias).unwrap();
+    let superblock = std::fs::read(home.join("store.bop")).unwrap();
+    for path in [
+        home.join("store.bop"),
+        home.join("new.sqlite"),
+        home.join("log/../store.bop"),
+        home.join("log/x"),
+        alias.join("store.bop"),
+    ] {
+        for overwrite in [Overwrite::Yes, Overwrite::No] {
+            let error = export_file(&store, "a", &path, overwrite, &mut |_, _| {}).unwrap_err();
+            assert!(matches!(error, ExportError::InsideStore { .. }), "{error}");
+            assert_eq!(error.code(), ErrorCode::Usage);
+        }
+    }
+    assert_eq!(std::fs::read(home.join("store.bop")).unwrap(), superblock);
+    assert!(!home.join("new.sqlite").exists());
 }
 
 #[test]

@@ -14,10 +14,10 @@ use std::time::Duration;
 #[non_exhaustive]
 pub enum ReadError {
     /// The page's bytes are not what was written.
-    #[error(transparent)]
+    #[error("{0}")]
     Damaged(#[from] Damage),
     /// The kernel refused an I/O call.
-    #[error(transparent)]
+    #[error("{0}")]
     Io(#[from] IoFailure),
     /// The database was dropped.
     #[error("the database was dropped")]
@@ -32,7 +32,7 @@ impl ReadError {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::Damaged(_) => ErrorCode::Corrupt,
-            Self::Io(_) => ErrorCode::Io,
+            Self::Io(failure) => failure.code(),
             Self::Dropped => ErrorCode::DatabaseDropped,
             Self::Closed => ErrorCode::Closed,
         }
@@ -55,14 +55,14 @@ pub enum BeginError {
         head: Lsn,
     },
     /// The database, or something it may need, is damaged.
-    #[error(transparent)]
+    #[error("{0}")]
     Damaged(#[from] Damage),
     /// The database was dropped.
     #[error("the database was dropped")]
     Dropped,
     /// A write failed earlier: no more commits until the store is opened again.
     #[error("the log is poisoned: {0}")]
-    Poisoned(Arc<LogFailure>),
+    Poisoned(#[source] Arc<LogFailure>),
     /// The store is closed or closing.
     #[error("the store is closed")]
     Closed,
@@ -94,7 +94,7 @@ pub enum SegmentError {
     Manifest(#[from] ManifestError),
     /// No random bytes are to be had.
     #[error("segment: random bytes: {0}")]
-    Entropy(Arc<std::io::Error>),
+    Entropy(#[source] Arc<std::io::Error>),
     /// All segment numbers were given out.
     #[error("segment: all segment numbers are used up")]
     IdsExhausted,
@@ -104,8 +104,8 @@ impl SegmentError {
     /// The stable name of this error.
     pub fn code(&self) -> ErrorCode {
         match self {
-            Self::Io(failure) if failure.is_out_of_space() => ErrorCode::OutOfSpace,
-            Self::Io(_) | Self::Entropy(_) => ErrorCode::Io,
+            Self::Io(failure) => failure.code(),
+            Self::Entropy(_) => ErrorCode::Io,
             Self::Manifest(error) => error.code(),
             Self::IdsExhausted => ErrorCode::LimitReached,
         }
@@ -117,7 +117,7 @@ impl SegmentError {
 #[non_exhaustive]
 pub enum LogFailure {
     /// A write or a sync failed, so it is unknown what the device holds.
-    #[error(transparent)]
+    #[error("{0}")]
     Io(#[from] IoFailure),
     /// A thread panicked in the log.
     #[error("a thread panicked while it {stage}")]
@@ -156,7 +156,7 @@ pub enum Rejection {
         needed: u64,
     },
     /// The log needs a segment and none could be made.
-    #[error(transparent)]
+    #[error("{0}")]
     Segment(#[from] SegmentError),
     /// The log has reached its cap and the checkpoint does not keep up.
     #[error("the log holds {bytes} bytes, its cap, and no checkpoint freed any in time")]
@@ -174,7 +174,7 @@ pub enum Rejection {
     },
     /// A write failed earlier: no more commits until the store is opened again.
     #[error("the log is poisoned: {0}")]
-    Poisoned(Arc<LogFailure>),
+    Poisoned(#[source] Arc<LogFailure>),
     /// The database was dropped.
     #[error("the database was dropped")]
     Dropped,
@@ -183,9 +183,9 @@ pub enum Rejection {
     Invalid(&'static str),
     /// The transaction outgrew its memory bound and its temporary file failed.
     #[error("temporary file of the transaction: {0}")]
-    Spill(IoFailure),
+    Spill(#[source] IoFailure),
     /// Something the commit had to read is damaged or unreadable.
-    #[error(transparent)]
+    #[error("{0}")]
     Read(#[from] ReadError),
     /// The store is closed or closing.
     #[error("the store is closed")]
@@ -203,7 +203,7 @@ impl Rejection {
             Self::TooLarge { .. } | Self::Invalid(_) => ErrorCode::TooLarge,
             Self::Poisoned(_) => ErrorCode::Poisoned,
             Self::Dropped => ErrorCode::DatabaseDropped,
-            Self::Spill(_) => ErrorCode::Io,
+            Self::Spill(failure) => failure.code(),
             Self::Read(error) => error.code(),
             Self::Closed => ErrorCode::Closed,
         }
@@ -225,6 +225,7 @@ pub enum CommitError {
         /// Where it would be.
         lsn: Lsn,
         /// What failed.
+        #[source]
         cause: Arc<LogFailure>,
     },
 }

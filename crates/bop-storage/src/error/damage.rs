@@ -109,16 +109,30 @@ pub enum Reject {
     },
     /// The kernel could not read it.
     #[error("it cannot be read: {0}")]
-    Unreadable(crate::io::IoFailure),
+    Unreadable(#[source] crate::io::IoFailure),
+}
+
+impl Reject {
+    /// What the object is called: what a newer program wrote is not damaged.
+    fn judgement(&self) -> &'static str {
+        match self {
+            Self::Version { found, supported } if found > supported => {
+                "was written by a newer version of bop"
+            }
+            Self::Features { .. } => "was written by a newer version of bop",
+            _ => "is damaged",
+        }
+    }
 }
 
 /// One damaged object.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, thiserror::Error)]
-#[error("{place} is damaged: {reason}")]
+#[error("{place} {}: {reason}", reason.judgement())]
 pub struct Damage {
     /// Where it is.
     pub place: Place,
     /// Why it was not believed.
+    #[source]
     pub reason: Reject,
 }
 

@@ -2,7 +2,10 @@
 //!
 //! Invariants
 //! - nothing decides by the text of an error: variants and [`ErrorCode`]s are matched;
-//! - every error that concerns damage names the object and the place ([`Damage`]).
+//! - every error that concerns damage names the object and the place ([`Damage`]);
+//! - the chain of sources of an error that a call to the kernel caused ends at that call's
+//!   [`IoFailure`](crate::io::IoFailure), and that of damage at its [`Reject`];
+//! - a message has its source's in it: a chain is walked for what is in its fields.
 //!
 //! Never: holds a value that the caller needs back.
 
@@ -19,3 +22,6 @@ pub use commit::{
 pub use damage::{Damage, Place, Reject};
 pub use names::{CatalogueError, NameError};
 pub use store::{CheckpointError, CloseError, ManifestError, OpenError};
+
+#[cfg(test)]
+mod tests;

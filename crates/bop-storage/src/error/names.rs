@@ -41,6 +41,7 @@ pub enum CatalogueError {
         /// The text.
         name: String,
         /// Why not.
+        #[source]
         reason: NameError,
     },
     /// No database of that name.
@@ -84,17 +85,18 @@ pub enum CatalogueError {
         "the catalogue is damaged: names may be missing, and no database can be created, renamed \
          or dropped: {0}"
     )]
-    Damaged(Damage),
+    Damaged(#[source] Damage),
     /// This database is damaged, or may be.
     #[error("database {name:?} cannot be opened: {damage}")]
     Corrupt {
         /// The name.
         name: String,
         /// The damage.
+        #[source]
         damage: Damage,
     },
     /// The record could not be committed.
-    #[error(transparent)]
+    #[error("{0}")]
     Commit(#[from] CommitError),
     /// The store is closed or closing.
     #[error("the store is closed")]

@@ -27,6 +27,7 @@ pub enum OpenError {
         /// The directory.
         path: PathBuf,
         /// Who has it, or why it could not be locked.
+        #[source]
         failure: LockFailure,
     },
     /// A part that every database needs is damaged.
@@ -43,7 +44,7 @@ pub enum OpenError {
     Limits(#[from] crate::limits::LimitError),
     /// The first write of this opening failed.
     #[error("store cannot be opened: {0}")]
-    Start(Box<CommitError>),
+    Start(#[source] Box<CommitError>),
     /// Threads or random bytes are not to be had.
     #[error("store cannot be opened: {what}: {source}")]
     System {
@@ -72,7 +73,12 @@ impl OpenError {
             Self::Manifest(error) => error.code(),
             Self::Start(error) => error.code(),
             Self::Limits(_) => ErrorCode::Usage,
-            Self::Io(_) | Self::Locked { .. } | Self::System { .. } => ErrorCode::Io,
+            Self::Io(failure)
+            | Self::Locked {
+                failure: LockFailure::Io(failure),
+                ..
+            } => failure.code(),
+            Self::System { .. } => ErrorCode::Io,
         }
     }
 }
@@ -82,7 +88,7 @@ impl OpenError {
 #[non_exhaustive]
 pub enum ManifestError {
     /// A value is damaged.
-    #[error(transparent)]
+    #[error("{0}")]
     Damaged(#[from] Damage),
     /// The kernel refused an I/O call.
     #[error("manifest: {0}")]
@@ -93,6 +99,7 @@ pub enum ManifestError {
         /// What was asked of it.
         operation: &'static str,
         /// Its answer.
+        #[source]
         detail: Arc<heed::Error>,
     },
     /// It has reached the largest size that the limits allow; nothing was written.
@@ -123,7 +130,12 @@ impl ManifestError {
                 ..
             }) => ErrorCode::UnsupportedFormat,
             Self::Damaged(_) => ErrorCode::Corrupt,
-            Self::Io(_) => ErrorCode::Io,
+            Self::Io(failure) => failure.code(),
+            Self::Engine { detail, .. }
+                if matches!(**detail, heed::Error::Mdb(heed::MdbError::MapFull)) =>
+            {
+                ErrorCode::LimitReached
+            }
             Self::Engine { .. } | Self::Invariant { .. } => ErrorCode::Manifest,
             Self::Full { .. } => ErrorCode::LimitReached,
             Self::Closed => ErrorCode::Closed,
@@ -166,7 +178,7 @@ impl CheckpointError {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::Read(error) => error.code(),
-            Self::Io(_) => ErrorCode::Io,
+            Self::Io(failure) => failure.code(),
             Self::Manifest(error) => error.code(),
             Self::Segment(error) => error.code(),
             Self::Limit(_) => ErrorCode::LimitReached,

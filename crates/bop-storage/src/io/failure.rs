@@ -91,6 +91,6 @@ pub enum LockFailure {
         holder_pid: Option<u32>,
     },
     /// The lock file could not be opened or locked.
-    #[error(transparent)]
+    #[error("{0}")]
     Io(#[from] IoFailure),
 }

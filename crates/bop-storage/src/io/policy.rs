@@ -12,6 +12,7 @@ use super::errno::{
     EACCES, EAGAIN, EDQUOT, EFBIG, EINTR, EMFILE, ENFILE, ENOENT, ENOMEM, ENOSPC, EPERM, EROFS,
 };
 use super::{IoFailure, IoOp};
+use crate::error::ErrorCode;
 
 /// What to do about a failed call.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
@@ -110,6 +111,16 @@ impl IoFailure {
     /// Whether there was no room, and nothing else happened.
     pub fn is_out_of_space(&self) -> bool {
         self.action() == Action::RejectNewWork
+    }
+
+    /// The stable name of this failure for whoever lost nothing but the call: a sync that found
+    /// no room poisons what it was for, and is still told as what it is.
+    pub fn code(&self) -> ErrorCode {
+        if self.is_out_of_space() || [ENOSPC, EDQUOT].contains(&self.errno) {
+            ErrorCode::OutOfSpace
+        } else {
+            ErrorCode::Io
+        }
     }
 
     /// Whether the state of some bytes is unknown now.
@@ -227,5 +238,23 @@ mod tests {
         assert!(failure(IoOp::Sync, EIO).is_poisoning());
         assert!(failure(IoOp::Open, EROFS).stops_engine());
         assert!(failure(IoOp::Open, ENOENT).is_not_found());
+    }
+
+    #[test]
+    fn no_room_has_a_code_of_its_own_whatever_the_call() {
+        for op in OPS {
+            let code = |errno| {
+                let failure = IoFailure {
+                    op: *op,
+                    path: "x".into(),
+                    offset: None,
+                    errno,
+                };
+                failure.code()
+            };
+            assert_eq!(code(ENOSPC), ErrorCode::OutOfSpace, "{op}");
+            assert_eq!(code(EDQUOT), ErrorCode::OutOfSpace, "{op}");
+            assert_eq!(code(EIO), ErrorCode::Io, "{op}");
+        }
     }
 }

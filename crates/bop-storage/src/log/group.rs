@@ -288,6 +288,8 @@ impl Log {
         let mut writer = self.writer.lock();
         let before = writer.end();
         let (mut batch, room) = self.take_batch(&mut writer);
+        let bytes = batch_bytes(batch.iter().map(|pending| &pending.record));
+        let _span = tracing::debug_span!("batch", records = batch.len(), bytes).entered();
         let written = room.and_then(|()| writer.write(&mut batch));
         debug_assert!(
             batch

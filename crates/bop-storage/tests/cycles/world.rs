@@ -30,6 +30,11 @@ pub(crate) fn totals() -> String {
     )
 }
 
+/// Commits that all cycles did together.
+pub(crate) fn commits() -> u64 {
+    COMMITS.load(Ordering::Relaxed)
+}
+
 /// What was acknowledged: the live databases with name and number of the newest commit.
 #[derive(Default, Debug)]
 pub(crate) struct Known {

@@ -1,0 +1,142 @@
+//! What `bop` asks at a terminal: the prompt of `sql`, the question of `drop`.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use common::Store;
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::process::Child;
+use std::sync::mpsc::{self, Receiver};
+use std::time::{Duration, Instant};
+
+/// Nothing that is waited for takes longer, on the slowest machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+const CTRL_D: &str = "\u{4}";
+
+/// `bop` at a pseudo-terminal, and who sits in front of it.
+struct Terminal {
+    child: Child,
+    keys: File,
+    shown: Receiver<Vec<u8>>,
+    /// What was shown and not waited for yet.
+    unread: String,
+}
+
+impl Terminal {
+    fn run(store: &Store, arguments: &[&str]) -> Self {
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let keys = openpt(flags).unwrap();
+        grantpt(&keys).unwrap();
+        unlockpt(&keys).unwrap();
+        let name = ptsname(&keys, Vec::new()).unwrap();
+        let screen = || {
+            let name = OsStr::from_bytes(name.to_bytes());
+            File::options().read(true).write(true).open(name).unwrap()
+        };
+        let child = store
+            .command(arguments)
+            .env("TERM", "xterm")
+            .stdin(screen())
+            .stdout(screen())
+            .stderr(screen())
+            .spawn()
+            .unwrap();
+        let keys = File::from(keys);
+        let mut screen = keys.try_clone().unwrap();
+        let (send, shown) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 1024];
+            // Reading fails when nobody has the other side open any more.
+            while let Ok(length @ 1..) = screen.read(&mut buffer) {
+                if send.send(buffer[..length].to_vec()).is_err() {
+                    return;
+                }
+            }
+        });
+        Self {
+            child,
+            keys,
+            shown,
+            unread: String::new(),
+        }
+    }
+
+    fn types(&mut self, text: &str) {
+        self.keys.write_all(text.as_bytes()).unwrap();
+    }
+
+    /// Waits until `text` is shown, and forgets everything up to it; what was shown before it.
+    #[track_caller]
+    fn shows(&mut self, text: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(at) = self.unread.find(text) {
+                let mut before: String = self.unread.drain(..at + text.len()).collect();
+                before.truncate(at);
+                return before;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.shown.recv_timeout(left) {
+                Ok(more) => self.unread.push_str(&String::from_utf8_lossy(&more)),
+                Err(_) => panic!("{text:?} is not shown; after it: {:?}", self.unread),
+            }
+        }
+    }
+
+    /// Waits for the end; the exit status.
+    fn ends(mut self) -> Option<i32> {
+        // Whatever is still shown has to go somewhere.
+        while self.shown.recv_timeout(PATIENCE).is_ok() {}
+        self.child.wait().unwrap().code()
+    }
+}
+
+#[test]
+fn the_prompt_takes_statements_of_many_lines_and_goes_on_after_an_error() {
+    let store = Store::new();
+    let mut terminal = Terminal::run(&store, &["sql", "d"]);
+    terminal.shows("bop> ");
+    terminal.types("create table t(a);\r");
+    terminal.shows("bop> ");
+    terminal.types("select 40\r");
+    terminal.shows("...> ");
+    terminal.types("+ 2;\r");
+    terminal.shows("42");
+    terminal.shows("bop> ");
+    terminal.types("select nope; select 'forgotten ' || 'too';\r");
+    terminal.shows("error: no such column: nope");
+    terminal.shows("hint: ");
+    terminal.shows("bop> ");
+    terminal.types("insert into t values(6 * 7) returning 'after' || a;\r");
+    let before = terminal.shows("after42");
+    assert!(!before.contains("forgotten too"), "{before:?}");
+    terminal.shows("bop> ");
+    terminal.types(CTRL_D);
+    assert_eq!(terminal.ends(), Some(0));
+    assert_eq!(store.ok(&["sql", "d", "select a from t"]), "42\n");
+}
+
+#[test]
+fn drop_does_what_it_is_answered() {
+    let store = Store::new();
+    store.ok(&["create", "d"]);
+    for (answer, exit) in [("n", 2), ("", 2), ("y", 0)] {
+        store.ok(&["info", "d"]);
+        let mut terminal = Terminal::run(&store, &["drop", "d"]);
+        terminal.shows("Drop database \"d\"");
+        terminal.shows("[y/N] ");
+        terminal.types(&format!("{answer}\n"));
+        terminal.shows(if exit == 0 {
+            "dropped d"
+        } else {
+            "not dropped"
+        });
+        assert_eq!(terminal.ends(), Some(exit), "{answer:?}");
+    }
+    store.fails(1, &["info", "d"]);
+}
