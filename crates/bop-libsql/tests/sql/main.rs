@@ -12,3 +12,4 @@ mod opening;
 mod pragmas;
 mod transactions;
 mod transfer;
+mod transfer_sound;
