@@ -92,6 +92,10 @@ impl Engine {
         // What it lets go of itself is no reason for another one.
         self.log.holds().watch(None);
         self.retire_dropped();
+        // Chunks that could not be published would be copied time after time.
+        if let Some(failure) = self.manifest.failure() {
+            return Err(failure.into());
+        }
         let cut = self.log.published();
         let span = tracing::info_span!("checkpoint", %cut);
         let _entered = span.enter();
@@ -107,7 +111,8 @@ impl Engine {
         let chunks = copied.chunks;
         report.pages = copied.pages;
         report.checkpointed = self.covered(cut, &skipped);
-        self.publish_chunks(report.checkpointed, &sources, catalogue, &chunks)?;
+        let published = self.publish_chunks(report.checkpointed, &sources, catalogue, &chunks);
+        published.inspect_err(|_| self.discard_unpublished(&chunks))?;
         report.databases = sources.len();
         report.databases_skipped = skipped.len();
         let kept_for: BTreeSet<DbId> = skipped.iter().map(|source| source.state.id()).collect();

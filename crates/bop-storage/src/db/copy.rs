@@ -56,6 +56,16 @@ impl Engine {
         }
     }
 
+    /// Removes chunks whose publication failed, if it is certain that the manifest does not have them.
+    pub(super) fn discard_unpublished(&self, chunks: &[FinishedChunk]) {
+        let first = chunks.first().map(|chunk| chunk.id);
+        if first
+            .is_some_and(|id| self.manifest.settle() && self.manifest.state().chunk(id).is_none())
+        {
+            self.discard(chunks);
+        }
+    }
+
     /// Removes chunks that will not be published. What stays is removed by the next open.
     fn discard(&self, chunks: &[FinishedChunk]) {
         for chunk in chunks {

@@ -45,4 +45,13 @@ impl SegmentRegistry for ManifestRegistry {
             Ok(())
         })
     }
+
+    fn failure(&self) -> Option<ManifestError> {
+        self.0.failure()
+    }
+
+    fn is_registered(&self, segment: SegmentId) -> Option<bool> {
+        let settled = self.0.settle();
+        settled.then(|| self.0.state().segment(segment).is_some())
+    }
 }

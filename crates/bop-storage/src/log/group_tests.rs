@@ -38,6 +38,14 @@ impl SegmentRegistry for Nobody {
     ) -> Result<(), ManifestError> {
         Ok(())
     }
+
+    fn failure(&self) -> Option<ManifestError> {
+        None
+    }
+
+    fn is_registered(&self, _segment: SegmentId) -> Option<bool> {
+        None
+    }
 }
 
 fn log(disk: &SimDisk, io_deadline: Duration) -> Arc<Log> {

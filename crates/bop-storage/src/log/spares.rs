@@ -24,7 +24,7 @@ use crate::io::{BLOCK_BYTES, Block, Disk, DiskFile, IoFailure, OpenMode, layout,
 use crate::limits::ValidLimits;
 use crate::runtime::Entropy;
 use parking_lot::Mutex;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -50,6 +50,12 @@ pub trait SegmentRegistry: Send + Sync + std::fmt::Debug {
         segments: &[SegmentId],
         truncated: Option<Lsn>,
     ) -> Result<(), ManifestError>;
+
+    /// Why nothing can be registered until the store is opened again, if so.
+    fn failure(&self) -> Option<ManifestError>;
+
+    /// Whether a segment is registered, after a call that failed; `None` when that cannot be told.
+    fn is_registered(&self, segment: SegmentId) -> Option<bool>;
 }
 
 /// Makes and recycles segment files.
@@ -149,6 +155,10 @@ impl SpareMaker {
         if missing == 0 {
             return Ok(());
         }
+        // What is made could not be registered, time after time.
+        if let Some(failure) = self.registry.failure() {
+            return Err(failure.into());
+        }
         let mut made = Vec::with_capacity(missing);
         let mut failed = None;
         while made.len() < missing && failed.is_none() {
@@ -209,7 +219,8 @@ impl SpareMaker {
     }
 
     /// Registers spares that are complete and durable, but for their names, and puts them into the
-    /// ring. When the registration fails their files stay: the manifest may have them.
+    /// ring. When the registration fails their files stay, unless it is certain that the manifest
+    /// does not have them.
     fn add(&self, made: Vec<SpareSegment>) -> Result<(), SegmentError> {
         if made.is_empty() {
             return Ok(());
@@ -223,7 +234,13 @@ impl SpareMaker {
                 capacity_bytes: spare.capacity_bytes,
             })
             .collect();
-        self.registry.register(&rows)?;
+        if let Err(error) = self.registry.register(&rows) {
+            let unregistered =
+                |spare: &&SpareSegment| self.registry.is_registered(spare.id) == Some(false);
+            let useless = made.iter().filter(unregistered);
+            useless.for_each(|spare| self.remove_unregistered(spare.id));
+            return Err(error.into());
+        }
         made.into_iter()
             .for_each(|spare| self.ring.add_spare(spare));
         Ok(())
@@ -254,13 +271,12 @@ impl SpareMaker {
     }
 
     fn make(&self, recycled: Option<SealedSegment>) -> Result<SpareSegment, SegmentError> {
-        let id = self.ring.next_id().ok_or(SegmentError::IdsExhausted)?;
+        let (id, path) = self.free_place()?;
         let mut random = [0; 8];
         self.entropy
             .fill(&mut random)
             .map_err(|error| SegmentError::Entropy(Arc::new(error)))?;
         let incarnation = Incarnation::new(u64::from_le_bytes(random));
-        let path = layout::segment(id);
         let made = self.stamped(&path, id, incarnation, recycled);
         if made.is_err() {
             // Space may be what was missing: a file that is of no use gives its own back. It may
@@ -286,7 +302,7 @@ impl SpareMaker {
                 )
             }
             None => (
-                self.create(path)?,
+                self.disk.open(path, OpenMode::CreateNew)?,
                 self.capacity_bytes.load(Ordering::Relaxed),
             ),
         };
@@ -308,15 +324,31 @@ impl SpareMaker {
         })
     }
 
-    /// A new file; one that an interrupted making left under this name is in nobody's way.
-    fn create(&self, path: &Path) -> Result<Arc<dyn DiskFile>, IoFailure> {
-        match self.disk.open(path, OpenMode::CreateNew) {
-            Err(failure) if failure.is_already_there() => {
-                self.disk.remove(path)?;
-                self.disk.open(path, OpenMode::CreateNew)
+    /// The next number whose name is free. What an interrupted making left under it is removed; a
+    /// segment of another store is somebody's mistake, and left alone.
+    fn free_place(&self) -> Result<(SegmentId, PathBuf), SegmentError> {
+        loop {
+            let id = self.ring.next_id().ok_or(SegmentError::IdsExhausted)?;
+            let path = layout::segment(id);
+            match self.disk.open(&path, OpenMode::Read) {
+                Err(failure) if failure.is_not_found() => return Ok((id, path)),
+                Err(failure) => return Err(failure.into()),
+                Ok(file) if self.is_strange(file.as_ref())? => {
+                    tracing::warn!(segment = %id, "another store's segment has this name");
+                }
+                Ok(_) => {
+                    self.disk.remove(&path)?;
+                    return Ok((id, path));
+                }
             }
-            other => other,
         }
+    }
+
+    fn is_strange(&self, file: &dyn DiskFile) -> Result<bool, IoFailure> {
+        let mut head = [Block::ZERO];
+        file.read_at(0, &mut head)?;
+        let stamp = Stamped::decode(&head[0]);
+        Ok(stamp.is_ok_and(|stamp| stamp.identity.store != self.store))
     }
 }
 

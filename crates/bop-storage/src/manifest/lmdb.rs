@@ -198,6 +198,10 @@ impl ManifestStore for LmdbManifest {
         }
     }
 
+    fn failure(&self) -> Option<ManifestError> {
+        self.writer.lock().clone()
+    }
+
     fn close(&self) {
         let environment = self.slot.write().take();
         if let Some(environment) = environment {

@@ -139,6 +139,12 @@ pub trait ManifestStore: Send + Sync + fmt::Debug {
     /// [`ManifestStore::get`]. After [`ManifestError::Io`] the writes may be there.
     fn commit(&self, writes: &[Write]) -> Result<(), ManifestError>;
 
+    /// Why the store takes no more commits until it is opened again, if so. What the one that failed
+    /// has left cannot be told before.
+    fn failure(&self) -> Option<ManifestError> {
+        None
+    }
+
     /// Lets go of what the store holds open. Idempotent; what is committed stays.
     fn close(&self);
 }

@@ -99,11 +99,7 @@ impl Manifest {
         edit: impl FnOnce(&mut Edit<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
         let mut unsure = self.writer.lock();
-        if *unsure {
-            let state = ManifestState::load(&*self.store, self.store_id)?;
-            *self.state.write() = state;
-            *unsure = false;
-        }
+        self.read_again(&mut unsure)?;
         let before = self.state();
         let mut edited = Edit::new(&before);
         let answer = edit(&mut edited)?;
@@ -123,6 +119,28 @@ impl Manifest {
         }
         *self.state.write() = after;
         Ok(answer)
+    }
+
+    /// Finds out what a transaction that failed has left: [`Manifest::state`] is all that the store
+    /// has when this answers `true`. It cannot be told before the store is opened again when the
+    /// store itself has failed.
+    pub fn settle(&self) -> bool {
+        let mut unsure = self.writer.lock();
+        !*unsure || (self.failure().is_none() && self.read_again(&mut unsure).is_ok())
+    }
+
+    /// Why no transaction can be made until the store is opened again, if so.
+    pub fn failure(&self) -> Option<ManifestError> {
+        self.store.failure()
+    }
+
+    fn read_again(&self, unsure: &mut bool) -> Result<(), ManifestError> {
+        if *unsure {
+            let state = ManifestState::load(&*self.store, self.store_id)?;
+            *self.state.write() = state;
+            *unsure = false;
+        }
+        Ok(())
     }
 
     /// Whether [`Manifest::state`] is all that the store has: not after a commit that failed, until

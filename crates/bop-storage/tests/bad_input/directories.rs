@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tempfile::TempDir;
 
 fn closed_store() -> (TempDir, Sample) {
@@ -178,6 +179,25 @@ impl Drop for ReadOnly<'_> {
 fn run(program: &str, arguments: &[&str]) -> bool {
     let status = Command::new(program).args(arguments).status();
     status.is_ok_and(|status| status.success())
+}
+
+#[test]
+fn a_store_can_be_opened_again_while_other_threads_start_processes() {
+    let root = tempfile::tempdir().unwrap();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Acquire) {
+                assert!(run("true", &[]));
+            }
+        });
+        // Each open would fail that meets a child which still has the lock of the one before.
+        let opened: Result<Vec<()>, _> = (0..60)
+            .map(|_| Manager::open(root.path(), quiet()).map(drop))
+            .collect();
+        stop.store(true, Ordering::Release);
+        opened.unwrap();
+    });
 }
 
 #[test]

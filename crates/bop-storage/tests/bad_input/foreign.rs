@@ -1,8 +1,8 @@
 //! Sound files in the wrong place: of another store, of another id, of an older life.
 
 use crate::damage_sample::files::Files;
-use crate::damage_sample::look::{Fate, Reach, look, names};
-use crate::damage_sample::{Simulated, open, simulated, simulated_as, with_one_segment};
+use crate::damage_sample::look::{Fate, Reach, look, names, write};
+use crate::damage_sample::{Simulated, WAIT, open, simulated, simulated_as, with_one_segment};
 use bop_storage::Reject;
 use bop_storage::manifest::MemoryManifest;
 use std::path::{Path, PathBuf};
@@ -97,6 +97,27 @@ fn files_that_nobody_registered_are_not_read_and_strangers_not_removed() {
     for path in [&far, far_chunk, Path::new("log/notes.txt")] {
         assert!(now.0.contains_key(path), "{} was removed", path.display());
     }
+}
+
+#[test]
+fn a_segment_of_another_store_keeps_its_name_when_its_number_comes_up() {
+    let (sim, other) = (simulated(true), stranger());
+    let next = Files::of_disk(&sim.disk);
+    let next = next.0.keys().filter(|path| path.starts_with("log")).count() as u64 + 1;
+    let theirs = other.disk.read_raw(&segment(1));
+    sim.disk.write_raw(&segment(next), &theirs);
+    let store = open(&sim.disk, &sim.manifest).unwrap();
+    let mut contents = sim.sample.contents.clone();
+    for _ in 0..60 {
+        write(&store, "alpha", &mut contents);
+        store.keep_house();
+    }
+    let paths = sim.disk.files().into_iter().map(|(path, _)| path);
+    assert!(segment(next) < paths.filter(|path| path.starts_with("log")).max().unwrap());
+    assert!(store.verify().is_healthy(), "{:?}", store.verify());
+    store.close(WAIT).unwrap();
+    open(&sim.disk, &sim.manifest).unwrap();
+    assert!(sim.disk.read_raw(&segment(next)) == theirs);
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod device;
 mod directories;
 mod files_gone;
 mod foreign;
+mod manifest_fails;
 mod names;
 mod newer;
 mod rows;

@@ -9,6 +9,7 @@
 use super::{errno_of, errno_of_kind, file_kind};
 use crate::io::FileEntry;
 use crate::io::errno::{EINVAL, EISDIR, ELOOP, ENOENT, ENOTDIR};
+use crate::io::layout::SUPERBLOCK;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
 use std::ffi::OsStr;
@@ -128,13 +129,21 @@ impl Directory {
     }
 }
 
-/// Makes a directory and those above it that are missing, and their names durable.
+/// Makes a directory and those above it that are missing, and their names durable; also that of a
+/// directory which is there and empty of a store: whoever made it may have been killed before it was.
 pub(super) fn create_durably(path: &Path) -> Result<(), i32> {
     let missing: Vec<&Path> = path
         .ancestors()
         .take_while(|p| !p.as_os_str().is_empty() && !p.exists())
         .collect();
     if missing.is_empty() {
+        // Who may not read the directory above did not make this one.
+        let above = Directory::open(path.parent().unwrap_or(Path::new("")));
+        if let Ok(above) = above
+            && !path.join(SUPERBLOCK).exists()
+        {
+            rustix::fs::fsync(above.fd()).map_err(|e| e.raw_os_error())?;
+        }
         return Ok(());
     }
     let mut builder = DirBuilder::new();

@@ -17,13 +17,27 @@ use std::path::Path;
 /// How often the file may be replaced between open and lock.
 const REPLACED_MAX: u32 = 16;
 
-/// Unlocks when dropped, as the descriptor is closed.
+/// Unlocks when dropped.
 #[derive(Debug)]
 struct NativeLock {
-    _file: OwnedFd,
+    file: OwnedFd,
+    /// Who took it: a forked child has the lock too, and must not give it back for its parent.
+    pid: u32,
 }
 
 impl StoreLock for NativeLock {}
+
+impl Drop for NativeLock {
+    fn drop(&mut self) {
+        // Closing is not enough: a child that another thread of this process has just forked keeps
+        // the descriptor, and with it the lock, until it executes its program.
+        if self.pid == std::process::id()
+            && let Err(error) = rustix::fs::flock(&self.file, FlockOperation::Unlock)
+        {
+            tracing::warn!(%error, "the store's lock is given back with its descriptor");
+        }
+    }
+}
 
 /// Takes the lock without waiting.
 pub(super) fn take(dir: &Directory) -> Result<Box<dyn StoreLock>, LockFailure> {
@@ -44,7 +58,8 @@ pub(super) fn take(dir: &Directory) -> Result<Box<dyn StoreLock>, LockFailure> {
         }
         if is_named(dir, path, &file).map_err(failed)? {
             write_pid(&file).map_err(failed)?;
-            return Ok(Box::new(NativeLock { _file: file }));
+            let pid = std::process::id();
+            return Ok(Box::new(NativeLock { file, pid }));
         }
     }
     Err(failed(EIO))
