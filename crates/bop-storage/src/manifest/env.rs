@@ -262,6 +262,12 @@ pub(super) fn engine(operation: &'static str, error: heed::Error) -> ManifestErr
     }
 }
 
+/// The data file is damaged.
+pub(super) fn damaged_data(why: &'static str) -> ManifestError {
+    let data = Path::new(MANIFEST_DIR).join(DATA_FILE);
+    damaged(&data, Reject::Invalid(why))
+}
+
 fn damaged(path: &Path, reason: Reject) -> ManifestError {
     ManifestError::Damaged(Damage::new(Place::File(path.to_owned()), reason))
 }

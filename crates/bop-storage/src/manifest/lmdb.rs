@@ -20,7 +20,7 @@ use super::env::{self, Environment};
 use super::store::{ManifestStore, RawRow, SCAN_ROWS_MAX, Table, Write, check_keys};
 use crate::error::ManifestError;
 use crate::limits::ValidLimits;
-use heed::MdbError;
+use heed::{MdbError, RoTxn};
 use parking_lot::{Mutex, RwLock};
 use rustix::io::Errno;
 use std::fmt;
@@ -135,6 +135,19 @@ fn full_key(table: Table, key: &[u8]) -> Vec<u8> {
     full
 }
 
+/// Whether a key's first byte is no table's: its row is lost to the table that it belongs to. The
+/// tables' numbers have no gaps and keys are in order, so the first and the last key tell.
+fn has_strangers(environment: &Environment, txn: &RoTxn<'_>) -> Result<bool, heed::Error> {
+    let (first, last) = (environment.rows.first(txn)?, environment.rows.last(txn)?);
+    let stranger = |row: Option<(&[u8], &[u8])>| {
+        row.is_some_and(|(key, _)| {
+            let known = |table: &Table| key.first() == Some(&table.number());
+            !Table::ALL.iter().any(known)
+        })
+    };
+    Ok(stranger(first) || stranger(last))
+}
+
 /// LMDB copies on write: a transaction that found no space has changed nothing that is in use.
 fn is_out_of_space(error: &ManifestError) -> bool {
     let space = [Errno::NOSPC, Errno::DQUOT, Errno::FBIG].map(Errno::raw_os_error);
@@ -159,6 +172,9 @@ impl ManifestStore for LmdbManifest {
         let (first, behind) = (full_key(table, from), [table.number() + 1]);
         let read = || {
             let txn = environment.env.read_txn()?;
+            if has_strangers(environment, &txn)? {
+                return Ok(None);
+            }
             let range = (
                 Bound::Included(first.as_slice()),
                 Bound::Excluded(behind.as_slice()),
@@ -167,8 +183,10 @@ impl ManifestStore for LmdbManifest {
             rows.take(limit.min(SCAN_ROWS_MAX))
                 .map(|row| row.map(|(key, value)| (key[1..].to_vec(), value.to_vec())))
                 .collect::<Result<Vec<_>, heed::Error>>()
+                .map(Some)
         };
-        read().map_err(|error| env::engine("read", error))
+        let rows = read().map_err(|error| env::engine("read", error))?;
+        rows.ok_or_else(|| env::damaged_data("a key of no table"))
     }
 
     fn commit(&self, writes: &[Write]) -> Result<(), ManifestError> {
