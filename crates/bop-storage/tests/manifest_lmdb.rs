@@ -257,6 +257,36 @@ fn strangers_in_place_of_the_file_are_refused() {
     }
 }
 
+/// LMDB follows a symbolic link to its table of readers, and writes there.
+#[test]
+fn strangers_in_place_of_the_reader_table_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(LmdbManifest::create(dir.path(), &limits(), &[]).unwrap());
+    let open = || LmdbManifest::open(dir.path(), &limits());
+    let (lock, aside) = (
+        dir.path().join("manifest/lock.mdb"),
+        dir.path().join("aside"),
+    );
+    fs::remove_file(&lock).unwrap();
+    drop(open().unwrap());
+    fs::remove_file(&lock).unwrap();
+    fs::write(&aside, b"somebody else's").unwrap();
+    let place = |error| match error {
+        ManifestError::Damaged(damage) => damage.place,
+        error => panic!("{error}"),
+    };
+    for target in [aside.clone(), dir.path().join("nowhere")] {
+        std::os::unix::fs::symlink(&target, &lock).unwrap();
+        let refused = open().expect_err("a link must be refused");
+        assert_eq!(place(refused), Place::File("manifest/lock.mdb".into()));
+        fs::remove_file(&lock).unwrap();
+    }
+    assert_eq!(fs::read(&aside).unwrap(), b"somebody else's");
+    assert!(!dir.path().join("nowhere").exists());
+    fs::create_dir(&lock).unwrap();
+    assert!(matches!(reason(open()), Reject::Invalid(_)));
+}
+
 /// A manifest with a tree of several levels, large values and a list of free pages.
 fn grown(dir: &Path) -> Vec<u8> {
     let manifest = LmdbManifest::create(dir, &limits(), &[]).unwrap();

@@ -56,6 +56,10 @@ impl Environment {
         let dir = Path::new(MANIFEST_DIR);
         require(store, dir, OFlags::DIRECTORY)?;
         require(store, &dir.join(DATA_FILE), OFlags::empty())?;
+        // LMDB makes its table of readers when there is none, and writes to what it finds.
+        if exists_at(store, &dir.join(LOCK_FILE))? {
+            require(store, &dir.join(LOCK_FILE), OFlags::empty())?;
+        }
         let max = round_down(limits.manifest_map_bytes_max);
         let sound = check_file(store, &dir.join(DATA_FILE), max)?;
         // Room for a transaction that rewrites everything, so that a first commit seldom grows it.
@@ -172,11 +176,15 @@ fn discard_unfinished(store: &Path) -> Result<(), ManifestError> {
 
 /// Whether a store has an environment, whole or damaged.
 pub(super) fn exists(store: &Path) -> Result<bool, ManifestError> {
-    let dir = Path::new(MANIFEST_DIR);
-    match rustix::fs::lstat(store.join(dir)) {
+    exists_at(store, Path::new(MANIFEST_DIR))
+}
+
+/// Whether a name is there, whatever it stands for.
+fn exists_at(store: &Path, path: &Path) -> Result<bool, ManifestError> {
+    match rustix::fs::lstat(store.join(path)) {
         Ok(_) => Ok(true),
         Err(Errno::NOENT) => Ok(false),
-        Err(errno) => Err(io(IoOp::Open, dir, errno)),
+        Err(errno) => Err(io(IoOp::Open, path, errno)),
     }
 }
 
