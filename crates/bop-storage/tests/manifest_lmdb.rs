@@ -11,9 +11,13 @@ use bop_storage::error::{ErrorCode, ManifestError, Place, Reject};
 use bop_storage::limits::{Limits, ValidLimits};
 use bop_storage::manifest::suite::manifest_suite;
 use bop_storage::manifest::{LmdbManifest, ManifestStore, MemoryManifest, Table, Write, scan_all};
+use rustix::io::Errno;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::env;
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tempfile::TempDir;
@@ -165,6 +169,61 @@ fn the_map_doubles_until_its_limit_and_nothing_is_lost() {
     let manifest = LmdbManifest::open(dir.path(), &limits).unwrap();
     manifest.commit(&[put(committed, &value)]).unwrap();
     assert_eq!(rows(&manifest).len() as u64, committed + 1);
+}
+
+/// LMDB unmaps the file before it maps it anew: when the kernel refuses, nothing may be read. In a
+/// child process, whose address space is limited.
+#[test]
+fn a_map_that_cannot_grow_ends_the_manifest_and_nothing_else() {
+    const CHILD: &str = "BOP_TEST_MAP_CANNOT_GROW";
+    let Some(dir) = env::var_os(CHILD) else {
+        let dir = tempfile::tempdir().unwrap();
+        let name = "a_map_that_cannot_grow_ends_the_manifest_and_nothing_else";
+        let child = Command::new(env::current_exe().unwrap())
+            .args(["--exact", name])
+            .env(CHILD, dir.path())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&child.stdout);
+        assert!(child.status.success(), "{}: {said}", child.status);
+        return;
+    };
+    let dir = Path::new(&dir);
+    let limits = map_limits(64 * KIB, 4096 * 1024 * KIB);
+    let manifest = LmdbManifest::create(dir, &limits, &[]).unwrap();
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let mut words = status.split_whitespace();
+    words.find(|word| *word == "VmSize:").unwrap();
+    let used: u64 = words.next().unwrap().parse().unwrap();
+    let before = getrlimit(Resource::As);
+    let most = Rlimit {
+        current: Some((used + 12 * 1024) * KIB),
+        maximum: before.maximum,
+    };
+    setrlimit(Resource::As, most).unwrap();
+    let mut committed = 0;
+    let refused = loop {
+        match manifest.commit(&[put(committed, &[1; 200_000])]) {
+            Ok(()) => committed += 1,
+            Err(error) => break error,
+        }
+    };
+    let out_of_memory = |error: &ManifestError| {
+        let nomem = Errno::NOMEM.raw_os_error();
+        matches!(error, ManifestError::Io(failure) if failure.errno == nomem)
+    };
+    assert!(out_of_memory(&refused), "{refused}");
+    assert_eq!(manifest.map_bytes(), 0);
+    let read = manifest.get(Table::Chunks, &[0; 8]).unwrap_err();
+    assert_eq!(read.code(), ErrorCode::Closed);
+    let read = manifest.scan(Table::Chunks, &[], 10).unwrap_err();
+    assert_eq!(read.code(), ErrorCode::Closed);
+    assert!(out_of_memory(&manifest.commit(&[put(0, b"")]).unwrap_err()));
+    manifest.close();
+    // With memory again, the store opens with all that was committed.
+    setrlimit(Resource::As, before).unwrap();
+    let manifest = LmdbManifest::open(dir, &limits).unwrap();
+    assert_eq!(rows(&manifest).len() as u64, committed);
 }
 
 /// One transaction that does not fit a map of any of the first sizes, with readers beside it.

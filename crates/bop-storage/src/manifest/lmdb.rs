@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! Open --commit fails, not for lack of space--> Failed   (commits answer the first failure)
+//! Open --the map cannot grow, below its limit--> Lost    (so do they here; reads: closed)
 //! Open, Failed --close--> Closed
 //! ```
 //! One unnamed LMDB table holds all of ours: the first byte of a key is the [`Table`]. A commit
@@ -49,12 +50,15 @@ impl LmdbManifest {
         initial: &[Write],
     ) -> Result<Self, ManifestError> {
         check_keys(initial)?;
-        env::create(store, limits, |environment| {
+        env::create(store, limits, |mut environment| {
             loop {
-                match apply(environment, initial) {
-                    Err(Refused::Full) => environment.grow()?,
+                match apply(&environment, initial) {
+                    Err(Refused::Full) => {
+                        let next = environment.next_map_bytes()?;
+                        environment = environment.resize(next)?;
+                    }
                     Err(Refused::Other(error)) => return Err(error),
-                    Ok(()) => return Ok(()),
+                    Ok(()) => return Ok(environment),
                 }
             }
         })?;
@@ -88,11 +92,17 @@ impl LmdbManifest {
         slot.as_ref().map_or(0, |e| e.env.info().map_size as u64)
     }
 
-    fn grow(&self) -> Result<(), ManifestError> {
+    /// Grows the map. When that fails for another reason than the limit, the environment is gone:
+    /// reads find the manifest closed, and commits answer what is in `failed`.
+    fn grow(&self, failed: &mut Option<ManifestError>) -> Result<(), ManifestError> {
         let mut slot = self.slot.write();
-        let environment = slot.as_mut().ok_or(ManifestError::Closed)?;
-        environment.grow()?;
-        let map_bytes = environment.env.info().map_size;
+        let environment = slot.as_ref().ok_or(ManifestError::Closed)?;
+        let map_bytes = environment.next_map_bytes()?;
+        let environment = slot.take().ok_or(ManifestError::Closed)?;
+        let grown = environment.resize(map_bytes).inspect_err(|error| {
+            *failed = Some(error.clone());
+        })?;
+        *slot = Some(grown);
         tracing::info!(map_bytes, "manifest map grown");
         Ok(())
     }
@@ -205,7 +215,7 @@ impl ManifestStore for LmdbManifest {
             };
             match applied {
                 Ok(()) => return Ok(()),
-                Err(Refused::Full) => self.grow()?,
+                Err(Refused::Full) => self.grow(&mut failed)?,
                 Err(Refused::Other(error)) => {
                     if !is_out_of_space(&error) {
                         *failed = Some(error.clone());
