@@ -196,7 +196,6 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test ends by a panic")]
 mod tests {
     use super::*;
 
