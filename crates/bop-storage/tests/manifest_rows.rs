@@ -341,6 +341,7 @@ fn a_lost_row_is_noticed_by_what_names_it() {
     key.extend_from_slice(&0_u32.to_be_bytes());
     key.extend_from_slice(&(!2_u64).to_be_bytes());
     let range = reopen(&lose(Table::Ranges, &key)).unwrap();
+    assert_eq!(range.state().damaged().unplaced.len(), 1);
     assert_eq!(range.verify().unwrap().len(), 1);
     for table in [Table::Meta, Table::Watermarks] {
         let ManifestError::Damaged(damage) = reopen(&lose(table, &[0; 8])).unwrap_err() else {
@@ -348,6 +349,40 @@ fn a_lost_row_is_noticed_by_what_names_it() {
         };
         assert_eq!(damage.reason, Reject::Missing);
     }
+}
+
+/// The pages of the lost range would read as zeros.
+#[test]
+fn a_lost_range_closes_the_databases_that_share_its_chunk() {
+    let (store, manifest) = sample();
+    let lost = range(ONE, 1, 2);
+    let shared = manifest.transact(|edit| {
+        publish(edit, ONE, 2, 3)?;
+        edit.put_range(lost, at(3));
+        Ok::<_, ManifestError>(())
+    });
+    shared.unwrap();
+    assert!(reopen(&store).unwrap().state().damaged().is_empty());
+    let mut rows = all_rows(&store).into_iter();
+    let is_lost = |key: &[u8]| key[7] == 1 && key[11] == 1;
+    let (table, key, _) = rows
+        .find(|(table, key, _)| *table == Table::Ranges && is_lost(key))
+        .unwrap();
+    let write = bop_storage::manifest::Write::Delete { table, key };
+    store.commit(&[write]).unwrap();
+    let opened = reopen(&store).unwrap();
+    let state = opened.state();
+    let damaged: Vec<DbId> = state.damaged().databases.keys().copied().collect();
+    assert_eq!(damaged, [ONE]);
+    assert!(state.damaged().unplaced.is_empty());
+    let place = Place::Manifest {
+        table: "chunks",
+        key: format!("{:016x}", 3),
+    };
+    assert_eq!(state.damaged().databases[&ONE].place, place);
+    assert_eq!(opened.verify().unwrap().len(), 1);
+    // The other database goes on.
+    opened.transact(|edit| publish(edit, TWO, 2, 4)).unwrap();
 }
 
 #[test]

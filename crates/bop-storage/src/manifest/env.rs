@@ -56,6 +56,10 @@ impl Environment {
         let dir = Path::new(MANIFEST_DIR);
         require(store, dir, OFlags::DIRECTORY)?;
         require(store, &dir.join(DATA_FILE), OFlags::empty())?;
+        // LMDB makes its table of readers when there is none, and writes to what it finds.
+        if exists_at(store, &dir.join(LOCK_FILE))? {
+            require(store, &dir.join(LOCK_FILE), OFlags::empty())?;
+        }
         let max = round_down(limits.manifest_map_bytes_max);
         let sound = check_file(store, &dir.join(DATA_FILE), max)?;
         // Room for a transaction that rewrites everything, so that a first commit seldom grows it.
@@ -95,21 +99,32 @@ impl Environment {
         })
     }
 
-    /// Doubles the map. The exclusive borrow proves that no transaction is open: each lives inside
-    /// a call that borrows the environment.
-    pub(super) fn grow(&mut self) -> Result<(), ManifestError> {
-        let full = ManifestError::Full {
-            limit: self.map_bytes_max,
-        };
+    /// What the map grows to next: twice its size, as far as the limit allows.
+    pub(super) fn next_map_bytes(&self) -> Result<usize, ManifestError> {
         let now = self.env.info().map_size as u64;
         if self.map_bytes_max <= now {
-            return Err(full);
+            return Err(ManifestError::Full {
+                limit: self.map_bytes_max,
+            });
         }
-        let next = bytes_usize(now.saturating_mul(2).min(self.map_bytes_max))?;
-        // SAFETY: LMDB asks that no transaction is active. Transactions borrow `self` and end
-        // with the call that began them; `&mut self` excludes all of them.
+        bytes_usize(now.saturating_mul(2).min(self.map_bytes_max))
+    }
+
+    /// Maps the file anew. LMDB unmaps it first: when the kernel refuses the new map, there is
+    /// none, LMDB still points into the old one, and the environment is closed.
+    pub(super) fn resize(self, map_bytes: usize) -> Result<Self, ManifestError> {
+        // SAFETY: LMDB asks that no transaction is active. Transactions borrow the environment
+        // and end with the call that began them; it is owned here, which excludes all of them.
+        // After a failure nothing but closing may touch it, which frees what LMDB allocated,
+        // closes its files and unmaps only what is mapped: its pointer to the map is null then.
         #[expect(unsafe_code, reason = "LMDB maps its file anew")]
-        unsafe { self.env.resize(next) }.map_err(|error| engine("grow", error))
+        match unsafe { self.env.resize(map_bytes) } {
+            Ok(()) => Ok(self),
+            Err(error) => {
+                self.close();
+                Err(engine("grow", error))
+            }
+        }
     }
 
     /// Unmaps the file; afterwards the environment can be opened again.
@@ -122,7 +137,7 @@ impl Environment {
 pub(super) fn create(
     store: &Path,
     limits: &ValidLimits,
-    first: impl FnOnce(&mut Environment) -> Result<(), ManifestError>,
+    first: impl FnOnce(Environment) -> Result<Environment, ManifestError>,
 ) -> Result<(), ManifestError> {
     let (dir, scratch) = (Path::new(MANIFEST_DIR), Path::new(SCRATCH_DIR));
     let new = scratch.join(NEW_DIR);
@@ -133,10 +148,8 @@ pub(super) fn create(
         round_up(limits.manifest_map_bytes_min),
         round_down(limits.manifest_map_bytes_max),
     );
-    let mut environment = Environment::map(&store.join(&new), min.min(max), max)?;
-    let committed = first(&mut environment);
-    environment.close();
-    committed?;
+    let environment = Environment::map(&store.join(&new), min.min(max), max)?;
+    first(environment)?.close();
     // LMDB synced the pages at the commit; the file's length and what it wrote before are ours.
     sync(store, &new.join(DATA_FILE), IoOp::Sync)?;
     sync(store, &new, IoOp::SyncDirectory)?;
@@ -172,11 +185,15 @@ fn discard_unfinished(store: &Path) -> Result<(), ManifestError> {
 
 /// Whether a store has an environment, whole or damaged.
 pub(super) fn exists(store: &Path) -> Result<bool, ManifestError> {
-    let dir = Path::new(MANIFEST_DIR);
-    match rustix::fs::lstat(store.join(dir)) {
+    exists_at(store, Path::new(MANIFEST_DIR))
+}
+
+/// Whether a name is there, whatever it stands for.
+fn exists_at(store: &Path, path: &Path) -> Result<bool, ManifestError> {
+    match rustix::fs::lstat(store.join(path)) {
         Ok(_) => Ok(true),
         Err(Errno::NOENT) => Ok(false),
-        Err(errno) => Err(io(IoOp::Open, dir, errno)),
+        Err(errno) => Err(io(IoOp::Open, path, errno)),
     }
 }
 
@@ -260,6 +277,12 @@ pub(super) fn engine(operation: &'static str, error: heed::Error) -> ManifestErr
         operation,
         detail: Arc::new(error),
     }
+}
+
+/// The data file is damaged.
+pub(super) fn damaged_data(why: &'static str) -> ManifestError {
+    let data = Path::new(MANIFEST_DIR).join(DATA_FILE);
+    damaged(&data, Reject::Invalid(why))
 }
 
 fn damaged(path: &Path, reason: Reject) -> ManifestError {

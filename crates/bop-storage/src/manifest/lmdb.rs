@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! Open --commit fails, not for lack of space--> Failed   (commits answer the first failure)
+//! Open --the map cannot grow, below its limit--> Lost    (so do they here; reads: closed)
 //! Open, Failed --close--> Closed
 //! ```
 //! One unnamed LMDB table holds all of ours: the first byte of a key is the [`Table`]. A commit
@@ -20,7 +21,7 @@ use super::env::{self, Environment};
 use super::store::{ManifestStore, RawRow, SCAN_ROWS_MAX, Table, Write, check_keys};
 use crate::error::ManifestError;
 use crate::limits::ValidLimits;
-use heed::MdbError;
+use heed::{MdbError, RoTxn};
 use parking_lot::{Mutex, RwLock};
 use rustix::io::Errno;
 use std::fmt;
@@ -49,12 +50,15 @@ impl LmdbManifest {
         initial: &[Write],
     ) -> Result<Self, ManifestError> {
         check_keys(initial)?;
-        env::create(store, limits, |environment| {
+        env::create(store, limits, |mut environment| {
             loop {
-                match apply(environment, initial) {
-                    Err(Refused::Full) => environment.grow()?,
+                match apply(&environment, initial) {
+                    Err(Refused::Full) => {
+                        let next = environment.next_map_bytes()?;
+                        environment = environment.resize(next)?;
+                    }
                     Err(Refused::Other(error)) => return Err(error),
-                    Ok(()) => return Ok(()),
+                    Ok(()) => return Ok(environment),
                 }
             }
         })?;
@@ -88,11 +92,17 @@ impl LmdbManifest {
         slot.as_ref().map_or(0, |e| e.env.info().map_size as u64)
     }
 
-    fn grow(&self) -> Result<(), ManifestError> {
+    /// Grows the map. When that fails for another reason than the limit, the environment is gone:
+    /// reads find the manifest closed, and commits answer what is in `failed`.
+    fn grow(&self, failed: &mut Option<ManifestError>) -> Result<(), ManifestError> {
         let mut slot = self.slot.write();
-        let environment = slot.as_mut().ok_or(ManifestError::Closed)?;
-        environment.grow()?;
-        let map_bytes = environment.env.info().map_size;
+        let environment = slot.as_ref().ok_or(ManifestError::Closed)?;
+        let map_bytes = environment.next_map_bytes()?;
+        let environment = slot.take().ok_or(ManifestError::Closed)?;
+        let grown = environment.resize(map_bytes).inspect_err(|error| {
+            *failed = Some(error.clone());
+        })?;
+        *slot = Some(grown);
         tracing::info!(map_bytes, "manifest map grown");
         Ok(())
     }
@@ -135,6 +145,19 @@ fn full_key(table: Table, key: &[u8]) -> Vec<u8> {
     full
 }
 
+/// Whether a key's first byte is no table's: its row is lost to the table that it belongs to. The
+/// tables' numbers have no gaps and keys are in order, so the first and the last key tell.
+fn has_strangers(environment: &Environment, txn: &RoTxn<'_>) -> Result<bool, heed::Error> {
+    let (first, last) = (environment.rows.first(txn)?, environment.rows.last(txn)?);
+    let stranger = |row: Option<(&[u8], &[u8])>| {
+        row.is_some_and(|(key, _)| {
+            let known = |table: &Table| key.first() == Some(&table.number());
+            !Table::ALL.iter().any(known)
+        })
+    };
+    Ok(stranger(first) || stranger(last))
+}
+
 /// LMDB copies on write: a transaction that found no space has changed nothing that is in use.
 fn is_out_of_space(error: &ManifestError) -> bool {
     let space = [Errno::NOSPC, Errno::DQUOT, Errno::FBIG].map(Errno::raw_os_error);
@@ -159,6 +182,9 @@ impl ManifestStore for LmdbManifest {
         let (first, behind) = (full_key(table, from), [table.number() + 1]);
         let read = || {
             let txn = environment.env.read_txn()?;
+            if has_strangers(environment, &txn)? {
+                return Ok(None);
+            }
             let range = (
                 Bound::Included(first.as_slice()),
                 Bound::Excluded(behind.as_slice()),
@@ -167,8 +193,10 @@ impl ManifestStore for LmdbManifest {
             rows.take(limit.min(SCAN_ROWS_MAX))
                 .map(|row| row.map(|(key, value)| (key[1..].to_vec(), value.to_vec())))
                 .collect::<Result<Vec<_>, heed::Error>>()
+                .map(Some)
         };
-        read().map_err(|error| env::engine("read", error))
+        let rows = read().map_err(|error| env::engine("read", error))?;
+        rows.ok_or_else(|| env::damaged_data("a key of no table"))
     }
 
     fn commit(&self, writes: &[Write]) -> Result<(), ManifestError> {
@@ -187,7 +215,7 @@ impl ManifestStore for LmdbManifest {
             };
             match applied {
                 Ok(()) => return Ok(()),
-                Err(Refused::Full) => self.grow()?,
+                Err(Refused::Full) => self.grow(&mut failed)?,
                 Err(Refused::Other(error)) => {
                     if !is_out_of_space(&error) {
                         *failed = Some(error.clone());

@@ -14,12 +14,13 @@ use super::store::{ManifestStore, Table, scan_all};
 use crate::error::{Damage, ManifestError, Reject};
 use crate::ids::{ChunkId, DbId, Generation, SegmentId, StoreId};
 use imbl::OrdMap;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Rows that were not believed, by what they touch.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct DamagedRows {
-    /// Databases with a damaged row, or with a range in a chunk whose row is damaged or missing.
+    /// Databases with a damaged row, or with a range in a chunk whose row is damaged or missing or
+    /// counts other ranges than there are.
     /// [`DbId::CATALOGUE`] stands for the catalogue's own sections.
     pub databases: BTreeMap<DbId, Damage>,
     /// Segments whose registration is damaged.
@@ -27,7 +28,7 @@ pub struct DamagedRows {
     /// Chunks whose row is damaged.
     pub chunks: BTreeMap<ChunkId, Damage>,
     /// Rows of which not even the key can be read, or that belong to no database: a name may be
-    /// lost.
+    /// lost. Chunks that say they are in use but that no range names.
     pub unplaced: Vec<Damage>,
 }
 
@@ -166,9 +167,41 @@ impl ManifestState {
             names: OrdMap::new(),
             damaged,
         };
+        state.place_lost_ranges();
         state.place_broken_ranges();
         state.collect_names();
         Ok(state)
+    }
+
+    /// A chunk that more or fewer ranges name than its row says: a row of the ranges is lost, and
+    /// its pages would read as zeros. Which database lost it is not known: those that name the
+    /// chunk are closed. A damaged row may be the one that is missing, so all must be sound.
+    fn place_lost_ranges(&mut self) {
+        if !self.damaged.is_empty() {
+            return;
+        }
+        let mut named: BTreeMap<ChunkId, (u64, BTreeSet<DbId>)> = BTreeMap::new();
+        for (key, row) in &self.ranges {
+            let (count, databases) = named.entry(row.chunk).or_default();
+            *count += 1;
+            databases.insert(key.database);
+        }
+        for (id, row) in &self.chunks {
+            let (count, databases) = named.remove(id).unwrap_or_default();
+            if count == row.references {
+                continue;
+            }
+            let reason = Reject::Invalid("references do not match the ranges");
+            let damage = row_damage(Table::Chunks, &id.encode(), reason);
+            if databases.is_empty() {
+                self.damaged.unplaced.push(damage);
+                continue;
+            }
+            for database in databases {
+                let damaged = &mut self.damaged.databases;
+                damaged.entry(database).or_insert_with(|| damage.clone());
+            }
+        }
     }
 
     /// A range in a chunk that has no row, or none that can be believed, closes its database.

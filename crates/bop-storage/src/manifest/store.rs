@@ -11,7 +11,8 @@
 //!
 //! Never: knows what a value means.
 
-use crate::error::ManifestError;
+use super::schema::row_damage;
+use crate::error::{ManifestError, Reject};
 use std::fmt;
 
 /// Rows that one [`ManifestStore::scan`] hands out at most, so that no read holds a store long.
@@ -152,13 +153,14 @@ pub trait ManifestStore: Send + Sync + fmt::Debug {
 /// All rows of a table, read in bounded steps.
 ///
 /// # Errors
-/// As for [`ManifestStore::scan`].
+/// As for [`ManifestStore::scan`]; [`ManifestError::Damaged`] when a store's keys are out of
+/// order, which could go on for ever.
 pub fn scan_all(
     store: &dyn ManifestStore,
     table: Table,
     mut row: impl FnMut(Vec<u8>, Vec<u8>),
 ) -> Result<(), ManifestError> {
-    let mut from = Vec::new();
+    let (mut from, mut before) = (Vec::new(), None);
     loop {
         let rows = store.scan(table, &from, SCAN_ROWS_MAX)?;
         // The smallest key behind the last one is that key with a zero byte appended.
@@ -168,6 +170,11 @@ pub fn scan_all(
         from = last.clone();
         from.push(0);
         for (key, value) in rows {
+            if before.as_ref().is_some_and(|before| key <= *before) {
+                let reason = Reject::Invalid("a key is not behind the one before");
+                return Err(row_damage(table, &key, reason).into());
+            }
+            before = Some(key.clone());
             row(key, value);
         }
     }
@@ -192,4 +199,38 @@ pub(super) fn check_keys(writes: &[Write]) -> Result<(), ManifestError> {
 /// Bytes as people read them in an error.
 pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Finds the keys 1, 2 and 1 again, wherever a search starts: what LMDB did with a leaf whose
+    /// last key had a flipped bit.
+    #[derive(Debug)]
+    struct Restarting;
+
+    impl ManifestStore for Restarting {
+        fn get(&self, _: Table, _: &[u8]) -> Result<Option<Vec<u8>>, ManifestError> {
+            Ok(None)
+        }
+
+        fn scan(&self, _: Table, _: &[u8], _: usize) -> Result<Vec<RawRow>, ManifestError> {
+            Ok([1, 2, 1].map(|key| (vec![key], Vec::new())).to_vec())
+        }
+
+        fn commit(&self, _: &[Write]) -> Result<(), ManifestError> {
+            Ok(())
+        }
+
+        fn close(&self) {}
+    }
+
+    #[test]
+    fn a_scan_ends_at_a_key_that_is_out_of_order() {
+        let mut seen = Vec::new();
+        let refused = scan_all(&Restarting, Table::Chunks, |key, _| seen.push(key)).unwrap_err();
+        assert_eq!(seen, [[1], [2]]);
+        assert!(matches!(refused, ManifestError::Damaged(_)), "{refused}");
+    }
 }

@@ -3,7 +3,8 @@
 //! LMDB has no checksums and believes what it reads: a page that is missing or nonsense is not an
 //! error to it but a signal that ends the process. So every page that LMDB could reach from the
 //! newest meta page is read here with plain reads first, and each must be in the file, be what its
-//! parent says, and keep its nodes inside itself.
+//! parent says, and keep its nodes inside itself, side by side. Its keys must ascend and lie where
+//! its parent's keys say: LMDB would not find others, and rows would be lost without an error.
 //!
 //! ```text
 //! meta page x 2 -> free tree   keys: transaction numbers   values: lists of free page numbers
@@ -14,7 +15,14 @@
 //!
 //! Never: maps the file, judges our own values (their checksums do), writes.
 
+mod page;
+
 use crate::error::Reject;
+use page::{
+    HEADER_BYTES, Kind, NODE_BIG, NODE_BYTES, PAGE_BRANCH, PAGE_LEAF, PAGE_META, PAGE_OVERFLOW,
+    PAGE_TRANSIENT, PageHeader, ascending_keys, branch_child, header, node, node_size,
+    on_page_bytes,
+};
 use zerocopy::native_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
@@ -25,34 +33,12 @@ const _: () = assert!(
 
 const MAGIC: u32 = 0xbeef_c0de;
 const DATA_VERSION: u32 = 1;
-const HEADER_BYTES: usize = size_of::<PageHeader>();
-const NODE_BYTES: usize = size_of::<Node>();
 /// The root of an empty tree.
 const NO_PAGE: u64 = u64::MAX;
 /// LMDB's cursors go no deeper.
 const DEPTH_MAX: u16 = 32;
-const PAGE_BRANCH: u16 = 0x01;
-const PAGE_LEAF: u16 = 0x02;
-const PAGE_OVERFLOW: u16 = 0x04;
-const PAGE_META: u16 = 0x08;
-/// Bits that LMDB sets in memory and may write; they mean nothing in the file.
-const PAGE_TRANSIENT: u16 = 0x10 | 0x4000 | 0x8000;
-const NODE_BIG: u16 = 0x01;
 /// The free tree's keys are machine words.
 const TREE_INTEGER_KEY: u16 = 0x08;
-
-#[derive(FromBytes, KnownLayout, Immutable)]
-#[repr(C)]
-struct PageHeader {
-    number: U64,
-    pad: U16,
-    flags: U16,
-    /// End of the node pointers. Of an overflow page, this and the next are one number: its pages.
-    lower: U16,
-    /// Start of the nodes.
-    upper: U16,
-}
-const _: () = assert!(size_of::<PageHeader>() == 16);
 
 #[derive(Clone, FromBytes, KnownLayout, Immutable)]
 #[repr(C)]
@@ -81,18 +67,6 @@ struct Meta {
     transaction: U64,
 }
 const _: () = assert!(size_of::<Meta>() == 136);
-
-#[derive(FromBytes, KnownLayout, Immutable)]
-#[repr(C)]
-struct Node {
-    /// Two halves, low one first on a little-endian machine: bytes of the value, or the low bits
-    /// of a child's page number.
-    size: U32,
-    /// Of a leaf's node: flags. Of a branch's: the high bits of the child's page number.
-    flags: U16,
-    key_bytes: U16,
-}
-const _: () = assert!(size_of::<Node>() == 8);
 
 /// What a sound file says about itself.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -127,8 +101,11 @@ pub(super) fn check(file_bytes: u64, map_max: u64, read: ReadAt<'_>) -> Result<S
     };
     let seen = usize::try_from(walk.pages_used).unwrap_or(usize::MAX);
     walk.seen = vec![false; seen];
-    walk.tree(&meta.free, Kind::Free)?;
-    walk.tree(&meta.main, Kind::Main)?;
+    // A list is filed under a transaction that was there.
+    let behind = meta.transaction.get().checked_add(1);
+    let upper = behind.map(|number| number.to_be_bytes().to_vec());
+    walk.tree(&meta.free, Kind::Free, upper)?;
+    walk.tree(&meta.main, Kind::Main, None)?;
     walk.check_free_pages()?;
     Ok(Sound { used_bytes })
 }
@@ -188,10 +165,20 @@ fn meta_at(number: u64, offset: u64, file_bytes: u64, read: ReadAt<'_>) -> Resul
     Ok(meta)
 }
 
-#[derive(Copy, Clone, PartialEq, Eq)]
-enum Kind {
-    Free,
-    Main,
+/// The keys that a page may hold, as `page::order` writes them.
+#[derive(Clone)]
+struct Span {
+    lower: Vec<u8>,
+    /// The first key that is too large, if any is.
+    upper: Option<Vec<u8>>,
+}
+
+/// A page to read.
+struct Todo {
+    number: u64,
+    /// The root's is 1.
+    level: u16,
+    span: Span,
 }
 
 struct Walk<'a> {
@@ -208,7 +195,8 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn tree(&mut self, tree: &Tree, kind: Kind) -> Result<(), Reject> {
+    /// Walks a tree, whose keys are all below `upper`.
+    fn tree(&mut self, tree: &Tree, kind: Kind, upper: Option<Vec<u8>>) -> Result<(), Reject> {
         if tree.root.get() == NO_PAGE {
             return match tree.entries.get() {
                 0 => Ok(()),
@@ -219,28 +207,21 @@ impl Walk<'_> {
         if depth == 0 || DEPTH_MAX < depth {
             return Err(Reject::Invalid("depth of a tree"));
         }
-        let (mut entries, mut todo) = (0_u64, vec![(tree.root.get(), 1)]);
-        while let Some((number, level)) = todo.pop() {
-            let page = self.page(number)?;
-            let wanted = if level == depth {
-                PAGE_LEAF
+        let mut entries = 0_u64;
+        let mut todo = vec![Todo {
+            number: tree.root.get(),
+            level: 1,
+            span: Span {
+                lower: Vec::new(),
+                upper,
+            },
+        }];
+        while let Some(next) = todo.pop() {
+            let page = self.page(next.number)?;
+            if next.level == depth {
+                entries += self.leaf(&page, kind, &next.span)?;
             } else {
-                PAGE_BRANCH
-            };
-            let nodes = self.nodes(&page, wanted)?;
-            // LMDB stops the process at a branch of the main tree with one child.
-            if kind == Kind::Main && wanted == PAGE_BRANCH && nodes.len() < 2 {
-                return Err(Reject::Invalid("a branch page has one child"));
-            }
-            if level == depth {
-                entries += nodes.len() as u64;
-                for offset in nodes {
-                    self.leaf_node(&page, offset, kind)?;
-                }
-            } else {
-                for offset in nodes {
-                    todo.push((branch_child(&page, offset)?, level + 1));
-                }
+                self.branch(&page, kind, &next, &mut todo)?;
             }
         }
         if entries == tree.entries.get() {
@@ -248,6 +229,56 @@ impl Walk<'_> {
         } else {
             Err(Reject::Invalid("entries of a tree"))
         }
+    }
+
+    /// Checks a leaf page; returns how many entries it has.
+    fn leaf(&mut self, page: &[u8], kind: Kind, span: &Span) -> Result<u64, Reject> {
+        let nodes = self.nodes(page, PAGE_LEAF)?;
+        let keys = ascending_keys(page, &nodes, kind)?;
+        let first = keys.first().is_none_or(|key| span.lower <= *key);
+        let last = keys.last().zip(span.upper.as_ref());
+        if !first || last.is_some_and(|(key, upper)| upper <= key) {
+            return Err(Reject::Invalid("a key lies outside its page's span"));
+        }
+        for offset in &nodes {
+            self.leaf_node(page, *offset, kind)?;
+        }
+        Ok(nodes.len() as u64)
+    }
+
+    /// Checks a branch page; its children are to be read next, each with its part of the span.
+    fn branch(
+        &self,
+        page: &[u8],
+        kind: Kind,
+        at: &Todo,
+        todo: &mut Vec<Todo>,
+    ) -> Result<(), Reject> {
+        let nodes = self.nodes(page, PAGE_BRANCH)?;
+        // LMDB stops the process at a branch of the main tree with one child.
+        if kind == Kind::Main && nodes.len() < 2 {
+            return Err(Reject::Invalid("a branch page has one child"));
+        }
+        // The first node's key is never read: its child starts where the page does.
+        let keys = ascending_keys(page, nodes.get(1..).unwrap_or_default(), kind)?;
+        let first = keys.first().is_none_or(|key| at.span.lower < *key);
+        let last = keys.last().zip(at.span.upper.as_ref());
+        if !first || last.is_some_and(|(key, upper)| upper <= key) {
+            return Err(Reject::Invalid("a key lies outside its page's span"));
+        }
+        let mut keys = keys.into_iter();
+        let mut lower = at.span.lower.clone();
+        for offset in nodes {
+            let next = keys.next();
+            let upper = next.clone().or_else(|| at.span.upper.clone());
+            todo.push(Todo {
+                number: branch_child(page, offset)?,
+                level: at.level + 1,
+                span: Span { lower, upper },
+            });
+            lower = next.unwrap_or_default();
+        }
+        Ok(())
     }
 
     /// Reads a page of a tree, once.
@@ -281,7 +312,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// The offsets of a page's nodes, each of which lies inside the page with its fixed part.
+    /// The offsets of a page's nodes, which lie inside the page and apart from each other.
     fn nodes(&self, page: &[u8], wanted: u16) -> Result<Vec<usize>, Reject> {
         let header = header(page)?;
         let (lower, upper) = (
@@ -295,29 +326,37 @@ impl Walk<'_> {
         if !bounds || lower % 2 != 0 {
             return Err(Reject::Invalid("bounds of a page"));
         }
-        let nodes = page[HEADER_BYTES..lower].chunks_exact(2).map(|pointer| {
-            let offset = usize::from(u16::from_ne_bytes([pointer[0], pointer[1]]));
-            if upper <= offset && offset + NODE_BYTES <= self.page_bytes && offset % 2 == 0 {
-                Ok(offset)
-            } else {
-                Err(Reject::Invalid("a node lies outside its page"))
+        let pointers = page[HEADER_BYTES..lower].chunks_exact(2);
+        let nodes: Vec<usize> = pointers
+            .map(|pointer| usize::from(u16::from_ne_bytes([pointer[0], pointer[1]])))
+            .collect();
+        // LMDB packs the nodes: they fill the page from `upper` to its end, in any order.
+        let mut placed = nodes.clone();
+        placed.sort_unstable();
+        let mut end = upper;
+        for offset in placed {
+            if offset != end {
+                return Err(Reject::Invalid("a node does not lie behind another one"));
             }
-        });
-        nodes.collect()
+            end += on_page_bytes(node(page, offset)?, wanted).next_multiple_of(2);
+        }
+        if end == self.page_bytes {
+            Ok(nodes)
+        } else {
+            Err(Reject::Invalid("the nodes do not fill their page"))
+        }
     }
 
     fn leaf_node(&mut self, page: &[u8], offset: usize, kind: Kind) -> Result<(), Reject> {
         let node = node(page, offset)?;
         let value_bytes = node_size(node);
         let key_bytes = usize::from(node.key_bytes.get());
+        if !matches!(node.flags.get(), 0 | NODE_BIG) {
+            return Err(Reject::Invalid("flags of a node"));
+        }
         let value_at = offset + NODE_BYTES + key_bytes;
-        let on_page = match node.flags.get() {
-            0 => value_bytes,
-            NODE_BIG => 8,
-            _ => return Err(Reject::Invalid("flags of a node")),
-        };
         let value = page
-            .get(value_at..value_at.saturating_add(on_page))
+            .get(value_at..offset.saturating_add(on_page_bytes(node, PAGE_LEAF)))
             .ok_or(Reject::Invalid("a node lies outside its page"))?;
         let overflow = if node.flags.get() == NODE_BIG {
             let first = U64::ref_from_bytes(value)
@@ -330,7 +369,6 @@ impl Walk<'_> {
         match kind {
             Kind::Main if key_bytes == 0 => Err(Reject::Invalid("an empty key")),
             Kind::Main => Ok(()),
-            Kind::Free if key_bytes != 8 => Err(Reject::Invalid("key of the free list")),
             Kind::Free => self.free_list(overflow.as_deref().unwrap_or(value)),
         }
     }
@@ -354,7 +392,8 @@ impl Walk<'_> {
         Ok(head.split_off(HEADER_BYTES))
     }
 
-    /// A list of free pages: their count, then their numbers.
+    /// A list of free pages: their count, then their numbers, the largest first. LMDB takes a run
+    /// of them by its ends.
     fn free_list(&mut self, value: &[u8]) -> Result<(), Reject> {
         let mut words = value
             .chunks_exact(8)
@@ -366,8 +405,13 @@ impl Walk<'_> {
         if words.len() < listed {
             return Err(Reject::Invalid("length of a free list"));
         }
+        let first = self.free.len();
         self.free.extend(words.take(listed));
-        Ok(())
+        if self.free[first..].is_sorted_by(|one, next| next < one) {
+            Ok(())
+        } else {
+            Err(Reject::Invalid("order of a free list"))
+        }
     }
 
     /// A free page is a page of the file that no tree holds, listed once.
@@ -385,31 +429,4 @@ impl Walk<'_> {
         }
         Ok(())
     }
-}
-
-fn header(page: &[u8]) -> Result<&PageHeader, Reject> {
-    let (header, _) =
-        PageHeader::ref_from_prefix(page).map_err(|_| Reject::Invalid("header of a page"))?;
-    Ok(header)
-}
-
-fn node(page: &[u8], offset: usize) -> Result<&Node, Reject> {
-    let outside = Reject::Invalid("a node lies outside its page");
-    let bytes = page.get(offset..).ok_or(outside.clone())?;
-    let (node, _) = Node::ref_from_prefix(bytes).map_err(|_| outside)?;
-    Ok(node)
-}
-
-/// The low 32 bits of what a node's first two halves stand for. LMDB keeps the low half first on
-/// a little-endian machine and the high half first on a big-endian one: a native `u32` in both.
-fn node_size(node: &Node) -> usize {
-    node.size.get() as usize
-}
-
-fn branch_child(page: &[u8], offset: usize) -> Result<u64, Reject> {
-    let node = node(page, offset)?;
-    if page.len() < offset + NODE_BYTES + usize::from(node.key_bytes.get()) {
-        return Err(Reject::Invalid("a node lies outside its page"));
-    }
-    Ok(u64::from(node.size.get()) | u64::from(node.flags.get()) << 32)
 }
