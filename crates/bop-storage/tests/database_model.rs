@@ -267,7 +267,7 @@ fn run(page_bytes: usize, steps: &[Step]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     #[test]
     fn a_database_of_small_pages_is_the_model(steps in prop::collection::vec(step(), 1..60)) {

@@ -246,9 +246,11 @@ impl Overlay {
                         self.pages.insert(page, Version { content, since })
                     }
                     None => {
-                        if since > START {
-                            self.cut.insert(page, since);
-                        }
+                        // When it was cut off since then counts no more.
+                        match since {
+                            START => self.cut.remove(&page),
+                            cut => self.cut.insert(page, cut),
+                        };
                         self.pages.remove(&page)
                     }
                 };

@@ -101,3 +101,18 @@ fn a_savepoint_between_two_others_can_be_forgotten() {
     assert_eq!(filled(&overlay), None);
     assert!(overlay.is_unchanged() && overlay.undo.is_empty());
 }
+
+#[test]
+fn a_page_that_was_cut_off_before_a_rollback_is_undone_by_the_next_one_too() {
+    let mut overlay = overlay();
+    let savepoint = overlay.savepoint();
+    write_all(&mut overlay, 1);
+    overlay.truncate(0);
+    overlay.rollback_to(savepoint);
+    for byte in 2..4 {
+        write_all(&mut overlay, byte);
+        overlay.rollback_to(savepoint);
+        assert_eq!(filled(&overlay), None);
+        assert_eq!(overlay.page_count(), PAGES);
+    }
+}
