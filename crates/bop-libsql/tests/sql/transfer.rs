@@ -286,7 +286,7 @@ fn an_import_that_is_cut_short_leaves_nothing_in_the_way_of_the_next() {
     assert_eq!(error.code(), ErrorCode::Closed, "{error}");
     drop((store, manager));
 
-    let store = Store::open(dir.path(), Options::new()).unwrap();
+    let store = Store::open(dir.path().join("store"), Options::new()).unwrap();
     assert!(store.manager().databases().is_empty());
     import(&store, "a", &path).unwrap();
     assert_eq!(
