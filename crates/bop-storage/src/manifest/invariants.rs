@@ -193,27 +193,14 @@ fn numbers_are_below_the_next(change: &Change<'_>) -> Result<(), String> {
 }
 
 /// Asks of all rows what the predicates ask of the touched ones. What the loading of the rows
-/// finds (names, missing chunks and databases) is not repeated here.
+/// finds (names, missing chunks and databases, lost ranges) is not repeated here.
 pub(super) fn check_all(state: &ManifestState) -> Vec<Damage> {
-    let mut named: BTreeMap<ChunkId, u64> = BTreeMap::new();
-    for row in state.ranges.values() {
-        *named.entry(row.chunk).or_default() += 1;
-    }
     let next = state.watermarks();
-    // A damaged row of the ranges may be the one that is missing in the count.
-    let countable = state.damaged().is_empty();
     let mut found = Vec::new();
     let mut finding = |table, key: Vec<u8>, why| {
         found.push(row_damage(table, &key, Reject::Invalid(why)));
     };
-    for (id, row) in state.chunks() {
-        if countable && named.get(&id).copied().unwrap_or(0) != row.references {
-            finding(
-                Table::Chunks,
-                id.encode(),
-                "references do not match the ranges",
-            );
-        }
+    for (id, _) in state.chunks() {
         if next.next_chunk <= id {
             finding(
                 Table::Chunks,
