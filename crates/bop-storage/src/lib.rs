@@ -48,7 +48,7 @@ mod db;
 pub use checkpoint::CheckpointReport;
 pub use checksum::{PageHash, RollingChecksum};
 pub use db::{
-    DatabaseInfo, Db, Health, Housekeeping, Manager, Options, ReadTxn, Savepoint, StoreStatus,
+    DatabaseInfo, Db, Durability, Health, Housekeeping, Manager, Options, ReadTxn, Savepoint, StoreStatus,
     Unfinished, VerifyReport, WriteTxn,
 };
 pub use error::{

@@ -54,6 +54,14 @@ pub struct Limits {
     pub batch_bytes_max: u64,
     /// How long a committer waits for a write that does not return.
     pub io_deadline: Duration,
+    /// A batch that failed is written into fresh segments so often, then the log is poisoned.
+    pub write_retries_max: u32,
+    /// The wait before the first of these attempts; it doubles with each.
+    pub retry_delay_min: Duration,
+    /// The longest wait between two of them.
+    pub retry_delay_max: Duration,
+    /// A batch whose write has not returned after this long is written into a fresh segment.
+    pub stall_limit: Duration,
     /// After this long without another batch, a note tells how far the log is durable.
     pub idle_note_delay: Duration,
     /// The manifest's memory map starts at this size and doubles up to the next bound.
@@ -84,6 +92,10 @@ impl Default for Limits {
             queue_bytes_max: 64 * MIB,
             batch_bytes_max: 4 * MIB,
             io_deadline: Duration::from_secs(30),
+            write_retries_max: 8,
+            retry_delay_min: Duration::from_millis(10),
+            retry_delay_max: Duration::from_secs(5),
+            stall_limit: Duration::from_secs(120),
             idle_note_delay: Duration::from_millis(50),
             manifest_map_bytes_min: MIB,
             manifest_map_bytes_max: 4096 * MIB,

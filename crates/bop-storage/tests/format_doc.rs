@@ -51,7 +51,7 @@ fn layouts_of_the_code() -> BTreeMap<String, Layout> {
         SuperblockSlot { magic, format_version, reserved, store_id, sequence, created_us, range_bytes, checksum }
         Stamp { magic, format_version, reserved, store_id, segment_id, incarnation, capacity_bytes, checksum }
         Activation { magic, epoch, base_lsn, last_time_us, predecessor_id, predecessor_end, predecessor_hash, checksum }
-        BatchHeader { magic, entries, length_bytes, flags, lsn, epoch, durable_lsn, reserved, checksum }
+        BatchHeader { magic, entries, length_bytes, flags, lsn, epoch, durable_lsn, directory_checksum, reserved, checksum }
         DirectoryEntry { database, offset_bytes, record_bytes, time_us, record_checksum, kind, flags, reserved }
         BatchTrailer { checksum, lsn, epoch, entries, length_bytes, reserved, magic }
         RecordHeader { kind, flags, header_bytes, record_bytes, header_checksum }

@@ -11,7 +11,8 @@ use bop_storage::ids::{DbId, Lsn};
 use bop_storage::io::Block;
 use bop_storage::log::format::{
     Activated, CatalogueOp, DATA_START, FORMAT_VERSION, FragmentPart, MemberPages, RawRecord,
-    Record, Stamped, decode_header, decode_trailer, spare_parts_damage, verify_records,
+    Record, Stamped, decode_directory, decode_header, decode_trailer, spare_parts_damage,
+    verify_records,
 };
 use bop_storage::superblock::Superblock;
 use golden_inputs::{IDENTITY, files};
@@ -97,9 +98,11 @@ fn batch(text: &mut String, bytes: &[u8], base: Lsn, lsn: Lsn) -> Option<(Lsn, u
     let rest = &bytes[offset..];
     let header = decode_header(rest, &IDENTITY, lsn, rest.len() as u64).ok()?;
     let bytes = &rest[..header.length_bytes as usize];
-    assert_eq!(spare_parts_damage(&header, bytes, &IDENTITY), None);
+    let directory = decode_directory(&header, bytes).unwrap();
+    let damage = spare_parts_damage(&header, &directory, bytes, &IDENTITY);
+    assert_eq!(damage, None);
     let trailer = decode_trailer(bytes, &IDENTITY, header.end).unwrap();
-    assert_eq!(trailer.directory, header.directory);
+    assert_eq!(trailer.directory, directory);
     let place = header.place;
     writeln!(
         text,
@@ -107,7 +110,7 @@ fn batch(text: &mut String, bytes: &[u8], base: Lsn, lsn: Lsn) -> Option<(Lsn, u
         place.lsn, header.length_bytes, place.epoch, place.durable, header.checksum,
     )
     .unwrap();
-    for item in &header.directory {
+    for item in &directory {
         writeln!(
             text,
             "    entry database {} {:?} offset {} bytes {} time {} checksum {:016x}",
@@ -120,7 +123,7 @@ fn batch(text: &mut String, bytes: &[u8], base: Lsn, lsn: Lsn) -> Option<(Lsn, u
         )
         .unwrap();
     }
-    for found in verify_records(&header, bytes).unwrap() {
+    for found in verify_records(&header, &directory, bytes).unwrap() {
         writeln!(
             text,
             "    record lsn {} {}",

@@ -100,6 +100,10 @@ impl Engine {
         let span = tracing::info_span!("checkpoint", %cut);
         let _entered = span.enter();
         let mut sources = self.freeze()?;
+        // What is visible need not be durable: no chunk may have what the log could lose.
+        if self.log.unwritten().oldest().is_some() {
+            self.log.sync()?;
+        }
         let catalogue = self.changed_catalogue()?;
         let rows = self.manifest.state();
         sources.retain(|source| is_published(source.state.id(), &rows, catalogue.as_ref()));

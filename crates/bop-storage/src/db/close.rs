@@ -48,6 +48,10 @@ impl Engine {
             return Err(CloseError::StillStalled);
         }
         let closed = self.end_log();
+        if !self.log.stop(until) {
+            std::mem::forget(self.lock.lock().take());
+            return Err(CloseError::StillStalled);
+        }
         closing.refuse_all();
         self.manifest.close();
         *self.lock.lock() = None;

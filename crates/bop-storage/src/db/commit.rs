@@ -15,6 +15,7 @@
 //!
 //! Never: changes a view but by publishing.
 
+use super::durability::Durability;
 use super::engine::{Engine, OpenStore};
 use super::lifecycle::Inside;
 use super::overlay::Overlay;
@@ -43,6 +44,7 @@ pub(super) fn commit(
     slot: SlotGuard,
     snapshot: ReadTxn,
     overlay: Overlay,
+    durability: Durability,
 ) -> Result<ReadTxn, CommitError> {
     engine.check_open().map_err(|_| Rejection::Closed)?;
     state.check_live().map_err(|_| Rejection::Dropped)?;
@@ -55,6 +57,7 @@ pub(super) fn commit(
         inside,
         pin,
         overlay,
+        durability,
     };
     transaction.commit()
 }
@@ -68,6 +71,7 @@ struct Transaction<'a> {
     /// can take the log away from below the pin.
     pin: Pin,
     overlay: Overlay,
+    durability: Durability,
 }
 
 /// A page on its way into a record.
@@ -303,9 +307,13 @@ impl Transaction<'_> {
             pinned: Arc::clone(&pinned),
             _slot: self.slot,
         };
-        self.engine
-            .log()
-            .append(record, priority, Box::new(publish))?;
+        let (log, publish) = (self.engine.log(), Box::new(publish));
+        match self.durability {
+            Durability::Full => log.append(record, priority, publish)?,
+            Durability::Relaxed { max_delay } => {
+                log.append_relaxed(record, priority, max_delay, publish)?
+            }
+        };
         let pin = pinned.lock().take().unwrap_or_else(|| self.state.pin());
         Ok(ReadTxn::new(
             Arc::clone(self.engine),

@@ -7,7 +7,7 @@ use super::options::Options;
 use super::report::{DatabaseInfo, StoreStatus, VerifyReport};
 use super::unfinished::Unfinished;
 use crate::checkpoint::CheckpointReport;
-use crate::error::{CatalogueError, CheckpointError, CloseError, OpenError};
+use crate::error::{CatalogueError, CheckpointError, CloseError, CommitError, OpenError};
 use crate::ids::DbKind;
 use std::path::Path;
 use std::sync::Arc;
@@ -116,6 +116,14 @@ impl Manager {
         let work = self.engine.lifecycle().enter_work();
         let _work = work.ok_or(CheckpointError::Closed)?;
         self.engine.checkpoint()
+    }
+
+    /// Returns when every commit that was visible before is durable.
+    ///
+    /// # Errors
+    /// Why it is not: the log has failed.
+    pub fn sync(&self) -> Result<(), CommitError> {
+        self.engine.log().sync()
     }
 
     /// Reads every byte of the store that is in use and checks it. Runs beside everything else.

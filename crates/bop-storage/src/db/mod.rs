@@ -16,6 +16,7 @@ mod close;
 mod commit;
 mod copy;
 mod database;
+mod durability;
 mod engine;
 mod housekeeper;
 mod leftovers;
@@ -42,6 +43,7 @@ mod unfinished;
 mod write;
 
 pub use database::Db;
+pub use durability::Durability;
 pub use housekeeper::Housekeeping;
 pub use manager::Manager;
 pub use options::Options;

@@ -224,7 +224,9 @@ impl Parts<'_> {
         let holds = LogHolds::new(Arc::clone(&signals) as _);
         let (state, recovered) = self.recover_state(&rows, &chunks, &cache, &holds)?;
         let unused = unused_segments(&recovered);
-        let StartedLog { log, epoch } = self.start_log(recovered, &rows, &holds, &signals)?;
+        let unwritten = Arc::default();
+        let started = self.start_log(recovered, &rows, &holds, &unwritten, &signals)?;
+        let StartedLog { log, epoch } = started;
         let RecoveredState {
             catalogue,
             catalogue_hold,
@@ -251,7 +253,7 @@ impl Parts<'_> {
             disk: Arc::clone(&self.disk),
             runtime: self.options.runtime.clone(),
             limits: self.limits.clone(),
-            reader: PageReader::new(Arc::clone(log.ring()), cache),
+            reader: PageReader::new(Arc::clone(log.ring()), unwritten, cache),
             signals,
             log,
             manifest: Arc::clone(&self.manifest),

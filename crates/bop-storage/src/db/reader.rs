@@ -11,7 +11,7 @@ use crate::checksum::PageHash;
 use crate::error::{Damage, Place, ReadError, Reject};
 use crate::ids::{DbId, PageNo, PageSize};
 use crate::io::{BLOCK_BYTES, blocks_for, zeroed_blocks};
-use crate::log::Ring;
+use crate::log::{Ring, Unwritten};
 use crate::page::PageBytes;
 use crate::view::{BasePage, Found, PageVersion, View};
 use std::sync::Arc;
@@ -21,12 +21,17 @@ use zerocopy::IntoBytes;
 #[derive(Clone, Debug)]
 pub(crate) struct PageReader {
     ring: Arc<Ring>,
+    unwritten: Arc<Unwritten>,
     cache: Arc<PageCache>,
 }
 
 impl PageReader {
-    pub(crate) fn new(ring: Arc<Ring>, cache: Arc<PageCache>) -> Self {
-        Self { ring, cache }
+    pub(crate) fn new(ring: Arc<Ring>, unwritten: Arc<Unwritten>, cache: Arc<PageCache>) -> Self {
+        Self {
+            ring,
+            unwritten,
+            cache,
+        }
     }
 
     pub(crate) fn cache(&self) -> &Arc<PageCache> {
@@ -123,6 +128,10 @@ impl PageReader {
     }
 
     fn load(&self, size: PageSize, version: PageVersion) -> Result<PageBytes, ReadError> {
+        // What is not here any more is on the device.
+        if let Some(image) = self.unwritten.read(version.image_lsn, size.bytes()) {
+            return Ok(PageBytes::copy_of(&image));
+        }
         let located = self.ring.locate(version.image_lsn);
         let (segment, offset) = located.ok_or_else(|| self.damage(version, Reject::Missing))?;
         let block = BLOCK_BYTES as u64;

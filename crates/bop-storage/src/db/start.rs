@@ -4,6 +4,7 @@
 //! Invariant: nothing that recovery read is written over, but for the newest bytes with themselves:
 //! the log goes on behind a close record, or in a segment of its own.
 
+use super::housekeeper::Housekeeping;
 use super::open::Parts;
 use super::registry::ManifestRegistry;
 use super::signals::Signals;
@@ -14,7 +15,7 @@ use crate::log::format::SegmentIdentity;
 use crate::log::recover::Recovered;
 use crate::log::{
     Log, LogEnd, LogHolds, LogParts, LogSegment, LogStart, RegisteredSegment, Ring, SealedSegment,
-    SpareMaker, SpareSegment, settle,
+    SpareMaker, SpareSegment, Unwritten, settle,
 };
 use crate::manifest::ManifestState;
 use crate::runtime::Runtime;
@@ -36,6 +37,7 @@ impl Parts<'_> {
         recovered: Recovered,
         rows: &ManifestState,
         holds: &Arc<LogHolds>,
+        unwritten: &Arc<Unwritten>,
         signals: &Arc<Signals>,
     ) -> Result<StartedLog, OpenError> {
         let start = log_start(&recovered)?;
@@ -44,7 +46,12 @@ impl Parts<'_> {
             settle(self.disk.as_ref(), active)?;
         }
         let ring = Arc::new(self.ring(&recovered, rows)?);
-        let Runtime { clock, entropy, .. } = self.options.runtime.clone();
+        let Runtime {
+            clock,
+            entropy,
+            spawn,
+        } = self.options.runtime.clone();
+        let background = self.options.housekeeping == Housekeeping::Background;
         let registry = Arc::new(ManifestRegistry(Arc::clone(&self.manifest)));
         let (disk, limits) = (Arc::clone(&self.disk), self.limits.clone());
         let store = self.superblock.store;
@@ -67,7 +74,9 @@ impl Parts<'_> {
             ring,
             spares,
             holds: Arc::clone(holds),
+            unwritten: Arc::clone(unwritten),
             clock,
+            spawn: background.then_some(spawn),
             limits: self.limits.clone(),
             events: Arc::clone(signals) as _,
         };
@@ -79,13 +88,10 @@ impl Parts<'_> {
     fn ring(&self, recovered: &Recovered, rows: &ManifestState) -> Result<Ring, OpenError> {
         let file = |id| self.disk.open(&layout::segment(id), OpenMode::Write);
         let segment = |identity: &SegmentIdentity, base, capacity_bytes| {
-            Ok::<_, IoFailure>(Arc::new(LogSegment {
-                id: identity.segment,
-                incarnation: identity.incarnation,
-                base,
-                capacity_bytes,
-                file: file(identity.segment)?,
-            }))
+            let file = file(identity.segment)?;
+            let (id, incarnation) = (identity.segment, identity.incarnation);
+            let segment = LogSegment::new(id, incarnation, base, capacity_bytes, file);
+            Ok::<_, IoFailure>(Arc::new(segment))
         };
         let sealed = recovered
             .sealed

@@ -11,6 +11,7 @@
 //! Never: shows a private page to anybody else.
 
 use super::commit;
+use super::durability::Durability;
 use super::engine::OpenStore;
 use super::overlay::Overlay;
 use super::read::ReadTxn;
@@ -202,6 +203,31 @@ impl WriteTxn {
     /// [`CommitError::Rejected`]: nothing happened. [`CommitError::Unknown`]: the log failed while
     /// the commit was written; it may be there after the store is opened again.
     pub fn commit(self) -> Result<ReadTxn, CommitError> {
+        self.commit_with(Durability::Full)
+    }
+
+    /// Commits, with a choice of what that promises. On return the transaction is visible.
+    ///
+    /// # Errors
+    /// As for [`WriteTxn::commit`].
+    ///
+    /// # Example
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// use bop_storage::{DbKind, Durability, Manager, Options, PageNo};
+    ///
+    /// let store = Manager::open(dir.path(), Options::new())?;
+    /// let db = store.create_database("pages", DbKind::Raw)?;
+    /// let mut write = db.begin_write(std::time::Duration::from_secs(1))?;
+    /// write.write_page(PageNo::FIRST, &[7; 4096])?;
+    /// let after = write.commit_with(Durability::RELAXED)?;
+    /// assert_eq!(after.read_page(PageNo::FIRST)?[..], [7; 4096]);
+    /// store.sync()?; // now it is durable
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn commit_with(self, durability: Durability) -> Result<ReadTxn, CommitError> {
         let Self {
             engine,
             state,
@@ -212,7 +238,7 @@ impl WriteTxn {
         } = self;
         match overlay {
             Some(overlay) if !overlay.is_unchanged() => {
-                commit::commit(&engine, &state, slot, snapshot, overlay)
+                commit::commit(&engine, &state, slot, snapshot, overlay, durability)
             }
             _ => {
                 engine.check_open().map_err(|_| Rejection::Closed)?;

@@ -50,6 +50,8 @@ pub enum ErrorCode {
     Manifest,
     /// The store is closed or closing.
     Closed,
+    /// A write of the log has not returned for long, and nothing is taken meanwhile.
+    Stalled,
     /// A worker still waits for the kernel.
     StillStalled,
     /// A worker panicked.
@@ -92,6 +94,7 @@ impl ErrorCode {
         Self::Io,
         Self::Manifest,
         Self::Closed,
+        Self::Stalled,
         Self::StillStalled,
         Self::Panic,
         Self::Sql,
@@ -127,6 +130,7 @@ impl ErrorCode {
             Self::Io => "io",
             Self::Manifest => "manifest",
             Self::Closed => "closed",
+            Self::Stalled => "stalled",
             Self::StillStalled => "still_stalled",
             Self::Panic => "panic",
             Self::Sql => "sql",
@@ -144,6 +148,7 @@ impl ErrorCode {
             Self::Corrupt
             | Self::CatalogueDamaged
             | Self::Poisoned
+            | Self::Stalled
             | Self::StillStalled
             | Self::Unhealthy => 3,
             _ => 1,

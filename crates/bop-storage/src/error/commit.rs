@@ -6,6 +6,7 @@
 use super::{Damage, ErrorCode, ManifestError};
 use crate::ids::Lsn;
 use crate::io::IoFailure;
+use crate::runtime::PanicReport;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -95,6 +96,9 @@ pub enum SegmentError {
     /// No random bytes are to be had.
     #[error("segment: random bytes: {0}")]
     Entropy(#[source] Arc<std::io::Error>),
+    /// A thread of the log could not be started.
+    #[error("thread: {0}")]
+    Thread(#[source] Arc<std::io::Error>),
     /// All segment numbers were given out.
     #[error("segment: all segment numbers are used up")]
     IdsExhausted,
@@ -105,7 +109,7 @@ impl SegmentError {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::Io(failure) => failure.code(),
-            Self::Entropy(_) => ErrorCode::Io,
+            Self::Entropy(_) | Self::Thread(_) => ErrorCode::Io,
             Self::Manifest(error) => error.code(),
             Self::IdsExhausted => ErrorCode::LimitReached,
         }
@@ -120,11 +124,14 @@ pub enum LogFailure {
     #[error("{0}")]
     Io(#[from] IoFailure),
     /// A thread panicked in the log.
-    #[error("a thread panicked while it {stage}")]
-    Panic {
-        /// What it was doing.
-        stage: &'static str,
-    },
+    #[error("{0}")]
+    Panic(Box<PanicReport>),
+    /// A batch that had failed could not be rewritten, since there was no segment for it.
+    #[error("no segment for a batch that had failed: {0}")]
+    Refused(#[source] Box<Rejection>),
+    /// A record was let go of without an end, which is an error of the program.
+    #[error("the record was lost on its way")]
+    Lost,
     /// The write has not returned within its deadline; it may still end either way.
     #[error("the write has not returned after {waited:?}")]
     Stalled {
@@ -175,6 +182,18 @@ pub enum Rejection {
     /// A write failed earlier: no more commits until the store is opened again.
     #[error("the log is poisoned: {0}")]
     Poisoned(#[source] Arc<LogFailure>),
+    /// A write of the log has not returned for long: nothing is taken before that is resolved.
+    #[error("the log is stalled: a write has not returned after {waited:?}")]
+    Stalled {
+        /// How long it has been waited for.
+        waited: Duration,
+    },
+    /// The queue is full, and the committer did not want to wait.
+    #[error("{records} records wait for the log")]
+    Busy {
+        /// Records in the queue.
+        records: usize,
+    },
     /// The database was dropped.
     #[error("the database was dropped")]
     Dropped,
@@ -197,6 +216,8 @@ impl Rejection {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::Timeout { .. } => ErrorCode::Timeout,
+            Self::Stalled { .. } => ErrorCode::Stalled,
+            Self::Busy { .. } => ErrorCode::Busy,
             Self::OutOfSpace { .. } => ErrorCode::OutOfSpace,
             Self::Segment(error) => error.code(),
             Self::LogFull { .. } => ErrorCode::LogFull,

@@ -1,52 +1,49 @@
 //! Group commit: many committers, one write for all that is waiting.
 //!
 //! ```text
-//!   append: queue the record -- nobody leads --> lead
-//!                           '-- somebody does --> wait: made leader, done, or deadline
-//!   lead:   take the batch -> write it -> publish in Lsn order -> hand leadership to the oldest
-//!           waiter -> wake the batch's committers
+//!   append: place the record -- nobody has the turn --> lead
+//!                            '-- somebody has ------> wait: made leader, done, or deadline
+//!   lead:   take the oldest batch -> write it -> publish in Lsn order -> wake its committers,
+//!           a few times; then hand the turn to the oldest waiter
 //! ```
 //!
+//! A committer that waits (`append`) writes by itself when nobody else does. One that does not
+//! (`append_async`, `append_relaxed`) leaves the write to the next leader, or to the background
+//! thread.
+//!
 //! Invariants
-//! - the record of the leader is the oldest of the queue, so each leader writes one batch;
-//! - `leading` is set exactly while a thread leads or was told to lead;
-//! - a failed write poisons at once: the batch is `Unknown`, the queue and everything after it is
-//!   `Rejected`, until the store is opened again;
-//! - leadership is given under the queue's lock, and a waiter that gives up asks under it: whoever
-//!   was told to lead does, so that no waiter is left behind;
-//! - a leader's panic poisons too ([`LeadGuard`]);
+//! - the turn is held exactly while a thread leads or was told to lead, or the retry thread works;
+//! - it is given under the state's lock, and a waiter that gives up asks under it: whoever was told
+//!   to lead does, so that no waiter is left behind;
 //! - nothing is taken after the last record, whatever its priority.
 //!
 //! Never: calls a publisher, an event or a committer under a lock.
 
-use super::format::record::{NoteKind, RecordKind};
-use super::format::{EncodedRecord, encode_note};
+use super::background::Threads;
+use super::format::record::NoteKind;
+use super::format::{BatchLayout, EncodedRecord, encode_note};
+use super::future::CommitFuture;
 use super::holds::LogHolds;
+use super::member::{Entry, Placed, Priority, Publish, Silent, Waits};
 use super::parts::LogParts;
-use super::queue::{Health, Queue, Shortage, batch_bytes, refusal};
+use super::queue::Health;
 use super::ring::Ring;
+use super::shared::{Patience, Shared};
 use super::spares::SpareMaker;
-use super::ticket::{Answer, Pending, Placed, Priority, Publish, Ticket};
-use super::writer::{LogStart, WriteError, Writer};
+use super::state::{State, Turn};
+use super::ticket::Ticket;
+use super::unwritten::Unwritten;
+use super::writer::{LogStart, WriteError, Writer, take_spare};
 use crate::error::{CommitError, LogFailure, Rejection};
 use crate::ids::Lsn;
-use crate::runtime::after;
-use parking_lot::{Condvar, Mutex};
-use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The log of an open store.
 #[derive(Debug)]
 pub struct Log {
-    parts: LogParts,
-    queue: Mutex<Queue>,
-    /// Signalled when the queue or the log got room, and when the health changed.
-    room: Condvar,
-    writer: Mutex<Writer>,
-    /// Everything before it is durable and published.
-    published: AtomicU64,
+    shared: Arc<Shared>,
+    threads: Threads,
 }
 
 impl Log {
@@ -54,48 +51,13 @@ impl Log {
     /// active segment goes on, else a new one is activated.
     ///
     /// # Errors
-    /// The failure of that write, or why no segment was to be had.
+    /// The failure of that write, or why no segment was to be had, or no thread could be started.
     pub fn start(parts: LogParts, start: LogStart) -> Result<Self, CommitError> {
-        let LogStart {
-            position,
-            base,
-            goes_on,
-        } = start;
-        let LogParts {
-            store,
-            ring,
-            spares,
-            clock,
-            ref limits,
-            ..
-        } = parts.clone();
-        let patience = limits.io_deadline;
-        let mut writer = Writer::new(store, ring, spares, clock, position, goes_on, patience);
-        let note = encode_note(NoteKind::Open)?;
-        let bytes = batch_bytes(std::iter::once(&note));
-        writer.make_room(bytes, 0, base).map_err(starting)?;
-        let (note, _ticket) = Pending::new(
-            note,
-            Priority::Housekeeping,
-            Box::new(super::ticket::Silent),
-        );
-        writer.write(&mut [note]).map_err(starting)?;
-        let published = AtomicU64::new(writer.end().get());
-        let queue = Queue {
-            records: VecDeque::new(),
-            bytes: 0,
-            leading: false,
-            health: Health::Open,
-            shortened: 0,
-        };
-        let (queue, room, writer) = (Mutex::new(queue), Condvar::new(), Mutex::new(writer));
-        Ok(Self {
-            parts,
-            queue,
-            room,
-            writer,
-            published,
-        })
+        let writer = begin_epoch(&parts, start).map_err(starting)?;
+        let last_time_us = writer.last_time_us();
+        let shared = Arc::new(Shared::new(parts, State::new(writer, last_time_us)));
+        let threads = Threads::start(&shared)?;
+        Ok(Self { shared, threads })
     }
 
     /// Appends a record and returns when it is durable and published.
@@ -108,8 +70,7 @@ impl Log {
         priority: Priority,
         publish: Box<dyn Publish>,
     ) -> Result<Placed, CommitError> {
-        let (pending, ticket) = Pending::new(record, priority, publish);
-        self.append_pending(pending, &ticket, false)
+        self.shared.append(record, priority, publish, false)
     }
 
     /// Appends the record that ends the log: nothing is taken after it. Returns when it is durable.
@@ -117,86 +78,138 @@ impl Log {
     /// # Errors
     /// As for [`Log::append`]; the log has ended all the same.
     pub fn append_last(&self, record: EncodedRecord) -> Result<Placed, CommitError> {
-        let (pending, ticket) = Pending::new(
-            record,
-            Priority::Housekeeping,
-            Box::new(super::ticket::Silent),
-        );
-        self.append_pending(pending, &ticket, true)
+        let priority = Priority::Housekeeping;
+        self.shared.append(record, priority, Box::new(Silent), true)
     }
 
-    fn append_pending(
+    /// Appends a record without waiting for anything. Its end is told by the future; when that is
+    /// dropped, the record becomes durable and visible all the same.
+    ///
+    /// # Errors
+    /// Why it was not taken; [`Rejection::Busy`] when the queue is full.
+    pub fn append_async(
         &self,
-        pending: Pending,
-        ticket: &Arc<Ticket>,
-        last: bool,
+        record: EncodedRecord,
+        priority: Priority,
+        publish: Box<dyn Publish>,
+    ) -> Result<CommitFuture, CommitError> {
+        let ticket = Ticket::new(publish);
+        let patience = Patience::AtOnce;
+        let placed = self.shared.enqueue(
+            record,
+            (priority, Waits::Elsewhere),
+            &ticket,
+            false,
+            patience,
+        )?;
+        if placed.leads {
+            self.shared.lead(None);
+        } else {
+            ticket.prepare(placed.at);
+        }
+        Ok(CommitFuture::new(ticket, placed.at.lsn))
+    }
+
+    /// Appends a record that is visible when this returns. It is durable within `max_delay`, or with the next record that somebody waits for.
+    ///
+    /// # Errors
+    /// Why it was not taken.
+    pub fn append_relaxed(
+        &self,
+        record: EncodedRecord,
+        priority: Priority,
+        max_delay: Duration,
+        publish: Box<dyn Publish>,
     ) -> Result<Placed, CommitError> {
-        if self.enqueue(pending, last)? {
-            self.lead(ticket);
+        let ticket = Ticket::new(publish);
+        let waits = (priority, Waits::Relaxed(max_delay));
+        let placed = self
+            .shared
+            .enqueue(record, waits, &ticket, false, Patience::Wait)?;
+        ticket.publish_now(placed.at);
+        if placed.leads {
+            self.shared.lead(None);
         }
-        let started = Instant::now();
-        let deadline = after(started, self.parts.limits.io_deadline);
-        loop {
-            match ticket.wait(deadline) {
-                Answer::Lead => self.lead(ticket),
-                Answer::Done(outcome) => return outcome,
-                Answer::TimedOut => {
-                    if let Some(outcome) = self.give_up(ticket, started) {
-                        return outcome;
-                    }
-                }
-            }
+        Ok(placed.at)
+    }
+
+    /// Returns when everything that was appended before is durable.
+    ///
+    /// # Errors
+    /// Why it is not: the failure of the log.
+    pub fn sync(&self) -> Result<(), CommitError> {
+        let state = self.shared.state.lock();
+        if let Health::Poisoned(cause) = &state.health {
+            return Err(Rejection::Poisoned(Arc::clone(cause)).into());
         }
+        let idle = state.queue.records() == 0 && state.window.is_none();
+        drop(state);
+        if idle {
+            return Ok(());
+        }
+        // Durable after all that stands before it.
+        let note = encode_note(NoteKind::Idle)?;
+        let priority = Priority::Housekeeping;
+        self.append(note, priority, Box::new(Silent)).map(drop)
     }
 
     /// Everything before this Lsn is durable and visible.
     pub fn published(&self) -> Lsn {
-        Lsn::new(self.published.load(Ordering::Acquire))
+        self.shared.published()
+    }
+
+    /// The records that are visible and not durable yet.
+    pub fn unwritten(&self) -> &Arc<Unwritten> {
+        &self.shared.parts.unwritten
     }
 
     /// The segments.
     pub fn ring(&self) -> &Arc<Ring> {
-        &self.parts.ring
+        &self.shared.parts.ring
     }
 
     /// Makes and releases segments.
     pub fn spares(&self) -> &Arc<SpareMaker> {
-        &self.parts.spares
+        &self.shared.parts.spares
     }
 
     /// Who needs what.
     pub fn holds(&self) -> &Arc<LogHolds> {
-        &self.parts.holds
+        &self.shared.parts.holds
     }
 
     /// Bytes of the largest record that need not be cut into fragments: a quarter of the smallest
     /// segment it is going to meet.
     pub fn fragment_bytes_max(&self) -> u64 {
-        let next = self.parts.spares.next_capacity_bytes();
-        let smallest = self.parts.ring.smallest_capacity_bytes();
-        let smallest = smallest.map_or(next, |smallest| smallest.min(next));
-        self.parts.limits.fragment_bytes_max.min(smallest / 4)
+        let largest = self.shared.parts.limits.fragment_bytes_max;
+        largest.min(self.shared.smallest_segment_bytes() / 4)
     }
 
     /// Why the log takes no more records, if it does not.
     pub fn failure(&self) -> Option<Arc<LogFailure>> {
-        match &self.queue.lock().health {
+        match &self.shared.state.lock().health {
             Health::Poisoned(cause) => Some(Arc::clone(cause)),
             Health::Open | Health::Closed | Health::Ended => None,
         }
     }
 
+    /// How long the present write has been in flight, once it is late.
+    pub fn stalled(&self) -> Option<Duration> {
+        self.shared.stalled(&self.shared.state.lock())
+    }
+
     /// Records that wait for the next batch.
     pub fn queued_records(&self) -> usize {
-        self.queue.lock().records.len()
+        self.shared.state.lock().queue.records()
     }
 
     /// Waits until no thread is writing a batch, or about to; `false` when `deadline` came first.
     pub fn wait_until_quiet(&self, deadline: Instant) -> bool {
-        let mut queue = self.queue.lock();
-        while queue.leading {
-            if self.room.wait_until(&mut queue, deadline).timed_out() {
-                return !queue.leading;
+        let mut state = self.shared.state.lock();
+        while state.turn != Turn::Free {
+            let late = self.shared.room.wait_until(&mut state, deadline);
+            if late.timed_out() {
+                return state.turn == Turn::Free;
             }
         }
         true
@@ -204,274 +217,69 @@ impl Log {
 
     /// The log was shortened: whoever waits for room looks again.
     pub fn room_made(&self) {
-        self.queue.lock().shortened += 1;
-        self.room.notify_all();
+        self.shared.state.lock().shortened += 1;
+        self.shared.room.notify_all();
     }
 
     /// Takes no more records from users; housekeeping still ends its work, until the last record.
     pub fn close(&self) {
-        let mut queue = self.queue.lock();
-        if matches!(queue.health, Health::Open) {
-            queue.health = Health::Closed;
+        let mut state = self.shared.state.lock();
+        if matches!(state.health, Health::Open) {
+            state.health = Health::Closed;
         }
-        self.room.notify_all();
+        self.shared.room.notify_all();
     }
 
     /// Takes no more records at all.
     pub fn end(&self) {
-        let mut queue = self.queue.lock();
-        if !matches!(queue.health, Health::Poisoned(_)) {
-            queue.health = Health::Ended;
+        let mut state = self.shared.state.lock();
+        if !matches!(state.health, Health::Poisoned(_)) {
+            state.health = Health::Ended;
         }
-        self.room.notify_all();
+        self.shared.room.notify_all();
     }
 
-    /// Queues a record, perhaps as the last one; `true` when the caller has to lead.
-    fn enqueue(&self, pending: Pending, last: bool) -> Result<bool, CommitError> {
-        let started = Instant::now();
-        let deadline = after(started, self.parts.limits.writer_wait);
-        let bytes = pending.record.bytes.len() as u64;
-        let mut queue = self.queue.lock();
-        // Room is asked for once, and again whenever some was made and was not enough.
-        let mut asked_at = None;
-        let rejection = loop {
-            if let Some(rejection) = refusal(&queue.health, pending.priority) {
-                break rejection;
-            }
-            let Some(shortage) = self.shortage(&queue, bytes, pending.priority) else {
-                if last {
-                    queue.health = Health::Ended;
-                }
-                queue.bytes += bytes;
-                queue.records.push_back(pending);
-                return Ok(!std::mem::replace(&mut queue.leading, true));
-            };
-            let shortened = queue.shortened;
-            if matches!(shortage, Shortage::Log(_))
-                && asked_at.replace(shortened) != Some(shortened)
-            {
-                drop(queue);
-                self.parts.events.room_wanted();
-                queue = self.queue.lock();
-            } else if deadline <= Instant::now() {
-                break match shortage {
-                    Shortage::Log(bytes) => Rejection::LogFull { bytes },
-                    Shortage::Queue => Rejection::Timeout {
-                        waited: started.elapsed(),
-                    },
-                };
-            } else {
-                self.room.wait_until(&mut queue, deadline);
-            }
-        };
-        drop(queue);
-        pending.answer(Err(rejection.clone().into()));
-        Err(rejection.into())
+    /// Ends the log's threads; `false` when one has not ended by `deadline`, since the kernel has
+    /// it.
+    pub fn stop(&self, deadline: Instant) -> bool {
+        self.threads.stop(&self.shared, deadline)
     }
 
-    fn shortage(&self, queue: &Queue, bytes: u64, priority: Priority) -> Option<Shortage> {
-        if priority != Priority::User {
-            return None;
-        }
-        let limits = &self.parts.limits;
-        let held = self.parts.ring.held_bytes();
-        if held >= limits.log_bytes_max {
-            return Some(Shortage::Log(held));
-        }
-        let crowded = queue.records.len() >= limits.queue_records_max
-            || queue.bytes + bytes > limits.queue_bytes_max;
-        (crowded && !queue.records.is_empty()).then_some(Shortage::Queue)
-    }
-
-    fn lead(&self, own: &Arc<Ticket>) {
-        let guard = LeadGuard { log: self };
-        let mut writer = self.writer.lock();
-        let before = writer.end();
-        let (mut batch, room) = self.take_batch(&mut writer);
-        let bytes = batch_bytes(batch.iter().map(|pending| &pending.record));
-        let _span = tracing::debug_span!("batch", records = batch.len(), bytes).entered();
-        let written = room.and_then(|()| writer.write(&mut batch));
-        debug_assert!(
-            batch
-                .first()
-                .is_none_or(|first| Arc::ptr_eq(first.ticket(), own))
-        );
-        let (end, rolled) = (writer.end(), writer.started_at() >= before);
-        drop(writer);
-        let ended = self.publish(batch, written, end);
-        std::mem::forget(guard);
-        self.hand_over();
-        if rolled {
-            self.parts.events.segment_sealed();
-        }
-        for (pending, outcome) in ended {
-            pending.answer(outcome);
-        }
-    }
-
-    /// The oldest records that fit one batch, with room made for them; when there is none, the
-    /// oldest one alone.
-    fn take_batch(&self, writer: &mut Writer) -> (Vec<Pending>, Result<(), WriteError>) {
-        let mut queue = self.queue.lock();
-        let Some(first) = queue.records.pop_front() else {
-            return (Vec::new(), Ok(()));
-        };
-        queue.bytes -= first.record.bytes.len() as u64;
-        drop(queue);
-        let keep_spares = usize::from(first.priority != Priority::Housekeeping);
-        let needed = batch_bytes(std::iter::once(&first.record));
-        let end = writer.end();
-        if let Err(error) = writer.make_room(needed, keep_spares, end) {
-            return (vec![first], Err(error));
-        }
-        let budget = writer
-            .room_bytes()
-            .min(self.parts.limits.batch_bytes_max.max(needed));
-        let mut batch = vec![first];
-        let mut queue = self.queue.lock();
-        while let Some(next) = queue.records.front() {
-            let records = batch.iter().map(|pending| &pending.record);
-            if batch_bytes(records.chain(std::iter::once(&next.record))) > budget {
-                break;
-            }
-            queue.bytes -= next.record.bytes.len() as u64;
-            batch.extend(queue.records.pop_front());
-        }
-        self.room.notify_all();
-        (batch, Ok(()))
-    }
-
-    /// Makes a durable batch visible, or poisons the log; each record gets its outcome.
-    fn publish(
-        &self,
-        mut batch: Vec<Pending>,
-        written: Result<Vec<Placed>, WriteError>,
-        end: Lsn,
-    ) -> Vec<Ended> {
-        match written {
-            Ok(places) => {
-                let notes_only = batch
-                    .iter()
-                    .all(|pending| pending.record.kind == RecordKind::Note);
-                for (pending, placed) in batch.iter_mut().zip(&places) {
-                    pending.publish(*placed);
-                }
-                self.published.store(end.get(), Ordering::Release);
-                if !notes_only {
-                    self.parts.events.batch_written();
-                }
-                batch.into_iter().zip(places.into_iter().map(Ok)).collect()
-            }
-            Err(WriteError::Refused(rejection)) => {
-                let refused = || Err(CommitError::Rejected(rejection.clone()));
-                batch
-                    .into_iter()
-                    .map(|pending| (pending, refused()))
-                    .collect()
-            }
-            Err(WriteError::Failed(failure)) => {
-                let cause = Arc::new(failure);
-                tracing::error!(%cause, "the log is poisoned");
-                self.poison(&cause);
-                batch
-                    .into_iter()
-                    .map(|pending| {
-                        let error = pending.failed(&cause);
-                        (pending, Err(error))
-                    })
-                    .collect()
-            }
-        }
-    }
-
-    /// The oldest waiter leads from now on, or nobody.
-    fn hand_over(&self) {
-        let mut queue = self.queue.lock();
-        match queue.records.front() {
-            Some(oldest) => oldest.ticket().make_leader(),
-            None => {
-                queue.leading = false;
-                self.room.notify_all();
-            }
-        }
-    }
-
-    fn poison(&self, cause: &Arc<LogFailure>) {
-        let mut queue = self.queue.lock();
-        if !matches!(queue.health, Health::Poisoned(_)) {
-            queue.health = Health::Poisoned(Arc::clone(cause));
-        }
-        let waiting = std::mem::take(&mut queue.records);
-        queue.bytes = 0;
-        self.room.notify_all();
-        drop(queue);
-        for pending in waiting {
-            let error = pending.failed(cause);
-            pending.answer(Err(error));
-        }
-    }
-
-    /// The deadline passed: takes the record back if no batch has it yet. `None` when the ticket
-    /// was told to lead in this moment: it has to, since nobody else does.
-    fn give_up(
-        &self,
-        ticket: &Arc<Ticket>,
-        started: Instant,
-    ) -> Option<Result<Placed, CommitError>> {
-        let waited = started.elapsed();
-        let mut queue = self.queue.lock();
-        if ticket.is_to_lead() {
-            return None;
-        }
-        let at = queue
-            .records
-            .iter()
-            .position(|pending| Arc::ptr_eq(pending.ticket(), ticket));
-        let withdrawn = at.and_then(|at| queue.records.remove(at));
-        if let Some(pending) = &withdrawn {
-            queue.bytes -= pending.record.bytes.len() as u64;
-        }
-        drop(queue);
-        if let Some(outcome) = ticket.take_outcome() {
-            return Some(outcome);
-        }
-        let rejection = CommitError::Rejected(Rejection::Timeout { waited });
-        Some(Err(match withdrawn {
-            Some(pending) => {
-                pending.answer(Err(rejection.clone()));
-                rejection
-            }
-            None => CommitError::Unknown {
-                lsn: self.published(),
-                cause: Arc::new(LogFailure::Stalled { waited }),
-            },
-        }))
+    #[cfg(test)]
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 }
 
-/// A record, and how it ended.
-type Ended = (Pending, Result<Placed, CommitError>);
+/// Writes the note that opens an epoch.
+fn begin_epoch(parts: &LogParts, start: LogStart) -> Result<Writer, WriteError> {
+    let LogStart {
+        position,
+        base,
+        goes_on,
+    } = start;
+    let time_us = parts.clock.wall_us().max(position.last_time_us);
+    let active = if goes_on { parts.ring.active() } else { None };
+    let sealed_at = position.end;
+    let mut writer = Writer::new(parts.store, active, position);
+    let record = Arc::new(encode_note(NoteKind::Open).map_err(WriteError::Refused)?);
+    let mut layout = BatchLayout::default();
+    layout.add(record.bytes.len(), record.databases.len());
+    let bytes = layout.batch_bytes() as u64;
+    if !writer.takes(base, bytes) {
+        let spare = take_spare(parts, bytes, 0).map_err(WriteError::Refused)?;
+        let next = writer.activate(spare, base)?;
+        parts.ring.activate(next, sealed_at);
+    }
+    writer.write(base, &[Entry { record, time_us }], &mut Vec::new())?;
+    Ok(writer)
+}
 
 fn starting(error: WriteError) -> CommitError {
     CommitError::Rejected(match error {
         WriteError::Refused(rejection) => rejection,
         WriteError::Failed(failure) => Rejection::Poisoned(Arc::new(failure)),
     })
-}
-
-/// Poisons the log when its leader unwinds: what the device holds is unknown then.
-struct LeadGuard<'a> {
-    log: &'a Log,
-}
-
-impl Drop for LeadGuard<'_> {
-    fn drop(&mut self) {
-        self.log.poison(&Arc::new(LogFailure::Panic {
-            stage: "led a batch",
-        }));
-        self.log.queue.lock().leading = false;
-        self.log.room.notify_all();
-    }
 }
 
 #[cfg(test)]

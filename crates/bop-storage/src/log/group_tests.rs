@@ -1,129 +1,17 @@
 //! The ways in which leadership, deadlines and the end of the log can meet.
 
 use super::super::format::encode_close;
-use super::super::spares::SegmentRegistry;
-use super::super::{LogEnd, LogEvents, RegisteredSegment};
+use super::super::rig::{LONG, append, log, log_within, note};
+use super::super::ticket::Answer;
 use super::*;
-use crate::error::ManifestError;
-use crate::ids::{Epoch, SegmentId, StoreId};
 use crate::io::IoOp;
 use crate::limits::Limits;
-use crate::log::format::ChainHash;
-use crate::runtime::Runtime;
 use crate::testing::{Fault, SimDisk};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
-
-const LONG: Duration = Duration::from_secs(30);
-
-#[derive(Debug)]
-struct Nobody;
-
-impl LogEvents for Nobody {
-    fn batch_written(&self) {}
-    fn segment_sealed(&self) {}
-    fn room_wanted(&self) {}
-}
-
-impl SegmentRegistry for Nobody {
-    fn register(&self, _segments: &[RegisteredSegment]) -> Result<(), ManifestError> {
-        Ok(())
-    }
-
-    fn unregister(
-        &self,
-        _segments: &[SegmentId],
-        _truncated: Option<Lsn>,
-    ) -> Result<(), ManifestError> {
-        Ok(())
-    }
-
-    fn failure(&self) -> Option<ManifestError> {
-        None
-    }
-
-    fn is_registered(&self, _segment: SegmentId) -> Option<bool> {
-        None
-    }
-}
-
-fn log(disk: &SimDisk, io_deadline: Duration) -> Arc<Log> {
-    let limits = Limits {
-        io_deadline,
-        ..Limits::tiny()
-    };
-    log_within(disk, limits)
-}
-
-fn log_within(disk: &SimDisk, limits: Limits) -> Arc<Log> {
-    use crate::io::{Disk, layout};
-    disk.create_dir(std::path::Path::new(layout::LOG_DIR))
-        .unwrap();
-    let limits = limits.validated().unwrap();
-    let runtime = Runtime::system();
-    let store = StoreId::new([1; 16]);
-    let ring = Arc::new(Ring::new(
-        Vec::new(),
-        None,
-        Vec::new(),
-        SegmentId::default(),
-    ));
-    let spares = Arc::new(SpareMaker::new(
-        Arc::new(disk.clone()),
-        store,
-        runtime.entropy,
-        Arc::new(Nobody),
-        Arc::clone(&ring),
-        limits.clone(),
-    ));
-    spares.ensure(3).unwrap();
-    let parts = LogParts {
-        store,
-        ring,
-        spares,
-        holds: LogHolds::new(Arc::new(Nobody)),
-        clock: runtime.clock,
-        limits,
-        events: Arc::new(Nobody),
-    };
-    let position = LogEnd {
-        end: Lsn::ZERO,
-        segment: None,
-        chain_hash: ChainHash::default(),
-        last_time_us: 0,
-        epoch: Epoch::new(1),
-    };
-    let start = LogStart {
-        position,
-        base: Lsn::ZERO,
-        goes_on: false,
-    };
-    Arc::new(Log::start(parts, start).unwrap())
-}
-
-fn note() -> EncodedRecord {
-    encode_note(NoteKind::Idle).unwrap()
-}
-
-fn append(log: &Log) -> Result<Placed, CommitError> {
-    log.append(
-        note(),
-        Priority::User,
-        Box::new(super::super::ticket::Silent),
-    )
-}
-
-fn pending() -> (Pending, Arc<Ticket>) {
-    Pending::new(
-        note(),
-        Priority::User,
-        Box::new(super::super::ticket::Silent),
-    )
-}
 
 fn wait_for_records(log: &Log, count: usize) {
-    while log.queue.lock().records.len() != count {
+    while log.queued_records() != count {
         thread::yield_now();
     }
 }
@@ -131,14 +19,18 @@ fn wait_for_records(log: &Log, count: usize) {
 #[test]
 fn a_waiter_that_is_made_leader_as_its_deadline_passes_leads() {
     let log = log(&SimDisk::new(1), LONG);
+    let shared = log.shared();
     // Somebody leads, and hands over just when this waiter's wait has timed out.
-    log.queue.lock().leading = true;
-    let (record, ticket) = pending();
-    assert!(!log.enqueue(record, false).unwrap());
-    log.hand_over();
-    assert!(log.give_up(&ticket, Instant::now()).is_none());
+    shared.state.lock().turn = Turn::Led;
+    let ticket = Ticket::new(Box::new(Silent));
+    let order = (Priority::User, Waits::Thread);
+    let taken = shared.enqueue(note(), order, &ticket, false, Patience::Wait);
+    let taken = taken.unwrap();
+    assert!(!taken.leads);
+    shared.hand_over();
+    assert!(shared.give_up(&ticket, taken.at, Instant::now()).is_none());
     assert!(matches!(ticket.wait(Instant::now()), Answer::Lead));
-    log.lead(&ticket);
+    shared.lead(Some(&ticket));
     assert!(matches!(ticket.wait(Instant::now()), Answer::Done(Ok(_))));
     assert!(log.wait_until_quiet(Instant::now() + LONG));
     append(&log).unwrap();
@@ -172,7 +64,7 @@ fn nothing_follows_the_last_record() {
     log.close();
     let refused = append(&log).unwrap_err();
     assert!(matches!(refused, CommitError::Rejected(Rejection::Closed)));
-    let silent = || Box::new(super::super::ticket::Silent);
+    let silent = || Box::new(Silent);
     log.append(note(), Priority::Housekeeping, silent())
         .unwrap();
     let last = log.append_last(encode_close(&[]).unwrap()).unwrap();
@@ -224,7 +116,7 @@ fn a_record_that_the_next_spare_does_not_take_gets_a_larger_one() {
         let placed = log.append(
             record,
             Priority::User,
-            Box::new(super::super::ticket::Silent),
+            Box::new(Silent),
         );
         let lsn = placed
             .unwrap_or_else(|error| panic!("{count} pages: {error}"))
@@ -240,7 +132,7 @@ fn a_record_that_the_next_spare_does_not_take_gets_a_larger_one() {
         .append(
             pages(29),
             Priority::User,
-            Box::new(super::super::ticket::Silent),
+            Box::new(Silent),
         )
         .unwrap_err();
     let too_large = matches!(refused, CommitError::Rejected(Rejection::TooLarge { .. }));
@@ -260,18 +152,19 @@ impl Publish for Panics {
 }
 
 #[test]
-fn a_panic_of_the_leader_answers_everybody_and_poisons() {
+fn a_panic_of_a_publisher_answers_everybody_and_poisons() {
     let log = log(&SimDisk::new(1), LONG);
     let (go, wait) = mpsc::channel();
     thread::scope(|scope| {
         let leader = scope.spawn(|| log.append(note(), Priority::User, Box::new(Panics(wait))));
-        while !log.queue.lock().leading {
+        while log.shared().state.lock().turn == Turn::Free {
             thread::yield_now();
         }
         let waiters: Vec<_> = (0..4).map(|_| scope.spawn(|| append(&log))).collect();
         wait_for_records(&log, 4);
         go.send(()).unwrap();
-        leader.join().unwrap_err();
+        let answer = leader.join().unwrap().unwrap_err();
+        assert!(matches!(answer, CommitError::Unknown { .. }), "{answer}");
         for waiter in waiters {
             let answer = waiter.join().unwrap().unwrap_err();
             assert!(
@@ -282,6 +175,6 @@ fn a_panic_of_the_leader_answers_everybody_and_poisons() {
     });
     assert!(log.wait_until_quiet(Instant::now() + LONG));
     let cause = log.failure().unwrap();
-    assert!(matches!(*cause, LogFailure::Panic { .. }), "{cause}");
+    assert!(cause.to_string().contains("a publisher panics"), "{cause}");
     assert!(append(&log).is_err());
 }

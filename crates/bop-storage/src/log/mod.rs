@@ -13,21 +13,34 @@
 //!
 //! Never: knows what a page means.
 
+mod background;
+mod backoff;
 pub mod format;
+mod future;
 mod group;
 mod holds;
+mod lead;
+mod member;
 mod parts;
 mod queue;
 pub mod recover;
+mod rewrite;
+#[cfg(test)]
+mod rig;
 mod ring;
 pub mod scan;
 mod segment;
 mod settle;
+mod shared;
 mod spares;
+mod state;
 pub mod tail_rule;
 mod ticket;
+mod unwritten;
 mod writer;
 
+pub use backoff::Backoff;
+pub use future::CommitFuture;
 pub use group::Log;
 pub use holds::{HoldReason, LogHold, LogHolds};
 pub use parts::{LogEvents, LogParts};
@@ -39,5 +52,6 @@ pub use ring::Ring;
 pub use segment::{LogSegment, SealedSegment, SpareSegment};
 pub use settle::settle;
 pub use spares::{SegmentRegistry, SpareMaker};
-pub use ticket::{Placed, Priority, Publish, Silent};
+pub use member::{Placed, Priority, Publish, Silent};
+pub use unwritten::Unwritten;
 pub use writer::{LogEnd, LogStart};

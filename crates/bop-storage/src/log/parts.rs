@@ -5,9 +5,10 @@
 use super::holds::LogHolds;
 use super::ring::Ring;
 use super::spares::SpareMaker;
+use super::unwritten::Unwritten;
 use crate::ids::StoreId;
 use crate::limits::ValidLimits;
-use crate::runtime::Clock;
+use crate::runtime::{Clock, Spawn};
 use std::sync::Arc;
 
 /// What the log tells whoever keeps house. Must not block, nor take a lock under which it uses the
@@ -34,8 +35,13 @@ pub struct LogParts {
     pub spares: Arc<SpareMaker>,
     /// Who needs what.
     pub holds: Arc<LogHolds>,
+    /// The records that are visible and not durable yet.
+    pub unwritten: Arc<Unwritten>,
     /// Stamps the records.
     pub clock: Arc<dyn Clock>,
+    /// Starts the log's threads. Without it the log has none: committers write and retry by
+    /// themselves, which a test can repeat.
+    pub spawn: Option<Arc<dyn Spawn>>,
     /// Bounds of the queue.
     pub limits: ValidLimits,
     /// Hears what happens.

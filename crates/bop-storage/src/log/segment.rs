@@ -3,13 +3,16 @@
 //!
 //! ```text
 //!   Spare --activate--> Active --seal--> Sealed --release--> Released --(stamped anew)--> Spare
-//!                         '---------------- fail ----------------> Failed (until reopen)
+//!     |                                                         '--(suspect)--> removed
+//!     '--(its activation failed)--> Abandoned --> removed
 //! ```
 //! Spare    [`SpareSegment`]: the file is allocated, zero and stamped; it has no Lsn
 //! Active   [`LogSegment`], the newest of the ring: both activation blocks are durable; batches are written to it, by the leader alone
 //! Sealed   [`SealedSegment`]: its end is final: its successor's activation names it
 //! Released no row of the manifest names it; the file may be stamped for another life
-//! Failed   a write failed: what it holds behind the last durable Lsn is unknown
+//! Abandoned no part of the log: the next segment does not name it as its predecessor
+//! A segment is *suspect* once a write to it failed, or may still arrive: it is sealed before that
+//! write, and its file is removed, never stamped anew.
 //!
 //! Never: writes, reads a payload, knows what a database is.
 
@@ -17,6 +20,7 @@ use super::format::segment::DATA_START;
 use crate::ids::{Incarnation, Lsn, SegmentId};
 use crate::io::DiskFile;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A segment that was activated: maps Lsns to bytes of its file.
 #[derive(Debug)]
@@ -31,9 +35,39 @@ pub struct LogSegment {
     pub capacity_bytes: u64,
     /// Its file.
     pub file: Arc<dyn DiskFile>,
+    /// A write to it failed, or has not returned and may still arrive.
+    suspect: AtomicBool,
 }
 
 impl LogSegment {
+    /// A segment that was activated.
+    pub fn new(
+        id: SegmentId,
+        incarnation: Incarnation,
+        base: Lsn,
+        capacity_bytes: u64,
+        file: Arc<dyn DiskFile>,
+    ) -> Self {
+        Self {
+            id,
+            incarnation,
+            base,
+            capacity_bytes,
+            file,
+            suspect: AtomicBool::new(false),
+        }
+    }
+
+    /// A write to it failed, or does not return: its file has no other life after this one.
+    pub(super) fn suspect(&self) {
+        self.suspect.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether its file must not be used again.
+    pub(super) fn is_suspect(&self) -> bool {
+        self.suspect.load(Ordering::Relaxed)
+    }
+
     /// Where an Lsn lies in the file; `None` when it is not of this segment.
     pub fn offset_of(&self, lsn: Lsn) -> Option<u64> {
         let offset = lsn.bytes_since(self.base)?.checked_add(DATA_START)?;
@@ -80,12 +114,12 @@ impl SpareSegment {
 
     /// The segment it becomes when it is activated at `base`.
     pub fn activated(self, base: Lsn) -> LogSegment {
-        LogSegment {
-            id: self.id,
-            incarnation: self.incarnation,
+        LogSegment::new(
+            self.id,
+            self.incarnation,
             base,
-            capacity_bytes: self.capacity_bytes,
-            file: self.file,
-        }
+            self.capacity_bytes,
+            self.file,
+        )
     }
 }

@@ -201,6 +201,18 @@ impl SpareMaker {
         Ok(())
     }
 
+    /// Takes segments out of use whose activation failed.
+    ///
+    /// # Errors
+    /// The manifest's; they are as they were then.
+    pub(super) fn discard_abandoned(&self, abandoned: &[SegmentId]) -> Result<(), SegmentError> {
+        self.registry.unregister(abandoned, None)?;
+        for id in abandoned {
+            self.remove_unregistered(*id);
+        }
+        Ok(())
+    }
+
     /// What cannot be removed is a leftover, for the next open.
     fn remove_unregistered(&self, id: SegmentId) {
         if let Err(failure) = self.disk.remove(&layout::segment(id)) {
@@ -261,7 +273,8 @@ impl SpareMaker {
         let wanted = self.capacity_bytes.load(Ordering::Relaxed);
         for sealed in released {
             let room = recyclable.len() < self.limits.segments_spare_min as usize;
-            if room && sealed.segment.capacity_bytes == wanted {
+            let fits = sealed.segment.capacity_bytes == wanted && !sealed.segment.is_suspect();
+            if room && fits {
                 recyclable.push(sealed);
             } else {
                 self.disk.remove(&layout::segment(sealed.segment.id))?;

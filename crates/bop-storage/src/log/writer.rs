@@ -1,36 +1,36 @@
 //! The end of the log: where the next batch goes, and the one write that takes it there.
 //!
-//! Owns: the active segment's write position, the epoch, the monotone time, the batch buffer.
-//! Only the present leader holds a `Writer`.
+//! A [`Writer`] is a value. Whoever has the turn works on a copy, and what it has done counts when
+//! the log takes the copy over: a thread that comes back late from the device changes nothing.
 //!
 //! Invariants
-//! - everything before `end` is durable: one batch is in flight at a time;
 //! - a block that was once acknowledged is never written again;
+//! - a batch that does not start where the segment's last one ends, or does not fit behind it, goes
+//!   to a new segment;
 //! - a segment is activated only when its predecessor is durable to its end, and its two activation
 //!   blocks are durable one after the other.
 //!
-//! Never: retries a write, answers a committer.
+//! Never: writes the same bytes to the same place again, answers a committer.
 
 use super::format::{
     Activated, BatchEntry, BatchPlace, ChainHash, Predecessor, SegmentIdentity, encode_batch,
 };
-use super::ring::Ring;
+use super::member::Entry;
+use super::parts::LogParts;
 use super::segment::{LogSegment, SpareSegment};
-use super::spares::SpareMaker;
-use super::ticket::{Pending, Placed};
 use crate::error::{LogFailure, Rejection};
 use crate::ids::{Epoch, Lsn, SegmentId, StoreId};
 use crate::io::{BLOCK_BYTES, Block, DiskFile, IoFailure};
-use crate::runtime::{Clock, after};
+use crate::runtime::after;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// What a roll or a write ended with, when not well.
 #[derive(Debug)]
 pub(crate) enum WriteError {
     /// Nothing was written: the records can be refused, the log goes on.
     Refused(Rejection),
-    /// A write failed: the log is poisoned.
+    /// A write failed: nobody knows what the device holds.
     Failed(LogFailure),
 }
 
@@ -43,7 +43,7 @@ impl From<IoFailure> for WriteError {
 /// Where the log ends, as recovery or the last write left it.
 #[derive(Clone, Debug)]
 pub struct LogEnd {
-    /// The Lsn of the next batch.
+    /// Everything before it is durable.
     pub end: Lsn,
     /// The segment that ends there; `None` for a new store.
     pub segment: Option<SegmentId>,
@@ -67,112 +67,60 @@ pub struct LogStart {
 }
 
 /// The writing end of the log.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Writer {
     store: StoreId,
-    ring: Arc<Ring>,
-    spares: Arc<SpareMaker>,
-    clock: Arc<dyn Clock>,
     /// The segment that batches go to; `None` until the epoch's first activation.
     segment: Option<Arc<LogSegment>>,
     position: LogEnd,
-    /// How long it waits behind another thread that makes spares.
-    patience: Duration,
-    buffer: Vec<Block>,
 }
 
 impl Writer {
     pub(crate) fn new(
         store: StoreId,
-        ring: Arc<Ring>,
-        spares: Arc<SpareMaker>,
-        clock: Arc<dyn Clock>,
+        segment: Option<Arc<LogSegment>>,
         position: LogEnd,
-        goes_on: bool,
-        patience: Duration,
     ) -> Self {
-        let segment = if goes_on { ring.active() } else { None };
         Self {
             store,
-            ring,
-            spares,
-            clock,
             segment,
             position,
-            patience,
-            buffer: Vec::new(),
         }
     }
 
-    /// The Lsn of the next batch: everything before it is durable.
+    /// Everything before it is durable.
     pub(crate) fn end(&self) -> Lsn {
         self.position.end
     }
 
-    /// Where the active segment starts.
-    pub(crate) fn started_at(&self) -> Lsn {
-        self.segment
-            .as_ref()
-            .map_or(Lsn::ZERO, |segment| segment.base)
+    /// The newest time stamp given out.
+    pub(crate) fn last_time_us(&self) -> u64 {
+        self.position.last_time_us
     }
 
-    /// Bytes that the active segment still takes.
-    pub(crate) fn room_bytes(&self) -> u64 {
+    /// The segment that batches go to.
+    pub(crate) fn segment(&self) -> Option<&Arc<LogSegment>> {
+        self.segment.as_ref()
+    }
+
+    /// Whether the active segment takes a batch.
+    pub(crate) fn takes(&self, start: Lsn, bytes: u64) -> bool {
         let room = |segment: &Arc<LogSegment>| {
-            let used = self.position.end.bytes_since(segment.base)?;
+            let used = start.bytes_since(segment.base)?;
             segment.data_bytes().checked_sub(used)
         };
-        self.segment.as_ref().and_then(room).unwrap_or(0)
+        let room = self.segment.as_ref().and_then(room);
+        self.position.end == start && room.is_some_and(|room| bytes <= room)
     }
 
-    /// Rolls to the next segment when the active one has no room for `bytes`; the next one starts
-    /// at `base` (the end of the active one, but for the first of an epoch).
-    pub(crate) fn make_room(
+    /// Activates `spare` as the segment that starts at `base`. The one before it ends at
+    /// [`Writer::end`], whatever lies behind.
+    pub(crate) fn activate(
         &mut self,
-        bytes: u64,
-        keep_spares: usize,
+        spare: SpareSegment,
         base: Lsn,
-    ) -> Result<(), WriteError> {
-        if self.room_bytes() >= bytes {
-            return Ok(());
-        }
-        let spare = self.take_spare(bytes, keep_spares);
-        let next = Arc::new(spare.map_err(WriteError::Refused)?.activated(base));
-        self.activate(&next)?;
-        if let Some(previous) = self.segment.replace(Arc::clone(&next)) {
-            self.spares.segment_filled(previous.capacity_bytes);
-        }
-        self.ring.activate(next, self.position.end);
-        self.position.end = base;
-        Ok(())
-    }
-
-    /// The next spare that takes `bytes`. Segments grow and shrink with the store, so a record may
-    /// meet a spare that is too small for it: that one goes, and a larger one is made.
-    fn take_spare(&self, bytes: u64, keep: usize) -> Result<SpareSegment, Rejection> {
-        let limit = self.spares.data_bytes_max();
-        if limit < bytes {
-            return Err(Rejection::TooLarge { bytes, limit });
-        }
-        let started = Instant::now();
-        let deadline = after(started, self.patience);
-        loop {
-            let in_time = match self.ring.take_spare(keep) {
-                Some(spare) if bytes <= spare.data_bytes() => return Ok(spare),
-                Some(small) => {
-                    let discarded = self.spares.discard(small, bytes);
-                    discarded.map(|()| Instant::now() < deadline)
-                }
-                None => self.spares.ensure_until(keep + 1, deadline),
-            };
-            if !in_time.map_err(Rejection::Segment)? {
-                let waited = started.elapsed();
-                return Err(Rejection::Timeout { waited });
-            }
-        }
-    }
-
-    fn activate(&mut self, next: &LogSegment) -> Result<(), IoFailure> {
+    ) -> Result<Arc<LogSegment>, IoFailure> {
+        let next = Arc::new(spare.activated(base));
         let predecessor = self.position.segment.map(|segment| Predecessor {
             segment,
             end: self.position.end,
@@ -180,56 +128,54 @@ impl Writer {
         });
         let activated = Activated {
             epoch: self.position.epoch,
-            base_lsn: next.base,
+            base_lsn: base,
             last_time_us: self.position.last_time_us,
             predecessor,
         };
-        let (block, chain_hash) = activated.encode(&self.identity(next));
+        let (block, chain_hash) = activated.encode(&self.identity(&next));
         for copy in 1..=2 {
             write_durable(next.file.as_ref(), copy * BLOCK_BYTES as u64, &[block])?;
         }
         self.position.segment = Some(next.id);
         self.position.chain_hash = chain_hash;
-        Ok(())
+        self.position.end = base;
+        self.segment = Some(Arc::clone(&next));
+        Ok(next)
     }
 
-    /// Writes one batch; on `Ok` it is durable and each record has its place.
-    pub(crate) fn write(&mut self, batch: &mut [Pending]) -> Result<Vec<Placed>, WriteError> {
-        let Some(segment) = self.segment.clone() else {
+    /// Writes one batch to the active segment, which takes it; on `Ok` it is durable.
+    pub(crate) fn write(
+        &mut self,
+        start: Lsn,
+        entries: &[Entry],
+        buffer: &mut Vec<Block>,
+    ) -> Result<(), WriteError> {
+        let Some(segment) = &self.segment else {
             return Err(WriteError::Refused(Rejection::Closed));
         };
-        let time_us = self.clock.wall_us().max(self.position.last_time_us);
-        let entries: Vec<_> = batch
+        let entries: Vec<_> = entries
             .iter()
-            .map(|pending| BatchEntry {
-                record: &pending.record,
-                time_us,
+            .map(|entry| BatchEntry {
+                record: &entry.record,
+                time_us: entry.time_us,
             })
             .collect();
-        let start = self.position.end;
         let place = BatchPlace {
             lsn: start,
             epoch: self.position.epoch,
             durable: start,
         };
-        let encoded = encode_batch(&self.identity(&segment), &place, &entries, &mut self.buffer)
+        let encoded = encode_batch(&self.identity(segment), &place, &entries, buffer)
             .map_err(WriteError::Refused)?;
         let Some(offset) = segment.offset_of(start) else {
             return Err(WriteError::Failed(LogFailure::Exhausted { at: start }));
         };
-        let places: Vec<_> = encoded
-            .record_lsns
-            .iter()
-            .map(|lsn| Placed { lsn: *lsn, time_us })
-            .collect();
-        for (pending, placed) in batch.iter_mut().zip(&places) {
-            pending.submit(placed.lsn);
-        }
-        write_durable(segment.file.as_ref(), offset, &self.buffer)?;
+        write_durable(segment.file.as_ref(), offset, buffer)?;
         self.position.end = encoded.end;
-        self.position.last_time_us = time_us;
         self.position.chain_hash = self.position.chain_hash.extended(encoded.header_checksum);
-        Ok(places)
+        let newest = entries.last().map_or(0, |entry| entry.time_us);
+        self.position.last_time_us = self.position.last_time_us.max(newest);
+        Ok(())
     }
 
     fn identity(&self, segment: &LogSegment) -> SegmentIdentity {
@@ -237,6 +183,36 @@ impl Writer {
             store: self.store,
             segment: segment.id,
             incarnation: segment.incarnation,
+        }
+    }
+}
+
+/// The next spare that takes `bytes`. Segments grow and shrink with the store, so a record may meet
+/// a spare that is too small for it: that one goes, and a larger one is made.
+pub(super) fn take_spare(
+    parts: &LogParts,
+    bytes: u64,
+    keep: usize,
+) -> Result<SpareSegment, Rejection> {
+    let limit = parts.spares.data_bytes_max();
+    if limit < bytes {
+        return Err(Rejection::TooLarge { bytes, limit });
+    }
+    let started = Instant::now();
+    // Another thread may make spares and not come back from the device.
+    let deadline = after(started, parts.limits.io_deadline);
+    loop {
+        let in_time = match parts.ring.take_spare(keep) {
+            Some(spare) if bytes <= spare.data_bytes() => return Ok(spare),
+            Some(small) => {
+                let discarded = parts.spares.discard(small, bytes);
+                discarded.map(|()| Instant::now() < deadline)
+            }
+            None => parts.spares.ensure_until(keep + 1, deadline),
+        };
+        if !in_time.map_err(Rejection::Segment)? {
+            let waited = started.elapsed();
+            return Err(Rejection::Timeout { waited });
         }
     }
 }

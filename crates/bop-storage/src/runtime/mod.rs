@@ -7,8 +7,11 @@
 //!
 //! Never: touches a file (that is [`Disk`](crate::io::Disk)).
 
+mod panics;
 mod system;
 
+pub use panics::PanicReport;
+pub(crate) use panics::fence;
 pub use system::{SystemClock, SystemEntropy, SystemSpawn};
 
 use std::fmt;

@@ -1,14 +1,18 @@
 //! A batch: what one device write carries, and what replay takes whole or not at all.
 //!
 //! ```text
-//! header (64) | directory (n x 40) | records ... | zeros | directory again | trailer (40)
-//! |<--------------------------- length_bytes, a multiple of 4096 ------------------------>|
+//! header (64) | entry (40) | record | entry | record | ... | zeros | all entries again | trailer (40)
+//! |<------------------------------- length_bytes, a multiple of 4096 ----------------------------->|
 //! ```
-//! Records start at multiples of 8. The directory stands at both ends, so that a batch whose head
-//! or tail is damaged still tells which databases it touched.
+//! Records start at multiples of 8. A record's entry stands right in front of it (a group has one
+//! for each of its databases), so that the Lsn of a record is known when it is appended, whatever
+//! follows it in its batch. All entries together are the *directory*; it stands at the end again, so
+//! that a batch whose head or tail is damaged still tells which databases it touched.
 
+use super::bytes::sealed;
 use super::segment::SegmentIdentity;
 use crate::ids::{Epoch, Lsn};
+use crate::io::{BLOCK_BYTES, blocks_for};
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -36,9 +40,11 @@ pub struct BatchHeader {
     /// Everything before this Lsn was durable when the batch was built: damage there is damage,
     /// never the end of the log.
     pub durable_lsn: U64,
+    /// CRC-64 of all entries: whichever of the two directories agrees is right.
+    pub directory_checksum: U64,
     /// Zero.
-    pub reserved: [u8; 16],
-    /// CRC-64 of store id, segment id, incarnation, all fields before it, and the directory.
+    pub reserved: [u8; 8],
+    /// CRC-64 of store id, segment id, incarnation, and all fields before it.
     pub checksum: U64,
 }
 const _: () = assert!(size_of::<BatchHeader>() == 64);
@@ -102,17 +108,47 @@ pub struct BatchPlace {
     pub durable: Lsn,
 }
 
-pub(super) fn header_checksum(
-    identity: &SegmentIdentity,
-    header: &BatchHeader,
-    directory: &[u8],
-) -> u64 {
-    let fields = header.as_bytes();
-    identity
-        .checksum()
-        .update(&fields[..HEADER_BYTES - size_of::<U64>()])
-        .update(directory)
-        .finish()
+/// Where the records of a batch come to stand, one after the other, while it is being filled.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct BatchLayout {
+    /// Behind the last record.
+    free: usize,
+    entries: usize,
+}
+
+impl Default for BatchLayout {
+    fn default() -> Self {
+        Self {
+            free: HEADER_BYTES,
+            entries: 0,
+        }
+    }
+}
+
+impl BatchLayout {
+    /// Takes the next record, of so many bytes, that touches so many databases (one that touches
+    /// none has an entry, too). Returns where it starts, in bytes from the batch header.
+    pub const fn add(&mut self, record_bytes: usize, databases: usize) -> usize {
+        let entries = if databases == 0 { 1 } else { databases };
+        let record = self.free + entries * ENTRY_BYTES;
+        self.free = record + record_bytes;
+        self.entries += entries;
+        record
+    }
+
+    /// Bytes of the batch as it is: a multiple of a block.
+    pub const fn batch_bytes(&self) -> usize {
+        blocks_for(self.free + self.entries * ENTRY_BYTES + TRAILER_BYTES) * BLOCK_BYTES
+    }
+
+    /// Directory entries.
+    pub(super) const fn entries(&self) -> usize {
+        self.entries
+    }
+}
+
+pub(super) fn header_checksum(identity: &SegmentIdentity, header: &BatchHeader) -> u64 {
+    sealed(identity.checksum(), header.as_bytes())
 }
 
 pub(super) fn trailer_checksum(

@@ -1,18 +1,20 @@
 //! Reading batches: bytes that nobody vouches for become headers, trailers and records.
 //!
 //! Invariants
-//! - a header that was believed has a directory whose ranges lie inside the batch, in order and
-//!   without overlap, so records are cut out without further checks;
+//! - a directory that was believed describes the one lay-out that a batch of its records has, so
+//!   records are cut out without further checks;
+//! - a header and one of the two directories are enough to replay a batch;
 //! - no bytes make it panic.
 
 use super::batch::{
-    BATCH_MAGIC, BatchHeader, BatchPlace, BatchTrailer, DirectoryEntry, ENTRY_BYTES, HEADER_BYTES,
+    BATCH_MAGIC, BatchHeader, BatchLayout, BatchPlace, BatchTrailer, DirectoryEntry, ENTRY_BYTES, HEADER_BYTES,
     TRAILER_BYTES, TRAILER_MAGIC, header_checksum, trailer_checksum,
 };
 use super::bytes::{RECORD_ALIGN, all_zero, ensure, index, split, split_many, take};
 use super::decode::{RawRecord, Record};
 use super::record::RecordKind;
 use super::segment::SegmentIdentity;
+use crate::checksum::crc64;
 use crate::error::Reject;
 use crate::ids::{DbId, Epoch, Lsn};
 use crate::io::BLOCK_BYTES;
@@ -35,8 +37,8 @@ pub struct DirectoryItem {
     pub record_checksum: u64,
 }
 
-/// A batch header that was believed, with its directory.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// A batch header that was believed. It knows its directory when it sees it.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct VerifiedHeader {
     /// What the batch says of itself.
     pub place: BatchPlace,
@@ -44,10 +46,12 @@ pub struct VerifiedHeader {
     pub end: Lsn,
     /// Bytes of the batch.
     pub length_bytes: u32,
+    /// Entries of its directory.
+    pub entries: usize,
+    /// CRC-64 of the directory.
+    pub directory_checksum: u64,
     /// Its checksum: what the segment's chain hash is extended by.
     pub checksum: u64,
-    /// Its records.
-    pub directory: Vec<DirectoryItem>,
 }
 
 /// A batch trailer that was believed, with its directory. It says less than a header: not how far
@@ -86,32 +90,29 @@ pub fn claimed_lsn(bytes: &[u8]) -> Option<Lsn> {
 /// the segment goes from there.
 ///
 /// # Errors
-/// [`Reject::Truncated`] when header and directory need more bytes than were given, `needed` being
-/// at most `room_bytes`; else why there is no header.
+/// Why there is no header.
 pub fn decode_header(
     bytes: &[u8],
     identity: &SegmentIdentity,
     expected: Lsn,
     room_bytes: u64,
 ) -> Result<VerifiedHeader, Reject> {
-    let (header, rest) = split::<BatchHeader>(bytes)?;
+    let (header, _) = split::<BatchHeader>(bytes)?;
     if header.magic.get() != BATCH_MAGIC {
         return Err(Reject::Magic);
     }
-    let length_bytes = header.length_bytes.get();
-    let count = check_shape(header.entries.get(), length_bytes, room_bytes)?;
-    let (directory, _) =
-        split_many::<DirectoryEntry>(rest, count).map_err(|_| needs(bytes, count))?;
     let checksum = header.checksum.get();
-    if checksum != header_checksum(identity, header, directory.as_bytes()) {
+    if checksum != header_checksum(identity, header) {
         return Err(Reject::Checksum);
     }
     let flags = header.flags.get();
     if flags != 0 {
         return Err(Reject::Features { flags });
     }
+    let length_bytes = header.length_bytes.get();
+    let entries = check_shape(header.entries.get(), length_bytes, room_bytes)?;
     ensure(
-        header.reserved == [0; 16],
+        header.reserved == [0; 8],
         "reserved bytes of a batch header",
     )?;
     let (lsn, durable) = (
@@ -134,9 +135,80 @@ pub fn decode_header(
         },
         end,
         length_bytes,
+        entries,
+        directory_checksum: header.directory_checksum.get(),
         checksum,
-        directory: items(directory, count, length_bytes)?,
     })
+}
+
+/// The directory of a batch: the one at its end, or, when that is bad, the entries in front of the
+/// records. `bytes` is the batch.
+///
+/// # Errors
+/// What is wrong with the second one.
+pub fn decode_directory(
+    header: &VerifiedHeader,
+    bytes: &[u8],
+) -> Result<Vec<DirectoryItem>, Reject> {
+    let at_the_end = || {
+        let listed = header.entries * ENTRY_BYTES;
+        let start = bytes.len().checked_sub(TRAILER_BYTES + listed)?;
+        directory_of(header, &bytes[start..]).ok()
+    };
+    match at_the_end() {
+        Some(directory) => Ok(directory),
+        None => directory_by_records(header, |at| {
+            let (_, rest) = take(bytes, at)?;
+            let (entry, _) = take(rest, ENTRY_BYTES)?;
+            Ok(entry.to_vec())
+        }),
+    }
+}
+
+/// The directory that stands at the start of `bytes`, if it is that of `header`.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn directory_of(header: &VerifiedHeader, bytes: &[u8]) -> Result<Vec<DirectoryItem>, Reject> {
+    let (directory, _) = split_many::<DirectoryEntry>(bytes, header.entries)?;
+    if crc64(directory.as_bytes()) != header.directory_checksum {
+        return Err(Reject::Checksum);
+    }
+    items(directory, header.length_bytes)
+}
+
+/// The directory, from the entries in front of the records. `entry_at` reads the bytes of the entry
+/// that starts so many bytes from the batch header.
+///
+/// # Errors
+/// What is wrong with it, or what `entry_at` said.
+pub fn directory_by_records(
+    header: &VerifiedHeader,
+    mut entry_at: impl FnMut(usize) -> Result<Vec<u8>, Reject>,
+) -> Result<Vec<DirectoryItem>, Reject> {
+    let mut listed = Vec::new();
+    let mut at = HEADER_BYTES;
+    while listed.len() < header.entries * ENTRY_BYTES {
+        let bytes = entry_at(at)?;
+        let (entry, _) = split::<DirectoryEntry>(&bytes)?;
+        let (offset, length) = (entry.offset_bytes.get(), entry.record_bytes.get());
+        listed.extend_from_slice(entry.as_bytes());
+        at += ENTRY_BYTES;
+        // The last entry in front of its record.
+        if index(u64::from(offset))? == at {
+            at = at.saturating_add(index(u64::from(length))?);
+        }
+    }
+    directory_of(header, &listed)
+}
+
+/// Where the directory at the end of a batch starts, in bytes from the batch header, and how long
+/// it is.
+pub fn last_directory(header: &VerifiedHeader) -> (usize, usize) {
+    let listed = header.entries * ENTRY_BYTES;
+    // `check_shape` has compared the two.
+    let start = header.length_bytes as usize - TRAILER_BYTES - listed;
+    (start, listed)
 }
 
 /// Reads the trailer that must stand at the end of `bytes`, which ends where the log has `end`.
@@ -185,7 +257,7 @@ pub fn decode_trailer(
         lsn,
         end,
         epoch: Epoch::new(trailer.epoch.get()),
-        directory: items(directory, count, length_bytes)?,
+        directory: items(directory, length_bytes)?,
     })
 }
 
@@ -195,11 +267,12 @@ pub fn decode_trailer(
 /// The Lsn of the record and why it was not believed.
 pub fn verify_records<'a>(
     header: &VerifiedHeader,
+    directory: &[DirectoryItem],
     bytes: &'a [u8],
 ) -> Result<Vec<VerifiedRecord<'a>>, (Lsn, Reject)> {
-    let mut records = Vec::with_capacity(header.directory.len());
+    let mut records = Vec::with_capacity(directory.len());
     let mut before = None;
-    for item in &header.directory {
+    for item in directory {
         // A group has one line for each of its databases.
         if before.replace(item.offset_bytes) == Some(item.offset_bytes) {
             continue;
@@ -227,10 +300,11 @@ fn verify_record<'a>(item: &DirectoryItem, bytes: &'a [u8]) -> Result<Record<'a>
     Ok(believed)
 }
 
-/// What is wrong with those parts of a batch that replay can do without: the bytes between its
-/// parts, the second directory, the trailer. `bytes` is the batch, `header` its believed header.
+/// What is wrong with those parts of a batch that replay can do without: one of its directories,
+/// the zeros, the trailer. `bytes` is the batch, the rest was believed.
 pub fn spare_parts_damage(
     header: &VerifiedHeader,
+    directory: &[DirectoryItem],
     bytes: &[u8],
     identity: &SegmentIdentity,
 ) -> Option<Reject> {
@@ -240,25 +314,26 @@ pub fn spare_parts_damage(
     };
     let agrees = trailer.lsn == header.place.lsn
         && trailer.epoch == header.place.epoch
-        && trailer.directory == header.directory;
+        && trailer.directory == directory;
     if !agrees {
         return Some(Reject::Invalid("header and trailer of a batch differ"));
     }
-    let listed = header.directory.len() * ENTRY_BYTES;
-    let mut at = HEADER_BYTES + listed;
-    let ends = (bytes.len().saturating_sub(TRAILER_BYTES + listed), 0);
-    let ranges = header.directory.iter().map(|item| {
-        // Verified to lie inside the batch: both fit.
-        (item.offset_bytes as usize, item.record_bytes as usize)
-    });
-    for (start, len) in ranges.chain([ends]) {
-        // Another line of the record before starts in front of its end and has no gap.
-        if bytes.get(at..start).is_some_and(|gap| !all_zero(gap)) {
-            return Some(Reject::Invalid("bytes between the records of a batch"));
+    let (second, listed) = last_directory(header);
+    let mut again = bytes.get(second..second + listed)?.chunks_exact(ENTRY_BYTES);
+    for record in directory.chunk_by(same_record) {
+        let at = record.first()?.offset_bytes as usize;
+        for before in (1..=record.len()).rev() {
+            let entry = at.checked_sub(before * ENTRY_BYTES)?;
+            if bytes.get(entry..entry + ENTRY_BYTES) != again.next() {
+                return Some(Reject::Invalid("an entry of a batch differs from its copy"));
+            }
         }
-        at = at.max(start + len);
     }
-    None
+    let last = directory.last()?;
+    // Verified to lie inside the batch: both fit.
+    let free = last.offset_bytes as usize + last.record_bytes as usize;
+    let zeros = bytes.get(free..second).is_some_and(all_zero);
+    (!zeros).then_some(Reject::Invalid("bytes behind the records of a batch"))
 }
 
 /// Bounds the two numbers that everything else is found by, and returns the count of entries.
@@ -277,53 +352,47 @@ fn check_shape(entries: u32, length_bytes: u32, room_bytes: u64) -> Result<usize
     index(u64::from(entries))
 }
 
-fn needs(bytes: &[u8], count: usize) -> Reject {
-    Reject::Truncated {
-        found: bytes.len() as u64,
-        needed: (HEADER_BYTES + count * ENTRY_BYTES) as u64,
-    }
-}
-
-fn items(
-    directory: &[DirectoryEntry],
-    count: usize,
-    length_bytes: u32,
-) -> Result<Vec<DirectoryItem>, Reject> {
-    let first = HEADER_BYTES + count * ENTRY_BYTES;
-    let last = index(u64::from(length_bytes))? - TRAILER_BYTES - count * ENTRY_BYTES;
-    let mut free = first;
-    let mut items: Vec<DirectoryItem> = Vec::with_capacity(count);
-    for entry in directory {
-        let flags = u32::from(entry.flags.get());
-        if flags != 0 {
-            return Err(Reject::Features { flags });
-        }
-        ensure(entry.reserved.get() == 0, "reserved bytes of a directory")?;
-        let item = DirectoryItem {
-            database: DbId::new(entry.database.get()),
-            kind: RecordKind::from_code(entry.kind.get())
-                .ok_or(Reject::Invalid("unknown kind of record"))?,
-            offset_bytes: entry.offset_bytes.get(),
-            record_bytes: entry.record_bytes.get(),
-            time_us: entry.time_us.get(),
-            record_checksum: entry.record_checksum.get(),
+/// Believes the entries of a directory: they must describe the one lay-out that such records have.
+fn items(directory: &[DirectoryEntry], length_bytes: u32) -> Result<Vec<DirectoryItem>, Reject> {
+    let items = directory.iter().map(item).collect::<Result<Vec<_>, _>>()?;
+    let mut layout = BatchLayout::default();
+    for record in items.chunk_by(same_record) {
+        let Some(first) = record.first() else {
+            continue;
         };
-        let start = index(u64::from(item.offset_bytes))?;
-        let end = start + index(u64::from(item.record_bytes))?;
-        let same = items
-            .last()
-            .is_some_and(|before| same_record(before, &item));
+        let bytes = index(u64::from(first.record_bytes))?;
         ensure(
-            same || (free <= start
-                && end <= last
-                && start < end
-                && start.is_multiple_of(RECORD_ALIGN)),
+            bytes != 0 && bytes.is_multiple_of(RECORD_ALIGN),
+            "length of a record in a directory",
+        )?;
+        let at = layout.add(bytes, record.len());
+        ensure(
+            at == index(u64::from(first.offset_bytes))?,
             "records of a batch out of order",
         )?;
-        free = free.max(end);
-        items.push(item);
     }
+    ensure(
+        layout.batch_bytes() as u64 == u64::from(length_bytes),
+        "a directory of another length than its batch",
+    )?;
     Ok(items)
+}
+
+fn item(entry: &DirectoryEntry) -> Result<DirectoryItem, Reject> {
+    let flags = u32::from(entry.flags.get());
+    if flags != 0 {
+        return Err(Reject::Features { flags });
+    }
+    ensure(entry.reserved.get() == 0, "reserved bytes of a directory")?;
+    Ok(DirectoryItem {
+        database: DbId::new(entry.database.get()),
+        kind: RecordKind::from_code(entry.kind.get())
+            .ok_or(Reject::Invalid("unknown kind of record"))?,
+        offset_bytes: entry.offset_bytes.get(),
+        record_bytes: entry.record_bytes.get(),
+        time_us: entry.time_us.get(),
+        record_checksum: entry.record_checksum.get(),
+    })
 }
 
 /// Whether `item` is the next database of the record that `before` lists.

@@ -1,16 +1,17 @@
-//! Making batches: header, directory, records, directory again, trailer.
+//! Making batches: header, records with their entries, the directory again, trailer.
 //!
 //! Invariant: a batch that was encoded reads back as it was given, in the one place it was made for.
 
 use super::batch::{
-    BATCH_MAGIC, BatchHeader, BatchPlace, BatchTrailer, DirectoryEntry, ENTRY_BYTES, HEADER_BYTES,
+    BATCH_MAGIC, BatchHeader, BatchLayout, BatchPlace, BatchTrailer, DirectoryEntry, HEADER_BYTES,
     TRAILER_BYTES, TRAILER_MAGIC, header_checksum, trailer_checksum,
 };
 use super::encode::EncodedRecord;
 use super::segment::SegmentIdentity;
+use crate::checksum::crc64;
 use crate::error::Rejection;
 use crate::ids::{DbId, Lsn};
-use crate::io::{BLOCK_BYTES, Block, blocks_for};
+use crate::io::{Block, blocks_for};
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U16, U32, U64};
 
@@ -34,13 +35,6 @@ pub struct EncodedBatch {
     pub record_lsns: Vec<Lsn>,
 }
 
-/// Bytes of a batch that carries records of so many bytes in all, which touch so many databases in
-/// all (a record that touches none counts as one). A multiple of a block.
-pub const fn batch_bytes_needed(record_bytes: usize, directory_entries: usize) -> usize {
-    blocks_for(HEADER_BYTES + 2 * directory_entries * ENTRY_BYTES + record_bytes + TRAILER_BYTES)
-        * BLOCK_BYTES
-}
-
 /// Makes a batch in `out`, whose earlier content is forgotten.
 ///
 /// # Errors
@@ -55,41 +49,42 @@ pub fn encode_batch(
     if entries.is_empty() {
         return Err(Rejection::Invalid("a batch of no records"));
     }
-    let count: usize = entries
-        .iter()
-        .map(|entry| directory_len(entry.record))
-        .sum();
-    let record_bytes: usize = entries.iter().map(|entry| entry.record.bytes.len()).sum();
-    let length = batch_bytes_needed(record_bytes, count);
+    let mut layout = BatchLayout::default();
+    for entry in entries {
+        layout.add(entry.record.bytes.len(), entry.record.databases.len());
+    }
+    let length = layout.batch_bytes();
     let too_large = || Rejection::TooLarge {
         bytes: length as u64,
         limit: u64::from(u32::MAX),
     };
     let length_u32 = u32::try_from(length).map_err(|_| too_large())?;
+    let entries_u32 = u32::try_from(layout.entries()).map_err(|_| too_large())?;
     let end = place.lsn.advance(length as u64).ok_or_else(too_large)?;
     out.clear();
     out.resize(blocks_for(length), Block::ZERO);
     let bytes = out.as_mut_slice().as_mut_bytes();
 
-    let mut directory = Vec::with_capacity(count);
+    let mut directory = Vec::with_capacity(layout.entries());
     let mut record_lsns = Vec::with_capacity(entries.len());
-    let mut offset = HEADER_BYTES + count * ENTRY_BYTES;
+    let mut layout = BatchLayout::default();
     for entry in entries {
-        let record = entry.record;
-        bytes[offset..offset + record.bytes.len()].copy_from_slice(&record.bytes);
+        let record = &entry.record.bytes;
+        let at = layout.add(record.len(), entry.record.databases.len());
         // Inside the batch, whose length fits 32 bits and whose end is below the limit.
-        let offset_u32 = u32::try_from(offset).map_err(|_| too_large())?;
-        record_lsns.push(place.lsn.advance(offset as u64).ok_or_else(too_large)?);
-        list(&mut directory, entry, offset_u32);
-        offset += record.bytes.len();
+        let at_u32 = u32::try_from(at).map_err(|_| too_large())?;
+        record_lsns.push(place.lsn.advance(at as u64).ok_or_else(too_large)?);
+        let first = directory.len();
+        list(&mut directory, entry, at_u32);
+        let listed = directory[first..].as_bytes();
+        bytes[at - listed.len()..at].copy_from_slice(listed);
+        bytes[at..at + record.len()].copy_from_slice(record);
     }
 
-    let entries_u32 = u32::try_from(count).map_err(|_| too_large())?;
-    let header = sealed_header(identity, place, entries_u32, length_u32, &directory);
-    let trailer = sealed_trailer(identity, &header, &directory);
-    let (listed, head) = (directory.as_bytes(), HEADER_BYTES + count * ENTRY_BYTES);
+    let listed = directory.as_bytes();
+    let header = sealed_header(identity, place, entries_u32, length_u32, listed);
+    let trailer = sealed_trailer(identity, &header, listed);
     bytes[..HEADER_BYTES].copy_from_slice(header.as_bytes());
-    bytes[HEADER_BYTES..head].copy_from_slice(listed);
     let second = length - TRAILER_BYTES - listed.len();
     bytes[second..length - TRAILER_BYTES].copy_from_slice(listed);
     bytes[length - TRAILER_BYTES..].copy_from_slice(trailer.as_bytes());
@@ -98,11 +93,6 @@ pub fn encode_batch(
         header_checksum: header.checksum.get(),
         record_lsns,
     })
-}
-
-/// How many directory entries a record has.
-fn directory_len(record: &EncodedRecord) -> usize {
-    record.databases.len().max(1)
 }
 
 fn list(directory: &mut Vec<DirectoryEntry>, entry: &BatchEntry<'_>, offset_bytes: u32) {
@@ -131,7 +121,7 @@ fn sealed_header(
     place: &BatchPlace,
     entries: u32,
     length_bytes: u32,
-    directory: &[DirectoryEntry],
+    directory: &[u8],
 ) -> BatchHeader {
     let mut header = BatchHeader {
         magic: BATCH_MAGIC.into(),
@@ -141,17 +131,18 @@ fn sealed_header(
         lsn: place.lsn.get().into(),
         epoch: place.epoch.get().into(),
         durable_lsn: place.durable.get().into(),
-        reserved: [0; 16],
+        directory_checksum: crc64(directory).into(),
+        reserved: [0; 8],
         checksum: U64::ZERO,
     };
-    header.checksum = header_checksum(identity, &header, directory.as_bytes()).into();
+    header.checksum = header_checksum(identity, &header).into();
     header
 }
 
 fn sealed_trailer(
     identity: &SegmentIdentity,
     header: &BatchHeader,
-    directory: &[DirectoryEntry],
+    directory: &[u8],
 ) -> BatchTrailer {
     let mut trailer = BatchTrailer {
         checksum: U64::ZERO,
@@ -162,6 +153,6 @@ fn sealed_trailer(
         reserved: U32::ZERO,
         magic: TRAILER_MAGIC.into(),
     };
-    trailer.checksum = trailer_checksum(identity, &trailer, directory.as_bytes()).into();
+    trailer.checksum = trailer_checksum(identity, &trailer, directory).into();
     trailer
 }

@@ -19,12 +19,13 @@ mod encode;
 pub mod record;
 pub mod segment;
 
-pub use batch::BatchPlace;
+pub use batch::{BatchLayout, BatchPlace};
 pub use batch_decode::{
-    DirectoryItem, VerifiedHeader, VerifiedRecord, VerifiedTrailer, claimed_lsn, decode_header,
-    decode_trailer, spare_parts_damage, verify_records,
+    DirectoryItem, VerifiedHeader, VerifiedRecord, VerifiedTrailer, claimed_lsn, decode_directory,
+    decode_header, decode_trailer, directory_by_records, directory_of, last_directory,
+    spare_parts_damage, verify_records,
 };
-pub use batch_encode::{BatchEntry, EncodedBatch, batch_bytes_needed, encode_batch};
+pub use batch_encode::{BatchEntry, EncodedBatch, encode_batch};
 pub use bytes::{RECORD_ALIGN, all_zero};
 pub use catalogue::{CatalogueEntry, CatalogueOp};
 pub use decode::{LogEntryRecord, MemberPages, PageLocation, PagesRecord, RawRecord, Record};

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! sound header, sound records   -> Batch
-//! sound header, a bad record    -> Bad, with the header and its directory
+//! sound header, a bad record    -> Bad, with the header and its directory, if one of the two is sound
 //! no header: block by block to the next sound header, a sound trailer, or the end
 //!     all zeros                 -> Zeros
 //!     a sound trailer           -> Bad, with the directory (what stands before it: Bad)
@@ -24,7 +24,8 @@ pub use record::{ScannedBody, ScannedRecord};
 
 use super::format::{
     DATA_START, DirectoryItem, SegmentIdentity, VerifiedHeader, VerifiedTrailer, all_zero,
-    decode_header, decode_trailer, spare_parts_damage, verify_records,
+    batch::DirectoryEntry, decode_directory, decode_header, decode_trailer, directory_by_records,
+    directory_of, last_directory, spare_parts_damage, verify_records,
 };
 use crate::error::Reject;
 use crate::ids::{Epoch, Lsn};
@@ -212,14 +213,7 @@ fn read_header(
     offset: u64,
     room: u64,
 ) -> Result<VerifiedHeader, Reject> {
-    let block = window.get(offset, BLOCK_BYTES)?;
-    match decode_header(block, identity, lsn, room) {
-        Err(Reject::Truncated { needed, .. }) => {
-            let needed = usize::try_from(needed).map_err(|_| Reject::Checksum)?;
-            decode_header(window.get(offset, needed)?, identity, lsn, room)
-        }
-        other => other,
-    }
+    decode_header(window.get(offset, BLOCK_BYTES)?, identity, lsn, room)
 }
 
 struct Scan {
@@ -286,15 +280,22 @@ impl Scan {
             checksum: header.checksum,
         };
         let length = usize::try_from(header.length_bytes).map_err(|_| Reject::Checksum)?;
-        let content = match self.window.get(self.space.offset(lsn), length) {
-            Err(reason) => bad(lsn, reason, sound, &header, self.is_cut_off(header.end)),
-            Ok(bytes) => match verify_records(&header, bytes) {
-                Err((at, reason)) => bad(at, reason, sound, &header, false),
-                Ok(records) => Content::Batch(ScannedBatch {
-                    header: sound,
-                    records: records.into_iter().map(ScannedRecord::from).collect(),
-                    spare_damage: spare_parts_damage(&header, bytes, &self.space.identity),
-                }),
+        let whole = self.window.get(self.space.offset(lsn), length);
+        let content = match whole.and_then(|bytes| Ok((decode_directory(&header, bytes)?, bytes))) {
+            Err(reason) => {
+                let directory = self.directory_in_parts(lsn, &header);
+                bad(lsn, reason, sound, directory, self.is_cut_off(header.end))
+            }
+            Ok((directory, bytes)) => match verify_records(&header, &directory, bytes) {
+                Err((at, reason)) => bad(at, reason, sound, Some(directory), false),
+                Ok(records) => {
+                    let identity = &self.space.identity;
+                    Content::Batch(ScannedBatch {
+                        header: sound,
+                        records: records.into_iter().map(ScannedRecord::from).collect(),
+                        spare_damage: spare_parts_damage(&header, &directory, bytes, identity),
+                    })
+                }
             },
         };
         Ok(Span {
@@ -302,6 +303,26 @@ impl Scan {
             end: header.end,
             content,
         })
+    }
+
+    /// The directory of a batch that cannot be read as a whole.
+    fn directory_in_parts(
+        &mut self,
+        lsn: Lsn,
+        header: &VerifiedHeader,
+    ) -> Option<Vec<DirectoryItem>> {
+        let start = self.space.offset(lsn);
+        let (at, bytes) = last_directory(header);
+        let window = &mut self.window;
+        let at_the_end = window.get_anywhere(start + at as u64, bytes);
+        if let Ok(directory) = at_the_end.and_then(|bytes| directory_of(header, bytes)) {
+            return Some(directory);
+        }
+        let entry_at = |at: usize| {
+            let entry = window.get_anywhere(start + at as u64, size_of::<DirectoryEntry>())?;
+            Ok(entry.to_vec())
+        };
+        directory_by_records(header, entry_at).ok()
     }
 
     /// Goes on block by block from a place where no batch starts.
@@ -410,14 +431,14 @@ fn bad(
     at: Lsn,
     reason: Reject,
     sound: SoundHeader,
-    header: &VerifiedHeader,
+    directory: Option<Vec<DirectoryItem>>,
     cut_off: bool,
 ) -> Content {
     Content::Bad(BadBytes {
         at,
         reason,
         header: Some(sound),
-        directory: Some(header.directory.clone()),
+        directory,
         open_end: false,
         cut_off,
     })

@@ -59,6 +59,17 @@ impl Window {
         })
     }
 
+    /// `bytes` bytes at any `offset`.
+    ///
+    /// # Errors
+    /// As for [`Window::get`].
+    pub(super) fn get_anywhere(&mut self, offset: u64, bytes: usize) -> Result<&[u8], Reject> {
+        let start = offset - offset % BLOCK_BYTES as u64;
+        // Fits: the remainder is smaller than a block.
+        let skip = (offset - start) as usize;
+        Ok(&self.get(start, skip + bytes)?[skip..])
+    }
+
     /// Where in the buffer the wanted bytes are, if all of them are there.
     fn at(&self, offset: u64, bytes: usize) -> Option<usize> {
         let at = usize::try_from(offset.checked_sub(self.start)?).ok()?;

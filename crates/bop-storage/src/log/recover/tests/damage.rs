@@ -158,7 +158,7 @@ fn a_lost_catalogue_record_closes_the_catalogue_and_the_database_it_was_about() 
     log.commit(1, 3);
     log.create(4, "four");
     log.close();
-    log.flip_batch(4, 120);
+    log.flip_batch(4, 150);
     let (recovered, lines) = log.recover();
     assert_eq!(lines, ["Create 1 one", "Create 2 two", "1:1", "2:2"]);
     assert_eq!(damaged(&recovered), [0, 1]);

@@ -169,7 +169,7 @@ fn a_commit_that_is_checkpointed_may_have_lost_its_first_fragments() {
     log.chain(4, &[1], &[3, 4]);
     // The first part of chain 3 is released: start where the second part stands.
     let (_, _, end) = log.batches[0];
-    log.flip_batch(0, 70);
+    log.flip_batch(0, 110);
     log.truncated = end;
     log.checkpointed.insert(
         DbId::new(1),

@@ -1,0 +1,151 @@
+//! The two threads of a log, however many committers it has.
+//!
+//! `bop-log` writes what no committer waits for: asynchronous commits at once, relaxed ones when
+//! their time has come. `bop-log-retry` rewrites what failed, and watches the write in flight.
+//!
+//! Invariant: each holds the log only weakly coupled to its users: it ends when the log is stopped
+//! or dropped.
+//!
+//! Never: more threads than these.
+
+use super::shared::Shared;
+use super::state::Turn;
+use crate::error::{Rejection, SegmentError};
+use crate::runtime::Joiner;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// The threads, while they run.
+#[derive(Default)]
+pub(super) struct Threads {
+    running: Mutex<Vec<Running>>,
+    /// To be stopped when the log is dropped unstopped.
+    shared: Option<Arc<Shared>>,
+}
+
+struct Running {
+    joiner: Box<dyn Joiner>,
+    ended: Arc<Mutex<bool>>,
+}
+
+impl std::fmt::Debug for Threads {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Threads({})", self.running.lock().len())
+    }
+}
+
+/// Says that a thread has ended, however it did.
+struct EndGuard {
+    ended: Arc<Mutex<bool>>,
+    shared: Arc<Shared>,
+}
+
+impl Drop for EndGuard {
+    fn drop(&mut self) {
+        let _state = self.shared.state.lock();
+        *self.ended.lock() = true;
+        self.shared.room.notify_all();
+    }
+}
+
+impl Threads {
+    /// Starts both threads, unless the log is to do without.
+    pub(super) fn start(shared: &Arc<Shared>) -> Result<Self, Rejection> {
+        let Some(spawn) = shared.parts.spawn.clone() else {
+            return Ok(Self::default());
+        };
+        let threads = Self {
+            running: Mutex::default(),
+            shared: Some(Arc::clone(shared)),
+        };
+        let bodies: [(&str, fn(&Shared)); 2] = [
+            ("bop-log", write_in_background),
+            ("bop-log-retry", rewrite_in_background),
+        ];
+        for (name, body) in bodies {
+            let ended = Arc::new(Mutex::new(false));
+            let guard = EndGuard {
+                ended: Arc::clone(&ended),
+                shared: Arc::clone(shared),
+            };
+            let run = move || {
+                body(&guard.shared);
+                drop(guard);
+            };
+            let joiner = spawn
+                .spawn(name, Box::new(run))
+                .map_err(|error| SegmentError::Thread(Arc::new(error)))?;
+            threads.running.lock().push(Running { joiner, ended });
+        }
+        Ok(threads)
+    }
+
+    /// Ends them; `false` when one has not ended by `deadline`.
+    pub(super) fn stop(&self, shared: &Shared, deadline: Instant) -> bool {
+        let running = std::mem::take(&mut *self.running.lock());
+        let mut state = shared.state.lock();
+        state.stop = true;
+        shared.work.notify_all();
+        shared.failed.notify_all();
+        while running.iter().any(|thread| !*thread.ended.lock()) {
+            if shared.room.wait_until(&mut state, deadline).timed_out() {
+                break;
+            }
+        }
+        drop(state);
+        let mut all = true;
+        for thread in running {
+            if *thread.ended.lock() {
+                if thread.joiner.join().is_err() {
+                    tracing::error!("a thread of the log panicked outside its work");
+                }
+            } else {
+                all = false;
+            }
+        }
+        all
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        if let Some(shared) = self.shared.take() {
+            shared.state.lock().stop = true;
+            shared.work.notify_all();
+            shared.failed.notify_all();
+        }
+    }
+}
+
+/// Leads when records wait that no committer writes.
+fn write_in_background(shared: &Shared) {
+    let mut state = shared.state.lock();
+    while !state.stop {
+        let waits = state.turn == Turn::Free && 0 < state.queue.records();
+        match state.due_at.filter(|_| waits) {
+            Some(due) if due <= Instant::now() => {
+                state.turn = Turn::Led;
+                state.due_at = None;
+                parking_lot::MutexGuard::unlocked(&mut state, || shared.lead(None));
+            }
+            Some(due) => drop(shared.work.wait_until(&mut state, due)),
+            None => shared.work.wait(&mut state),
+        }
+    }
+}
+
+/// Rewrites what failed, or does not come back.
+fn rewrite_in_background(shared: &Shared) {
+    let look_again = shared.parts.limits.stall_limit / 4;
+    let mut state = shared.state.lock();
+    while !state.stop {
+        let due = parking_lot::MutexGuard::unlocked(&mut state, || shared.take_stalled());
+        if due {
+            parking_lot::MutexGuard::unlocked(&mut state, || shared.rewrite());
+        } else if !state.stop && !state.window_failed() {
+            let wait = crate::runtime::after(Instant::now(), look_again);
+            shared.failed.wait_until(&mut state, wait);
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! Leading: the holder of the turn writes what waits, batch by batch, and hands the turn on.
+//!
+//! ```text
+//!   open window -> roll if it does not fit -> encode -> durable write -> close window -> publish
+//!                    |            |               '-----------|- fails or panics --> the retry thread
+//!                    '- no room --'--> the batch is refused, the log goes on
+//! ```
+//! Invariants
+//! - nothing is published before it is durable, and everything in Lsn order;
+//! - who lost the turn while in the kernel changes nothing any more;
+//! - a panic loses no record: one in a write is a failed write, one in a publisher poisons the log,
+//!   since what readers see is unknown then.
+//!
+//! Never: writes a failed batch again (that is [`rewrite`](super::rewrite)).
+
+use super::member::Member;
+use super::queue::Health;
+use super::shared::Shared;
+use super::state::{State, Task, Turn, Window};
+use super::ticket::{Outcome, Ticket};
+use super::writer::{WriteError, take_spare};
+use crate::error::{CommitError, LogFailure, Rejection};
+use crate::ids::Lsn;
+use crate::io::Block;
+use crate::runtime::fence;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A leader hands on after so many batches, whatever waits: its own commit returns only then.
+const LEAD_BATCHES_MAX: u32 = 8;
+
+/// With fewer records waiting the oldest of their committers may as well write them.
+const LEAD_RECORDS_MIN: usize = 3;
+
+/// What is visible and had no room on the device is tried again after this long.
+const STUCK_RETRY: Duration = Duration::from_millis(100);
+
+/// A record, and how it ended.
+pub(super) type Ended = Vec<(Member, Outcome)>;
+
+/// What became of an attempt to write the next batch.
+enum Step {
+    /// Its records have ended, these are to be told.
+    Done(Ended),
+    /// Nothing waits, or nothing that can be written now.
+    Idle,
+    /// The turn is somebody else's.
+    Lost,
+}
+
+/// Why a window was not written.
+pub(super) enum Stopped {
+    Refused(Rejection),
+    Failed(LogFailure),
+    /// The turn was taken away.
+    Lost,
+}
+
+impl From<WriteError> for Stopped {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Refused(rejection) => Self::Refused(rejection),
+            WriteError::Failed(failure) => Self::Failed(failure),
+        }
+    }
+}
+
+impl From<Stopped> for LogFailure {
+    fn from(stopped: Stopped) -> Self {
+        match stopped {
+            Stopped::Failed(failure) => failure,
+            Stopped::Refused(rejection) => Self::Refused(Box::new(rejection)),
+            Stopped::Lost => Self::Lost,
+        }
+    }
+}
+
+impl Shared {
+    /// Writes what waits. The caller has the turn; `own` is its ticket, which ends on the way.
+    pub(super) fn lead(&self, own: Option<&Arc<Ticket>>) {
+        let guard = LeadGuard(self);
+        let mut buffer = self.buffers.lock().pop().unwrap_or_default();
+        let mut batches = 0;
+        let mut own_ended = own.is_none();
+        let ended = loop {
+            match self.write_next(&mut buffer) {
+                Step::Lost => {
+                    std::mem::forget(guard);
+                    return;
+                }
+                Step::Idle => break Vec::new(),
+                Step::Done(ended) => {
+                    batches += 1;
+                    let is_own = |(member, _): &(Member, Outcome)| {
+                        own.is_some_and(|own| Arc::ptr_eq(own, &member.ticket))
+                    };
+                    own_ended |= ended.iter().any(is_own);
+                    if own_ended && !self.stays(batches) {
+                        break ended;
+                    }
+                    answer(ended);
+                    // Those that were just told have something new to write, soon.
+                    std::thread::yield_now();
+                }
+            }
+        };
+        std::mem::forget(guard);
+        self.keep_buffer(buffer);
+        self.hand_over();
+        answer(ended);
+    }
+
+    /// Whether the leader goes on for others.
+    fn stays(&self, batches: u32) -> bool {
+        batches < LEAD_BATCHES_MAX && LEAD_RECORDS_MIN <= self.state.lock().queue.records()
+    }
+
+    pub(super) fn keep_buffer(&self, buffer: Vec<Block>) {
+        let mut buffers = self.buffers.lock();
+        let bytes = (buffer.capacity() * size_of::<Block>()) as u64;
+        if buffers.is_empty() && bytes <= self.parts.limits.batch_bytes_max {
+            buffers.push(buffer);
+        }
+    }
+
+    fn write_next(&self, buffer: &mut Vec<Block>) -> Step {
+        let mut state = self.state.lock();
+        let Some(mut task) = state.open_window() else {
+            return Step::Idle;
+        };
+        drop(state);
+        self.room.notify_all();
+        let records = task.entries.len();
+        let _span = tracing::debug_span!("batch", records, bytes = task.bytes).entered();
+        let before = task.writer.segment().map(|segment| segment.id);
+        let written = fence("wrote a batch", || self.perform(&mut task, buffer));
+        let written = written.unwrap_or_else(|panic| {
+            Err(Stopped::Failed(LogFailure::Panic(Box::new(panic))))
+        });
+        let step = match written {
+            Ok(()) => self.close_window(&task),
+            Err(Stopped::Lost) => Step::Lost,
+            Err(Stopped::Refused(rejection)) => self.refuse_window(&task, &rejection),
+            Err(Stopped::Failed(failure)) => self.window_failed(&task, failure),
+        };
+        if before != task.writer.segment().map(|segment| segment.id) {
+            self.parts.events.segment_sealed();
+        }
+        step
+    }
+
+    /// Makes room for a window and writes it.
+    fn perform(&self, task: &mut Task, buffer: &mut Vec<Block>) -> Result<(), Stopped> {
+        if !task.writer.takes(task.start, task.bytes) {
+            self.roll(task, task.keep_spares)?;
+        }
+        task.writer.write(task.start, &task.entries, buffer)?;
+        Ok(())
+    }
+
+    /// Goes on in the next segment, for a window that starts it.
+    pub(super) fn roll(&self, task: &mut Task, keep_spares: usize) -> Result<(), Stopped> {
+        let spare = take_spare(&self.parts, task.bytes, keep_spares);
+        let spare = spare.map_err(Stopped::Refused)?;
+        let (id, sealed_at) = (spare.id, task.writer.end());
+        let filled = task.writer.segment().map(|segment| segment.capacity_bytes);
+        let next = task.writer.activate(spare, task.start);
+        let next = next.inspect_err(|_| self.abandoned.lock().push(id));
+        let next = next.map_err(|failure| Stopped::Failed(failure.into()))?;
+        let mut state = self.state.lock();
+        if state.number != task.number {
+            self.abandoned.lock().push(id);
+            return Err(Stopped::Lost);
+        }
+        self.parts.ring.activate(next, sealed_at);
+        state.writer = task.writer.clone();
+        drop(state);
+        if let Some(bytes) = filled {
+            self.parts.spares.segment_filled(bytes);
+        }
+        Ok(())
+    }
+
+    /// The window is durable: makes it visible.
+    fn close_window(&self, task: &Task) -> Step {
+        let mut state = self.state.lock();
+        if state.number != task.number {
+            return Step::Lost;
+        }
+        state.writer = task.writer.clone();
+        state.stuck = None;
+        let window = state.window.take();
+        drop(state);
+        let ended = window.map(|window| self.publish(window, task.writer.end()));
+        Step::Done(ended.unwrap_or_default())
+    }
+
+    /// Makes a durable window visible; each record gets its end.
+    pub(super) fn publish(&self, window: Window, end: Lsn) -> Ended {
+        let notes_only = window.members.iter().all(|member| member.is_note);
+        let mut poison = None;
+        let mut publish = |member: Member| {
+            let published = fence("published a commit", || member.publish());
+            if member.is_exposed() {
+                self.parts.unwritten.remove(member.at.lsn);
+            }
+            // Durable, but readers may not see it: the next open makes it right.
+            let outcome = published.map(|()| member.at).map_err(|panic| {
+                let cause = Arc::new(LogFailure::Panic(Box::new(panic)));
+                poison = Some(Arc::clone(&cause));
+                member.failed(&cause)
+            });
+            (member, outcome)
+        };
+        let ended = window.members.into_iter().map(&mut publish).collect();
+        self.set_published(end);
+        if let Some(cause) = poison {
+            self.poison(&cause);
+        }
+        if !notes_only {
+            self.parts.events.batch_written();
+        }
+        ended
+    }
+
+    /// There was no room for the window.
+    fn refuse_window(&self, task: &Task, rejection: &Rejection) -> Step {
+        let mut state = self.state.lock();
+        if state.number != task.number {
+            return Step::Lost;
+        }
+        let Some(window) = state.window.take() else {
+            return Step::Idle;
+        };
+        let refused = if window.members.iter().any(Member::is_exposed) {
+            state.queue.put_back(window.into_forming());
+            state.stuck = Some(rejection.clone());
+            state.due_at = Some(crate::runtime::after(Instant::now(), STUCK_RETRY));
+            state.queue.drain_unexposed()
+        } else {
+            state.queue.close_gap(task.start);
+            window.members
+        };
+        drop(state);
+        let outcome = || Err(CommitError::Rejected(rejection.clone()));
+        let ended: Ended = refused
+            .into_iter()
+            .map(|mut member| {
+                member.submitted = false;
+                (member, outcome())
+            })
+            .collect();
+        if ended.is_empty() {
+            Step::Idle
+        } else {
+            Step::Done(ended)
+        }
+    }
+
+    /// The device did not take the window: it is the retry thread's from now on.
+    fn window_failed(&self, task: &Task, failure: LogFailure) -> Step {
+        let mut state = self.state.lock();
+        if state.number != task.number {
+            return Step::Lost;
+        }
+        let cause = Arc::new(failure);
+        tracing::warn!(%cause, lsn = %task.start, "a write of the log failed");
+        take_over(&mut state, &cause);
+        drop(state);
+        if self.parts.spawn.is_some() {
+            self.failed.notify_one();
+        } else {
+            self.rewrite();
+        }
+        Step::Lost
+    }
+
+    /// The oldest waiter leads from now on, or the background thread when it is time, or nobody.
+    pub(super) fn hand_over(&self) {
+        let mut state = self.state.lock();
+        if let Some(oldest) = state.queue.next_leader() {
+            oldest.make_leader();
+            state.turn = Turn::Led;
+            return;
+        }
+        state.turn = Turn::Free;
+        if state.due_at.is_some() {
+            self.work.notify_one();
+        }
+        self.room.notify_all();
+    }
+
+    /// Nothing more can be written, until the store is opened again.
+    pub(super) fn poison(&self, cause: &Arc<LogFailure>) {
+        tracing::error!(%cause, "the log is poisoned");
+        let mut state = self.state.lock();
+        if !matches!(state.health, Health::Poisoned(_)) {
+            state.health = Health::Poisoned(Arc::clone(cause));
+        }
+        let mut waiting = state.queue.drain();
+        waiting.extend(state.window.take().into_iter().flat_map(|window| window.members));
+        state.due_at = None;
+        self.room.notify_all();
+        drop(state);
+        for member in waiting {
+            let error = member.failed(cause);
+            member.answer(Err(error));
+        }
+    }
+}
+
+/// Takes the turn from a leader whose write failed, or does not return.
+pub(super) fn take_over(state: &mut State, cause: &Arc<LogFailure>) {
+    state.number += 1;
+    state.turn = Turn::Rewriting;
+    if let Some(segment) = state.writer.segment() {
+        segment.suspect();
+    }
+    if let Some(window) = &mut state.window {
+        window.failed = Some(Arc::clone(cause));
+    }
+}
+
+pub(super) fn answer(ended: Ended) {
+    for (member, outcome) in ended {
+        member.answer(outcome);
+    }
+}
+
+/// Poisons the log when its leader unwinds all the same: what the device holds is unknown then.
+struct LeadGuard<'a>(&'a Shared);
+
+impl Drop for LeadGuard<'_> {
+    fn drop(&mut self) {
+        self.0.poison(&Arc::new(LogFailure::Lost));
+        self.0.hand_over();
+    }
+}

@@ -1,0 +1,151 @@
+//! One record on its way: where it stands, who waits for it, what it makes visible.
+//!
+//! Invariant: a member ends exactly once. Dropped without an answer it answers by itself
+//! (`Rejected`, or `Unknown` once its write had begun), so that no panic and no early return leaves
+//! a waiter behind.
+//!
+//! Never: calls [`Publish`] under a lock of the log.
+
+use super::format::EncodedRecord;
+use super::ticket::{Outcome, Ticket};
+use crate::error::{CommitError, LogFailure, Rejection};
+use crate::ids::Lsn;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Where a record stands.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Placed {
+    /// The record's first byte.
+    pub lsn: Lsn,
+    /// The time stamped on it, in microseconds since the Unix epoch.
+    pub time_us: u64,
+}
+
+/// Makes a durable record visible. Called in Lsn order, before the committer wakes; dropped
+/// uncalled when the record did not become durable.
+pub trait Publish: Send {
+    /// The record will probably stand at `at`, and its committer has time: whatever can be made
+    /// ready is. The place may still change.
+    fn prepare(&mut self, _at: Placed) {}
+
+    /// The record is durable at `at`.
+    fn publish(self: Box<Self>, at: Placed);
+}
+
+/// Publishes nothing: for records that change no state (notes, fragments, the close record).
+#[derive(Debug)]
+pub struct Silent;
+
+impl Publish for Silent {
+    fn publish(self: Box<Self>, _at: Placed) {}
+}
+
+/// Which records may use the space kept back for housekeeping.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Priority {
+    /// A user's commit: waits at the log's cap, is refused when space is out.
+    User,
+    /// The rest of a begun chain of fragments: never waits at the cap.
+    Chain,
+    /// Drop, abort, note, close: what releases space must not need space.
+    Housekeeping,
+}
+
+/// Who waits for a record.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Waits {
+    /// A thread, which may be told to lead.
+    Thread,
+    /// A task, or nobody any more: somebody else has to write it.
+    Elsewhere,
+    /// Nobody: it is visible already, and is to be durable within so long.
+    Relaxed(Duration),
+}
+
+/// The bytes of a record, and its time.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    /// The record; not changed any more.
+    pub(crate) record: Arc<EncodedRecord>,
+    /// The time stamped on it.
+    pub(crate) time_us: u64,
+}
+
+/// One record on its way into a batch.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) ticket: Arc<Ticket>,
+    pub(crate) at: Placed,
+    pub(crate) priority: Priority,
+    pub(crate) waits: Waits,
+    pub(crate) is_note: bool,
+    /// Its write has begun: from then on its end may be unknown.
+    pub(crate) submitted: bool,
+    answered: bool,
+}
+
+impl Member {
+    pub(crate) fn new(
+        ticket: Arc<Ticket>,
+        at: Placed,
+        priority: Priority,
+        waits: Waits,
+        is_note: bool,
+    ) -> Self {
+        Self {
+            ticket,
+            at,
+            priority,
+            waits,
+            is_note,
+            submitted: false,
+            answered: false,
+        }
+    }
+
+    /// Whether it can be seen already, so that it must keep its place.
+    pub(crate) fn is_exposed(&self) -> bool {
+        matches!(self.waits, Waits::Relaxed(_))
+    }
+
+    /// The record is durable: makes it visible. The committer is told by [`Member::answer`].
+    pub(crate) fn publish(&self) {
+        if let Some(publish) = self.ticket.take_publish() {
+            publish.publish(self.at);
+        }
+    }
+
+    /// How the record ends after a failure: unknown when its write had begun.
+    pub(crate) fn failed(&self, cause: &Arc<LogFailure>) -> CommitError {
+        let cause = Arc::clone(cause);
+        if self.submitted {
+            let lsn = self.at.lsn;
+            CommitError::Unknown { lsn, cause }
+        } else {
+            Rejection::Poisoned(cause).into()
+        }
+    }
+
+    /// Ends the record's way and wakes its committer.
+    pub(crate) fn answer(mut self, outcome: Outcome) {
+        self.end(outcome);
+    }
+
+    fn end(&mut self, outcome: Outcome) {
+        self.answered = true;
+        // What it would have published goes first: it may hold the database's writer slot.
+        drop(self.ticket.take_publish());
+        self.ticket.finish(outcome);
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        if !self.answered {
+            let cause = Arc::new(LogFailure::Lost);
+            let outcome = Err(self.failed(&cause));
+            self.end(outcome);
+        }
+    }
+}

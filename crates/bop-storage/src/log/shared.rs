@@ -1,0 +1,297 @@
+//! What the committers, the background thread and the retry thread of a log have in common: taking
+//! a record in, and waiting for its end.
+//!
+//! The write controller: bounded in records and bytes, waits with a deadline or answers at once,
+//! refuses while the log is stalled.
+//!
+//! Never: writes (that is [`lead`](super::lead) and [`rewrite`](super::rewrite)).
+
+use super::format::{BatchLayout, EncodedRecord};
+use super::member::{Placed, Priority, Publish, Waits};
+use super::parts::LogParts;
+use super::queue::Health;
+use super::state::{State, Turn};
+use super::ticket::{Answer, Outcome, Ticket};
+use crate::error::{CommitError, LogFailure, Rejection};
+use crate::ids::{Lsn, SegmentId};
+use crate::io::Block;
+use crate::runtime::after;
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// What all threads of a log share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) parts: LogParts,
+    pub(super) state: Mutex<State>,
+    /// Signalled when the queue or the log got room, and when turn or health changed.
+    pub(super) room: Condvar,
+    /// Signalled when the background thread has something to do.
+    pub(super) work: Condvar,
+    /// Signalled when the retry thread has something to do.
+    pub(super) failed: Condvar,
+    /// Everything before it is durable and published.
+    published: AtomicU64,
+    /// Buffers of batches, between two leaders.
+    pub(super) buffers: Mutex<Vec<Vec<Block>>>,
+    /// Segments that were tried and given up: not part of the log, still registered.
+    pub(super) abandoned: Mutex<Vec<SegmentId>>,
+}
+
+/// Whether a committer waits for room in the queue.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(super) enum Patience {
+    Wait,
+    AtOnce,
+}
+
+/// A record that was taken.
+#[derive(Copy, Clone, Debug)]
+pub(super) struct Taken {
+    pub(super) at: Placed,
+    /// Whether the committer has the turn now.
+    pub(super) leads: bool,
+}
+
+/// Why a record has to wait.
+enum Shortage {
+    Log(u64),
+    Queue,
+}
+
+impl Shared {
+    pub(super) fn new(parts: LogParts, state: State) -> Self {
+        let published = AtomicU64::new(state.writer.end().get());
+        Self {
+            parts,
+            state: Mutex::new(state),
+            room: Condvar::new(),
+            work: Condvar::new(),
+            failed: Condvar::new(),
+            published,
+            buffers: Mutex::default(),
+            abandoned: Mutex::default(),
+        }
+    }
+
+    pub(super) fn published(&self) -> Lsn {
+        Lsn::new(self.published.load(Ordering::Acquire))
+    }
+
+    pub(super) fn set_published(&self, end: Lsn) {
+        self.published.store(end.get(), Ordering::Release);
+    }
+
+    /// Bytes of the smallest segment that the next records can meet.
+    pub(super) fn smallest_segment_bytes(&self) -> u64 {
+        let next = self.parts.spares.next_capacity_bytes();
+        let smallest = self.parts.ring.smallest_capacity_bytes();
+        smallest.map_or(next, |smallest| smallest.min(next))
+    }
+
+    /// How long the present write has been in flight, once that is longer than it may be.
+    pub(super) fn stalled(&self, state: &State) -> Option<Duration> {
+        let waited = state.window.as_ref()?.since.elapsed();
+        (self.parts.limits.io_deadline <= waited).then_some(waited)
+    }
+
+    pub(super) fn append(
+        &self,
+        record: EncodedRecord,
+        priority: Priority,
+        publish: Box<dyn Publish>,
+        last: bool,
+    ) -> Outcome {
+        let ticket = Ticket::new(publish);
+        let waits = (priority, Waits::Thread);
+        let Taken { at, leads } = self.enqueue(record, waits, &ticket, last, Patience::Wait)?;
+        if leads {
+            self.lead(Some(&ticket));
+        } else {
+            ticket.prepare(at);
+        }
+        let started = Instant::now();
+        let deadline = after(started, self.parts.limits.io_deadline);
+        loop {
+            match ticket.wait(deadline) {
+                Answer::Lead => self.lead(Some(&ticket)),
+                Answer::Done(outcome) => return outcome,
+                Answer::TimedOut => {
+                    if let Some(outcome) = self.give_up(&ticket, at, started) {
+                        return outcome;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Gives a record its place, perhaps as the last one.
+    pub(super) fn enqueue(
+        &self,
+        record: EncodedRecord,
+        (priority, waits): (Priority, Waits),
+        ticket: &Arc<Ticket>,
+        last: bool,
+        patience: Patience,
+    ) -> Result<Taken, Rejection> {
+        let bytes = self.check_size(&record)?;
+        let record = Arc::new(record);
+        let started = Instant::now();
+        let deadline = after(started, self.parts.limits.writer_wait);
+        let batch_max = self.batch_bytes_max();
+        let mut state = self.state.lock();
+        // Room is asked for once, and again whenever some was made and was not enough.
+        let mut asked_at = None;
+        loop {
+            if let Some(rejection) = self.refusal(&state, priority) {
+                return Err(rejection);
+            }
+            let Some(shortage) = self.shortage(&state, bytes, priority) else {
+                break;
+            };
+            let shortened = state.shortened;
+            if matches!(shortage, Shortage::Log(_))
+                && asked_at.replace(shortened) != Some(shortened)
+            {
+                MutexGuard::unlocked(&mut state, || self.parts.events.room_wanted());
+            } else if patience == Patience::AtOnce {
+                let records = state.queue.records();
+                return Err(Rejection::Busy { records });
+            } else if matches!(shortage, Shortage::Queue) && state.turn == Turn::Free {
+                // What fills the queue waits for its moment: that is now.
+                state.turn = Turn::Led;
+                MutexGuard::unlocked(&mut state, || self.lead(None));
+            } else if deadline <= Instant::now() {
+                return Err(match shortage {
+                    Shortage::Log(bytes) => Rejection::LogFull { bytes },
+                    Shortage::Queue => Rejection::Timeout {
+                        waited: started.elapsed(),
+                    },
+                });
+            } else {
+                self.room.wait_until(&mut state, deadline);
+            }
+        }
+        let now_us = self.parts.clock.wall_us();
+        let exposed = matches!(waits, Waits::Relaxed(_)).then(|| Arc::clone(&record));
+        let ticket = Arc::clone(ticket);
+        let order = (priority, waits);
+        let at = state.queue.place(record, now_us, ticket, order, batch_max)?;
+        if let Some(record) = exposed {
+            self.parts.unwritten.add(at.lsn, record);
+        }
+        if last {
+            state.health = Health::Ended;
+        }
+        let leads = self.who_writes(&mut state, waits);
+        Ok(Taken { at, leads })
+    }
+
+    /// Whether the committer of a record that was just placed takes the turn; the background thread
+    /// is told of what it has to do.
+    fn who_writes(&self, state: &mut State, waits: Waits) -> bool {
+        let free = state.turn == Turn::Free;
+        if waits == Waits::Thread {
+            if free {
+                state.turn = Turn::Led;
+            }
+            return free;
+        }
+        let full = self.parts.limits.batch_bytes_max <= state.queue.bytes();
+        let waits = if full { Waits::Elsewhere } else { waits };
+        let earlier = state.due_by(waits, Instant::now());
+        if !free || !earlier {
+            return false;
+        }
+        if self.parts.spawn.is_some() {
+            self.work.notify_one();
+            return false;
+        }
+        // Without a background thread a relaxed record waits for whoever writes next.
+        let leads = waits == Waits::Elsewhere;
+        if leads {
+            state.turn = Turn::Led;
+        }
+        leads
+    }
+
+    /// Bytes of a record that fits a segment.
+    fn check_size(&self, record: &EncodedRecord) -> Result<u64, Rejection> {
+        let mut layout = BatchLayout::default();
+        layout.add(record.bytes.len(), record.databases.len());
+        let (bytes, limit) = (
+            layout.batch_bytes() as u64,
+            self.parts.spares.data_bytes_max(),
+        );
+        if limit < bytes {
+            return Err(Rejection::TooLarge { bytes, limit });
+        }
+        Ok(record.bytes.len() as u64)
+    }
+
+    /// A batch is no larger than this, unless a single record is: it must fit a segment without
+    /// wasting much of the one before.
+    fn batch_bytes_max(&self) -> u64 {
+        let largest = self.parts.limits.batch_bytes_max;
+        largest.min(self.smallest_segment_bytes() / 4)
+    }
+
+    fn refusal(&self, state: &State, priority: Priority) -> Option<Rejection> {
+        if let Some(rejection) = state.health.refusal(priority) {
+            return Some(rejection);
+        }
+        if let Some(waited) = self.stalled(state) {
+            return Some(Rejection::Stalled { waited });
+        }
+        state
+            .stuck
+            .clone()
+            .filter(|_| priority != Priority::Housekeeping)
+    }
+
+    fn shortage(&self, state: &State, bytes: u64, priority: Priority) -> Option<Shortage> {
+        if priority != Priority::User {
+            return None;
+        }
+        let limits = &self.parts.limits;
+        let held = self.parts.ring.held_bytes();
+        if held >= limits.log_bytes_max {
+            return Some(Shortage::Log(held));
+        }
+        let queue = &state.queue;
+        let crowded = queue.records() >= limits.queue_records_max
+            || queue.bytes() + bytes > limits.queue_bytes_max;
+        (crowded && queue.records() > 0).then_some(Shortage::Queue)
+    }
+
+    /// The deadline passed: takes the record back if that is possible. `None` when the ticket was
+    /// told to lead in this moment: it has to, since nobody else does.
+    pub(super) fn give_up(&self, ticket: &Arc<Ticket>, at: Placed, started: Instant) -> Option<Outcome> {
+        let waited = started.elapsed();
+        let mut state = self.state.lock();
+        if ticket.is_to_lead() {
+            return None;
+        }
+        let withdrawn = state.queue.withdraw(ticket);
+        if withdrawn.is_none() {
+            state.queue.abandon(ticket);
+        }
+        drop(state);
+        if let Some(outcome) = ticket.take_outcome() {
+            return Some(outcome);
+        }
+        Some(Err(match withdrawn {
+            Some(member) => {
+                let rejection = CommitError::Rejected(Rejection::Timeout { waited });
+                member.answer(Err(rejection.clone()));
+                rejection
+            }
+            None => CommitError::Unknown {
+                lsn: at.lsn,
+                cause: Arc::new(LogFailure::Stalled { waited }),
+            },
+        }))
+    }
+}
