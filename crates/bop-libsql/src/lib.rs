@@ -17,8 +17,11 @@
 //!
 //! # How it differs from a SQLite file
 //!
-//! - **Commits are durable.** Every commit waits for the log, whatever `PRAGMA synchronous` says:
-//!   `NORMAL` and `OFF` get more than they ask for.
+//! - **`PRAGMA synchronous`** is `FULL` unless told otherwise: a commit is durable when it returns.
+//!   With `NORMAL` and `OFF` it is durable within ten milliseconds, or when
+//!   [`Manager::sync`](bop_storage::Manager::sync) or a later `FULL` commit of any database returns; a
+//!   power cut before that leaves the store as it was at some moment in between, in one order for all
+//!   databases.
 //! - **The journal mode is `wal`.** `PRAGMA journal_mode = ...` and `PRAGMA locking_mode = ...`
 //!   answer the mode in force and change nothing. A connection that wants a database for itself
 //!   takes `BEGIN IMMEDIATE`; readers are never blocked.

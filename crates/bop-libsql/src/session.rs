@@ -33,7 +33,7 @@ use crate::engine_error::{EngineError, ErrorSlot};
 use crate::faults::{self, Point};
 use crate::page_one;
 use bop_storage::ids::{Lsn, PageNo, PageSize};
-use bop_storage::{Db, PageBytes, ReadTxn, Savepoint, WriteTxn};
+use bop_storage::{Db, Durability, PageBytes, ReadTxn, Savepoint, WriteTxn};
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
@@ -82,6 +82,8 @@ pub(crate) struct Frames {
     pub(crate) page_size: i64,
     /// Pages of the database after the commit; `None` for pages that are merely spilled.
     pub(crate) commit_page_count: Option<u32>,
+    /// What a commit promises.
+    pub(crate) durability: Durability,
 }
 
 /// Why the pager's cache does not show the state before the transaction.
@@ -215,7 +217,8 @@ impl Session {
         }
     }
 
-    /// Takes pages that the pager spills or commits. A commit is durable and visible on return.
+    /// Takes pages that the pager spills or commits. A commit is visible on return, and
+    /// as durable as it asks for.
     pub(crate) fn frames<'a>(
         &self,
         frames: Frames,
@@ -238,11 +241,17 @@ impl Session {
         }
         match frames.commit_page_count {
             None => Ok(()),
-            Some(page_count) => self.commit(&mut state, page_count, count),
+            Some(page_count) => self.commit(&mut state, page_count, count, frames.durability),
         }
     }
 
-    fn commit(&self, state: &mut State, page_count: u32, pages: i32) -> Result<(), EngineError> {
+    fn commit(
+        &self,
+        state: &mut State,
+        page_count: u32,
+        pages: i32,
+        durability: Durability,
+    ) -> Result<(), EngineError> {
         let Stage::Writing { read, mut write } = std::mem::take(&mut state.stage) else {
             return Err(EngineError::NoTransaction {
                 operation: "commit",
@@ -251,7 +260,7 @@ impl Session {
         let touched = write.touched_pages();
         let outcome = resize(&mut write, read.page_count(), page_count, &touched)
             .and_then(|()| faults::hit(Point::Commit))
-            .and_then(|()| write.commit().map_err(EngineError::from));
+            .and_then(|()| write.commit_with(durability).map_err(EngineError::from));
         match outcome {
             Ok(committed) => {
                 state.cached = Some(committed.lsn());

@@ -53,6 +53,7 @@ fn frames(
     let frames = Frames {
         page_size: SIZE as i64,
         commit_page_count,
+        durability: Durability::Full,
     };
     session.frames(
         frames,
@@ -218,6 +219,7 @@ fn what_the_pager_must_not_do_is_an_error() {
     let wrong = Frames {
         page_size: 1024,
         commit_page_count: None,
+        durability: Durability::Full,
     };
     let error = session.frames(wrong, std::iter::empty()).unwrap_err();
     assert!(

@@ -25,9 +25,12 @@ fn call_behind(error: &dyn std::error::Error) -> Option<&IoFailure> {
 #[test]
 fn a_failed_commit_leads_to_the_call_that_failed() {
     let (disk, manifest) = (SimDisk::new(1), MemoryManifest::new());
+    // The first failure is the last.
+    let mut limits = Limits::tiny();
+    limits.write_retries_max = 0;
     let options = || {
         Options::new()
-            .limits(Limits::tiny())
+            .limits(limits.clone())
             .housekeeping(Housekeeping::Manual)
             .disk(Arc::new(disk.clone()), Arc::new(manifest.clone()))
     };

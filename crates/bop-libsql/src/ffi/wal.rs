@@ -7,6 +7,7 @@ use super::fence::fence;
 use crate::EngineError;
 use crate::hub::Hub;
 use crate::session::{Frames, NotUndone, Session};
+use bop_storage::Durability;
 use bop_storage::ids::PageNo;
 use libsql_ffi as ffi;
 use std::os::raw::{c_int, c_longlong, c_uchar, c_uint, c_void};
@@ -283,7 +284,7 @@ unsafe extern "C" fn frames(
     list: *mut ffi::libsql_pghdr,
     page_count: c_uint,
     is_commit: c_int,
-    _sync_flags: c_int,
+    sync_flags: c_int,
     frame_count: *mut c_int,
 ) -> c_int {
     let body = |wal: &Wal| {
@@ -294,6 +295,7 @@ unsafe extern "C" fn frames(
         let frames = Frames {
             page_size: i64::from(page_bytes),
             commit_page_count: (is_commit != 0).then_some(page_count),
+            durability: durability(sync_flags),
         };
         let pages = DirtyPages {
             // SAFETY: SQLite passes a list of pages that the pager keeps during the call.
@@ -304,6 +306,16 @@ unsafe extern "C" fn frames(
     };
     // SAFETY: SQLite passes the pointer that it got from `fill`.
     unsafe { with("xFrames", wal, ffi::SQLITE_IOERR_WRITE, body) }
+}
+
+/// What `PRAGMA synchronous` asks of a commit: the low two bits are set from FULL on, as in
+/// `sqlite3WalFrames`.
+fn durability(sync_flags: c_int) -> Durability {
+    if sync_flags & 3 == 0 {
+        Durability::RELAXED
+    } else {
+        Durability::Full
+    }
 }
 
 /// The pager's list of dirty pages, valid during one `xFrames` call.

@@ -33,7 +33,7 @@ use crate::log::format::{
 use crate::log::{HoldReason, LogHold, Placed, Priority, Publish, Silent};
 use crate::page::PageBytes;
 use crate::page_one;
-use crate::view::{CommitPages, CommittedPage, Head, Pin};
+use crate::view::{CommitPages, CommittedPage, Head, Pin, View};
 use parking_lot::Mutex;
 use std::sync::{Arc, OnceLock};
 
@@ -305,6 +305,7 @@ impl Transaction<'_> {
             placed,
             hold,
             pinned: Arc::clone(&pinned),
+            prepared: None,
             _slot: self.slot,
         };
         let (log, publish) = (self.engine.log(), Box::new(publish));
@@ -401,22 +402,23 @@ struct PublishCommit {
     placed: Vec<CommittedPage>,
     hold: Option<Arc<LogHold>>,
     pinned: Arc<Mutex<Option<Pin>>>,
+    prepared: Option<Prepared>,
     _slot: SlotGuard,
 }
 
-impl Publish for PublishCommit {
-    fn publish(self: Box<Self>, at: Placed) {
-        let database = self.state.id();
-        let mut pages = self.placed;
+/// The view that a commit will make, if it comes to stand at `at` and nobody changes the view
+/// before.
+struct Prepared {
+    at: Placed,
+    before: Arc<View>,
+    after: Arc<View>,
+}
+
+impl PublishCommit {
+    /// The view with this commit on top of `before`.
+    fn view_on(&self, before: &View, at: Placed) -> Arc<View> {
+        let mut pages = self.placed.clone();
         pages.extend(place(&self.own, &self.image_offsets, at.lsn));
-        for own in self.own {
-            let key = PageKey::Log {
-                database,
-                version: at.lsn,
-                page: own.page,
-            };
-            self.engine.reader().cache().insert(key, own.content);
-        }
         let head = Head {
             lsn: at.lsn,
             time_us: at.time_us,
@@ -431,15 +433,40 @@ impl Publish for PublishCommit {
             page_count_min: self.page_count_min,
             pages: &pages,
         };
-        let holds = self.engine.log().holds();
-        let hold = self
-            .hold
-            .unwrap_or_else(|| holds.hold(at.lsn, HoldReason::Pages(database)));
-        let (_, added) = self
-            .state
-            .publish(|view| view.with_commit(head, &commit, &hold));
+        let hold = self.hold.clone().unwrap_or_else(|| {
+            let holds = self.engine.log().holds();
+            holds.hold(at.lsn, HoldReason::Pages(self.state.id()))
+        });
+        Arc::new(before.with_commit(head, &commit, &hold))
+    }
+}
+
+impl Publish for PublishCommit {
+    fn prepare(&mut self, at: Placed) {
+        let before = self.state.view();
+        let after = self.view_on(&before, at);
+        self.prepared = Some(Prepared { at, before, after });
+    }
+
+    fn publish(self: Box<Self>, at: Placed) {
+        let (_, added) = self.state.publish_shared(|view| match &self.prepared {
+            Some(ready) if ready.at == at && Arc::ptr_eq(&ready.before, view) => {
+                Arc::clone(&ready.after)
+            }
+            _ => self.view_on(view, at),
+        });
         self.engine.count_index_entries(added);
         *self.pinned.lock() = Some(self.state.pin());
+        let database = self.state.id();
+        let cache = self.engine.reader().cache();
+        for own in self.own {
+            let key = PageKey::Log {
+                database,
+                version: at.lsn,
+                page: own.page,
+            };
+            cache.insert(key, own.content);
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use crate::log::format::SegmentIdentity;
 use crate::log::recover::Recovered;
 use crate::log::{
     Log, LogEnd, LogHolds, LogParts, LogSegment, LogStart, RegisteredSegment, Ring, SealedSegment,
-    SpareMaker, SpareSegment, Unwritten, settle,
+    SpareMaker, SpareSegment, StartError, Unwritten, settle,
 };
 use crate::manifest::ManifestState;
 use crate::runtime::Runtime;
@@ -80,7 +80,13 @@ impl Parts<'_> {
             limits: self.limits.clone(),
             events: Arc::clone(signals) as _,
         };
-        let log = Log::start(parts, start).map_err(|error| OpenError::Start(Box::new(error)))?;
+        let log = Log::start(parts, start).map_err(|error| match error {
+            StartError::Write(error) => OpenError::Start(Box::new(error)),
+            StartError::Thread(source) => OpenError::System {
+                what: "a thread",
+                source: Arc::new(source),
+            },
+        })?;
         Ok(StartedLog { log, epoch })
     }
 

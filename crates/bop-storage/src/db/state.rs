@@ -1,8 +1,7 @@
 //! The run-time state of one database: its view, its writer slot, its readers' pins.
 //!
 //! Invariants
-//! - the view is replaced under `publishing` alone, so views stay in Lsn order; it is read without
-//!   a lock;
+//! - the view is replaced under `publishing` alone, so views stay in Lsn order;
 //! - whoever commits holds the writer slot until the commit is published or has failed.
 //!
 //! Never: does I/O.
@@ -22,7 +21,9 @@ pub(crate) struct DbState {
     id: DbId,
     kind: DbKind,
     name: ArcSwap<String>,
-    view: ArcSwap<View>,
+    /// Held to read or exchange the pointer, no longer. Each commit exchanges it, and an `ArcSwap`
+    /// would look at every thread then.
+    view: Mutex<Arc<View>>,
     /// Whether the entries of the view's index are counted in the store's.
     publishing: Mutex<bool>,
     slot: Arc<WriterSlot>,
@@ -39,7 +40,7 @@ impl DbState {
             id: view.database(),
             kind: view.kind(),
             name: ArcSwap::from_pointee(name.to_owned()),
-            view: ArcSwap::from_pointee(view),
+            view: Mutex::new(Arc::new(view)),
             publishing: Mutex::new(true),
             slot: Arc::default(),
             pins: Arc::default(),
@@ -70,17 +71,17 @@ impl DbState {
 
     /// The newest view.
     pub(crate) fn view(&self) -> Arc<View> {
-        self.view.load_full()
+        Arc::clone(&self.view.lock())
     }
 
     /// The newest commit.
     pub(crate) fn head(&self) -> Lsn {
-        self.view.load().head().lsn
+        self.view.lock().head().lsn
     }
 
     /// Pins the newest view.
     pub(crate) fn pin(&self) -> Pin {
-        self.pins.pin(|| self.view.load_full())
+        self.pins.pin(|| self.view())
     }
 
     /// Pins a view that is pinned already.
@@ -96,10 +97,18 @@ impl DbState {
     /// Replaces the newest view by what `change` makes of it. Returns that, and how many index
     /// entries it added.
     pub(crate) fn publish(&self, change: impl FnOnce(&View) -> View) -> (Arc<View>, i64) {
+        self.publish_shared(|view| Arc::new(change(view)))
+    }
+
+    /// The same for a change that may have been made before.
+    pub(crate) fn publish_shared(
+        &self,
+        change: impl FnOnce(&Arc<View>) -> Arc<View>,
+    ) -> (Arc<View>, i64) {
         let counted = self.publishing.lock();
-        let before = self.view.load_full();
-        let after = Arc::new(change(&before));
-        self.view.store(Arc::clone(&after));
+        let before = self.view();
+        let after = change(&before);
+        *self.view.lock() = Arc::clone(&after);
         let added = if *counted {
             entries(&after) - entries(&before)
         } else {
@@ -122,7 +131,8 @@ impl DbState {
         if !std::mem::replace(&mut *counted, false) {
             return 0;
         }
-        let last = self.view.swap(Arc::new(self.view.load().emptied()));
+        let last = self.view();
+        *self.view.lock() = Arc::new(last.emptied());
         self.pins.empty();
         -entries(&last)
     }

@@ -96,9 +96,6 @@ pub enum SegmentError {
     /// No random bytes are to be had.
     #[error("segment: random bytes: {0}")]
     Entropy(#[source] Arc<std::io::Error>),
-    /// A thread of the log could not be started.
-    #[error("thread: {0}")]
-    Thread(#[source] Arc<std::io::Error>),
     /// All segment numbers were given out.
     #[error("segment: all segment numbers are used up")]
     IdsExhausted,
@@ -109,7 +106,7 @@ impl SegmentError {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::Io(failure) => failure.code(),
-            Self::Entropy(_) | Self::Thread(_) => ErrorCode::Io,
+            Self::Entropy(_) => ErrorCode::Io,
             Self::Manifest(error) => error.code(),
             Self::IdsExhausted => ErrorCode::LimitReached,
         }

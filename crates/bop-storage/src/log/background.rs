@@ -10,7 +10,6 @@
 
 use super::shared::Shared;
 use super::state::Turn;
-use crate::error::{Rejection, SegmentError};
 use crate::runtime::Joiner;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -51,7 +50,7 @@ impl Drop for EndGuard {
 
 impl Threads {
     /// Starts both threads, unless the log is to do without.
-    pub(super) fn start(shared: &Arc<Shared>) -> Result<Self, Rejection> {
+    pub(super) fn start(shared: &Arc<Shared>) -> std::io::Result<Self> {
         let Some(spawn) = shared.parts.spawn.clone() else {
             return Ok(Self::default());
         };
@@ -73,9 +72,7 @@ impl Threads {
                 body(&guard.shared);
                 drop(guard);
             };
-            let joiner = spawn
-                .spawn(name, Box::new(run))
-                .map_err(|error| SegmentError::Thread(Arc::new(error)))?;
+            let joiner = spawn.spawn(name, Box::new(run))?;
             threads.running.lock().push(Running { joiner, ended });
         }
         Ok(threads)

@@ -39,6 +39,17 @@ use crate::ids::Lsn;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// Why a log did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The first write of the epoch failed.
+    #[error("{0}")]
+    Write(#[from] CommitError),
+    /// No thread was to be had.
+    #[error("{0}")]
+    Thread(#[source] std::io::Error),
+}
+
 /// The log of an open store.
 #[derive(Debug)]
 pub struct Log {
@@ -52,11 +63,11 @@ impl Log {
     ///
     /// # Errors
     /// The failure of that write, or why no segment was to be had, or no thread could be started.
-    pub fn start(parts: LogParts, start: LogStart) -> Result<Self, CommitError> {
+    pub fn start(parts: LogParts, start: LogStart) -> Result<Self, StartError> {
         let writer = begin_epoch(&parts, start).map_err(starting)?;
         let last_time_us = writer.last_time_us();
         let shared = Arc::new(Shared::new(parts, State::new(writer, last_time_us)));
-        let threads = Threads::start(&shared)?;
+        let threads = Threads::start(&shared).map_err(StartError::Thread)?;
         Ok(Self { shared, threads })
     }
 
@@ -187,10 +198,7 @@ impl Log {
 
     /// Why the log takes no more records, if it does not.
     pub fn failure(&self) -> Option<Arc<LogFailure>> {
-        match &self.shared.state.lock().health {
-            Health::Poisoned(cause) => Some(Arc::clone(cause)),
-            Health::Open | Health::Closed | Health::Ended => None,
-        }
+        self.shared.poison.get().cloned()
     }
 
     /// How long the present write has been in flight, once it is late.

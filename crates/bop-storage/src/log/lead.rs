@@ -296,6 +296,7 @@ impl Shared {
         let mut state = self.state.lock();
         if !matches!(state.health, Health::Poisoned(_)) {
             state.health = Health::Poisoned(Arc::clone(cause));
+            self.poison.get_or_init(|| Arc::clone(cause));
         }
         let mut waiting = state.queue.drain();
         waiting.extend(state.window.take().into_iter().flat_map(|window| window.members));

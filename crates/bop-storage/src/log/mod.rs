@@ -41,7 +41,7 @@ mod writer;
 
 pub use backoff::Backoff;
 pub use future::CommitFuture;
-pub use group::Log;
+pub use group::{Log, StartError};
 pub use holds::{HoldReason, LogHold, LogHolds};
 pub use parts::{LogEvents, LogParts};
 pub use recover::{

@@ -15,6 +15,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The ring. Readers locate an Lsn without a lock.
 #[derive(Debug)]
@@ -22,6 +23,10 @@ pub struct Ring {
     state: Mutex<State>,
     /// Activated segments by ascending base.
     readable: ArcSwap<Vec<Arc<LogSegment>>>,
+    /// What every commit asks, as of the last change: bytes of the counted segments, and of the
+    /// smallest one that the next records can meet (0 for none).
+    held_bytes: AtomicU64,
+    smallest_bytes: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -38,6 +43,18 @@ impl State {
     fn readable(&self) -> Arc<Vec<Arc<LogSegment>>> {
         let sealed = self.sealed.iter().map(|sealed| Arc::clone(&sealed.segment));
         Arc::new(sealed.chain(self.active.clone()).collect())
+    }
+
+    fn held_bytes(&self) -> u64 {
+        let sealed = self.counted().map(|sealed| &sealed.segment);
+        let held = sealed.chain(&self.active);
+        held.map(|segment| segment.capacity_bytes).sum()
+    }
+
+    fn smallest_bytes(&self) -> u64 {
+        let spares = self.spares.values().map(|spare| spare.capacity_bytes);
+        let active = self.active.iter().map(|active| active.capacity_bytes);
+        spares.chain(active).min().unwrap_or(0)
     }
 
     fn counted(&self) -> impl Iterator<Item = &SealedSegment> {
@@ -62,11 +79,22 @@ impl Ring {
             largest_id,
             aside: Lsn::ZERO,
         };
-        let readable = ArcSwap::new(state.readable());
         Self {
+            readable: ArcSwap::new(state.readable()),
+            held_bytes: AtomicU64::new(state.held_bytes()),
+            smallest_bytes: AtomicU64::new(state.smallest_bytes()),
             state: Mutex::new(state),
-            readable,
         }
+    }
+
+    /// Changes the state, and what is told without its lock.
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.state.lock();
+        let changed = change(&mut state);
+        self.held_bytes.store(state.held_bytes(), Ordering::Release);
+        self.smallest_bytes
+            .store(state.smallest_bytes(), Ordering::Release);
+        changed
     }
 
     /// The segment that holds an Lsn, and the offset in its file.
@@ -89,11 +117,8 @@ impl Ring {
 
     /// Bytes of the smallest segment that the next records can meet: a spare or the active one.
     pub fn smallest_capacity_bytes(&self) -> Option<u64> {
-        let state = self.state.lock();
-        let spares = state.spares.values().map(|spare| spare.capacity_bytes);
-        spares
-            .chain(state.active.iter().map(|active| active.capacity_bytes))
-            .min()
+        let smallest = self.smallest_bytes.load(Ordering::Acquire);
+        (smallest > 0).then_some(smallest)
     }
 
     /// Bytes of the largest segment, spare or not: the next one is made at least as large.
@@ -119,28 +144,30 @@ impl Ring {
 
     /// Adds a spare that is stamped, durable and registered.
     pub fn add_spare(&self, spare: SpareSegment) {
-        self.state.lock().spares.insert(spare.id, spare);
+        self.change(|state| state.spares.insert(spare.id, spare));
     }
 
     /// Takes the next spare in id order, unless that would leave fewer than `keep`.
     pub fn take_spare(&self, keep: usize) -> Option<SpareSegment> {
-        let mut state = self.state.lock();
-        if state.spares.len() <= keep {
-            return None;
-        }
-        state.spares.pop_first().map(|(_, spare)| spare)
+        self.change(|state| {
+            if state.spares.len() <= keep {
+                return None;
+            }
+            state.spares.pop_first().map(|(_, spare)| spare)
+        })
     }
 
     /// `segment` is the active one from now on; the one before it is sealed at `predecessor_end`.
     pub fn activate(&self, segment: Arc<LogSegment>, predecessor_end: Lsn) {
-        let mut state = self.state.lock();
-        if let Some(previous) = state.active.replace(segment) {
-            state.sealed.push_back(SealedSegment {
-                segment: previous,
-                end: predecessor_end,
-            });
-        }
-        self.readable.store(state.readable());
+        self.change(|state| {
+            if let Some(previous) = state.active.replace(segment) {
+                state.sealed.push_back(SealedSegment {
+                    segment: previous,
+                    end: predecessor_end,
+                });
+            }
+            self.readable.store(state.readable());
+        });
     }
 
     /// The oldest sealed segments that lie wholly below `bound`.
@@ -162,36 +189,32 @@ impl Ring {
 
     /// Forgets sealed segments: nobody can locate them any more.
     pub fn release(&self, released: &[SealedSegment]) {
-        let mut state = self.state.lock();
-        for gone in released {
-            if state
-                .sealed
-                .front()
-                .is_some_and(|front| front.segment.id == gone.segment.id)
-            {
-                state.sealed.pop_front();
+        self.change(|state| {
+            for gone in released {
+                let oldest = state.sealed.front();
+                if oldest.is_some_and(|oldest| oldest.segment.id == gone.segment.id) {
+                    state.sealed.pop_front();
+                }
             }
-        }
-        self.readable.store(state.readable());
+            self.readable.store(state.readable());
+        });
     }
 
     /// Sealed segments that lie wholly below `bound` are kept for damaged databases alone, and not
     /// counted from now on. Answers whether there is one more of them than before.
     pub fn set_aside(&self, bound: Lsn) -> bool {
-        let mut state = self.state.lock();
-        let below = state.sealed.iter().take_while(|one| one.end <= bound);
-        let aside = below.last().map_or(Lsn::ZERO, |last| last.end);
-        let more = state.aside < aside;
-        state.aside = state.aside.max(aside);
-        more
+        self.change(|state| {
+            let below = state.sealed.iter().take_while(|one| one.end <= bound);
+            let aside = below.last().map_or(Lsn::ZERO, |last| last.end);
+            let more = state.aside < aside;
+            state.aside = state.aside.max(aside);
+            more
+        })
     }
 
     /// Bytes of the active segment and of the sealed ones that are not set aside.
     pub fn held_bytes(&self) -> u64 {
-        let state = self.state.lock();
-        let sealed = state.counted().map(|sealed| &sealed.segment);
-        let held = sealed.chain(&state.active);
-        held.map(|segment| segment.capacity_bytes).sum()
+        self.held_bytes.load(Ordering::Acquire)
     }
 
     /// Bytes of all segments that hold records, counted or set aside.

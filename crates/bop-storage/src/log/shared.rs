@@ -17,7 +17,7 @@ use crate::ids::{Lsn, SegmentId};
 use crate::io::Block;
 use crate::runtime::after;
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -34,6 +34,8 @@ pub(super) struct Shared {
     pub(super) failed: Condvar,
     /// Everything before it is durable and published.
     published: AtomicU64,
+    /// Why nothing more is taken, once it is so: asked by every transaction.
+    pub(super) poison: OnceLock<Arc<LogFailure>>,
     /// Buffers of batches, between two leaders.
     pub(super) buffers: Mutex<Vec<Vec<Block>>>,
     /// Segments that were tried and given up: not part of the log, still registered.
@@ -71,6 +73,7 @@ impl Shared {
             work: Condvar::new(),
             failed: Condvar::new(),
             published,
+            poison: OnceLock::new(),
             buffers: Mutex::default(),
             abandoned: Mutex::default(),
         }

@@ -10,11 +10,10 @@
 //!   takes that lock misses no reader; one that pinned the published view has the base already,
 //!   and its layers are all newer.
 //!
-//! Never: blocks a reader's lookup.
+//! Never: keeps a reader's lookup waiting for longer than a pointer takes to be exchanged.
 
 use super::{BasePages, View};
 use crate::ids::Lsn;
-use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,7 +33,8 @@ struct Inner {
 #[derive(Debug)]
 struct Slot {
     lsn: Lsn,
-    view: ArcSwap<View>,
+    /// Not an `ArcSwap`: there is one for each transaction, and dropping one looks at every thread.
+    view: Mutex<Arc<View>>,
 }
 
 impl Pins {
@@ -44,7 +44,7 @@ impl Pins {
         let view = load();
         let slot = Arc::new(Slot {
             lsn: view.head().lsn,
-            view: ArcSwap::new(view),
+            view: Mutex::new(view),
         });
         let key = inner.next;
         inner.next += 1;
@@ -61,10 +61,9 @@ impl Pins {
     pub fn rebase(&self, cut: Lsn, base: &Arc<dyn BasePages>, covered: usize) {
         let inner = self.inner.lock();
         for slot in inner.slots.values().filter(|slot| slot.lsn >= cut) {
-            let view = slot.view.load();
+            let mut view = slot.view.lock();
             if view.base().generation() < base.generation() {
-                let rebased = view.rebased(Arc::clone(base), covered);
-                slot.view.store(Arc::new(rebased));
+                *view = Arc::new(view.rebased(Arc::clone(base), covered));
             }
         }
     }
@@ -73,8 +72,8 @@ impl Pins {
     pub fn empty(&self) {
         let inner = self.inner.lock();
         for slot in inner.slots.values() {
-            let emptied = slot.view.load().emptied();
-            slot.view.store(Arc::new(emptied));
+            let mut view = slot.view.lock();
+            *view = Arc::new(view.emptied());
         }
     }
 
@@ -99,8 +98,8 @@ impl Pin {
     }
 
     /// The view, for one lookup.
-    pub fn view(&self) -> arc_swap::Guard<Arc<View>> {
-        self.slot.view.load()
+    pub fn view(&self) -> Arc<View> {
+        Arc::clone(&self.slot.view.lock())
     }
 }
 

@@ -141,6 +141,11 @@ impl BatchLayout {
         blocks_for(self.free + self.entries * ENTRY_BYTES + TRAILER_BYTES) * BLOCK_BYTES
     }
 
+    /// Behind the last record, in bytes from the batch header.
+    pub(super) const fn free(&self) -> usize {
+        self.free
+    }
+
     /// Directory entries.
     pub(super) const fn entries(&self) -> usize {
         self.entries

@@ -61,7 +61,7 @@ pub fn encode_batch(
     let length_u32 = u32::try_from(length).map_err(|_| too_large())?;
     let entries_u32 = u32::try_from(layout.entries()).map_err(|_| too_large())?;
     let end = place.lsn.advance(length as u64).ok_or_else(too_large)?;
-    out.clear();
+    // What an earlier batch left is overwritten, or zeroed below.
     out.resize(blocks_for(length), Block::ZERO);
     let bytes = out.as_mut_slice().as_mut_bytes();
 
@@ -86,6 +86,7 @@ pub fn encode_batch(
     let trailer = sealed_trailer(identity, &header, listed);
     bytes[..HEADER_BYTES].copy_from_slice(header.as_bytes());
     let second = length - TRAILER_BYTES - listed.len();
+    bytes[layout.free()..second].fill(0);
     bytes[second..length - TRAILER_BYTES].copy_from_slice(listed);
     bytes[length - TRAILER_BYTES..].copy_from_slice(trailer.as_bytes());
     Ok(EncodedBatch {
