@@ -20,12 +20,13 @@ use std::path::Path;
 
 /// Segments that hold nothing of the log and can never be part of it as they are: their stamp is
 /// bad, their activation was torn, the log went on in a later one, or they are spares whose file is
-/// gone. None while anything is damaged: one of them may be what is missing.
+/// gone. While anything is damaged only those that were given up: any other may be what is missing.
 pub(super) fn unused_segments(recovered: &Recovered) -> Vec<SegmentId> {
-    if !recovered.damaged.is_empty() {
-        return Vec::new();
-    }
     let id = |segment: &RegisteredSegment| segment.id;
+    let abandoned = recovered.abandoned.iter().map(id);
+    if !recovered.damaged.is_empty() {
+        return abandoned.collect();
+    }
     let active = recovered.active.map(|active| active.identity.segment);
     // Nobody suffers, so the log never came to them. Were they kept, it would seem to have, once it
     // has passed them by.
@@ -36,6 +37,7 @@ pub(super) fn unused_segments(recovered: &Recovered) -> Vec<SegmentId> {
         .iter()
         .map(id)
         .chain(lost_spares)
+        .chain(abandoned)
         .collect()
 }
 

@@ -15,7 +15,7 @@
 //! Never: writes; reads a file that is not registered.
 
 use crate::error::{Damage, OpenError, Place, Reject};
-use crate::ids::{Incarnation, SegmentId, StoreId};
+use crate::ids::{Incarnation, Lsn, SegmentId, StoreId};
 use crate::io::errno::{EINVAL, EISDIR, ELOOP, ENOENT, ENOTDIR, EROFS};
 use crate::io::{Block, Disk, DiskFile, IoFailure, OpenMode, layout};
 use crate::log::format::{Activated, ChainHash, DATA_START, SegmentIdentity, Stamped, all_zero};
@@ -63,6 +63,9 @@ pub(super) enum State {
     Spare(Arc<dyn DiskFile>),
     /// It was never activated, and must be stamped again before it can be.
     NeverActivated,
+    /// Its activation was begun and given up: the log went on elsewhere, from the same place. What is
+    /// in it never was a part of the log. It could not have held an Lsn from this one on.
+    Abandoned(Lsn),
     /// Nobody can tell what was in it.
     Unusable(Damage),
 }
@@ -88,7 +91,9 @@ impl Inspected {
     pub(super) fn opened(&self) -> Option<&Opened> {
         match &self.state {
             State::Activated(opened) => Some(opened),
-            State::Spare(_) | State::NeverActivated | State::Unusable(_) => None,
+            State::Spare(_) | State::NeverActivated | State::Abandoned(_) | State::Unusable(_) => {
+                None
+            }
         }
     }
 
@@ -96,7 +101,9 @@ impl Inspected {
     pub(super) fn unusable(&self) -> Option<&Damage> {
         match &self.state {
             State::Unusable(damage) => Some(damage),
-            State::Activated(_) | State::Spare(_) | State::NeverActivated => None,
+            State::Activated(_) | State::Spare(_) | State::NeverActivated | State::Abandoned(_) => {
+                None
+            }
         }
     }
 }

@@ -1,7 +1,17 @@
 //! The predecessor chain: which segment follows which, and what is missing between them. Pure.
 //!
-//! Invariant: a segment that nobody can read is never passed over in silence: where it can have
-//! held a part of the log, the log has a hole there.
+//! ```text
+//!   1 <------------------ 4 <--- 5      4 names 1 at the end E: 2 and 3 start at E, so they were
+//!   |  2 (abandoned)      |              to follow 1, and were given up
+//!   |  3 (abandoned)      |
+//!   E ------------------- E
+//! ```
+//! Invariants
+//! - a segment that nobody can read is never passed over in silence: where it can have held a part
+//!   of the log, the log has a hole there;
+//! - the predecessors, walked from the newest activated segment backwards, are the log: what stands
+//!   between two of them is *abandoned* if it started where the later one says that the earlier one
+//!   ended, and else a contradiction.
 //!
 //! Never: reads a file.
 
@@ -9,7 +19,7 @@ use super::inspect::{Inspected, Opened, State};
 use crate::error::{Damage, OpenError, Place, Reject};
 use crate::ids::{Lsn, SegmentId};
 use crate::io::layout;
-use crate::log::format::{ChainHash, Predecessor};
+use crate::log::format::{Activated, ChainHash, Predecessor};
 
 /// What lies between an activated segment and the next one.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -29,6 +39,39 @@ pub(super) struct Links {
     pub(super) between: Vec<Link>,
     /// Why something may be missing behind the last one.
     pub(super) back: Option<Damage>,
+}
+
+/// Finds the abandoned segments among the activated ones: a write of their activation failed, the
+/// log went on in a later one from the same place, and that one does not know them. The newest
+/// activated segment is never abandoned: nobody went on without it.
+pub(super) fn set_aside_abandoned(segments: &mut [Inspected]) {
+    let mut later: Option<Activated> = None;
+    for segment in segments.iter_mut().rev() {
+        let Some(opened) = segment.opened() else {
+            continue;
+        };
+        let space = opened.space;
+        let own = opened.activation.map(|(activated, _)| activated);
+        if is_abandoned(space.identity.segment, own, later) {
+            tracing::info!(segment = %space.identity.segment, "its activation was given up");
+            segment.findings.clear();
+            segment.state = State::Abandoned(space.limit());
+        } else {
+            later = own;
+        }
+    }
+}
+
+/// Whether the log went on in `later` without the segment `id`, from where that one was to start.
+fn is_abandoned(id: SegmentId, own: Option<Activated>, later: Option<Activated>) -> bool {
+    let (Some(own), Some(later)) = (own, later) else {
+        return false;
+    };
+    // Behind an unclean stop a segment starts far behind the end of the one it follows.
+    later.predecessor.is_some_and(|before| {
+        let same_place = own.base_lsn == before.end || own.predecessor == later.predecessor;
+        before.segment < id && own.epoch <= later.epoch && same_place
+    })
 }
 
 /// Links the segments, which stand in the order of their ids. Nothing below `truncated` is needed.

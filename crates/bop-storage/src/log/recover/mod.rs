@@ -34,7 +34,7 @@ use crate::io::{BLOCK_BYTES, Disk};
 use crate::log::format::{ChainHash, SegmentIdentity};
 use databases::Databases;
 use inspect::{Inspected, State, inspect, look_behind_zeros};
-use links::link;
+use links::{link, set_aside_abandoned};
 use replay::Replay;
 use std::collections::BTreeMap;
 use walk::Walk;
@@ -126,6 +126,8 @@ pub struct Recovered {
     pub spares: Vec<RegisteredSegment>,
     /// Segments that hold nothing of the log but must be stamped again before they are of use.
     pub restamp: Vec<RegisteredSegment>,
+    /// Segments whose activation was begun and given up: they hold nothing, whatever is in them.
+    pub abandoned: Vec<RegisteredSegment>,
     /// Registered segments that are missing, unreadable, or another store's file: never written.
     pub unusable: Vec<RegisteredSegment>,
     /// Databases that cannot be vouched for; [`DbId::CATALOGUE`] stands for the catalogue.
@@ -158,6 +160,7 @@ pub fn recover(
             look_behind_zeros(state.store, segment)?;
         }
     }
+    set_aside_abandoned(&mut segments);
     let links = link(&segments, state.truncated)?;
     let databases = Databases::new(state.checkpointed, state.catalogue);
     let walk = Walk::new(state, Replay::new(databases, sink));
@@ -177,6 +180,7 @@ fn summary(state: &LogState<'_>, segments: &[Inspected], walked: walk::Walked) -
         sealed: walked.sealed,
         spares: Vec::new(),
         restamp: Vec::new(),
+        abandoned: Vec::new(),
         unusable: Vec::new(),
         damaged: walked.damaged,
         findings: Vec::new(),
@@ -191,6 +195,10 @@ fn summary(state: &LogState<'_>, segments: &[Inspected], walked: walk::Walked) -
             State::Activated(opened) => {
                 let limit = opened.space.limit();
                 recovered.highest_possible_end = recovered.highest_possible_end.max(limit);
+            }
+            State::Abandoned(limit) => {
+                recovered.highest_possible_end = recovered.highest_possible_end.max(*limit);
+                recovered.abandoned.push(registered);
             }
             State::Spare(_) if active < Some(registered.id) => recovered.spares.push(registered),
             State::Spare(_) | State::NeverActivated => recovered.restamp.push(registered),

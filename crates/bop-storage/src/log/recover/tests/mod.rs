@@ -1,5 +1,6 @@
 //! Recovery, scenario by scenario.
 
+mod abandoned;
 mod damage;
 mod files;
 mod flips;

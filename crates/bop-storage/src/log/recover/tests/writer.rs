@@ -35,6 +35,8 @@ pub(super) struct TestLog {
     /// Where each batch stands: segment, start, end.
     pub(super) batches: Vec<(SegmentId, Lsn, Lsn)>,
     clock: u64,
+    /// The next segment to be activated, when that is not the one behind the active one.
+    next: Option<u64>,
 }
 
 impl TestLog {
@@ -61,6 +63,7 @@ impl TestLog {
             heads: BTreeMap::new(),
             batches: Vec::new(),
             clock: 1000,
+            next: None,
         }
     }
 
@@ -98,9 +101,9 @@ impl TestLog {
 
     /// Fails when the power is gone; the active segment stays the same then.
     pub(super) fn try_activate_at(&mut self, base: Lsn) -> Result<(), IoFailure> {
-        let next = self
-            .active
-            .map_or(1, |before| before.identity.segment.get() + 1);
+        let behind = |before: ActiveSegment| before.identity.segment.get() + 1;
+        let next = self.next.take();
+        let next = next.unwrap_or_else(|| self.active.map_or(1, behind));
         let segment = self.segments[next as usize - 1];
         let activated = Activated {
             epoch: Epoch::new(self.epoch),
@@ -127,6 +130,39 @@ impl TestLog {
             chain,
         });
         Ok(())
+    }
+
+    /// The next activation takes this segment.
+    pub(super) fn skip_to(&mut self, id: u64) {
+        self.next = Some(id);
+    }
+
+    /// The log ends at `end` again: the batches behind were never acknowledged.
+    pub(super) fn rewind(&mut self, end: Lsn, heads: &BTreeMap<u64, Lsn>) {
+        self.batches.retain(|(_, _, behind)| *behind <= end);
+        self.heads = heads.clone();
+        let active = self.active.as_mut().unwrap();
+        let header = |start: Lsn| {
+            let mut block = [Block::ZERO];
+            let file = self
+                .disk
+                .open(&layout::segment(active.identity.segment), OpenMode::Read);
+            let offset = DATA_START + start.get() - active.base.get();
+            file.unwrap().read_at(offset, &mut block).unwrap();
+            decode_header(&block[0].0, &active.identity, start, u64::MAX).unwrap()
+        };
+        let mut activation = [Block::ZERO];
+        let file = self
+            .disk
+            .open(&layout::segment(active.identity.segment), OpenMode::Read);
+        file.unwrap().read_at(4096, &mut activation).unwrap();
+        let (_, mut chain) = Activated::decode(&activation[0], &active.identity).unwrap();
+        for (segment, start, _) in &self.batches {
+            if *segment == active.identity.segment {
+                chain = chain.extended(header(*start).checksum);
+            }
+        }
+        (active.end, active.chain) = (end, chain);
     }
 
     /// The next run after a crash: a new epoch, far behind, in a new segment.
