@@ -48,8 +48,8 @@ mod db;
 pub use checkpoint::CheckpointReport;
 pub use checksum::{PageHash, RollingChecksum};
 pub use db::{
-    DatabaseInfo, Db, Durability, Health, Housekeeping, Manager, Options, ReadTxn, Savepoint, StoreStatus,
-    Unfinished, VerifyReport, WriteTxn,
+    DatabaseInfo, Db, Durability, Health, Housekeeping, Manager, Options, ReadTxn, Savepoint,
+    StoreStatus, Unfinished, VerifyReport, WriteTxn,
 };
 pub use error::{
     BeginError, CatalogueError, CheckpointError, CloseError, CommitError, CommitOutcome, Damage,

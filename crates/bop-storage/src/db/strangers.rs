@@ -3,7 +3,7 @@
 //! | file | is |
 //! |---|---|
 //! | of another store | somebody's mistake, left alone |
-//! | a segment that the log was in, above everything that was released | proof that the manifest is too old |
+//! | a segment that the log was in, newer than any that was registered | proof that the manifest is too old |
 //! | any other | a leftover of making, recycling or releasing it |
 //!
 //! Never: writes, or removes a file.
@@ -30,7 +30,9 @@ pub(super) fn check_unregistered(
     let entries = disk.list(Path::new(layout::LOG_DIR))?.into_iter();
     let files = entries.filter(|entry| entry.kind == FileKind::File);
     let ids = files.filter_map(|entry| layout::segment_of(&entry.name));
-    for id in ids.filter(unregistered) {
+    // An older one was unregistered: it was released, or its activation was given up.
+    let newer = |id: &SegmentId| rows.watermarks().next_segment <= *id;
+    for id in ids.filter(unregistered).filter(newer) {
         let Some(head) = Head::read(disk, id) else {
             continue;
         };

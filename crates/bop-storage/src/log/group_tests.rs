@@ -113,11 +113,7 @@ fn a_record_that_the_next_spare_does_not_take_gets_a_larger_one() {
         let log = log_within(&SimDisk::new(1), limits.clone());
         let record = pages(count);
         let bytes = record.bytes.len() as u64;
-        let placed = log.append(
-            record,
-            Priority::User,
-            Box::new(Silent),
-        );
+        let placed = log.append(record, Priority::User, Box::new(Silent));
         let lsn = placed
             .unwrap_or_else(|error| panic!("{count} pages: {error}"))
             .lsn;
@@ -129,11 +125,7 @@ fn a_record_that_the_next_spare_does_not_take_gets_a_larger_one() {
     let log = log_within(&SimDisk::new(1), limits);
     let spares = log.ring().spares().len();
     let refused = log
-        .append(
-            pages(29),
-            Priority::User,
-            Box::new(Silent),
-        )
+        .append(pages(29), Priority::User, Box::new(Silent))
         .unwrap_err();
     let too_large = matches!(refused, CommitError::Rejected(Rejection::TooLarge { .. }));
     assert!(too_large, "{refused}");

@@ -134,9 +134,8 @@ impl Shared {
         let _span = tracing::debug_span!("batch", records, bytes = task.bytes).entered();
         let before = task.writer.segment().map(|segment| segment.id);
         let written = fence("wrote a batch", || self.perform(&mut task, buffer));
-        let written = written.unwrap_or_else(|panic| {
-            Err(Stopped::Failed(LogFailure::Panic(Box::new(panic))))
-        });
+        let written = written
+            .unwrap_or_else(|panic| Err(Stopped::Failed(LogFailure::Panic(Box::new(panic)))));
         let step = match written {
             Ok(()) => self.close_window(&task),
             Err(Stopped::Lost) => Step::Lost,
@@ -299,7 +298,13 @@ impl Shared {
             self.poison.get_or_init(|| Arc::clone(cause));
         }
         let mut waiting = state.queue.drain();
-        waiting.extend(state.window.take().into_iter().flat_map(|window| window.members));
+        waiting.extend(
+            state
+                .window
+                .take()
+                .into_iter()
+                .flat_map(|window| window.members),
+        );
         state.due_at = None;
         self.room.notify_all();
         drop(state);

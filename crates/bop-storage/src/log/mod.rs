@@ -43,6 +43,7 @@ pub use backoff::Backoff;
 pub use future::CommitFuture;
 pub use group::{Log, StartError};
 pub use holds::{HoldReason, LogHold, LogHolds};
+pub use member::{Placed, Priority, Publish, Silent};
 pub use parts::{LogEvents, LogParts};
 pub use recover::{
     Checkpointed, LogState, RegisteredSegment, ReplaySink, ReplayedCatalogue, ReplayedCommit,
@@ -52,6 +53,5 @@ pub use ring::Ring;
 pub use segment::{LogSegment, SealedSegment, SpareSegment};
 pub use settle::settle;
 pub use spares::{SegmentRegistry, SpareMaker};
-pub use member::{Placed, Priority, Publish, Silent};
 pub use unwritten::Unwritten;
 pub use writer::{LogEnd, LogStart};

@@ -56,7 +56,11 @@ impl Shared {
             cap: self.parts.limits.retry_delay_max,
         };
         for attempt in 0..self.parts.limits.write_retries_max {
-            let random = self.parts.clock.monotonic_us().wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let random = self
+                .parts
+                .clock
+                .monotonic_us()
+                .wrapping_mul(0x9e37_79b9_7f4a_7c15);
             if !self.pause(backoff.delay(attempt, random)) {
                 break;
             }

@@ -124,4 +124,3 @@ pub(super) fn note() -> EncodedRecord {
 pub(super) fn append(log: &Log) -> Result<Placed, CommitError> {
     log.append(note(), Priority::User, Box::new(Silent))
 }
-

@@ -17,8 +17,8 @@ use crate::ids::{Lsn, SegmentId};
 use crate::io::Block;
 use crate::runtime::after;
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// What all threads of a log share.
@@ -181,7 +181,9 @@ impl Shared {
         let exposed = matches!(waits, Waits::Relaxed(_)).then(|| Arc::clone(&record));
         let ticket = Arc::clone(ticket);
         let order = (priority, waits);
-        let at = state.queue.place(record, now_us, ticket, order, batch_max)?;
+        let at = state
+            .queue
+            .place(record, now_us, ticket, order, batch_max)?;
         if let Some(record) = exposed {
             self.parts.unwritten.add(at.lsn, record);
         }
@@ -271,7 +273,12 @@ impl Shared {
 
     /// The deadline passed: takes the record back if that is possible. `None` when the ticket was
     /// told to lead in this moment: it has to, since nobody else does.
-    pub(super) fn give_up(&self, ticket: &Arc<Ticket>, at: Placed, started: Instant) -> Option<Outcome> {
+    pub(super) fn give_up(
+        &self,
+        ticket: &Arc<Ticket>,
+        at: Placed,
+        started: Instant,
+    ) -> Option<Outcome> {
         let waited = started.elapsed();
         let mut state = self.state.lock();
         if ticket.is_to_lead() {

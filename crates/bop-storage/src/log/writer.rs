@@ -76,11 +76,7 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn new(
-        store: StoreId,
-        segment: Option<Arc<LogSegment>>,
-        position: LogEnd,
-    ) -> Self {
+    pub(crate) fn new(store: StoreId, segment: Option<Arc<LogSegment>>, position: LogEnd) -> Self {
         Self {
             store,
             segment,

@@ -7,8 +7,8 @@
 //! - no bytes make it panic.
 
 use super::batch::{
-    BATCH_MAGIC, BatchHeader, BatchLayout, BatchPlace, BatchTrailer, DirectoryEntry, ENTRY_BYTES, HEADER_BYTES,
-    TRAILER_BYTES, TRAILER_MAGIC, header_checksum, trailer_checksum,
+    BATCH_MAGIC, BatchHeader, BatchLayout, BatchPlace, BatchTrailer, DirectoryEntry, ENTRY_BYTES,
+    HEADER_BYTES, TRAILER_BYTES, TRAILER_MAGIC, header_checksum, trailer_checksum,
 };
 use super::bytes::{RECORD_ALIGN, all_zero, ensure, index, split, split_many, take};
 use super::decode::{RawRecord, Record};
@@ -319,7 +319,9 @@ pub fn spare_parts_damage(
         return Some(Reject::Invalid("header and trailer of a batch differ"));
     }
     let (second, listed) = last_directory(header);
-    let mut again = bytes.get(second..second + listed)?.chunks_exact(ENTRY_BYTES);
+    let mut again = bytes
+        .get(second..second + listed)?
+        .chunks_exact(ENTRY_BYTES);
     for record in directory.chunk_by(same_record) {
         let at = record.first()?.offset_bytes as usize;
         for before in (1..=record.len()).rev() {
