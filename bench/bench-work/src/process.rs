@@ -40,14 +40,22 @@ fn field(text: &str, name: &str) -> Result<u64> {
     number.ok_or_else(|| format!("no number behind {name}").into())
 }
 
-/// As many open files as the system gives: 10,000 SQLite databases need three each.
+/// What 10,000 SQLite databases need: three files each, and some.
+const DESCRIPTORS: u64 = 40_000;
+
+/// Lets the process have so many open files, or as many as it may without privileges.
 pub(crate) fn raise_descriptor_limit() -> Result<()> {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    // No maximum is no limit.
+    let enough = maximum.map(|maximum| maximum.max(DESCRIPTORS));
+    let limit = |most| Rlimit {
+        current: most,
+        maximum: most,
     };
-    Ok(setrlimit(Resource::Nofile, raised)?)
+    match setrlimit(Resource::Nofile, limit(enough)) {
+        Ok(()) => Ok(()),
+        Err(_) => Ok(setrlimit(Resource::Nofile, limit(maximum))?),
+    }
 }
 
 #[cfg(test)]

@@ -81,7 +81,14 @@ pub(crate) fn run(root: &Path, set: Set, plan: &Plan) -> Result<(), Failure> {
     measured(root, plan, |place| {
         let mut rows = Vec::new();
         for work in chosen {
-            let row = row(work, place, plan)?;
+            let row = match row(work, place, plan) {
+                Ok(row) => row,
+                // What was measured until then is worth seeing.
+                Err(failure) => {
+                    eprintln!("{}", report::table(&rows));
+                    return Err(failure);
+                }
+            };
             eprintln!("{}", row.summary());
             if plan.json {
                 println!("{}", row.json());

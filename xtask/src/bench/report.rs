@@ -72,11 +72,15 @@ impl Row {
         let (ours, theirs) = self.medians();
         let unit = self.figure.unit();
         format!(
-            "{}: {} / {} {unit}, ratio {:.2}",
+            "{}: {} / {} {unit}, ratio {:.2}, from {:.2} to {:.2} in {} runs {}",
             self.work,
             short(ours),
             short(theirs),
-            self.ratio.median
+            self.ratio.median,
+            self.ratio.min,
+            self.ratio.max,
+            self.ratios.len(),
+            self.note
         )
     }
 
