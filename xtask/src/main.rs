@@ -11,6 +11,7 @@ mod start;
 mod tasks;
 mod tidy;
 
+use bench::{Plan, Set};
 use clap::{Parser, Subcommand};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -47,21 +48,14 @@ enum Task {
 
 #[derive(Subcommand)]
 enum Bench {
-    /// Durable single-row inserts over one connection, against stock SQLite
-    Sql {
-        /// Slices of each side
-        #[arg(long, default_value_t = 7)]
-        slices: u32,
-        /// Milliseconds of a slice
-        #[arg(long, default_value_t = 1500)]
-        slice_ms: u32,
-        /// Where the databases are put; the build directory by default
-        #[arg(long)]
-        dir: Option<PathBuf>,
-        /// Fail when the median ratio is below this
-        #[arg(long, value_name = "RATIO")]
-        at_least: Option<f64>,
-    },
+    /// Every work: SQL, pages, the log, against whatever does the same
+    Log(Plan),
+    /// The works over the page API
+    Pages(Plan),
+    /// The works over SQL, against stock SQLite
+    Sql(Plan),
+    /// bop with other allocators, against bop with the system's
+    Allocators(Plan),
     /// The first statement on a new store, as a process of its own
     Start {
         /// Runs
@@ -79,19 +73,10 @@ fn main() -> ExitCode {
         Task::Verify { no_tests } => tasks::verify(&root, !no_tests),
         Task::Fix => tasks::fix(&root),
         Task::Tidy => tasks::tidy(&root),
-        Task::Bench(Bench::Sql {
-            slices,
-            slice_ms,
-            dir,
-            at_least,
-        }) => {
-            let plan = bench::Plan {
-                slices,
-                slice_ms,
-                at_least,
-            };
-            bench::sql(&root, plan, dir)
-        }
+        Task::Bench(Bench::Log(plan)) => bench::run(&root, Set::Log, &plan),
+        Task::Bench(Bench::Pages(plan)) => bench::run(&root, Set::Pages, &plan),
+        Task::Bench(Bench::Sql(plan)) => bench::run(&root, Set::Sql, &plan),
+        Task::Bench(Bench::Allocators(plan)) => bench::allocators(&root, &plan),
         Task::Bench(Bench::Start { runs, at_most_ms }) => start::start(&root, runs, at_most_ms),
         Task::Golden { bump } => tasks::golden(&root, bump),
     };

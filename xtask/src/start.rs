@@ -22,7 +22,9 @@ pub(crate) fn start(root: &Path, runs: u32, at_most_ms: Option<u32>) -> Result<(
             .map(|run| milliseconds(&binary, &dir.join(run.to_string())))
             .collect::<Result<Vec<f64>, Failure>>()
     })?;
-    let Spread { min, median, max } = Spread::of(times);
+    let Spread {
+        min, median, max, ..
+    } = Spread::of(times);
     println!("bop sql d 'select 1' on a new store, {runs} runs");
     println!("best {min:.1} ms, median {median:.1} ms, worst {max:.1} ms");
     match at_most_ms {

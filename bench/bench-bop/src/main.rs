@@ -1,19 +1,37 @@
-//! The benchmark's work on a database of a bop store, with its defaults.
+//! The benchmarks' work through bop: SQL over bop-libsql, pages over bop-storage.
 
-use bench_work::{CREATE, INSERT, Result};
-use bop_libsql::{Options, Store};
+#[cfg(not(any(feature = "mimalloc", feature = "snmalloc")))]
+const ALLOCATOR: &str = "system allocator";
+
+#[cfg(feature = "mimalloc")]
+const ALLOCATOR: &str = "mimalloc";
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static GLOBAL: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[cfg(feature = "snmalloc")]
+const ALLOCATOR: &str = "snmalloc";
+#[cfg(feature = "snmalloc")]
+#[global_allocator]
+static GLOBAL: snmalloc_rs::SnMalloc = snmalloc_rs::SnMalloc;
+
+mod gigabyte;
+mod pages;
+mod sql;
+
+use bench_work::{Args, Result};
 
 fn main() -> Result<()> {
-    let store = Store::open(bench_work::directory()?.join("store"), Options::new())?;
-    let connection = store.connect("bench")?;
-    connection.execute_batch(CREATE)?;
-    let mut insert = connection.prepare(INSERT)?;
-    let version = format!(
-        "bop over libSQL with SQLite {}",
-        bop_libsql::rusqlite::version()
-    );
-    bench_work::serve(&version, |content| {
-        insert.execute([content])?;
-        Ok(())
-    })
+    let args = Args::parse()?;
+    match args.work.as_str() {
+        "sql" => sql::inserts(&args),
+        "page" => pages::commits(&args),
+        "stream" => pages::stream(&args),
+        "fair-alone" => pages::fair(&args, false),
+        "fair-beside" => pages::fair(&args, true),
+        "fill" => gigabyte::fill(&args),
+        "open" => gigabyte::open(&args),
+        "verify" => gigabyte::verify(&args),
+        _ => args.unknown(),
+    }
 }

@@ -1,20 +1,109 @@
-//! The benchmark's work on a SQLite file with the same promise: every commit is durable.
+//! The benchmarks' work through stock SQLite, at its best documented settings for the promise that
+//! is compared: WAL, one connection a database that is kept open, prepared statements.
 
-use bench_work::{CREATE, INSERT, Result};
-use rusqlite::Connection;
+mod hot;
+
+use bench_work::{Args, CREATE, INSERT, Loop, ROW_BYTES, Result, Side, share};
+use rusqlite::{Connection, OpenFlags};
+use std::fs;
+use std::path::{Path, PathBuf};
 
 fn main() -> Result<()> {
-    let connection = Connection::open(bench_work::directory()?.join("bench.sqlite"))?;
+    let args = Args::parse()?;
+    match args.work.as_str() {
+        "sql" => inserts(&args, Checkpoints::BySqlite),
+        "bytes" => inserts(&args, Checkpoints::WhileResting),
+        "fill" => hot::fill(&args),
+        "open" => hot::open(&args),
+        _ => args.unknown(),
+    }
+}
+
+/// Who moves the WAL into the database, and when.
+#[derive(Clone, Copy, PartialEq)]
+enum Checkpoints {
+    /// SQLite, at its default of 1,000 pages.
+    BySqlite,
+    /// Between slices, so that the growth of the WAL files in a slice is what was appended.
+    WhileResting,
+}
+
+/// One thread a share of the databases; each commit is one row, synced.
+fn inserts(args: &Args, checkpoints: Checkpoints) -> Result<()> {
+    let name = format!("SQLite {}, WAL, synchronous=FULL", rusqlite::version());
+    let wals: Vec<PathBuf> = (0..args.databases)
+        .map(|number| file(&args.dir, number).with_extension("db-wal"))
+        .collect();
+    let mut side = Side::new(name);
+    if checkpoints == Checkpoints::WhileResting {
+        side = side
+            .log_bytes(|| wals.iter().map(|wal| Ok(fs::metadata(wal)?.len())).sum())
+            .rest(|| {
+                (0..args.databases).try_for_each(|number| {
+                    let connection = connect(&file(&args.dir, number))?;
+                    let busy: i64 =
+                        connection
+                            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+                    match busy {
+                        0 => Ok(()),
+                        _ => Err("a WAL could not be truncated".into()),
+                    }
+                })
+            });
+    }
+    side.serve(args, |post| {
+        let connections: Vec<Connection> = share(post.thread(), args.threads, args.databases)
+            .map(|number| {
+                let connection = made(&file(&args.dir, number))?;
+                if checkpoints == Checkpoints::WhileResting {
+                    set(&connection, "PRAGMA wal_autocheckpoint = 0")?;
+                }
+                Ok(connection)
+            })
+            .collect::<Result<_>>()?;
+        let mut inserts = connections
+            .iter()
+            .map(|connection| Ok(connection.prepare(INSERT)?))
+            .collect::<Result<Vec<_>>>()?;
+        let (mut row, mut next) = ([0; ROW_BYTES], 0);
+        post.serve(Loop::TIMED, |random| {
+            random.fill(&mut row);
+            inserts[next].execute([row.as_slice()])?;
+            next = (next + 1) % inserts.len();
+            Ok(())
+        })
+    })
+}
+
+fn file(dir: &Path, number: usize) -> PathBuf {
+    dir.join(format!("db-{number}.db"))
+}
+
+/// A connection of one thread's own: no mutex of SQLite's in the way.
+fn connect(path: &Path) -> Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Ok(Connection::open_with_flags(path, flags)?)
+}
+
+/// The table is made without syncs, which are not what is measured; what follows is durable.
+fn made(path: &Path) -> Result<Connection> {
+    let connection = connect(path)?;
+    set(&connection, "PRAGMA synchronous = OFF")?;
     let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
     if mode != "wal" {
         return Err(format!("the journal mode is {mode}").into());
     }
-    connection.execute_batch("PRAGMA synchronous = FULL")?;
     connection.execute_batch(CREATE)?;
-    let mut insert = connection.prepare(INSERT)?;
-    let version = format!("SQLite {}, WAL, synchronous=FULL", rusqlite::version());
-    bench_work::serve(&version, |content| {
-        insert.execute([content])?;
-        Ok(())
-    })
+    set(&connection, "PRAGMA synchronous = FULL")?;
+    Ok(connection)
+}
+
+/// Runs a pragma, whatever it answers.
+fn set(connection: &Connection, pragma: &str) -> Result<()> {
+    let mut statement = connection.prepare(pragma)?;
+    let mut rows = statement.query([])?;
+    while rows.next()?.is_some() {}
+    Ok(())
 }

@@ -1,94 +1,47 @@
-//! What both sides of a benchmark do: durable single-row inserts, counted in slices.
+//! What every side of a benchmark shares: its arguments, its threads, its protocol, its figures.
 //!
 //! ```text
 //!   driver                      side
-//!     starts it with a directory  opens its database there, says "ready VERSION"
-//!     "slice MILLISECONDS"        commits that long, says "COMMITS MICROSECONDS"
+//!     starts it: WORK DIR [N..]   prepares (opens, creates tables), says "ready VERSION"
+//!     "go MILLISECONDS"           works that long, rests (untimed), says one JSON line
 //!     closes its input            ends
 //! ```
 //!
-//! The driver lets the sides take turns, so both meet the same disk in the same mood.
+//! Both sides are alive all the time and one of them is idle, so that the driver can let slices of
+//! the two alternate and both meet the same disk in the same mood.
 //!
 //! Never: knows which library is measured.
 
-use std::error::Error;
-use std::io::{self, BufRead, Write};
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+mod args;
+mod cold;
+mod crew;
+mod process;
+mod random;
+mod serve;
 
+pub use args::Args;
+pub use cold::forget_pages;
+pub use crew::{Loop, Post};
+pub use random::Random;
+pub use serve::{Side, wait_to_be_killed};
+
+/// What can go wrong, as it is printed.
+pub type Error = Box<dyn std::error::Error + Send + Sync>;
 /// What a side answers.
-pub type Result<T> = std::result::Result<T, Box<dyn Error>>;
+pub type Result<T> = std::result::Result<T, Error>;
 
 /// The table that is written to.
 pub const CREATE: &str = "CREATE TABLE IF NOT EXISTS entry(id INTEGER PRIMARY KEY, content BLOB)";
 /// One commit; the key is SQLite's own, the content is the parameter.
 pub const INSERT: &str = "INSERT INTO entry(content) VALUES (?)";
-
 /// Bytes of a row's content.
-const CONTENT_BYTES: usize = 100;
+pub const ROW_BYTES: usize = 100;
+/// Bytes of a page, and of an entry that stands for one.
+pub const PAGE_BYTES: usize = 4096;
+/// Bytes of a commit of the works `stream` and `fair`, and of a raw write.
+pub const MIB: usize = 1 << 20;
 
-/// The directory that the driver gave.
-///
-/// # Errors
-/// When it gave none.
-pub fn directory() -> Result<PathBuf> {
-    let given = std::env::args_os().nth(1);
-    Ok(given.ok_or("one argument is needed: a directory")?.into())
-}
-
-/// Serves slices until the input ends. `insert` commits one row, durably.
-///
-/// # Errors
-/// The first of `insert`, or of the pipes.
-pub fn serve(version: &str, mut insert: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
-    let mut output = io::stdout().lock();
-    writeln!(output, "ready {version}")?;
-    output.flush()?;
-    let mut random = SplitMix64(0x5eed);
-    for line in io::stdin().lock().lines() {
-        let line = line?;
-        let length = line
-            .strip_prefix("slice ")
-            .ok_or_else(|| format!("not a slice: {line:?}"))?;
-        let length = Duration::from_millis(length.parse()?);
-        let (commits, took) = slice(length, &mut random, &mut insert)?;
-        writeln!(output, "{commits} {}", took.as_micros())?;
-        output.flush()?;
-    }
-    Ok(())
-}
-
-fn slice(
-    length: Duration,
-    random: &mut SplitMix64,
-    insert: &mut impl FnMut(&[u8]) -> Result<()>,
-) -> Result<(u64, Duration)> {
-    let mut content = [0; CONTENT_BYTES];
-    let mut commits = 0;
-    let started = Instant::now();
-    loop {
-        random.fill(&mut content);
-        insert(&content)?;
-        commits += 1;
-        let took = started.elapsed();
-        if took >= length {
-            return Ok((commits, took));
-        }
-    }
-}
-
-/// Random bytes that cost next to nothing.
-struct SplitMix64(u64);
-
-impl SplitMix64 {
-    fn fill(&mut self, bytes: &mut [u8]) {
-        for chunk in bytes.chunks_mut(8) {
-            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut mixed = self.0;
-            mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            mixed ^= mixed >> 31;
-            chunk.copy_from_slice(&mixed.to_le_bytes()[..chunk.len()]);
-        }
-    }
+/// The databases, of `count`, that thread `thread` of `threads` goes round.
+pub fn share(thread: usize, threads: usize, count: usize) -> impl Iterator<Item = usize> {
+    (thread..count).step_by(threads.max(1))
 }

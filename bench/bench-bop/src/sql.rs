@@ -1,0 +1,35 @@
+//! Durable single-row inserts, with the store's defaults.
+
+use crate::ALLOCATOR;
+use bench_work::{Args, CREATE, INSERT, Loop, ROW_BYTES, Result, Side, share};
+use bop_libsql::{Connection, Options, Store};
+
+/// One thread a share of the databases; each commit is one row.
+pub(crate) fn inserts(args: &Args) -> Result<()> {
+    let store = Store::open(args.dir.join("store"), Options::new())?;
+    let version = bop_libsql::rusqlite::version();
+    let version = format!("bop over libSQL with SQLite {version}, defaults, {ALLOCATOR}");
+    let manager = store.manager().clone();
+    // The Lsn counts the bytes of batches: blocks, headers and padding included.
+    let side = Side::new(version).log_bytes(|| Ok(manager.status().published.get()));
+    side.serve(args, |post| {
+        let connections: Vec<Connection> = share(post.thread(), args.threads, args.databases)
+            .map(|number| {
+                let connection = store.connect(&format!("db-{number}"))?;
+                connection.execute_batch(CREATE)?;
+                Ok(connection)
+            })
+            .collect::<Result<_>>()?;
+        let mut inserts = connections
+            .iter()
+            .map(|connection| Ok(connection.prepare(INSERT)?))
+            .collect::<Result<Vec<_>>>()?;
+        let (mut row, mut next) = ([0; ROW_BYTES], 0);
+        post.serve(Loop::TIMED, |random| {
+            random.fill(&mut row);
+            inserts[next].execute([row.as_slice()])?;
+            next = (next + 1) % inserts.len();
+            Ok(())
+        })
+    })
+}
