@@ -19,6 +19,8 @@ pub mod page;
 
 pub mod page_one;
 
+mod lz4;
+
 // The outside world: time, randomness, threads, files.
 pub mod runtime;
 
@@ -48,8 +50,8 @@ mod db;
 pub use checkpoint::CheckpointReport;
 pub use checksum::{PageHash, RollingChecksum};
 pub use db::{
-    DatabaseInfo, Db, Durability, Health, Housekeeping, Manager, Options, ReadTxn, Savepoint,
-    StoreStatus, Unfinished, VerifyReport, WriteTxn,
+    DatabaseInfo, Db, Durability, Health, Housekeeping, ImageStats, Manager, Options, ReadTxn,
+    Savepoint, StoreStatus, Unfinished, VerifyReport, WriteTxn,
 };
 pub use error::{
     BeginError, CatalogueError, CheckpointError, CloseError, CommitError, CommitOutcome, Damage,

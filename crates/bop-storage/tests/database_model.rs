@@ -10,15 +10,31 @@ use bop_storage::{
     WriteTxn,
 };
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 const PAGES: u32 = 48;
 
 #[derive(Clone, Debug)]
 enum Step {
-    Write { first: u32, pages: u32, byte: u8 },
+    Write {
+        first: u32,
+        pages: u32,
+        byte: u8,
+    },
+    /// Changes a few bytes of a page.
+    Touch {
+        page: u32,
+        mark: u8,
+    },
+    /// Commits a few touches of a page, one by one.
+    TouchAndCommit {
+        page: u32,
+        marks: Vec<u8>,
+    },
     Truncate(u32),
     Savepoint,
     RollbackTo(usize),
@@ -36,6 +52,9 @@ fn step() -> impl Strategy<Value = Step> {
     let write = (1..=PAGES, 1..12_u32, 1..=u8::MAX);
     prop_oneof![
         8 => write.prop_map(|(first, pages, byte)| Step::Write { first, pages, byte }),
+        4 => (1..=PAGES, 1..=u8::MAX).prop_map(|(page, mark)| Step::Touch { page, mark }),
+        3 => (1..=6_u32, prop::collection::vec(1..=u8::MAX, 1..7))
+            .prop_map(|(page, marks)| Step::TouchAndCommit { page, marks }),
         3 => (0..=PAGES).prop_map(Step::Truncate),
         3 => Just(Step::Savepoint),
         2 => any::<usize>().prop_map(Step::Forget),
@@ -54,8 +73,18 @@ fn step() -> impl Strategy<Value = Step> {
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 struct State {
     page_count: u32,
-    /// The byte that fills a page; others are zeros.
-    pages: BTreeMap<u32, u8>,
+    /// The byte that fills a page, and its mark; others are zeros.
+    pages: BTreeMap<u32, (u8, u8)>,
+}
+
+/// A page of one byte, but for a place that depends on the mark.
+fn content(bytes: usize, (byte, mark): (u8, u8)) -> Vec<u8> {
+    let mut content = vec![byte; bytes];
+    if mark != 0 {
+        let at = usize::from(mark) * (bytes - 16) / 255;
+        content[at..at + 16].fill(mark ^ byte);
+    }
+    content
 }
 
 impl State {
@@ -66,11 +95,16 @@ impl State {
 
     fn write(&mut self, page: u32, byte: u8) {
         self.page_count = self.page_count.max(page);
-        self.pages.insert(page, byte);
+        self.pages.insert(page, (byte, 0));
     }
 
-    fn byte(&self, page: u32) -> u8 {
-        self.pages.get(&page).copied().unwrap_or(0)
+    fn touch(&mut self, page: u32, mark: u8) {
+        self.page_count = self.page_count.max(page);
+        self.pages.entry(page).or_default().1 = mark;
+    }
+
+    fn tag(&self, page: u32) -> (u8, u8) {
+        self.pages.get(&page).copied().unwrap_or_default()
     }
 }
 
@@ -82,6 +116,7 @@ fn limits(page_bytes: usize) -> Limits {
         limits.segment_bytes_max = 512 << 10;
         limits.log_bytes_max = 16 << 20;
         limits.fragment_bytes_max = 128 << 10;
+        limits.cache_bytes_max = 4 << 20;
     }
     limits.transaction_memory_bytes_max = 6 * page_bytes as u64;
     limits.range_bytes = 64 << 10;
@@ -132,6 +167,11 @@ impl Subject {
         self.open();
     }
 
+    /// Patches that were written since the store was opened.
+    fn patches(&self) -> u64 {
+        self.store.as_ref().unwrap().status().images.patches
+    }
+
     fn page_size(&self) -> PageSize {
         let bytes = u32::try_from(self.page_bytes).unwrap();
         PageSize::new(bytes).unwrap()
@@ -148,10 +188,10 @@ impl Subject {
 fn check(what: &str, expected: &State, page_count: u32, read: impl Fn(PageNo) -> Vec<u8>) {
     assert_eq!(page_count, expected.page_count, "page count of {what}");
     for number in 1..=PAGES + 12 {
-        let content = read(PageNo::new(number).unwrap());
-        let byte = expected.byte(number);
-        let same = content.iter().all(|found| *found == byte);
-        assert!(same, "page {number} of {what}: {}, not {byte}", content[0]);
+        let found = read(PageNo::new(number).unwrap());
+        let tag = expected.tag(number);
+        let same = found == content(found.len(), tag);
+        assert!(same, "page {number} of {what}: {}, not {tag:?}", found[0]);
     }
 }
 
@@ -169,6 +209,13 @@ struct Private {
 }
 
 impl Private {
+    fn touch(&mut self, page: u32, mark: u8, subject: &Subject) {
+        self.state.touch(page, mark);
+        let content = content(subject.page_bytes, self.state.tag(page));
+        let number = PageNo::new(page).unwrap();
+        self.txn.write_page(number, &content).unwrap();
+    }
+
     /// A step that changes nothing but the transaction.
     fn step(&mut self, step: &Step, subject: &Subject, committed: &State) {
         match *step {
@@ -180,6 +227,7 @@ impl Private {
                     self.state.write(page, byte);
                 }
             }
+            Step::Touch { page, mark } => self.touch(page, mark, subject),
             Step::Truncate(page_count) => {
                 self.txn.truncate(page_count);
                 self.state.truncate(page_count);
@@ -215,7 +263,9 @@ impl Private {
     }
 }
 
-fn run(page_bytes: usize, steps: &[Step]) {
+/// Lives through the steps; how many patches that wrote.
+fn run(page_bytes: usize, steps: &[Step]) -> u64 {
+    let mut patches = 0;
     let mut subject = Subject::new(page_bytes);
     let mut committed = State::default();
     let mut private: Option<Private> = None;
@@ -232,8 +282,22 @@ fn run(page_bytes: usize, steps: &[Step]) {
                 committed = own.state;
                 check_read("what was committed", &committed, &after);
             }
+            Step::TouchAndCommit { page, marks } => {
+                for mark in marks {
+                    own.touch(*page, *mark, &subject);
+                    own.txn.commit().unwrap();
+                    committed = own.state;
+                    own = Private {
+                        txn: subject.begin(),
+                        state: committed.clone(),
+                        savepoints: Vec::new(),
+                    };
+                }
+                private = Some(own);
+            }
             Step::Rollback => drop(own),
             Step::Close | Step::DropStore => {
+                patches += subject.patches();
                 snapshots.clear();
                 drop(own);
                 subject.reopen(matches!(step, Step::Close));
@@ -264,27 +328,40 @@ fn run(page_bytes: usize, steps: &[Step]) {
     assert!(report.is_healthy(), "{report:?}");
     let read = subject.db.as_ref().unwrap().begin_read().unwrap();
     check_read("the database", &committed, &read);
+    patches + subject.patches()
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
-
-    #[test]
-    fn a_database_of_small_pages_is_the_model(steps in prop::collection::vec(step(), 1..60)) {
-        run(512, &steps);
-    }
-
-    #[test]
-    fn a_database_of_usual_pages_is_the_model(steps in prop::collection::vec(step(), 1..60)) {
-        run(4096, &steps);
-    }
+/// Runs `cases` lives of a database; together they must have written many patches.
+fn lives(page_bytes: usize, cases: u32, steps: usize) {
+    let patches = AtomicU64::new(0);
+    let config = ProptestConfig {
+        cases,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
+    let outcome = TestRunner::new(config).run(&prop::collection::vec(step(), 1..steps), |steps| {
+        patches.fetch_add(run(page_bytes, &steps), Ordering::Relaxed);
+        Ok(())
+    });
+    outcome.unwrap_or_else(|failed| panic!("{failed}"));
+    let patches = patches.into_inner();
+    assert!(
+        patches > u64::from(cases),
+        "{patches} patches in {cases} lives"
+    );
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+#[test]
+fn a_database_of_small_pages_is_the_model() {
+    lives(512, 400, 60);
+}
 
-    #[test]
-    fn a_database_of_the_largest_pages_is_the_model(steps in prop::collection::vec(step(), 1..40)) {
-        run(65536, &steps);
-    }
+#[test]
+fn a_database_of_usual_pages_is_the_model() {
+    lives(4096, 400, 60);
+}
+
+#[test]
+fn a_database_of_the_largest_pages_is_the_model() {
+    lives(65_536, 24, 40);
 }

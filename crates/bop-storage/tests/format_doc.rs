@@ -5,6 +5,7 @@ use bop_storage::catalogue::{
     SectionEntry as CatalogueSectionEntry, SectionHeader as CatalogueSectionHeader,
 };
 use bop_storage::log::format::batch::{BatchHeader, BatchTrailer, DirectoryEntry};
+use bop_storage::log::format::patch::{PatchHeader, PatchRun};
 use bop_storage::log::format::record::{
     Abort, Catalogue, CatalogueKind, CloseHead, LogEntry, Member, Note, PageEntry, PageRecord,
     RecordHeader, RecordKind,
@@ -58,6 +59,8 @@ fn layouts_of_the_code() -> BTreeMap<String, Layout> {
         PageRecord { commit_id, fragment_index, members, reserved, running_checksum }
         Member { database, parent_lsn, rolling_checksum, page_count, page_count_min, page_size, entries }
         PageEntry { page, image_bytes, hash, encoding, reserved }
+        PatchHeader { checksum, base_version, base_image, base_hash, base_bytes, base_encoding, depth, runs }
+        PatchRun { offset, bytes }
         Abort { commit_id, database }
         Catalogue { kind, name_bytes, reserved, database, parent_lsn, arguments }
         LogEntry { database, index, term, old_lsn, payload_bytes }

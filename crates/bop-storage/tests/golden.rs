@@ -7,15 +7,17 @@
 
 mod golden_inputs;
 
-use bop_storage::ids::{DbId, Lsn};
+use bop_storage::checksum::PageHash;
+use bop_storage::ids::{DbId, Lsn, PageSize};
 use bop_storage::io::Block;
+use bop_storage::log::format::record::Encoding;
 use bop_storage::log::format::{
-    Activated, CatalogueOp, DATA_START, FORMAT_VERSION, FragmentPart, MemberPages, RawRecord,
-    Record, Stamped, decode_directory, decode_header, decode_trailer, spare_parts_damage,
-    verify_records,
+    Activated, CatalogueOp, DATA_START, FORMAT_VERSION, FragmentPart, MemberPages, Patch,
+    RawRecord, Record, Stamped, decode_directory, decode_header, decode_trailer, full_page,
+    spare_parts_damage, verify_records,
 };
 use bop_storage::superblock::Superblock;
-use golden_inputs::{IDENTITY, files};
+use golden_inputs::{IDENTITY, files, patch_base};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
@@ -242,16 +244,32 @@ fn member(text: &mut String, member: &MemberPages, bytes: &[u8], indent: &str) {
     .unwrap();
     for page in &member.pages {
         let start = page.image_offset as usize;
-        let image = &bytes[start..start + page.image_bytes as usize];
-        let hash = bop_storage::checksum::PageHash::of(page.page, image);
+        let image = &bytes[start..start + page.form.bytes()];
+        let content = match page.form.encoding() {
+            Encoding::Patch => patched(image, member.page_size),
+            _ => full_page(page.form, image, member.page_size).unwrap(),
+        };
+        let hash = PageHash::of(page.page, &content);
         assert_eq!(hash, page.hash);
+        let bytes = page.form.bytes();
+        let encoding = page.form.encoding();
         writeln!(
             text,
-            "{indent}  page {} at {start} bytes {} {:?} hash {hash}",
-            page.page, page.image_bytes, page.encoding,
+            "{indent}  page {} at {start} bytes {bytes} {encoding:?} hash {hash}",
+            page.page,
         )
         .unwrap();
+        if let Ok(patch) = Patch::parse(image, member.page_size) {
+            writeln!(text, "{indent}    {:?}", patch.base()).unwrap();
+        }
     }
+}
+
+/// The page of a golden patch.
+fn patched(image: &[u8], size: PageSize) -> Vec<u8> {
+    let mut page = patch_base();
+    Patch::parse(image, size).unwrap().apply(&mut page);
+    page
 }
 
 fn blocks(bytes: &[u8]) -> Vec<Block> {

@@ -8,6 +8,7 @@ mod attach;
 mod concurrency;
 mod differential;
 mod features;
+mod log_bytes;
 mod opening;
 mod pragmas;
 mod transactions;

@@ -12,7 +12,7 @@ use crate::cache::{PageCache, PageKey};
 use crate::checkpoint::{RangeNo, Ranges};
 use crate::checksum::PageHash;
 use crate::error::ReadError;
-use crate::ids::{ChunkId, DbId, DbKind, Generation, PageNo, PageSize, StoreId};
+use crate::ids::{ChunkId, DbId, DbKind, Generation, Lsn, PageNo, PageSize, StoreId};
 use crate::io::{Disk, layout};
 use crate::limits::ValidLimits;
 use crate::manifest::{ChunkRow, ManifestState, RangeRow};
@@ -117,6 +117,16 @@ struct Section {
     pages: u32,
 }
 
+impl Section {
+    fn key(&self, page: PageNo) -> PageKey {
+        PageKey::Chunk {
+            chunk: self.file.id,
+            section: self.index,
+            page,
+        }
+    }
+}
+
 /// One generation of a database.
 #[derive(Debug)]
 pub(crate) struct ChunkBase {
@@ -189,11 +199,6 @@ impl BasePages for ChunkBase {
         let Some(section) = self.section(page) else {
             return Ok(None);
         };
-        let key = PageKey::Chunk {
-            chunk: section.file.id,
-            section: section.index,
-            page,
-        };
         if section
             .file
             .reader()?
@@ -202,7 +207,7 @@ impl BasePages for ChunkBase {
         {
             return Ok(None);
         }
-        let content = self.cache.get_or_load(key, || {
+        let content = self.cache.get_or_load(section.key(page), || {
             let found = Self::load_from(section, page)?;
             Ok(found.map_or_else(|| PageBytes::zeroed(PageSize::DEFAULT), |page| page.content))
         })?;
@@ -227,14 +232,16 @@ impl BasePages for ChunkBase {
         ))
     }
 
-    fn hash(&self, page: PageNo) -> Result<Option<PageHash>, ReadError> {
+    fn version(&self, page: PageNo) -> Result<Option<(PageHash, Lsn)>, ReadError> {
         match self.section(page) {
-            Some(section) => {
-                let found = section.file.reader()?.page_hash(section.index, page)?;
-                Ok(found.map(|(hash, _)| hash))
-            }
+            Some(section) => section.file.reader()?.page_hash(section.index, page),
             None => Ok(None),
         }
+    }
+
+    fn in_memory(&self, page: PageNo) -> Option<PageBytes> {
+        let section = self.section(page)?;
+        self.cache.get(section.key(page))
     }
 }
 

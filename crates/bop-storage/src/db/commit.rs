@@ -17,6 +17,7 @@
 
 use super::durability::Durability;
 use super::engine::{Engine, OpenStore};
+use super::images::{Images, OwnPage, Replaced};
 use super::lifecycle::Inside;
 use super::overlay::Overlay;
 use super::read::ReadTxn;
@@ -27,11 +28,9 @@ use crate::checksum::{PageHash, RollingChecksum};
 use crate::error::{CommitError, LogFailure, ReadError, Rejection};
 use crate::ids::{CommitId, DbKind, Lsn, PageNo, PageSize};
 use crate::log::format::{
-    EncodedRecord, FragmentPart, MemberSpec, PageImage, encode_abort, encode_pages,
-    pages_record_bytes,
+    EncodedRecord, FragmentPart, MemberSpec, encode_abort, encode_pages, pages_record_bytes,
 };
 use crate::log::{HoldReason, LogHold, Placed, Priority, Publish, Silent};
-use crate::page::PageBytes;
 use crate::page_one;
 use crate::view::{CommitPages, CommittedPage, Head, Pin, View};
 use parking_lot::Mutex;
@@ -74,21 +73,15 @@ struct Transaction<'a> {
     durability: Durability,
 }
 
-/// A page on its way into a record.
-struct OwnPage {
-    page: PageNo,
-    hash: PageHash,
-    content: PageBytes,
-}
-
 impl Transaction<'_> {
     fn commit(self) -> Result<ReadTxn, CommitError> {
         let _span = tracing::debug_span!("commit", database = %self.state.id()).entered();
         let pages: Vec<PageNo> = self.overlay.touched().collect();
         let parts = self.cut_into_parts(&pages);
         if parts.len() == 1 {
-            let (own, rolling) = self.load(&pages, self.rolling_without_cut(&pages)?)?;
-            let record = self.encode(FragmentPart::Whole, &own, rolling)?;
+            let part = FragmentPart::Whole;
+            let (mut own, rolling) = self.load(part, &pages, self.rolling_without_cut(&pages)?)?;
+            let record = self.encode(part, &mut own, rolling)?;
             return self.append(record, own, Vec::new(), rolling, None, Priority::User);
         }
         self.commit_chain(&pages, parts)
@@ -139,13 +132,15 @@ impl Transaction<'_> {
             ..
         } = chain;
         let hold = hold.get().cloned();
-        let ended = self.load(last, rolling).and_then(|(own, rolling)| {
-            let part = FragmentPart::Last {
-                commit,
-                index,
-                previous,
-            };
-            Ok((self.encode(part, &own, rolling)?, own, rolling))
+        let part = FragmentPart::Last {
+            commit,
+            index,
+            previous,
+        };
+        let loaded = self.load(part, last, rolling);
+        let ended = loaded.and_then(|(mut own, rolling)| {
+            let record = self.encode(part, &mut own, rolling)?;
+            Ok((record, own, rolling))
         });
         match ended {
             Ok((record, own, rolling)) => {
@@ -169,23 +164,20 @@ impl Transaction<'_> {
         pages: &[PageNo],
         rolling: &mut RollingChecksum,
     ) -> Result<(), CommitError> {
-        let (own, next) = self.load(pages, *rolling)?;
-        *rolling = next;
         let Chain {
             commit,
             index,
             previous,
             ..
         } = *chain;
-        let record = self.encode(
-            FragmentPart::Fragment {
-                commit,
-                index,
-                previous,
-            },
-            &own,
-            next,
-        )?;
+        let part = FragmentPart::Fragment {
+            commit,
+            index,
+            previous,
+        };
+        let (mut own, next) = self.load(part, pages, *rolling)?;
+        *rolling = next;
+        let record = self.encode(part, &mut own, next)?;
         let (offsets, previous) = (record.image_offsets.clone(), record.header_checksum);
         let (priority, publish): (_, Box<dyn Publish>) = if index == 0 {
             let begun = PublishFirstFragment {
@@ -204,13 +196,16 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    /// Reads private pages, with the rolling checksum after them.
+    /// Reads private pages, and what a patch of them may rest on, with the rolling checksum after
+    /// them.
     fn load(
         &self,
+        part: FragmentPart,
         pages: &[PageNo],
         mut rolling: RollingChecksum,
     ) -> Result<(Vec<OwnPage>, RollingChecksum), CommitError> {
         let mut own = Vec::with_capacity(pages.len());
+        let cache = self.engine.reader().cache();
         for page in pages {
             let content = match self.overlay.read(*page) {
                 Some(content) => content.map_err(Rejection::Spill)?,
@@ -220,15 +215,16 @@ impl Transaction<'_> {
                 page_one::check_canonical(&content).map_err(Rejection::Invalid)?;
             }
             let hash = PageHash::of(*page, &content);
-            if let Some(old) = self.old_hash(*page)? {
+            // What was cut off is no base: nothing may be looked up past a truncation.
+            let patch = part == FragmentPart::Whole && !self.overlay.is_cut_off(*page);
+            let replaced = Replaced::find(&self.pin.view(), cache, *page, patch);
+            let Replaced { hash: old, base } = replaced.map_err(Rejection::Read)?;
+            if let Some(old) = old {
                 rolling = rolling.toggled(old);
             }
             rolling = rolling.toggled(hash);
-            own.push(OwnPage {
-                page: *page,
-                hash,
-                content,
-            });
+            let size = self.overlay.page_size();
+            own.push(OwnPage::new(*page, hash, content, size, base));
         }
         Ok((own, rolling))
     }
@@ -260,17 +256,12 @@ impl Transaction<'_> {
     fn encode(
         &self,
         part: FragmentPart,
-        own: &[OwnPage],
+        own: &mut [OwnPage],
         rolling: RollingChecksum,
     ) -> Result<EncodedRecord, CommitError> {
-        let images: Vec<_> = own
-            .iter()
-            .map(|own| PageImage {
-                page: own.page,
-                hash: own.hash,
-                content: &own.content,
-            })
-            .collect();
+        let size = self.overlay.page_size();
+        let made = Images::make(own, size, &self.engine.engine().images);
+        let images = made.list(own);
         let member = MemberSpec {
             database: self.state.id(),
             parent: self.pin.lsn(),
@@ -385,6 +376,7 @@ fn place(own: &[OwnPage], offsets: &[u32], record: Lsn) -> Vec<CommittedPage> {
             page: own.page,
             hash: own.hash,
             image_lsn: Lsn::new(record.get() + u64::from(*offset)),
+            form: own.form,
         })
         .collect()
 }
@@ -428,7 +420,6 @@ impl PublishCommit {
         };
         let commit = CommitPages {
             version: at.lsn,
-            page_size: self.page_size,
             page_count: self.page_count,
             page_count_min: self.page_count_min,
             pages: &pages,

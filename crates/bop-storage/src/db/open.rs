@@ -16,6 +16,7 @@
 use super::chunks::ChunkSet;
 use super::engine::{CatalogueCell, Engine};
 use super::housekeeper::{Housekeeper, Housekeeping};
+use super::images::ImageCounters;
 use super::leftovers::{forget_unused, sweep_leftovers, unused_segments};
 use super::lifecycle::Lifecycle;
 use super::options::Options;
@@ -272,6 +273,7 @@ impl Parts<'_> {
             checkpointing: Mutex::new(()),
             commit_ids: AtomicU64::new(1),
             next_chunk: AtomicU64::new(next_chunk),
+            images: ImageCounters::default(),
             index_entries: AtomicI64::new(i64::try_from(entries).unwrap_or(i64::MAX)),
             index_shrunk: (Mutex::new(()), Condvar::new()),
             lock: Mutex::new(Some(lock)),

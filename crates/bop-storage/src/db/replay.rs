@@ -125,6 +125,7 @@ impl Replay<'_> {
                 page: page.page,
                 hash: page.hash,
                 image_lsn: page.image,
+                form: page.form,
             })
             .collect();
         let head = Head {
@@ -136,7 +137,6 @@ impl Replay<'_> {
         };
         let committed = CommitPages {
             version: commit.lsn,
-            page_size: member.page_size,
             page_count: member.page_count,
             page_count_min: member.page_count_min,
             pages: &pages,

@@ -1,6 +1,7 @@
 //! What a store tells about itself: databases, status, and whether every byte is right.
 
 use super::engine::Engine;
+use super::images::ImageStats;
 use super::state::DbState;
 use crate::cache::CacheStats;
 use crate::checksum::RollingChecksum;
@@ -92,6 +93,8 @@ pub struct StoreStatus {
     pub databases: usize,
     /// Entries of the page index over the log.
     pub index_entries: usize,
+    /// Page images that were written into the log since the store was opened.
+    pub images: ImageStats,
     /// The shared page cache.
     pub cache: CacheStats,
 }
@@ -217,6 +220,7 @@ impl Engine {
                 .iter()
                 .map(|state| state.view().index_entries())
                 .sum(),
+            images: self.images.stats(),
             cache: self.reader.cache().stats(),
         }
     }
@@ -361,7 +365,7 @@ impl Engine {
             // Pages in chunks were read with their chunk: their hash is enough.
             let hash = match view.find(page) {
                 Found::Zero => None,
-                Found::Base => view.base().hash(page)?,
+                Found::Base => view.base().version(page)?.map(|(hash, _)| hash),
                 Found::Log(version) => {
                     self.reader.check_log(&view, page, version)?;
                     Some(version.hash)

@@ -4,6 +4,7 @@ use super::super::signals::Signals;
 use super::*;
 use crate::checksum::{PageHash, RollingChecksum};
 use crate::ids::{Generation, PageNo, PageSize};
+use crate::log::format::ImageForm;
 use crate::log::{HoldReason, LogHolds};
 use crate::page::PageBytes;
 use crate::view::{BasePage, CommitPages, CommittedPage, Found, Head, NoBase};
@@ -29,8 +30,12 @@ impl BasePages for Everything {
         Ok(None)
     }
 
-    fn hash(&self, _page: PageNo) -> Result<Option<PageHash>, ReadError> {
+    fn version(&self, _page: PageNo) -> Result<Option<(PageHash, Lsn)>, ReadError> {
         Ok(None)
+    }
+
+    fn in_memory(&self, _page: PageNo) -> Option<PageBytes> {
+        None
     }
 }
 
@@ -59,12 +64,12 @@ fn commit(state: &DbState, holds: &Arc<LogHolds>, number: u32) {
         page: page(number),
         hash: PageHash::new(u64::from(number)),
         image_lsn: lsn,
+        form: ImageForm::raw(PageSize::DEFAULT),
     }];
     let hold = holds.hold(lsn, HoldReason::Pages(DATABASE));
     state.publish(|view| {
         let pages = CommitPages {
             version: lsn,
-            page_size: PageSize::DEFAULT,
             page_count: number,
             page_count_min: view.head().page_count,
             pages: &pages,

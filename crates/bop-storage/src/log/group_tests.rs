@@ -80,6 +80,7 @@ fn nothing_follows_the_last_record() {
 fn pages(count: u32) -> EncodedRecord {
     use crate::checksum::{PageHash, RollingChecksum};
     use crate::ids::{DbId, PageNo, PageSize};
+    use crate::log::format::record::Encoding;
     use crate::log::format::{FragmentPart, MemberSpec, PageImage, encode_pages};
     let content = [7; 4096];
     let images: Vec<_> = (1..=count)
@@ -87,6 +88,7 @@ fn pages(count: u32) -> EncodedRecord {
         .map(|page| PageImage {
             page,
             hash: PageHash::of(page, &content),
+            encoding: Encoding::Raw,
             content: &content,
         })
         .collect();

@@ -8,9 +8,8 @@ use super::format::{BodyEncoding, Slot};
 use super::source::Span;
 use crate::ids::PageSize;
 use crate::io::{BLOCK_BYTES, blocks_for, zeroed_blocks};
+use crate::lz4;
 use crate::page::PageBytes;
-use lz4_flex::block::{CompressTable, compress_into_with_table, get_maximum_output_size};
-use std::fmt;
 use zerocopy::IntoBytes;
 
 /// Everything but whole blocks of pages starts at a multiple of this.
@@ -26,35 +25,20 @@ pub(super) const fn alignment(encoding: u8, page_size: u32) -> usize {
 }
 
 /// Compresses pages one by one, with memory that is used again.
-pub(super) struct Compressor {
-    table: CompressTable,
-    output: Vec<u8>,
-}
+#[derive(Debug)]
+pub(super) struct Compressor(lz4::Compressor);
 
 impl Compressor {
     pub(super) fn new() -> Self {
-        Self {
-            table: CompressTable::default(),
-            output: vec![0; get_maximum_output_size(PageSize::MAX.bytes())],
-        }
+        Self(lz4::Compressor::new(PageSize::MAX.bytes()))
     }
 
     /// The page compressed if that saves an eighth of it, else as it is.
     pub(super) fn encode<'a>(&'a mut self, content: &'a [u8]) -> (BodyEncoding, &'a [u8]) {
-        let compressed = compress_into_with_table(content, &mut self.output, &mut self.table);
-        match compressed {
-            Ok(bytes) if bytes <= content.len() - content.len() / 8 => {
-                (BodyEncoding::Lz4, &self.output[..bytes])
-            }
-            // No room in `output` cannot be: it has the largest page's bound. Raw is right anyway.
-            _ => (BodyEncoding::Raw, content),
+        match self.0.compress(content) {
+            Some(compressed) => (BodyEncoding::Lz4, compressed),
+            None => (BodyEncoding::Raw, content),
         }
-    }
-}
-
-impl fmt::Debug for Compressor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Compressor")
     }
 }
 
@@ -69,8 +53,7 @@ pub(super) fn decode(slot: &Slot, page_size: PageSize, span: Span) -> Option<Pag
         BodyEncoding::Lz4 => {
             let mut blocks = zeroed_blocks(blocks_for(size));
             let page = blocks.as_mut_bytes().get_mut(..size)?;
-            let written = lz4_flex::block::decompress_into(span.bytes(), page).ok()?;
-            if written != size {
+            if !lz4::decompress(span.bytes(), page) {
                 return None;
             }
             Some(if size < BLOCK_BYTES {

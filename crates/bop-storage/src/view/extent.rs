@@ -1,4 +1,5 @@
-//! An extent: consecutive pages of one commit whose images stand back to back in the log.
+//! An extent: consecutive pages of one commit whose raw images stand back to back in the log. A page
+//! whose image is compressed or a patch is an extent of its own.
 //!
 //! Invariants
 //! - an extent has at least one page, and one hash for each of its pages;
@@ -7,7 +8,8 @@
 //! Never: changes. Cutting an extent makes a new one that shares the hashes.
 
 use crate::checksum::PageHash;
-use crate::ids::{Lsn, PageSize};
+use crate::ids::Lsn;
+use crate::log::format::ImageForm;
 use std::sync::Arc;
 
 /// Where one version of a page is, and how to know it when it is read.
@@ -17,19 +19,23 @@ pub struct PageVersion {
     pub version: Lsn,
     /// Where its image starts in the log.
     pub image_lsn: Lsn,
-    /// The hash that page number and image must have.
+    /// The hash that page number and page must have.
     pub hash: PageHash,
+    /// How the image stands there.
+    pub form: ImageForm,
 }
 
 /// Consecutive pages of one commit. The first page's number is the key in the index.
 #[derive(Clone, Debug)]
 pub struct Extent {
     pages: u32,
-    stride: PageSize,
+    form: ImageForm,
     version: Lsn,
     image_lsn: Lsn,
     hashes: Hashes,
 }
+// There may be millions: the form has taken no room.
+const _: () = assert!(size_of::<Extent>() <= 48);
 
 /// The page hashes of an extent. One page, the common case, needs no allocation.
 #[derive(Clone, Debug)]
@@ -43,11 +49,12 @@ enum Hashes {
 const SHARED_FRACTION_MIN: usize = 4;
 
 impl Extent {
-    /// An extent of one page per hash; `None` without a hash or with more than `u32` can count.
+    /// An extent of one page per hash, whose images all have one form; `None` without a hash or with
+    /// more than `u32` can count.
     pub(super) fn new(
         version: Lsn,
         image_lsn: Lsn,
-        stride: PageSize,
+        form: ImageForm,
         hashes: impl ExactSizeIterator<Item = PageHash>,
     ) -> Option<Self> {
         let pages = u32::try_from(hashes.len()).ok()?;
@@ -62,7 +69,7 @@ impl Extent {
         };
         Some(Self {
             pages,
-            stride,
+            form,
             version,
             image_lsn,
             hashes,
@@ -84,9 +91,9 @@ impl Extent {
         self.image_lsn
     }
 
-    /// Bytes from one image to the next: the page size.
-    pub fn stride(&self) -> PageSize {
-        self.stride
+    /// How each of its images stands in the log.
+    pub fn form(&self) -> ImageForm {
+        self.form
     }
 
     /// The `nth` page of it, counted from 0; `None` past its last page.
@@ -102,6 +109,7 @@ impl Extent {
             version: self.version,
             image_lsn: self.image_of(nth),
             hash,
+            form: self.form,
         })
     }
 
@@ -112,7 +120,7 @@ impl Extent {
         }
         Some(Self {
             pages,
-            stride: self.stride,
+            form: self.form,
             version: self.version,
             image_lsn: self.image_of(nth),
             hashes: self.hashes.cut(nth, pages)?,
@@ -121,7 +129,7 @@ impl Extent {
 
     fn image_of(&self, nth: u32) -> Lsn {
         // Images were appended below Lsn::LIMIT, and an extent spans less than 2^48 bytes.
-        let bytes = u64::from(nth) * u64::from(self.stride.get());
+        let bytes = u64::from(nth) * self.form.bytes() as u64;
         Lsn::new(self.image_lsn.get().saturating_add(bytes))
     }
 }

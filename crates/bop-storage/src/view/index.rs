@@ -18,7 +18,9 @@
 
 use super::extent::{Extent, PageVersion};
 use crate::checksum::PageHash;
-use crate::ids::{Lsn, PageNo, PageSize};
+use crate::ids::{Lsn, PageNo};
+use crate::log::format::ImageForm;
+use crate::log::format::record::Encoding;
 use imbl::OrdMap;
 use std::ops::RangeInclusive;
 
@@ -38,10 +40,12 @@ pub enum Lookup {
 pub struct CommittedPage {
     /// The page.
     pub page: PageNo,
-    /// The hash of page number and image.
+    /// The hash of page number and page.
     pub hash: PageHash,
-    /// Where its image, one page size long, starts in the log.
+    /// Where its image starts in the log.
     pub image_lsn: Lsn,
+    /// How the image stands there.
+    pub form: ImageForm,
 }
 
 /// What a commit changed.
@@ -49,8 +53,6 @@ pub struct CommittedPage {
 pub struct CommitPages<'a> {
     /// The commit's own Lsn, which becomes the version of its pages.
     pub version: Lsn,
-    /// Bytes of a page.
-    pub page_size: PageSize,
     /// Pages of the database after the commit.
     pub page_count: u32,
     /// The smallest page count the database had during the transaction.
@@ -107,7 +109,7 @@ impl IndexLayer {
         let mut layer = self.clone();
         layer.cut_to(commit.page_count_min.min(commit.page_count));
         let mut rest = commit.pages;
-        while let Some((run, behind)) = split_run(rest, commit.page_size) {
+        while let Some((run, behind)) = split_run(rest) {
             rest = behind;
             layer.put(run, commit);
         }
@@ -171,7 +173,7 @@ impl IndexLayer {
             &run[..kept]
         };
         let hashes = kept.iter().map(|page| page.hash);
-        let extent = Extent::new(commit.version, first.image_lsn, commit.page_size, hashes);
+        let extent = Extent::new(commit.version, first.image_lsn, first.form, hashes);
         let Some(extent) = extent else {
             return;
         };
@@ -218,18 +220,17 @@ impl IndexLayer {
     }
 }
 
-/// Splits off the longest head of consecutive pages with images back to back; `None` at the end.
-fn split_run(
-    pages: &[CommittedPage],
-    page_size: PageSize,
-) -> Option<(&[CommittedPage], &[CommittedPage])> {
+/// Splits off the longest head of consecutive pages with raw images back to back; `None` at the end.
+fn split_run(pages: &[CommittedPage]) -> Option<(&[CommittedPage], &[CommittedPage])> {
     if pages.is_empty() {
         return None;
     }
     let follows = |pair: &[CommittedPage]| {
         let [before, after] = pair else { return false };
         before.page.get().checked_add(1) == Some(after.page.get())
-            && after.image_lsn.bytes_since(before.image_lsn) == Some(u64::from(page_size.get()))
+            && before.form.encoding() == Encoding::Raw
+            && before.form == after.form
+            && after.image_lsn.bytes_since(before.image_lsn) == Some(before.form.bytes() as u64)
     };
     let more = pages.windows(2).take_while(|pair| follows(pair)).count();
     pages.split_at_checked(more + 1)

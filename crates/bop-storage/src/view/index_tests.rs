@@ -1,10 +1,12 @@
 //! The layers of an index against a plain map from page to version.
 
 use super::*;
+use crate::ids::PageSize;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
 const SIZE: PageSize = PageSize::DEFAULT;
+const RAW: ImageForm = ImageForm::raw(SIZE);
 
 fn page(raw: u32) -> PageNo {
     PageNo::new(raw).unwrap()
@@ -20,6 +22,7 @@ fn images(image: u64, pages: impl IntoIterator<Item = u32>) -> Vec<CommittedPage
             page: page(raw),
             hash: PageHash::new(lsn ^ u64::from(raw)),
             image_lsn: Lsn::new(lsn),
+            form: RAW,
         })
         .collect()
 }
@@ -27,7 +30,6 @@ fn images(image: u64, pages: impl IntoIterator<Item = u32>) -> Vec<CommittedPage
 fn commit(version: u64, count: u32, count_min: u32, pages: &[CommittedPage]) -> CommitPages<'_> {
     CommitPages {
         version: Lsn::new(version),
-        page_size: SIZE,
         page_count: count,
         page_count_min: count_min,
         pages,
@@ -53,6 +55,7 @@ fn consecutive_pages_of_a_commit_are_one_extent() {
                 version: Lsn::new(9),
                 image_lsn: written.image_lsn,
                 hash: written.hash,
+                form: written.form,
             })
         );
     }
@@ -237,6 +240,7 @@ fn commit_to_model(
                 version: Lsn::new(version),
                 image_lsn: written.image_lsn,
                 hash: written.hash,
+                form: written.form,
             },
         );
     }

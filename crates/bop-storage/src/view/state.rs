@@ -52,11 +52,15 @@ pub trait BasePages: Send + Sync + fmt::Debug {
     /// Damage, or an I/O failure.
     fn load(&self, page: PageNo) -> Result<Option<BasePage>, ReadError>;
 
-    /// The page's hash, without its content; `None` as for [`BasePages::read`].
+    /// The page's hash and the commit that wrote it, without its content; `None` as for
+    /// [`BasePages::read`].
     ///
     /// # Errors
     /// Damage, or an I/O failure.
-    fn hash(&self, page: PageNo) -> Result<Option<PageHash>, ReadError>;
+    fn version(&self, page: PageNo) -> Result<Option<(PageHash, Lsn)>, ReadError>;
+
+    /// The page, if it is in memory.
+    fn in_memory(&self, page: PageNo) -> Option<PageBytes>;
 }
 
 /// The generation of a database that was never checkpointed.
@@ -76,8 +80,12 @@ impl BasePages for NoBase {
         Ok(None)
     }
 
-    fn hash(&self, _page: PageNo) -> Result<Option<PageHash>, ReadError> {
+    fn version(&self, _page: PageNo) -> Result<Option<(PageHash, Lsn)>, ReadError> {
         Ok(None)
+    }
+
+    fn in_memory(&self, _page: PageNo) -> Option<PageBytes> {
+        None
     }
 }
 
@@ -189,7 +197,8 @@ impl View {
             .min(self.head.page_count)
     }
 
-    /// Where the oldest commit of the layers may start.
+    /// Where the oldest commit of the layers may start. What a commit of the layers rests on is in
+    /// the log from here on, and in the base before.
     pub fn oldest_uncheckpointed(&self) -> Lsn {
         self.layers
             .last()
@@ -224,7 +233,7 @@ impl View {
     pub fn page_hash(&self, page: PageNo) -> Result<Option<PageHash>, ReadError> {
         match self.find(page) {
             Found::Log(version) => Ok(Some(version.hash)),
-            Found::Base => self.base.hash(page),
+            Found::Base => Ok(self.base.version(page)?.map(|(hash, _)| hash)),
             Found::Zero => Ok(None),
         }
     }

@@ -191,6 +191,7 @@ fn assert_budgets(tally: &Tally) {
         done.reopened,
     ];
     assert!(counts.iter().all(|count| *count >= 50), "{tally:?}");
+    assert!(done.patches >= 20, "{tally:?}");
 }
 
 /// Four shares of 2,500 images and more, so that they run side by side.

@@ -30,6 +30,7 @@ pub(crate) enum Weather {
 pub(crate) struct Done {
     pub(crate) commits: u64,
     pub(crate) chains: u64,
+    pub(crate) patches: u64,
     pub(crate) rejected: u64,
     pub(crate) unknown: u64,
     pub(crate) catalogue: u64,
@@ -43,6 +44,7 @@ impl Done {
     pub(crate) fn add(&mut self, other: &Self) {
         self.commits += other.commits;
         self.chains += other.chains;
+        self.patches += other.patches;
         self.rejected += other.rejected;
         self.unknown += other.unknown;
         self.catalogue += other.catalogue;
@@ -327,8 +329,11 @@ impl Session {
         database.head = None;
         let mut after = self.acknowledged.clone();
         after.insert(name.clone(), database);
+        let patches = || self.store().status().images.patches;
+        let before = patches();
         match write.commit() {
             Ok(read) => {
+                self.done.patches += patches() - before;
                 let head = Some(read.lsn());
                 let moved = self.acknowledged[&name].head < head;
                 assert!(moved || !changed, "a commit moves the head");

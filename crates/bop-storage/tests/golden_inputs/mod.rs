@@ -5,12 +5,12 @@ use bop_storage::ids::{
     CommitId, DbId, DbKind, Epoch, Generation, Incarnation, Lsn, PageNo, PageSize, SegmentId,
     StoreId,
 };
-use bop_storage::log::format::record::{NoteKind, RecordKind};
+use bop_storage::log::format::record::{Encoding, NoteKind, RecordKind};
 use bop_storage::log::format::{
     Activated, BatchEntry, BatchPlace, CatalogueEntry, CatalogueOp, ChainHash, EncodedRecord,
-    FragmentPart, LogEntryRecord, MemberSpec, PageImage, Predecessor, SegmentIdentity, Stamped,
-    encode_abort, encode_batch, encode_catalogue, encode_close, encode_log_entry, encode_note,
-    encode_pages,
+    FragmentPart, ImageForm, ImageMaker, LogEntryRecord, MemberSpec, PageImage, PatchBase,
+    Predecessor, SegmentIdentity, Stamped, encode_abort, encode_batch, encode_catalogue,
+    encode_close, encode_log_entry, encode_note, encode_pages,
 };
 use bop_storage::superblock::Superblock;
 use zerocopy::IntoBytes;
@@ -33,6 +33,11 @@ pub(crate) fn files() -> Vec<(String, Vec<u8>)> {
     ];
     let named = records()
         .into_iter()
+        .chain([
+            ("lz4", lz4()),
+            ("patch", patch()),
+            ("patch_on_chunk", patch_on_chunk()),
+        ])
         .map(|(name, record)| (format!("record_{name}.bin"), record.bytes));
     files.extend(named);
     files
@@ -70,6 +75,7 @@ fn pages(part: FragmentPart, lists: &[(u64, &[u32])]) -> EncodedRecord {
                 .map(|one| PageImage {
                     page: one.0,
                     hash: image(one),
+                    encoding: Encoding::Raw,
                     content: &one.1,
                 })
                 .collect()
@@ -89,6 +95,63 @@ fn pages(part: FragmentPart, lists: &[(u64, &[u32])]) -> EncodedRecord {
         })
         .collect();
     encode_pages(part, &members).unwrap()
+}
+
+fn one_page(page: u32, hash: PageHash, encoding: Encoding, image: &[u8]) -> EncodedRecord {
+    let image = PageImage {
+        page: PageNo::new(page).unwrap(),
+        hash,
+        encoding,
+        content: image,
+    };
+    let member = MemberSpec {
+        database: DbId::new(7),
+        parent: Lsn::new(0x1007),
+        rolling: RollingChecksum::new(0xfeed_0007),
+        page_count: 40,
+        page_count_min: 3,
+        page_size: PageSize::MIN,
+        pages: &[image],
+    };
+    encode_pages(FragmentPart::Whole, &[member]).unwrap()
+}
+
+/// A page of 512 equal bytes in a block made by hand: one literal, a match of 506, five literals.
+fn lz4() -> EncodedRecord {
+    let block = b"\x1fk\x01\x00\xff\xe8\x50kkkkk";
+    let hash = PageHash::of(PageNo::FIRST, &[b'k'; 512]);
+    one_page(1, hash, Encoding::Lz4, block)
+}
+
+/// What the golden patches rest on: page 2.
+pub(crate) fn patch_base() -> Vec<u8> {
+    content(2)
+}
+
+fn patch_of(image: Option<(Lsn, ImageForm)>) -> EncodedRecord {
+    let (page, old) = (PageNo::new(2).unwrap(), patch_base());
+    let mut content = old.clone();
+    content[3..9].copy_from_slice(b"change");
+    content[100] ^= 0xff;
+    content[500..].fill(0x77);
+    let base = PatchBase {
+        version: Lsn::new(0x1007),
+        hash: PageHash::of(page, &old),
+        image,
+    };
+    let mut maker = ImageMaker::new(PageSize::MIN);
+    let made = maker.make(&content, Some((&base, &old)));
+    let image = maker.bytes(&made, &content);
+    one_page(2, PageHash::of(page, &content), Encoding::Patch, image)
+}
+
+fn patch() -> EncodedRecord {
+    let below = ImageForm::believed(Encoding::Patch, 99, 2, PageSize::MIN).unwrap();
+    patch_of(Some((Lsn::new(0x1080), below)))
+}
+
+fn patch_on_chunk() -> EncodedRecord {
+    patch_of(None)
 }
 
 fn records() -> Vec<(&'static str, EncodedRecord)> {

@@ -6,7 +6,7 @@ use super::batch_encode::*;
 use super::catalogue::{CatalogueEntry, CatalogueOp};
 use super::decode::{LogEntryRecord, RawRecord, Record};
 use super::encode::*;
-use super::record::{NoteKind, RecordKind};
+use super::record::{Encoding, NoteKind, RecordKind};
 use super::segment::*;
 use crate::checksum::{PageHash, RollingChecksum};
 use crate::error::{Reject, Rejection};
@@ -26,6 +26,7 @@ fn page(number: u32, content: &[u8]) -> PageImage<'_> {
     PageImage {
         page,
         hash: PageHash::of(page, content),
+        encoding: Encoding::Raw,
         content,
     }
 }
@@ -181,7 +182,7 @@ fn a_commit_reads_back_page_by_page() {
     assert_eq!(offsets, encoded.image_offsets);
     for (location, wanted) in located.iter().zip([&pages[0], &pages[1], &pages[0]]) {
         let start = location.image_offset as usize;
-        let image = &encoded.bytes[start..start + location.image_bytes as usize];
+        let image = &encoded.bytes[start..start + location.form.bytes()];
         assert_eq!(image, wanted.content);
         assert_eq!(PageHash::of(location.page, image), location.hash);
     }

@@ -8,6 +8,7 @@
 use super::bytes::{all_zero, ensure, index, padded, split, split_many, take};
 use super::catalogue::CatalogueEntry;
 use super::encode::FragmentPart;
+use super::image::ImageForm;
 use super::record::{
     Abort, CloseHead, Encoding, LogEntry, Member, Note, NoteKind, PageEntry, PageRecord,
     RecordHeader, RecordKind,
@@ -84,10 +85,8 @@ pub struct PageLocation {
     pub hash: PageHash,
     /// Where the image starts, in bytes from the start of the record.
     pub image_offset: u32,
-    /// Bytes of the image.
-    pub image_bytes: u32,
-    /// How the image is stored.
-    pub encoding: Encoding,
+    /// How the image stands there.
+    pub form: ImageForm,
 }
 
 /// A record of a record log.
@@ -291,7 +290,12 @@ fn pages(parts: &Parts<'_>) -> Result<PagesRecord, Reject> {
         let count = index(u64::from(member.entries.get()))?;
         let (list, behind) = split_many::<PageEntry>(lists, count)?;
         lists = behind;
-        believed.push(member_of(part, member, list, &mut image_offset)?);
+        let member = member_of(part, member, list, &mut image_offset)?;
+        ensure(
+            part == FragmentPart::Whole || !has_patches(&member),
+            "a patch in a part of a chain",
+        )?;
+        believed.push(member);
     }
     ensure(lists.is_empty(), "page entries of no database")?;
     let images = image_offset - parts.tail_offset;
@@ -305,6 +309,12 @@ fn pages(parts: &Parts<'_>) -> Result<PagesRecord, Reject> {
         header_checksum: parts.header_checksum,
         members: believed,
     })
+}
+
+/// Whether a page rests on another version of it.
+fn has_patches(member: &MemberPages) -> bool {
+    let mut pages = member.pages.iter();
+    pages.any(|page| page.form.encoding() == Encoding::Patch)
 }
 
 fn part_of(kind: RecordKind, head: &PageRecord) -> Result<FragmentPart, Reject> {
@@ -401,18 +411,13 @@ fn locations(
         let encoding = Encoding::from_code(entry.encoding)
             .ok_or(Reject::Invalid("unknown encoding of a page"))?;
         let image_bytes = entry.image_bytes.get();
-        let fits = match encoding {
-            Encoding::Raw => image_bytes == page_size.get(),
-            Encoding::Lz4 | Encoding::Patch => 0 < image_bytes && image_bytes < page_size.get(),
-        };
-        ensure(fits, "an image that is not of the page size")?;
+        let form = ImageForm::replayed(encoding, image_bytes, page_size)?;
         let offset = u32::try_from(*image_offset);
         locations.push(PageLocation {
             page,
             hash: PageHash::new(entry.hash.get()),
             image_offset: offset.map_err(|_| Reject::Invalid("an image beyond its record"))?,
-            image_bytes,
-            encoding,
+            form,
         });
         // At most 2^32 entries of 64 KiB: far inside an index of this machine.
         *image_offset += index(u64::from(image_bytes))?;

@@ -8,6 +8,7 @@
 use super::bytes::padded;
 use super::catalogue::CatalogueEntry;
 use super::decode::LogEntryRecord;
+use super::image::ImageForm;
 use super::record::{
     Abort, CloseHead, Encoding, LogEntry, Member, Note, NoteKind, PageEntry, PageRecord,
     RecordHeader, RecordKind,
@@ -39,13 +40,15 @@ pub struct EncodedRecord {
     pub image_offsets: Vec<u32>,
 }
 
-/// One page and its content.
+/// One page and its image.
 #[derive(Copy, Clone, Debug)]
 pub struct PageImage<'a> {
     /// The page.
     pub page: PageNo,
-    /// The hash of page number and content.
+    /// The hash of page number and page.
     pub hash: PageHash,
+    /// How the page is stored.
+    pub encoding: Encoding,
     /// The page as it is stored.
     pub content: &'a [u8],
 }
@@ -131,7 +134,7 @@ pub const fn pages_record_bytes(members: usize, pages: usize, image_bytes: usize
         + padded(image_bytes)
 }
 
-/// Makes a commit or a fragment. Pages are stored raw.
+/// Makes a commit or a fragment. Their images stand in it as they are given.
 ///
 /// # Errors
 /// [`Rejection::Invalid`] for members or pages out of order or of the wrong size,
@@ -145,7 +148,8 @@ pub fn encode_pages(
     let pages: usize = members.iter().map(|member| member.pages.len()).sum();
     let image_bytes = members
         .iter()
-        .map(|member| member.pages.len() * member.page_size.bytes())
+        .flat_map(|member| member.pages)
+        .map(|page| page.content.len())
         .sum();
     let bytes = pages_record_bytes(members.len(), pages, image_bytes);
     check_size(bytes)?;
@@ -199,7 +203,7 @@ fn page_struct(page: &PageImage<'_>) -> PageEntry {
         page: page.page.get().into(),
         image_bytes: u32_len(page.content.len()).into(),
         hash: page.hash.get().into(),
-        encoding: Encoding::Raw as u8,
+        encoding: page.encoding as u8,
         reserved: [0; 7],
     }
 }
@@ -238,9 +242,12 @@ fn check_members(part: FragmentPart, members: &[MemberSpec<'_>]) -> Result<(), R
         if !member.pages.is_sorted_by(|a, b| a.page < b.page) {
             return fail("pages of a commit out of order");
         }
-        let size = member.page_size.bytes();
-        if member.pages.iter().any(|page| page.content.len() != size) {
-            return fail("a page that is not of the page size");
+        for page in member.pages {
+            let bytes = page.content.len();
+            ImageForm::believed(page.encoding, bytes, 0, member.page_size).map_err(rejection)?;
+            if part != FragmentPart::Whole && page.encoding == Encoding::Patch {
+                return fail("a patch in a part of a chain");
+            }
         }
         if !commits {
             continue;

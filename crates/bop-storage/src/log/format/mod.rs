@@ -16,6 +16,8 @@ mod catalogue;
 mod codec_tests;
 mod decode;
 mod encode;
+mod image;
+pub mod patch;
 pub mod record;
 pub mod segment;
 
@@ -34,6 +36,8 @@ pub use encode::{
     encode_catalogue, encode_close, encode_log_entry, encode_note, encode_pages,
     pages_record_bytes,
 };
+pub use image::{ImageForm, ImageMaker, MadeImage, full_page};
+pub use patch::{PATCH_CHAIN_MAX, Patch, PatchBase};
 pub use segment::{Activated, ChainHash, DATA_START, Predecessor, SegmentIdentity, Stamped};
 
 /// The newest version of the log's format that this program writes and reads.

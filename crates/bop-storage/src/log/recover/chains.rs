@@ -154,8 +154,7 @@ fn located(record: Lsn, member: &MemberPages) -> Vec<ReplayedPage> {
         hash: at.hash,
         // Inside a batch that ends below the limit.
         image: Lsn::new(record.get() + u64::from(at.image_offset)),
-        image_bytes: at.image_bytes,
-        encoding: at.encoding,
+        form: at.form,
     };
     member.pages.iter().map(page).collect()
 }

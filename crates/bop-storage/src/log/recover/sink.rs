@@ -2,8 +2,7 @@
 
 use crate::checksum::{PageHash, RollingChecksum};
 use crate::ids::{DbId, Lsn, PageNo, PageSize, SegmentId};
-use crate::log::format::CatalogueEntry;
-use crate::log::format::record::Encoding;
+use crate::log::format::{CatalogueEntry, ImageForm};
 
 /// Takes what replay delivers, in Lsn order.
 ///
@@ -58,10 +57,8 @@ pub struct ReplayedPage {
     pub hash: PageHash,
     /// Where the image is in the log.
     pub image: Lsn,
-    /// Bytes of the image.
-    pub image_bytes: u32,
-    /// How the image is stored.
-    pub encoding: Encoding,
+    /// How it stands there.
+    pub form: ImageForm,
 }
 
 /// One catalogue record.

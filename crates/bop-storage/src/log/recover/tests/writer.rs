@@ -4,7 +4,7 @@ use super::super::*;
 use crate::checksum::{PageHash, RollingChecksum};
 use crate::ids::{CommitId, Incarnation, PageNo, PageSize};
 use crate::io::{Block, Disk, DiskFile, IoFailure, OpenMode, layout};
-use crate::log::format::record::NoteKind;
+use crate::log::format::record::{Encoding, NoteKind};
 use crate::log::format::*;
 use crate::log::scan::SegmentSpace;
 use crate::testing::SimDisk;
@@ -191,6 +191,7 @@ impl TestLog {
             .map(|page| PageImage {
                 page,
                 hash: PageHash::of(page, &content),
+                encoding: Encoding::Raw,
                 content: &content,
             })
             .collect();

@@ -1,0 +1,193 @@
+//! The images of a commit's pages: which of them are patches, and on what.
+//!
+//! ```text
+//! base of a page = the version in the snapshot, which the commit replaces
+//!   in memory, not cut off by the transaction, chain not full -> a patch may rest on it
+//!   else                                                      -> a full image
+//! ```
+//!
+//! Invariants
+//! - a patch rests on the version that its commit replaces, and on no other: a checkpoint that takes
+//!   that version from the log has put it into chunks, as the newest one below the commit;
+//! - a page of a transaction in several parts has a full image;
+//! - no base of a chain that an earlier opening of the store began: replay does not know its length.
+//!
+//! Never: reads from the device for the sake of a patch.
+
+use crate::cache::{PageCache, PageKey};
+use crate::checksum::PageHash;
+use crate::error::ReadError;
+use crate::ids::{PageNo, PageSize};
+use crate::log::format::record::Encoding;
+use crate::log::format::{ImageForm, ImageMaker, MadeImage, PageImage, PatchBase};
+use crate::page::PageBytes;
+use crate::view::{Found, View};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A page on its way into a record.
+pub(super) struct OwnPage {
+    pub(super) page: PageNo,
+    pub(super) hash: PageHash,
+    pub(super) content: PageBytes,
+    /// How its image stands in the record, once that is made.
+    pub(super) form: ImageForm,
+    /// What a patch may rest on; until the record is made.
+    base: Option<Base>,
+}
+
+/// A version that a patch may rest on.
+pub(super) struct Base {
+    place: PatchBase,
+    content: PageBytes,
+}
+
+/// The version of a page that a commit replaces.
+#[derive(Default)]
+pub(super) struct Replaced {
+    /// Its hash; `None` when there is none.
+    pub(super) hash: Option<PageHash>,
+    /// The version itself, if it was asked for, is in memory, and may be patched.
+    pub(super) base: Option<Base>,
+}
+
+impl Replaced {
+    /// The newest version of a page in the committer's snapshot. `patch`: whether its content is
+    /// asked for, too.
+    pub(super) fn find(
+        view: &View,
+        cache: &PageCache,
+        page: PageNo,
+        patch: bool,
+    ) -> Result<Self, ReadError> {
+        let (place, content) = match view.find(page) {
+            Found::Zero => return Ok(Self::default()),
+            Found::Log(at) => {
+                let place = PatchBase {
+                    version: at.version,
+                    hash: at.hash,
+                    image: Some((at.image_lsn, at.form)),
+                };
+                let key = PageKey::Log {
+                    database: view.database(),
+                    version: at.version,
+                    page,
+                };
+                let wanted = patch && place.depth_above().is_some();
+                (place, wanted.then(|| cache.get(key)).flatten())
+            }
+            Found::Base => {
+                let Some((hash, version)) = view.base().version(page)? else {
+                    return Ok(Self::default());
+                };
+                let place = PatchBase {
+                    version,
+                    hash,
+                    image: None,
+                };
+                let content = patch.then(|| view.base().in_memory(page)).flatten();
+                (place, content)
+            }
+        };
+        Ok(Self {
+            hash: Some(place.hash),
+            base: content.map(|content| Base { place, content }),
+        })
+    }
+}
+
+impl OwnPage {
+    pub(super) fn new(
+        page: PageNo,
+        hash: PageHash,
+        content: PageBytes,
+        size: PageSize,
+        base: Option<Base>,
+    ) -> Self {
+        Self {
+            page,
+            hash,
+            content,
+            form: ImageForm::raw(size),
+            base,
+        }
+    }
+}
+
+/// The images of one record.
+pub(super) struct Images {
+    maker: ImageMaker,
+    made: Vec<MadeImage>,
+}
+
+impl Images {
+    /// Makes them, and says in each page how it stands.
+    pub(super) fn make(own: &mut [OwnPage], size: PageSize, counters: &ImageCounters) -> Self {
+        let mut maker = ImageMaker::new(size);
+        let mut made = Vec::with_capacity(own.len());
+        for page in own {
+            let base = page.base.take();
+            let base = base.as_ref().map(|base| (&base.place, &*base.content));
+            let image = maker.make(&page.content, base);
+            page.form = image.form;
+            counters.count(image.form);
+            made.push(image);
+        }
+        Self { maker, made }
+    }
+
+    /// The images, for the record; `own` as they were made of.
+    pub(super) fn list<'a>(&'a self, own: &'a [OwnPage]) -> Vec<PageImage<'a>> {
+        let image = |(own, made): (&'a OwnPage, &MadeImage)| PageImage {
+            page: own.page,
+            hash: own.hash,
+            encoding: made.form.encoding(),
+            content: self.maker.bytes(made, &own.content),
+        };
+        own.iter().zip(&self.made).map(image).collect()
+    }
+}
+
+/// The page images that a store has written since it was opened.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct ImageStats {
+    /// Pages written as they are.
+    pub raw: u64,
+    /// Pages written compressed.
+    pub compressed: u64,
+    /// Pages written as the difference to their version before.
+    pub patches: u64,
+    /// Bytes of all images.
+    pub bytes: u64,
+}
+
+/// Counts images.
+#[derive(Debug, Default)]
+pub(super) struct ImageCounters {
+    raw: AtomicU64,
+    compressed: AtomicU64,
+    patches: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl ImageCounters {
+    fn count(&self, form: ImageForm) {
+        let counter = match form.encoding() {
+            Encoding::Raw => &self.raw,
+            Encoding::Lz4 => &self.compressed,
+            Encoding::Patch => &self.patches,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        let bytes = form.bytes() as u64;
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn stats(&self) -> ImageStats {
+        ImageStats {
+            raw: self.raw.load(Ordering::Relaxed),
+            compressed: self.compressed.load(Ordering::Relaxed),
+            patches: self.patches.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! From the image of a page in the log to the page: as it is, decompressed, or patch by patch.
+//!
+//! ```text
+//! image --raw, LZ4--------------------------------------------------> page
+//!   | patch: its base is
+//!   |   at or past the view's oldest layer -> in the cache, or its image in the log: once more
+//!   |   before it                          -> the page of the view's base
+//!   '-- patches from the oldest to the newest over the full page ---> page
+//! ```
+//!
+//! Invariants
+//! - a base has the version and the hash that the patch names, or the page is damaged;
+//! - each patch of a chain rests on an older version with a shorter chain: the walk ends.
+//!
+//! Never: puts a base into the cache; reads at a place below the log that the view keeps.
+
+use super::reader::PageReader;
+use crate::cache::PageKey;
+use crate::checksum::PageHash;
+use crate::error::{Damage, Place, ReadError, Reject};
+use crate::ids::{PageNo, PageSize};
+use crate::io::{BLOCK_BYTES, Block, blocks_for, zeroed_blocks};
+use crate::log::format::record::Encoding;
+use crate::log::format::{Patch, PatchBase, full_page};
+use crate::page::PageBytes;
+use crate::view::{PageVersion, View};
+use zerocopy::IntoBytes;
+
+/// Where the bases of a patch may come from.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(super) enum Through {
+    /// The cache, and the device for what it does not have.
+    Cache,
+    /// The device alone.
+    Device,
+}
+
+/// What a patch rests on, when it was looked for.
+enum Rests {
+    /// The page as it was.
+    On(Vec<u8>),
+    /// Another image in the log.
+    OnImage(PageVersion),
+}
+
+/// An image as it was read.
+struct Image {
+    blocks: Vec<Block>,
+    skip: usize,
+    bytes: usize,
+}
+
+impl Image {
+    fn of(bytes: &[u8]) -> Self {
+        let mut blocks = zeroed_blocks(blocks_for(bytes.len()));
+        blocks.as_mut_bytes()[..bytes.len()].copy_from_slice(bytes);
+        let bytes = bytes.len();
+        Self {
+            blocks,
+            skip: 0,
+            bytes,
+        }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.blocks.as_bytes()[self.skip..self.skip + self.bytes]
+    }
+}
+
+impl PageReader {
+    /// The page behind an entry of the index, checked. What cannot be believed is read again from
+    /// the device before it is called damage.
+    pub(super) fn load_checked(
+        &self,
+        view: &View,
+        page: PageNo,
+        at: PageVersion,
+        through: Through,
+    ) -> Result<PageBytes, ReadError> {
+        match self.resolve(view, page, at, through) {
+            Err(ReadError::Damaged(first)) => {
+                let second = self.resolve(view, page, at, Through::Device)?;
+                tracing::warn!(%page, %first, "a page read wrong once and right the second time");
+                Ok(second)
+            }
+            other => other,
+        }
+    }
+
+    fn resolve(
+        &self,
+        view: &View,
+        page: PageNo,
+        at: PageVersion,
+        through: Through,
+    ) -> Result<PageBytes, ReadError> {
+        let size = view.head().page_size.unwrap_or(PageSize::DEFAULT);
+        let (mut patches, mut next) = (Vec::new(), at);
+        let mut content = loop {
+            let image = self.image(next)?;
+            if next.form.encoding() == Encoding::Raw && patches.is_empty() {
+                return self.raw(page, next, &image);
+            }
+            if next.form.encoding() != Encoding::Patch {
+                let full = full_page(next.form, image.bytes(), size);
+                let full = full.map_err(|reason| self.damage(next, reason))?;
+                break self.checked(page, next, full)?;
+            }
+            let base = self.base_of(next, &image, size)?;
+            patches.push((next, image));
+            match self.rests(view, page, next, &base, through)? {
+                Rests::On(content) => break content,
+                Rests::OnImage(below) => next = below,
+            }
+        };
+        for (patched, image) in patches.iter().rev() {
+            let patch = Patch::parse(image.bytes(), size);
+            let patch = patch.map_err(|reason| self.damage(*patched, reason))?;
+            patch.apply(&mut content);
+        }
+        // A full page was checked when it was read.
+        if !patches.is_empty() {
+            content = self.checked(page, at, content)?;
+        }
+        Ok(PageBytes::copy_of(&content))
+    }
+
+    /// The usual page of a large commit, copied once.
+    fn raw(&self, page: PageNo, at: PageVersion, image: &Image) -> Result<PageBytes, ReadError> {
+        if PageHash::of(page, image.bytes()) == at.hash {
+            Ok(PageBytes::copy_of(image.bytes()))
+        } else {
+            Err(self.damage(at, Reject::Checksum).into())
+        }
+    }
+
+    fn checked(
+        &self,
+        page: PageNo,
+        at: PageVersion,
+        content: Vec<u8>,
+    ) -> Result<Vec<u8>, ReadError> {
+        if PageHash::of(page, &content) == at.hash {
+            Ok(content)
+        } else {
+            Err(self.damage(at, Reject::Checksum).into())
+        }
+    }
+
+    /// What the patch at `at` names.
+    fn base_of(
+        &self,
+        at: PageVersion,
+        image: &Image,
+        size: PageSize,
+    ) -> Result<PatchBase, ReadError> {
+        let parsed = Patch::parse(image.bytes(), size);
+        let base = parsed.map_err(|reason| self.damage(at, reason))?.base();
+        let below = base.image.map_or(0, |(_, form)| form.depth());
+        let older = base.image.is_none_or(|(lsn, _)| lsn < at.image_lsn);
+        // How many patches are below this one is not known of one that was replayed: `depth` is
+        // the most there can be.
+        if older && base.version < at.version && below < at.form.depth() {
+            return Ok(base);
+        }
+        let reason = Reject::Invalid("a patch that rests on no older version of its page");
+        Err(self.damage(at, reason).into())
+    }
+
+    fn rests(
+        &self,
+        view: &View,
+        page: PageNo,
+        at: PageVersion,
+        base: &PatchBase,
+        through: Through,
+    ) -> Result<Rests, ReadError> {
+        if base.version < view.oldest_uncheckpointed() {
+            let content = self.below_the_log(view, page, base, through)?;
+            let missing = || self.damage(at, Reject::Invalid("the base of a patch is not there"));
+            return Ok(Rests::On(content.ok_or_else(missing)?.to_vec()));
+        }
+        let Some((image_lsn, form)) = base.image else {
+            let reason = Reject::Invalid("the base of a patch is in no chunk and has no place");
+            return Err(self.damage(at, reason).into());
+        };
+        let key = PageKey::Log {
+            database: view.database(),
+            version: base.version,
+            page,
+        };
+        if through == Through::Cache
+            && let Some(content) = self.cache().get(key)
+        {
+            return Ok(Rests::On(content.to_vec()));
+        }
+        Ok(Rests::OnImage(PageVersion {
+            version: base.version,
+            image_lsn,
+            hash: base.hash,
+            form,
+        }))
+    }
+
+    /// The base in the view's chunks, if it is the one that was named.
+    fn below_the_log(
+        &self,
+        view: &View,
+        page: PageNo,
+        base: &PatchBase,
+        through: Through,
+    ) -> Result<Option<PageBytes>, ReadError> {
+        let named = |found| found == (base.hash, base.version);
+        match through {
+            Through::Cache if view.base().version(page)?.is_some_and(named) => {
+                view.base().read(page)
+            }
+            Through::Cache => Ok(None),
+            Through::Device => {
+                let found = view.base().load(page)?;
+                let found = found.filter(|found| named((found.hash, found.version)));
+                Ok(found.map(|found| found.content))
+            }
+        }
+    }
+
+    fn image(&self, at: PageVersion) -> Result<Image, ReadError> {
+        // What is not here any more is on the device.
+        if let Some(bytes) = self.unwritten.read(at.image_lsn, at.form.bytes()) {
+            return Ok(Image::of(&bytes));
+        }
+        let located = self.ring.locate(at.image_lsn);
+        let (segment, offset) = located.ok_or_else(|| self.damage(at, Reject::Missing))?;
+        let block = BLOCK_BYTES as u64;
+        let start = offset - offset % block;
+        // Fits: the remainder is smaller than a block.
+        let skip = (offset % block) as usize;
+        let needed = skip + at.form.bytes();
+        let mut blocks = zeroed_blocks(blocks_for(needed));
+        let found = segment.file.read_at(start, &mut blocks)?;
+        if found < needed {
+            let reason = Reject::Truncated {
+                found: found as u64,
+                needed: needed as u64,
+            };
+            return Err(self.damage(at, reason).into());
+        }
+        Ok(Image {
+            blocks,
+            skip,
+            bytes: at.form.bytes(),
+        })
+    }
+
+    fn damage(&self, at: PageVersion, reason: Reject) -> Damage {
+        let located = self.ring.locate(at.image_lsn);
+        let segment = located.map(|(segment, _)| segment.id).unwrap_or_default();
+        let lsn = at.image_lsn;
+        Damage::new(Place::Log { segment, lsn }, reason)
+    }
+}
+
+#[cfg(test)]
+#[path = "resolve_tests.rs"]
+mod tests;
