@@ -52,8 +52,11 @@ pub struct Limits {
     pub queue_bytes_max: u64,
     /// Bytes of one batch, unless a single record is larger.
     pub batch_bytes_max: u64,
-    /// How long a committer waits for a write that does not return.
+    /// How long a committer waits for a write that does not return; a call that takes longer is
+    /// reported as stalled.
     pub io_deadline: Duration,
+    /// Bytes of the aligned buffers that chunks are written and verified with.
+    pub buffer_pool_bytes_max: u64,
     /// After this long without another batch, a note tells how far the log is durable.
     pub idle_note_delay: Duration,
     /// The manifest's memory map starts at this size and doubles up to the next bound.
@@ -84,6 +87,7 @@ impl Default for Limits {
             queue_bytes_max: 64 * MIB,
             batch_bytes_max: 4 * MIB,
             io_deadline: Duration::from_secs(30),
+            buffer_pool_bytes_max: 64 * MIB,
             idle_note_delay: Duration::from_millis(50),
             manifest_map_bytes_min: MIB,
             manifest_map_bytes_max: 4096 * MIB,
@@ -214,6 +218,8 @@ impl Limits {
             range,
             "a power of two from 64 KiB to 1 GiB",
         )?;
+        let pool = self.buffer_pool_bytes_max;
+        check(pool >= MIB, "buffer_pool_bytes_max", pool, "at least 1 MiB")?;
         let (map_min, map_max) = (self.manifest_map_bytes_min, self.manifest_map_bytes_max);
         check(
             map_min >= 64 * KIB,

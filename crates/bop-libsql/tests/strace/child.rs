@@ -5,7 +5,7 @@
 
 use crate::common::process::Announcer;
 use bop_libsql::{Connection, Error, Options, Store};
-use bop_storage::io::Backend;
+use bop_storage::io::IoBackend;
 use bop_storage::{Housekeeping, Limits};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -67,9 +67,9 @@ impl Shape {
         roomy.segment_bytes_min = 16 << 20;
         match self {
             Self::Plain => quiet,
-            Self::PlainBuffered => quiet.backend(Backend::Buffered),
+            Self::PlainBuffered => quiet.io(IoBackend::Std),
             Self::Roomy => quiet.limits(roomy),
-            Self::RoomyBuffered => quiet.limits(roomy).backend(Backend::Buffered),
+            Self::RoomyBuffered => quiet.limits(roomy).io(IoBackend::Std),
             Self::Rolling => Options::new().limits(Limits::tiny()),
         }
     }

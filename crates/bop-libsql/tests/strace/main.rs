@@ -13,7 +13,7 @@ mod child;
 mod trace;
 
 use bop_libsql::{Options, Store};
-use bop_storage::io::Backend;
+use bop_storage::io::IoBackend;
 use child::{CHILD_COMMITS, CHILD_DIR, CHILD_SHAPE, DATABASE, Shape, text_of};
 use common::process::{announced, arguments_for, this_binary};
 use std::process::{Command, Stdio};
@@ -262,7 +262,7 @@ fn check_no_manifest_on_the_way(traced: &Traced) {
 
 fn direct_io_works() -> bool {
     let dir = TempDir::new().unwrap();
-    Store::open(dir.path(), Options::new().backend(Backend::Direct)).is_ok()
+    Store::open(dir.path(), Options::new().io(IoBackend::Direct)).is_ok()
 }
 
 /// Whether processes can be traced here; where they cannot, that is said loudly.

@@ -28,7 +28,7 @@ use super::strangers::check_unregistered;
 use crate::cache::PageCache;
 use crate::error::{Damage, OpenError, Place, Reject};
 use crate::ids::{DbId, SegmentId, StoreId};
-use crate::io::{Disk, IoFailure, NativeDisk, StoreLock, layout};
+use crate::io::{BufferPool, Disk, IoFailure, NativeDisk, OpenDiskError, StoreLock, layout};
 use crate::limits::ValidLimits;
 use crate::log::LogHolds;
 use crate::manifest::{LmdbManifest, Manifest, Table};
@@ -43,7 +43,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64};
 pub(super) fn open(path: &Path, options: Options) -> Result<Arc<Engine>, OpenError> {
     let _span = tracing::info_span!("open", path = %path.display()).entered();
     let limits = options.limits.clone().validated()?;
-    let disk = open_disk(path, &options)?;
+    let disk = open_disk(path, &options, &limits)?;
     check_directory(path, disk.as_ref(), options.create)?;
     let lock = disk.lock().map_err(|failure| OpenError::Locked {
         path: path.into(),
@@ -101,14 +101,25 @@ pub(super) fn open(path: &Path, options: Options) -> Result<Arc<Engine>, OpenErr
     Ok(engine)
 }
 
-fn open_disk(path: &Path, options: &Options) -> Result<Arc<dyn Disk>, OpenError> {
+fn open_disk(
+    path: &Path,
+    options: &Options,
+    limits: &ValidLimits,
+) -> Result<Arc<dyn Disk>, OpenError> {
     if let Some(disk) = &options.disk {
         return Ok(Arc::clone(disk));
     }
-    match NativeDisk::open(path, options.create, options.backend) {
-        Ok(disk) => Ok(Arc::new(disk)),
-        Err(failure) if failure.is_not_found() => Err(OpenError::NotFound { path: path.into() }),
-        Err(failure) => Err(failure.into()),
+    let pool = BufferPool::new(limits.buffer_pool_bytes_max);
+    match NativeDisk::open(path, options.create, options.io, &pool) {
+        Ok(disk) => {
+            tracing::debug!(backend = disk.describe(), "files");
+            Ok(Arc::new(disk))
+        }
+        Err(OpenDiskError::Io(failure)) if failure.is_not_found() => {
+            Err(OpenError::NotFound { path: path.into() })
+        }
+        Err(OpenDiskError::Io(failure)) => Err(failure.into()),
+        Err(OpenDiskError::Unavailable(why)) => Err(why.into()),
     }
 }
 

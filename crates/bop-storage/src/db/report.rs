@@ -66,7 +66,7 @@ pub struct StoreStatus {
     pub store: StoreId,
     /// Which opening of it this is.
     pub epoch: Epoch,
-    /// How its files are written: `direct`, or `buffered` and why.
+    /// How its files are read and written, and why so where that is not what was asked for.
     pub backend: String,
     /// Whether it takes commits.
     pub health: Health,
