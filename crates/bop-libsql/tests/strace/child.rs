@@ -33,16 +33,19 @@ pub(crate) enum Shape {
     Roomy,
     /// The same through the page cache.
     RoomyBuffered,
+    /// Every transfer by io_uring.
+    PlainUring,
     /// Small segments: the log rolls, spares are made and checkpoints run all the time.
     Rolling,
 }
 
 impl Shape {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Plain,
         Self::PlainBuffered,
         Self::Roomy,
         Self::RoomyBuffered,
+        Self::PlainUring,
         Self::Rolling,
     ];
 
@@ -52,6 +55,7 @@ impl Shape {
             Self::PlainBuffered => "plain-buffered",
             Self::Roomy => "roomy",
             Self::RoomyBuffered => "roomy-buffered",
+            Self::PlainUring => "plain-uring",
             Self::Rolling => "rolling",
         }
     }
@@ -70,6 +74,7 @@ impl Shape {
             Self::PlainBuffered => quiet.io(IoBackend::Std),
             Self::Roomy => quiet.limits(roomy),
             Self::RoomyBuffered => quiet.limits(roomy).io(IoBackend::Std),
+            Self::PlainUring => quiet.io(IoBackend::Uring),
             Self::Rolling => Options::new().limits(Limits::tiny()),
         }
     }
@@ -96,6 +101,7 @@ pub(crate) fn run_if_asked() {
 
 fn run(dir: &Path, shape: Shape, commits: u32, pipe: &Announcer) -> Result<(), Error> {
     let store = Store::open(dir, shape.options())?;
+    pipe.say(&format!("backend {}", store.manager().status().backend));
     let connection = store.connect(DATABASE)?;
     let mut failures = 0;
     for number in 1..=commits {

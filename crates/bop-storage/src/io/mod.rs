@@ -1,7 +1,8 @@
 //! Files, in whole 4 KiB blocks, behind one trait.
 //!
 //! Owns: the [`Disk`] trait and its backends, block buffers and their pool, the lay-out of the
-//! store's directory, and the `(operation, errno) -> action` table.
+//! store's directory, the `(operation, errno) -> action` table, and the watch over calls that do not
+//! come back.
 //!
 //! Never: knows what a record, a page or a database is; retries a failed write or sync.
 
@@ -15,6 +16,8 @@ pub mod layout;
 mod native;
 pub mod policy;
 mod pool;
+mod watchdog;
+mod watched;
 
 pub use backend::{BackendUnavailable, IoBackend, OpenDiskError, UnknownBackend};
 pub use batch::{ReadPart, WritePart};
@@ -24,3 +27,5 @@ pub use failure::{IoFailure, IoOp, LockFailure};
 pub use native::NativeDisk;
 pub use policy::Action;
 pub use pool::{BUFFER_BLOCKS, BUFFER_BYTES, BufferPool, PoolBuffer, PoolUsage};
+pub use watchdog::{InFlight, StallSink, WatchThread, Watchdog};
+pub use watched::WatchedDisk;
