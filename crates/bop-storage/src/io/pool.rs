@@ -26,6 +26,8 @@ pub const BUFFER_BYTES: usize = BUFFER_BLOCKS * BLOCK_BYTES;
 struct State {
     /// Made first, and known to the kernel where the backend does that: given out first.
     lasting: Vec<Vec<Block>>,
+    /// Where each of these begins, whoever has it now.
+    lasting_at: Vec<usize>,
     free: Vec<Vec<Block>>,
     made: usize,
 }
@@ -90,18 +92,20 @@ impl BufferPool {
         }
     }
 
-    /// Makes up to `count` buffers that are given out before all others, and says where each begins.
-    /// Their memory is not freed while the pool lives.
-    pub(super) fn make_lasting(&self, count: usize) -> Vec<*const Block> {
+    /// Makes sure that there are `count` buffers which are given out before all others, or as many
+    /// as the bound allows, and says at which address each begins. Their memory is not freed while
+    /// the pool lives.
+    pub(super) fn make_lasting(&self, count: usize) -> Vec<usize> {
         let mut state = self.state.lock();
-        while state.lasting.len() < count && state.made < self.buffers_max {
+        while state.lasting_at.len() < count && state.made < self.buffers_max {
             let Some(blocks) = allocate() else {
                 break;
             };
             state.made += 1;
+            state.lasting_at.push(blocks.as_ptr().expose_provenance());
             state.lasting.push(blocks);
         }
-        state.lasting.iter().map(|blocks| blocks.as_ptr()).collect()
+        state.lasting_at.clone()
     }
 
     fn take_from(self: &Arc<Self>, state: &mut State) -> Option<PoolBuffer> {
@@ -232,7 +236,8 @@ mod tests {
         for _ in 0..3 {
             let taken: Vec<PoolBuffer> = std::iter::from_fn(|| pool.try_take()).collect();
             assert_eq!(taken.len(), 3);
-            let mut first: Vec<_> = taken[..2].iter().map(|buffer| buffer.as_ptr()).collect();
+            assert_eq!(pool.make_lasting(2), lasting, "they are somebody's now");
+            let mut first: Vec<_> = taken[..2].iter().map(|b| b.as_ptr().addr()).collect();
             first.sort_unstable();
             let mut wanted = lasting.clone();
             wanted.sort_unstable();

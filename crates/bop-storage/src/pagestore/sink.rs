@@ -115,7 +115,7 @@ impl BlockSink {
         }
         if self.filled == self.buffers.len() * BUFFER_BYTES {
             let more = self.buffers.len() < BUFFERS_MAX;
-            match self.pool.try_take().filter(|_| more) {
+            match more.then(|| self.pool.try_take()).flatten() {
                 Some(buffer) => self.buffers.push(buffer),
                 None => {
                     let written = self.write_waiting();

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Bytes of the pool of buffers.
-const POOL_BYTES_MAX: u64 = 64 << 20;
+const POOL_BYTES_MAX: u64 = 8 << 20;
 
 #[derive(Debug)]
 struct Shared {

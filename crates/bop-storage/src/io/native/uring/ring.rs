@@ -127,7 +127,7 @@ impl Ring {
         let vectors: Vec<libc::iovec> = begins
             .iter()
             .map(|begin| libc::iovec {
-                iov_base: begin.cast_mut().cast(),
+                iov_base: std::ptr::with_exposed_provenance_mut(*begin),
                 iov_len: BUFFER_BYTES,
             })
             .collect();
@@ -140,7 +140,7 @@ impl Ring {
         #[expect(unsafe_code, reason = "the kernel keeps the addresses")]
         let answer = unsafe { self.ring.submitter().register_buffers(&vectors) };
         match answer {
-            Ok(()) => self.registered = begins.iter().map(|begin| begin.addr()).collect(),
+            Ok(()) => self.registered = begins,
             Err(error) => tracing::debug!(%error, "buffers are not registered"),
         }
     }
@@ -289,13 +289,16 @@ impl Kernel for Flight<'_, '_, '_> {
             {
                 return (part, Err(errno));
             }
-            let all_pushed_are_taken = self.ring.ring.submission().is_empty();
-            if all_pushed_are_taken && let Some(back) = self.ring.ring.completion().next() {
+            let none_is_back = self.ring.ring.completion().is_empty();
+            if none_is_back || !self.ring.ring.submission().is_empty() {
+                let wanted = if all { self.flying.len() } else { 1 };
+                self.enter(if none_is_back { wanted } else { 0 });
+            }
+            if let Some(back) = self.ring.ring.completion().next() {
                 let part = usize::try_from(back.user_data()).unwrap_or(usize::MAX);
                 self.flying.retain(|flying| *flying != part);
                 return (part, answer(back.result()));
             }
-            self.enter(if all { self.flying.len() } else { 1 });
         }
     }
 
