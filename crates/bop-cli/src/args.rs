@@ -3,7 +3,10 @@
 //! Invariant: what is wrong with a command line is found here, before anything is opened; it is a
 //! usage error, exit status 2.
 
+use crate::errors::Failure;
 use crate::output::Mode;
+use bop_storage::error::ErrorCode;
+use bop_storage::io::{IoBackend, UnknownBackend};
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -19,6 +22,11 @@ pub(crate) struct Args {
     /// $BOP_STORE, or ./bop-data where that is unset or empty]
     #[arg(long, global = true, value_name = "DIR")]
     store: Option<PathBuf>,
+
+    /// How files are read and written: auto, std (page cache), direct or uring; one that is not to
+    /// be had is an error [default: $BOP_IO, or auto]
+    #[arg(long, global = true, value_name = "BACKEND")]
+    io: Option<IoBackend>,
 
     /// Write answers and errors as JSON
     #[arg(long, global = true)]
@@ -39,6 +47,28 @@ impl Args {
     pub(crate) fn store(&self) -> PathBuf {
         // By hand, since for clap an empty variable is a value, and no good one.
         self.store_with(std::env::var_os("BOP_STORE"))
+    }
+
+    /// How the store's files are read and written.
+    ///
+    /// # Errors
+    /// The variable names no backend.
+    pub(crate) fn io(&self) -> Result<IoBackend, Failure> {
+        self.io_with(std::env::var_os("BOP_IO"))
+    }
+
+    fn io_with(&self, variable: Option<OsString>) -> Result<IoBackend, Failure> {
+        let set = variable.filter(|value| !value.is_empty());
+        match (self.io, set) {
+            (Some(named), _) => Ok(named),
+            (None, None) => Ok(IoBackend::Auto),
+            (None, Some(set)) => {
+                let named = set.to_string_lossy().parse();
+                named.map_err(|error: UnknownBackend| {
+                    Failure::new(ErrorCode::Usage, format!("BOP_IO: {error}"))
+                })
+            }
+        }
     }
 
     fn store_with(&self, variable: Option<OsString>) -> PathBuf {
@@ -189,6 +219,26 @@ mod tests {
         assert_eq!(store(&["bop", "list"], Some("v")), PathBuf::from("v"));
         let named = &["bop", "list", "--store", "n"];
         assert_eq!(store(named, Some("v")), PathBuf::from("n"));
+    }
+
+    #[test]
+    fn the_backend_is_named_by_the_option_before_the_variable() {
+        let io = |arguments: &[&str], variable: Option<&str>| {
+            let args = Args::try_parse_from(arguments).unwrap();
+            args.io_with(variable.map(OsString::from))
+                .map_err(|failure| failure.to_string())
+        };
+        assert_eq!(io(&["bop", "list"], None), Ok(IoBackend::Auto));
+        assert_eq!(io(&["bop", "list"], Some("")), Ok(IoBackend::Auto));
+        assert_eq!(io(&["bop", "list"], Some("std")), Ok(IoBackend::Std));
+        let named = &["bop", "list", "--io", "direct"];
+        assert_eq!(io(named, Some("nonsense")), Ok(IoBackend::Direct));
+        let error = io(&["bop", "list"], Some("nonsense")).unwrap_err();
+        assert!(
+            error.contains("BOP_IO") && error.contains("nonsense"),
+            "{error}"
+        );
+        assert!(Args::try_parse_from(["bop", "list", "--io", "fast"]).is_err());
     }
 
     #[test]

@@ -4,8 +4,9 @@
 //! open need not recover; where both the command and the close fail, the command's error counts.
 
 use crate::errors::Failure;
+use bop_storage::io::IoBackend;
 use bop_storage::{Manager, Options};
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// How long a command's end waits for the store.
@@ -20,17 +21,28 @@ pub(crate) enum WhenMissing {
     Fail,
 }
 
-/// Opens the store at `path`, runs `command` on it and closes it.
+/// Which store, and how its files are read and written.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Target {
+    /// Its directory.
+    pub(crate) path: PathBuf,
+    /// How.
+    pub(crate) io: IoBackend,
+}
+
+/// Opens the store that `target` names, runs `command` on it and closes it.
 ///
 /// # Errors
 /// What the open, the command or the close answers.
 pub(crate) fn with_store<T>(
-    path: &Path,
+    target: &Target,
     when_missing: WhenMissing,
     command: impl FnOnce(&Manager) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    let options = Options::new().create(when_missing == WhenMissing::Create);
-    let manager = Manager::open(path, options)?;
+    let options = Options::new()
+        .create(when_missing == WhenMissing::Create)
+        .io(target.io);
+    let manager = Manager::open(&target.path, options)?;
     let outcome = command(&manager);
     let closed = manager.close(CLOSE_DEADLINE);
     let value = outcome?;

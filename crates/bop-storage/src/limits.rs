@@ -52,7 +52,8 @@ pub struct Limits {
     pub queue_bytes_max: u64,
     /// Bytes of one batch, unless a single record is larger.
     pub batch_bytes_max: u64,
-    /// How long a committer waits for a write that does not return.
+    /// How long a committer waits for a write that does not return; a call that takes longer is
+    /// reported as stalled.
     pub io_deadline: Duration,
     /// A batch that failed is written into fresh segments so often, then the log is poisoned.
     pub write_retries_max: u32,
@@ -62,6 +63,8 @@ pub struct Limits {
     pub retry_delay_max: Duration,
     /// A batch whose write has not returned after this long is written into a fresh segment.
     pub stall_limit: Duration,
+    /// Bytes of the aligned buffers that chunks are written and verified with.
+    pub buffer_pool_bytes_max: u64,
     /// After this long without another batch, a note tells how far the log is durable.
     pub idle_note_delay: Duration,
     /// The manifest's memory map starts at this size and doubles up to the next bound.
@@ -96,6 +99,7 @@ impl Default for Limits {
             retry_delay_min: Duration::from_millis(10),
             retry_delay_max: Duration::from_secs(5),
             stall_limit: Duration::from_secs(120),
+            buffer_pool_bytes_max: 64 * MIB,
             idle_note_delay: Duration::from_millis(50),
             manifest_map_bytes_min: MIB,
             manifest_map_bytes_max: 4096 * MIB,
@@ -226,6 +230,8 @@ impl Limits {
             range,
             "a power of two from 64 KiB to 1 GiB",
         )?;
+        let pool = self.buffer_pool_bytes_max;
+        check(pool >= MIB, "buffer_pool_bytes_max", pool, "at least 1 MiB")?;
         let (map_min, map_max) = (self.manifest_map_bytes_min, self.manifest_map_bytes_max);
         check(
             map_min >= 64 * KIB,

@@ -3,7 +3,8 @@
 
 use bop_storage::io::errno::{EACCES, EINVAL, EISDIR, ELOOP, ENOENT, ENOTDIR};
 use bop_storage::io::{
-    Action, BLOCK_BYTES, Backend, Block, Disk, FileKind, IoOp, LockFailure, NativeDisk, OpenMode,
+    Action, BLOCK_BYTES, Block, BufferPool, Disk, FileKind, IoBackend, IoFailure, IoOp,
+    LockFailure, NativeDisk, OpenDiskError, OpenMode,
 };
 use rustix::fs::{CWD, Mode};
 use std::io::{BufRead, BufReader};
@@ -12,10 +13,27 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::{env, fs};
 
-const BACKENDS: [Backend; 2] = [Backend::Auto, Backend::Buffered];
+fn try_open(dir: &Path, create: bool, backend: IoBackend) -> Result<NativeDisk, OpenDiskError> {
+    NativeDisk::open(dir, create, backend, &BufferPool::new(4 << 20))
+}
 
-fn open(dir: &Path, backend: Backend) -> NativeDisk {
-    NativeDisk::open(dir, false, backend).unwrap()
+fn open(dir: &Path, backend: IoBackend) -> NativeDisk {
+    try_open(dir, false, backend).unwrap()
+}
+
+/// The failed call that a directory could not be opened for.
+fn refused(dir: &Path, create: bool) -> IoFailure {
+    match try_open(dir, create, IoBackend::Auto) {
+        Err(OpenDiskError::Io(failure)) => failure,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Every backend that is to be had in `dir`.
+fn disks(dir: &Path) -> Vec<NativeDisk> {
+    let all = IoBackend::ALL.into_iter();
+    all.filter_map(|backend| try_open(dir, false, backend).ok())
+        .collect()
 }
 
 fn mode_of(path: &Path) -> u32 {
@@ -26,7 +44,7 @@ fn mode_of(path: &Path) -> u32 {
 fn a_missing_store_is_made_only_when_asked_for_and_for_its_owner_alone() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a/b/store");
-    let error = NativeDisk::open(&path, false, Backend::Auto).unwrap_err();
+    let error = refused(&path, false);
     assert_eq!(
         (error.op, error.path.as_path()),
         (IoOp::Directory, path.as_path())
@@ -34,7 +52,7 @@ fn a_missing_store_is_made_only_when_asked_for_and_for_its_owner_alone() {
     assert_eq!(error.errno, ENOENT);
     assert!(!dir.path().join("a").exists(), "nothing was made");
 
-    let disk = NativeDisk::open(&path, true, Backend::Auto).unwrap();
+    let disk = try_open(&path, true, IoBackend::Auto).unwrap();
     disk.create_dir(Path::new("log")).unwrap();
     disk.open(Path::new("log/x"), OpenMode::CreateNew).unwrap();
     let modes = ["", "log", "log/x"].map(|name| mode_of(&path.join(name)));
@@ -42,38 +60,65 @@ fn a_missing_store_is_made_only_when_asked_for_and_for_its_owner_alone() {
 
     let file = path.join("log/x");
     for create in [false, true] {
-        let error = NativeDisk::open(&file, create, Backend::Auto).unwrap_err();
-        assert_eq!(error.errno, ENOTDIR);
+        assert_eq!(refused(&file, create).errno, ENOTDIR);
     }
 }
 
 #[test]
 fn the_probe_leaves_nothing_and_says_what_it_found() {
     let dir = tempfile::tempdir().unwrap();
-    let disk = open(dir.path(), Backend::Auto);
-    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
-    assert_eq!(disk.is_direct(), disk.describe() == "direct");
-    let buffered = open(dir.path(), Backend::Buffered);
-    assert!(!buffered.is_direct());
-    assert_eq!(buffered.describe(), "buffered (as asked)");
-    match NativeDisk::open(dir.path(), false, Backend::Direct) {
-        Ok(direct) => assert!(direct.is_direct()),
+    let disk = open(dir.path(), IoBackend::Auto);
+    assert_eq!(disk.is_direct(), disk.describe().starts_with("direct"));
+    let std = open(dir.path(), IoBackend::Std);
+    assert!(!std.is_direct());
+    assert_eq!(std.describe(), "std (as asked)");
+    match try_open(dir.path(), false, IoBackend::Direct) {
+        Ok(direct) => assert_eq!(
+            (direct.is_direct(), direct.describe()),
+            (true, "direct".into())
+        ),
         Err(error) => assert!(!disk.is_direct(), "{error}"),
     }
+    match try_open(dir.path(), false, IoBackend::Uring) {
+        Ok(uring) => {
+            assert!(uring.is_direct() && uring.describe().starts_with("uring"));
+            assert!(disk.describe().starts_with("direct, batches by io_uring"));
+        }
+        Err(error) => {
+            // The reason that stops the one is what the other tells.
+            let OpenDiskError::Unavailable(why) = error else {
+                panic!("{error}");
+            };
+            assert!(
+                disk.describe().contains(&why.what),
+                "{why}, {}",
+                disk.describe()
+            );
+        }
+    }
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 }
 
 /// Kernel directories refuse direct I/O, and files without a name, in their own ways.
 #[test]
 fn a_directory_that_cannot_do_direct_io_is_read_through_the_page_cache() {
     let proc = Path::new("/proc/self");
-    let disk = open(proc, Backend::Auto);
+    let disk = open(proc, IoBackend::Auto);
     assert!(!disk.is_direct());
+    let says = disk.describe();
     assert!(
-        disk.describe().starts_with("buffered ("),
-        "{}",
-        disk.describe()
+        says.starts_with("std (") && says.contains("direct I/O"),
+        "{says}"
     );
-    assert!(NativeDisk::open(proc, false, Backend::Direct).is_err());
+    for backend in [IoBackend::Direct, IoBackend::Uring] {
+        match try_open(proc, false, backend) {
+            Err(OpenDiskError::Unavailable(why)) => {
+                assert_eq!((why.backend, why.failure.path.as_path()), (backend, proc));
+                assert!(says.contains(&why.what), "{why}, {says}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 #[test]
@@ -88,8 +133,7 @@ fn no_link_and_no_pipe_is_opened() {
     rustix::fs::mkfifoat(CWD, &pipe, Mode::RUSR | Mode::WUSR).unwrap();
     fs::create_dir(dir.path().join("dir")).unwrap();
 
-    for backend in BACKENDS {
-        let disk = open(dir.path(), backend);
+    for disk in disks(dir.path()) {
         let refusal = |path, mode| disk.open(Path::new(path), mode).unwrap_err().errno;
         for mode in [OpenMode::Read, OpenMode::Write] {
             assert_eq!(refusal("link", mode), ELOOP);
@@ -124,8 +168,7 @@ fn no_link_and_no_pipe_is_opened() {
 fn a_file_cut_inside_a_block_reads_to_its_last_byte() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("file"), vec![7; BLOCK_BYTES + 1_000]).unwrap();
-    for backend in BACKENDS {
-        let disk = open(dir.path(), backend);
+    for disk in disks(dir.path()) {
         let file = disk.open(Path::new("file"), OpenMode::Read).unwrap();
         let mut blocks = [Block([9; BLOCK_BYTES]); 3];
         assert_eq!(file.read_at(0, &mut blocks).unwrap(), BLOCK_BYTES + 1_000);
@@ -146,7 +189,7 @@ fn a_link_in_place_of_the_lock_is_not_followed() {
     fs::write(&victim, "precious").unwrap();
     let dir = tempfile::tempdir().unwrap();
     symlink(&victim, dir.path().join("lock")).unwrap();
-    match open(dir.path(), Backend::Auto).lock() {
+    match open(dir.path(), IoBackend::Auto).lock() {
         Err(LockFailure::Io(failure)) => {
             assert_eq!((failure.op, failure.errno), (IoOp::Lock, ELOOP));
         }
@@ -163,7 +206,7 @@ fn a_directory_that_cannot_be_written_answers_with_a_typed_failure() {
         println!("skipped: this user may write anywhere");
         return;
     }
-    match open(dir.path(), Backend::Auto).lock() {
+    match open(dir.path(), IoBackend::Auto).lock() {
         Err(LockFailure::Io(failure)) => {
             assert_eq!((failure.op, failure.errno), (IoOp::Lock, EACCES));
             assert_eq!(failure.action(), Action::StopEngine);
@@ -180,7 +223,7 @@ fn child_holds_the_lock_until_its_input_ends() {
     let Some(dir) = env::var_os(CHILD_DIR) else {
         return;
     };
-    let lock = open(Path::new(&dir), Backend::Auto).lock().unwrap();
+    let lock = open(Path::new(&dir), IoBackend::Auto).lock().unwrap();
     println!("\nlocked");
     let mut line = String::new();
     std::io::stdin().read_line(&mut line).unwrap();
@@ -205,7 +248,7 @@ fn another_process_is_named_and_its_death_frees_the_lock() {
     let mut lines = output.lines().map(Result::unwrap);
     assert!(lines.any(|line| line == "locked"), "the child locked it");
 
-    let disk = open(dir.path(), Backend::Auto);
+    let disk = open(dir.path(), IoBackend::Auto);
     match disk.lock() {
         Err(LockFailure::Held { holder_pid }) => assert_eq!(holder_pid, Some(child.id())),
         other => panic!("{other:?}"),
@@ -221,7 +264,7 @@ fn another_process_is_named_and_its_death_frees_the_lock() {
 #[test]
 fn a_lock_file_that_is_no_number_leaves_the_holder_unknown() {
     let dir = tempfile::tempdir().unwrap();
-    let disk = open(dir.path(), Backend::Auto);
+    let disk = open(dir.path(), IoBackend::Auto);
     let lock = disk.lock().unwrap();
     fs::write(dir.path().join("lock"), "???").unwrap();
     match disk.lock() {
@@ -234,7 +277,7 @@ fn a_lock_file_that_is_no_number_leaves_the_holder_unknown() {
 #[test]
 fn a_removed_lock_file_does_not_give_two_the_lock_of_one_name() {
     let dir = tempfile::tempdir().unwrap();
-    let disk = open(dir.path(), Backend::Auto);
+    let disk = open(dir.path(), IoBackend::Auto);
     let first = disk.lock().unwrap();
     drop(first);
     fs::remove_file(dir.path().join("lock")).unwrap();

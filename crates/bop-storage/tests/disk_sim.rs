@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use bop_storage::io::errno::{EIO, ENOENT, ENOSPC};
-use bop_storage::io::{BLOCK_BYTES, Block, Disk, DiskFile, IoOp, OpenMode};
+use bop_storage::io::{BLOCK_BYTES, Block, Disk, DiskFile, IoOp, OpenMode, WritePart};
 use bop_storage::testing::{Doubt, Fault, SECTOR_BYTES, SimDisk};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -276,4 +276,80 @@ fn a_hundred_thousand_copies_of_a_large_disk_are_affordable() {
         drop(image);
     }
     assert_eq!(disk.read_raw(path), vec![3; 1 << 20]);
+}
+
+/// The parts of a batch, each one block of its number plus 2 at its number.
+fn batch(blocks: &[Block]) -> Vec<WritePart<'_>> {
+    let offsets = (0..).step_by(BLOCK_BYTES);
+    let parts = offsets.zip(blocks.chunks(1));
+    parts
+        .map(|(offset, blocks)| WritePart { offset, blocks })
+        .collect()
+}
+
+#[test]
+fn of_a_batch_any_subset_survives_a_cut() {
+    let blocks = [block(2), block(3), block(4)];
+    let mut seen = BTreeSet::new();
+    for seed in 0..400 {
+        let (disk, file) = with_file(1);
+        file.allocate(3 * BLOCK).unwrap();
+        file.sync().unwrap();
+        file.write_many(&batch(&blocks)).unwrap();
+        let image = sectors(&disk.crash_image(seed), "a");
+        let parts: Vec<bool> = (0..3).map(|part| image[part * 8] >= 2).collect();
+        seen.insert(parts);
+    }
+    assert_eq!(seen.len(), 8, "{seen:?}");
+}
+
+#[test]
+fn a_part_that_fails_keeps_none_of_the_others_back_and_none_is_in_order() {
+    let blocks = [block(2), block(3), block(4), block(5)];
+    let mut written = BTreeSet::new();
+    for seed in 0..200 {
+        let disk = SimDisk::new(seed);
+        let file = disk.open(Path::new("a"), OpenMode::CreateNew).unwrap();
+        file.allocate(4 * BLOCK).unwrap();
+        file.sync().unwrap();
+        disk.fail_at(disk.op_count() + 1, Fault::Error(EIO));
+        let failure = file.write_many(&batch(&blocks)).unwrap_err();
+        assert_eq!((failure.op, failure.errno), (IoOp::Write, EIO));
+        let failed = failure.offset.unwrap() / BLOCK;
+        let image = sectors(&disk, "a");
+        let others = (0..4).filter(|part| *part as u64 != failed);
+        for part in others {
+            assert_eq!(usize::from(image[part * 8]), part + 2, "seed {seed}");
+        }
+        written.insert(failed);
+    }
+    assert_eq!(
+        written.len(),
+        4,
+        "the second call is not always the second part"
+    );
+}
+
+#[test]
+fn a_power_cut_in_a_batch_leaves_parts_before_it_and_behind_it_in_doubt() {
+    let blocks = [block(2), block(3), block(4)];
+    let mut done = BTreeSet::new();
+    for seed in 0..200 {
+        let disk = SimDisk::new(seed);
+        let file = disk.open(Path::new("a"), OpenMode::CreateNew).unwrap();
+        file.allocate(3 * BLOCK).unwrap();
+        file.sync().unwrap();
+        disk.fail_at(disk.op_count() + 1, Fault::PowerCut);
+        file.write_many(&batch(&blocks)).unwrap_err();
+        let image = sectors(&disk.crash_image_keeping_all(), "a");
+        done.insert([image[0], image[8], image[16]].map(|byte| byte > 0));
+    }
+    assert!(
+        done.contains(&[false, false, true]),
+        "only the last: {done:?}"
+    );
+    assert!(
+        done.contains(&[true, false, false]),
+        "only the first: {done:?}"
+    );
 }

@@ -15,17 +15,17 @@ mod verify;
 
 use crate::args::{Args, Command};
 use crate::errors::{Failure, code_of};
+use crate::session::Target;
 use bop_storage::error::CatalogueError;
 use bop_storage::name::DbName;
 use serde_json::Value;
 use std::fmt;
 use std::io::{self, Write};
-use std::path::PathBuf;
 
 /// What every command knows.
 pub(crate) struct Context {
-    /// The store's directory.
-    pub(crate) store: PathBuf,
+    /// The store.
+    pub(crate) store: Target,
     /// Whether answers are JSON.
     pub(crate) json: bool,
 }
@@ -36,7 +36,10 @@ pub(crate) struct Context {
 /// What the command answers.
 pub(crate) fn run(args: Args) -> Result<u8, Failure> {
     let context = Context {
-        store: args.store(),
+        store: Target {
+            path: args.store(),
+            io: args.io()?,
+        },
         json: args.json,
     };
     match args.command {

@@ -8,6 +8,7 @@ use crate::common::process::Announcer;
 use crate::model::{Commit, DATABASES};
 use bop_libsql::{Connection, Options, Store};
 use bop_storage::Limits;
+use bop_storage::io::IoBackend;
 use rusqlite::params;
 use std::collections::VecDeque;
 use std::path::Path;
@@ -18,6 +19,8 @@ pub(crate) const CHILD_DIR: &str = "BOP_KILL_CHILD";
 pub(crate) const CHILD_SEED: &str = "BOP_KILL_SEED";
 /// The number of each writer's first commit, separated by commas. Without it nobody writes.
 pub(crate) const CHILD_FIRST: &str = "BOP_KILL_FIRST";
+/// How it reads and writes files.
+pub(crate) const CHILD_IO: &str = "BOP_KILL_IO";
 /// Writers of a child.
 pub(crate) const WRITERS: u64 = 2;
 
@@ -44,7 +47,7 @@ pub(crate) fn run_if_asked() {
     let first = std::env::var(CHILD_FIRST);
     let pipe = Announcer::on_stdout();
     pipe.say("opening");
-    let store = open(Path::new(&dir));
+    let store = open(Path::new(&dir), variable(CHILD_IO).parse().unwrap());
     pipe.say("open");
     let Ok(first) = first else {
         loop {
@@ -61,10 +64,10 @@ pub(crate) fn run_if_asked() {
     });
 }
 
-fn open(dir: &Path) -> Store {
+fn open(dir: &Path, io: IoBackend) -> Store {
     let mut limits = Limits::default();
     limits.fragment_bytes_max = FRAGMENT_BYTES_MAX;
-    Store::open(dir, Options::new().limits(limits)).unwrap()
+    Store::open(dir, Options::new().limits(limits).io(io)).unwrap()
 }
 
 struct Writer<'a> {

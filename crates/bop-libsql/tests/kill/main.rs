@@ -10,6 +10,9 @@
 //!    opens the store, compares it with what was announced, looks at its size
 //! ```
 //!
+//! Each child reads and writes files by a backend of its own, those that are to be had here in turn:
+//! what one wrote another recovers.
+//!
 //! One store lives through all kills, so that the log is recovered, rolled, checkpointed and
 //! recycled many times over.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
@@ -22,7 +25,8 @@ mod model;
 
 use bop_libsql::{Options, Store};
 use bop_storage::Lsn;
-use child::{CHILD_DIR, CHILD_FIRST, CHILD_SEED, WRITERS};
+use bop_storage::io::IoBackend;
+use child::{CHILD_DIR, CHILD_FIRST, CHILD_IO, CHILD_SEED, WRITERS};
 use common::Random;
 use common::process::{announced, arguments_for, occupied_bytes, this_binary};
 use model::{DATABASES, Model};
@@ -55,10 +59,12 @@ fn every_acknowledged_commit_survives_sigkill_and_nothing_else_does() {
     create_databases(dir.path());
     let mut model = Model::default();
     let mut counts = Counts::default();
-    for _ in 0..KILLS {
+    let backends = backends();
+    for kill in 0..KILLS {
+        let io = backends[kill as usize % backends.len()];
         if random.below(8) == 0 {
             // Killed while it recovers or makes segments; it is not told to write anything.
-            kill_one(dir.path(), &mut random, &mut model, Moment::Opening);
+            kill_one(dir.path(), io, &mut random, &mut model, Moment::Opening);
             counts.openings += 1;
         }
         let events = 1 + random.below(60);
@@ -66,7 +72,7 @@ fn every_acknowledged_commit_survives_sigkill_and_nothing_else_does() {
             0 => Moment::Events(events),
             _ => Moment::Committing(events),
         };
-        let killed = kill_one(dir.path(), &mut random, &mut model, moment);
+        let killed = kill_one(dir.path(), io, &mut random, &mut model, moment);
         counts.add(&killed);
         counts.found += check_store(dir.path(), &mut model, random.below(2) == 0);
         let bytes = occupied_bytes(dir.path());
@@ -85,6 +91,19 @@ fn every_acknowledged_commit_survives_sigkill_and_nothing_else_does() {
     assert!(counts.found >= FOUND_MIN);
     assert!(acknowledged >= ACKNOWLEDGED_MIN);
     assert!(truncated > Lsn::ZERO, "no segment was ever released");
+}
+
+/// The backends that are to be had here.
+fn backends() -> Vec<IoBackend> {
+    let works = |io: &IoBackend| {
+        let dir = TempDir::new().unwrap();
+        let opened = Store::open(dir.path(), Options::new().io(*io));
+        if let Err(error) = &opened {
+            eprintln!("SKIPPED: no process by {io} is killed: {error}");
+        }
+        opened.is_ok()
+    };
+    IoBackend::ALL.into_iter().filter(works).collect()
 }
 
 /// When a child is killed.
@@ -136,12 +155,18 @@ fn create_databases(dir: &Path) {
 }
 
 /// Runs a child, kills it, and tells the model what it announced.
-fn kill_one(dir: &Path, random: &mut Random, model: &mut Model, moment: Moment) -> Killed {
+fn kill_one(
+    dir: &Path,
+    io: IoBackend,
+    random: &mut Random,
+    model: &mut Model,
+    moment: Moment,
+) -> Killed {
     let first = match moment {
         Moment::Opening => None,
         Moment::Events(_) | Moment::Committing(_) => Some(model.next_numbers()),
     };
-    let mut child = start(dir, random, first);
+    let mut child = start(dir, io, random, first);
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let (wanted, events, delay_us) = match moment {
         Moment::Opening => ("opening", 1, 10_000),
@@ -172,10 +197,11 @@ fn kill_one(dir: &Path, random: &mut Random, model: &mut Model, moment: Moment) 
 }
 
 /// Starts a child that writes from these numbers on.
-fn start(dir: &Path, random: &mut Random, first: Option<String>) -> Child {
+fn start(dir: &Path, io: IoBackend, random: &mut Random, first: Option<String>) -> Child {
     Command::new(this_binary())
         .args(arguments_for("child_writes_until_it_is_killed"))
         .env(CHILD_DIR, dir)
+        .env(CHILD_IO, io.as_str())
         .env(CHILD_SEED, random.next().to_string())
         .envs(first.map(|first| (CHILD_FIRST, first)))
         .stdin(Stdio::null())

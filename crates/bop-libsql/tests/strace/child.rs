@@ -5,7 +5,7 @@
 
 use crate::common::process::Announcer;
 use bop_libsql::{Connection, Error, Options, Store};
-use bop_storage::io::Backend;
+use bop_storage::io::IoBackend;
 use bop_storage::{Housekeeping, Limits};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -33,16 +33,19 @@ pub(crate) enum Shape {
     Roomy,
     /// The same through the page cache.
     RoomyBuffered,
+    /// Every transfer by io_uring.
+    PlainUring,
     /// Small segments: the log rolls, spares are made and checkpoints run all the time.
     Rolling,
 }
 
 impl Shape {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Plain,
         Self::PlainBuffered,
         Self::Roomy,
         Self::RoomyBuffered,
+        Self::PlainUring,
         Self::Rolling,
     ];
 
@@ -52,6 +55,7 @@ impl Shape {
             Self::PlainBuffered => "plain-buffered",
             Self::Roomy => "roomy",
             Self::RoomyBuffered => "roomy-buffered",
+            Self::PlainUring => "plain-uring",
             Self::Rolling => "rolling",
         }
     }
@@ -67,9 +71,10 @@ impl Shape {
         roomy.segment_bytes_min = 16 << 20;
         match self {
             Self::Plain => quiet,
-            Self::PlainBuffered => quiet.backend(Backend::Buffered),
+            Self::PlainBuffered => quiet.io(IoBackend::Std),
             Self::Roomy => quiet.limits(roomy),
-            Self::RoomyBuffered => quiet.limits(roomy).backend(Backend::Buffered),
+            Self::RoomyBuffered => quiet.limits(roomy).io(IoBackend::Std),
+            Self::PlainUring => quiet.io(IoBackend::Uring),
             Self::Rolling => Options::new().limits(Limits::tiny()),
         }
     }
@@ -96,6 +101,7 @@ pub(crate) fn run_if_asked() {
 
 fn run(dir: &Path, shape: Shape, commits: u32, pipe: &Announcer) -> Result<(), Error> {
     let store = Store::open(dir, shape.options())?;
+    pipe.say(&format!("backend {}", store.manager().status().backend));
     let connection = store.connect(DATABASE)?;
     let mut failures = 0;
     for number in 1..=commits {

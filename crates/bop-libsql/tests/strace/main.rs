@@ -13,7 +13,7 @@ mod child;
 mod trace;
 
 use bop_libsql::{Options, Store};
-use bop_storage::io::Backend;
+use bop_storage::io::IoBackend;
 use child::{CHILD_COMMITS, CHILD_DIR, CHILD_SHAPE, DATABASE, Shape, text_of};
 use common::process::{announced, arguments_for, this_binary};
 use std::process::{Command, Stdio};
@@ -22,7 +22,7 @@ use trace::Call;
 
 const COMMITS: u32 = 1_000;
 const TRACED: &str = "trace=write,writev,pwrite64,pwritev,pwritev2,fsync,fdatasync,msync,sync,\
-                      syncfs,sync_file_range";
+                      syncfs,sync_file_range,io_uring_setup,io_uring_enter";
 
 /// The child's side; does nothing in an ordinary run.
 #[test]
@@ -71,17 +71,61 @@ fn nothing_is_acknowledged_once_the_kernel_refuses_to_make_it_durable() {
         (Shape::PlainBuffered, "fdatasync"),
         (Shape::PlainBuffered, "pwrite64"),
     ];
-    if direct_io_works() {
+    if is_to_be_had(IoBackend::Direct) {
         shapes.push((Shape::Plain, "pwritev2"));
     } else {
         eprintln!("SKIPPED: no direct I/O here, so no write with RWF_DSYNC to be refused");
     }
+    if is_to_be_had(IoBackend::Uring) {
+        shapes.push((Shape::PlainUring, "io_uring_enter"));
+    } else {
+        eprintln!("SKIPPED: no io_uring here, so none that refuses to be entered");
+    }
     for (shape, call) in shapes {
         let mut commits_refused = 0;
-        for first in [1, 2, 3, 4, 5, 6, 8, 12, 20, 40] {
+        let firsts = [1, 2, 3, 4, 5, 6, 8, 12, 20, 40];
+        // Opening reads by rings, too, so the commits come later.
+        let late = [1, 2, 4, 8, 20, 45, 50, 60, 75];
+        let firsts = if shape == Shape::PlainUring {
+            late.as_slice()
+        } else {
+            firsts.as_slice()
+        };
+        for first in firsts.iter().copied() {
             commits_refused += u32::from(refuse(shape, call, first));
         }
         assert!(commits_refused >= 3, "{call}: {commits_refused}");
+    }
+}
+
+/// A kernel that forbids io_uring is met by falling back with the reason, or by an error with it.
+#[test]
+fn without_io_uring_auto_goes_on_and_uring_is_an_error_and_both_say_why() {
+    if !strace_works() {
+        return;
+    }
+    if !is_to_be_had(IoBackend::Uring) {
+        eprintln!("SKIPPED: no io_uring here, so nothing to be taken away");
+        return;
+    }
+    for (errno, why) in [
+        ("EPERM", "Operation not permitted"),
+        ("ENOSYS", "not implemented"),
+    ] {
+        let inject = format!("inject=io_uring_setup:error={errno}");
+        let traced = run(Shape::Plain, 5, &["-e", &inject]);
+        let said = traced.said.iter().find(|said| said.starts_with("backend "));
+        let said = said.unwrap();
+        assert!(
+            said.contains("direct (no io_uring, io_uring_setup: "),
+            "{said}"
+        );
+        assert!(said.contains(why), "{said}");
+        assert_eq!(traced.done().len(), 5, "{said}");
+
+        let traced = run(Shape::PlainUring, 5, &["-e", &inject]);
+        let expected = ["error opening backend_unavailable", "end"];
+        assert_eq!(traced.said, expected, "{errno}");
     }
 }
 
@@ -260,9 +304,9 @@ fn check_no_manifest_on_the_way(traced: &Traced) {
     assert!(manifest.is_none(), "{manifest:?}");
 }
 
-fn direct_io_works() -> bool {
+fn is_to_be_had(backend: IoBackend) -> bool {
     let dir = TempDir::new().unwrap();
-    Store::open(dir.path(), Options::new().backend(Backend::Direct)).is_ok()
+    Store::open(dir.path(), Options::new().io(backend)).is_ok()
 }
 
 /// Whether processes can be traced here; where they cannot, that is said loudly.

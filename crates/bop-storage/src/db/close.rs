@@ -55,6 +55,7 @@ impl Engine {
         closing.refuse_all();
         self.manifest.close();
         *self.lock.lock() = None;
+        *self.watch_thread.lock() = None;
         drop(closing);
         closed?;
         if still_inside > 0 {

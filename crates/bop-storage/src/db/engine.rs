@@ -20,7 +20,7 @@ use super::state::DbState;
 use crate::catalogue::Catalogue;
 use crate::error::{Damage, ReadError, Rejection};
 use crate::ids::{CommitId, DbId, Epoch, StoreId};
-use crate::io::{Disk, StoreLock};
+use crate::io::{Disk, StoreLock, WatchThread, Watchdog};
 use crate::limits::ValidLimits;
 use crate::log::{Log, LogHold};
 use crate::manifest::Manifest;
@@ -48,6 +48,9 @@ pub(crate) struct Engine {
     pub(super) store: StoreId,
     pub(super) epoch: Epoch,
     pub(super) disk: Arc<dyn Disk>,
+    /// Watches the calls of `disk`.
+    pub(super) watchdog: Arc<Watchdog>,
+    pub(super) watch_thread: Mutex<Option<WatchThread>>,
     pub(super) runtime: Runtime,
     pub(super) limits: ValidLimits,
     pub(super) log: Log,

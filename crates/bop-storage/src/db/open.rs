@@ -29,7 +29,10 @@ use super::strangers::check_unregistered;
 use crate::cache::PageCache;
 use crate::error::{Damage, OpenError, Place, Reject};
 use crate::ids::{DbId, SegmentId, StoreId};
-use crate::io::{Disk, IoFailure, NativeDisk, StoreLock, layout};
+use crate::io::{
+    BufferPool, Disk, IoFailure, NativeDisk, OpenDiskError, StoreLock, WatchThread, Watchdog,
+    WatchedDisk, layout,
+};
 use crate::limits::ValidLimits;
 use crate::log::LogHolds;
 use crate::manifest::{LmdbManifest, Manifest, Table};
@@ -44,7 +47,10 @@ use std::sync::atomic::{AtomicI64, AtomicU64};
 pub(super) fn open(path: &Path, options: Options) -> Result<Arc<Engine>, OpenError> {
     let _span = tracing::info_span!("open", path = %path.display()).entered();
     let limits = options.limits.clone().validated()?;
-    let disk = open_disk(path, &options)?;
+    let watchdog = Watchdog::new(Arc::clone(&options.runtime.clock), limits.io_deadline);
+    let disk = open_disk(path, &options, &limits)?;
+    let disk: Arc<dyn Disk> = Arc::new(WatchedDisk::new(disk, Arc::clone(&watchdog)));
+    let watch_thread = start_watching(&watchdog, &options)?;
     check_directory(path, disk.as_ref(), options.create)?;
     let lock = disk.lock().map_err(|failure| OpenError::Locked {
         path: path.into(),
@@ -67,6 +73,7 @@ pub(super) fn open(path: &Path, options: Options) -> Result<Arc<Engine>, OpenErr
     let parts = Parts {
         path,
         disk,
+        watchdog,
         limits,
         manifest,
         superblock,
@@ -78,6 +85,7 @@ pub(super) fn open(path: &Path, options: Options) -> Result<Arc<Engine>, OpenErr
         &parts.manifest.state(),
     )?;
     let (engine, unused) = parts.recover_and_start(lock, found)?;
+    *engine.watch_thread.lock() = watch_thread;
     engine
         .log
         .spares()
@@ -93,23 +101,51 @@ pub(super) fn open(path: &Path, options: Options) -> Result<Arc<Engine>, OpenErr
         engine
             .housekeeper
             .start(spawn.as_ref(), signals, Arc::downgrade(&engine))
-            .map_err(|source| OpenError::System {
-                what: "a thread",
-                source: Arc::new(source),
-            })?;
+            .map_err(no_thread)?;
         engine.catch_up();
     }
     Ok(engine)
 }
 
-fn open_disk(path: &Path, options: &Options) -> Result<Arc<dyn Disk>, OpenError> {
+/// Starts the thread that looks for calls that do not come back, from recovery on. Where nothing is
+/// to happen by itself nobody looks, and the store's status tells all the same.
+fn start_watching(
+    watchdog: &Arc<Watchdog>,
+    options: &Options,
+) -> Result<Option<WatchThread>, OpenError> {
+    if options.housekeeping == Housekeeping::Manual {
+        return Ok(None);
+    }
+    let started = watchdog.start(options.runtime.spawn.as_ref());
+    started.map(Some).map_err(no_thread)
+}
+
+fn no_thread(source: std::io::Error) -> OpenError {
+    OpenError::System {
+        what: "a thread",
+        source: Arc::new(source),
+    }
+}
+
+fn open_disk(
+    path: &Path,
+    options: &Options,
+    limits: &ValidLimits,
+) -> Result<Arc<dyn Disk>, OpenError> {
     if let Some(disk) = &options.disk {
         return Ok(Arc::clone(disk));
     }
-    match NativeDisk::open(path, options.create, options.backend) {
-        Ok(disk) => Ok(Arc::new(disk)),
-        Err(failure) if failure.is_not_found() => Err(OpenError::NotFound { path: path.into() }),
-        Err(failure) => Err(failure.into()),
+    let pool = BufferPool::new(limits.buffer_pool_bytes_max);
+    match NativeDisk::open(path, options.create, options.io, &pool) {
+        Ok(disk) => {
+            tracing::debug!(backend = disk.describe(), "files");
+            Ok(Arc::new(disk))
+        }
+        Err(OpenDiskError::Io(failure)) if failure.is_not_found() => {
+            Err(OpenError::NotFound { path: path.into() })
+        }
+        Err(OpenDiskError::Io(failure)) => Err(failure.into()),
+        Err(OpenDiskError::Unavailable(why)) => Err(why.into()),
     }
 }
 
@@ -202,6 +238,7 @@ fn open_manifest(
 pub(super) struct Parts<'a> {
     pub(super) path: &'a Path,
     pub(super) disk: Arc<dyn Disk>,
+    pub(super) watchdog: Arc<Watchdog>,
     pub(super) limits: ValidLimits,
     pub(super) manifest: Arc<Manifest>,
     pub(super) superblock: Superblock,
@@ -252,6 +289,8 @@ impl Parts<'_> {
             store: self.superblock.store,
             epoch,
             disk: Arc::clone(&self.disk),
+            watchdog: Arc::clone(&self.watchdog),
+            watch_thread: Mutex::new(None),
             runtime: self.options.runtime.clone(),
             limits: self.limits.clone(),
             reader: PageReader::new(Arc::clone(log.ring()), unwritten, cache),

@@ -1,7 +1,7 @@
 //! How a store is opened.
 
 use super::housekeeper::Housekeeping;
-use crate::io::{Backend, Disk};
+use crate::io::{Disk, IoBackend};
 use crate::limits::Limits;
 use crate::manifest::ManifestStore;
 use crate::runtime::Runtime;
@@ -18,7 +18,7 @@ use std::sync::Arc;
 pub struct Options {
     pub(super) create: bool,
     pub(super) limits: Limits,
-    pub(super) backend: Backend,
+    pub(super) io: IoBackend,
     pub(super) housekeeping: Housekeeping,
     pub(super) runtime: Runtime,
     pub(super) disk: Option<Arc<dyn Disk>>,
@@ -32,7 +32,7 @@ impl Options {
         Self {
             create: true,
             limits: Limits::default(),
-            backend: Backend::Auto,
+            io: IoBackend::Auto,
             housekeeping: Housekeeping::Background,
             runtime: Runtime::system(),
             disk: None,
@@ -52,10 +52,12 @@ impl Options {
         Self { limits, ..self }
     }
 
-    /// How files are opened.
+    /// How files are read and written. What [`IoBackend::Auto`] becomes is in the store's
+    /// [`backend`](crate::StoreStatus::backend); any other that is not to be had is
+    /// [`OpenError::Backend`](crate::OpenError::Backend).
     #[must_use]
-    pub fn backend(self, backend: Backend) -> Self {
-        Self { backend, ..self }
+    pub fn io(self, io: IoBackend) -> Self {
+        Self { io, ..self }
     }
 
     /// Who keeps house.

@@ -7,6 +7,7 @@ use crate::cache::CacheStats;
 use crate::checksum::RollingChecksum;
 use crate::error::{CatalogueError, Damage, LogFailure, Place, ReadError, Reject};
 use crate::ids::{ChunkId, DbId, DbKind, Epoch, Lsn, PageNo, PageSize, StoreId};
+use crate::io::InFlight;
 use crate::manifest::ManifestState;
 use crate::pagestore::{ChunkDigest, ChunkIdentity, ChunkReader};
 use crate::superblock::Superblock;
@@ -67,8 +68,10 @@ pub struct StoreStatus {
     pub store: StoreId,
     /// Which opening of it this is.
     pub epoch: Epoch,
-    /// How its files are written: `direct`, or `buffered` and why.
+    /// How its files are read and written, and why so where that is not what was asked for.
     pub backend: String,
+    /// I/O calls that have not returned within [`Limits::io_deadline`](crate::Limits), oldest first.
+    pub stalled_calls: Vec<InFlight>,
     /// Whether it takes commits.
     pub health: Health,
     /// Everything before it is durable and visible.
@@ -204,6 +207,7 @@ impl Engine {
             store: self.store,
             epoch: self.epoch,
             backend: self.disk.describe(),
+            stalled_calls: self.watchdog.stalled(),
             health,
             published: self.log.published(),
             checkpointed: rows.watermarks().checkpointed,

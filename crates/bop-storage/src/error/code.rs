@@ -46,6 +46,8 @@ pub enum ErrorCode {
     CommitUnknown,
     /// The kernel refused an I/O call.
     Io,
+    /// The I/O backend that was asked for is not to be had.
+    BackendUnavailable,
     /// The manifest failed.
     Manifest,
     /// The store is closed or closing.
@@ -92,6 +94,7 @@ impl ErrorCode {
         Self::Poisoned,
         Self::CommitUnknown,
         Self::Io,
+        Self::BackendUnavailable,
         Self::Manifest,
         Self::Closed,
         Self::Stalled,
@@ -128,6 +131,7 @@ impl ErrorCode {
             Self::Poisoned => "poisoned",
             Self::CommitUnknown => "commit_unknown",
             Self::Io => "io",
+            Self::BackendUnavailable => "backend_unavailable",
             Self::Manifest => "manifest",
             Self::Closed => "closed",
             Self::Stalled => "stalled",

@@ -1,7 +1,7 @@
 //! The errors of a store as a whole: opening, manifest, checkpoint, closing.
 
 use super::{CommitError, Damage, ErrorCode, ReadError, Reject, SegmentError};
-use crate::io::{IoFailure, LockFailure};
+use crate::io::{BackendUnavailable, IoFailure, LockFailure};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -36,6 +36,9 @@ pub enum OpenError {
     /// The kernel refused an I/O call.
     #[error("store cannot be opened: {0}")]
     Io(#[from] IoFailure),
+    /// The I/O backend that was asked for is not to be had.
+    #[error("store cannot be opened: {0}")]
+    Backend(#[from] BackendUnavailable),
     /// The manifest cannot be opened.
     #[error("store cannot be opened: {0}")]
     Manifest(#[from] ManifestError),
@@ -70,6 +73,7 @@ impl OpenError {
                 ..
             }) => ErrorCode::UnsupportedFormat,
             Self::Damaged(_) => ErrorCode::Corrupt,
+            Self::Backend(_) => ErrorCode::BackendUnavailable,
             Self::Manifest(error) => error.code(),
             Self::Start(error) => error.code(),
             Self::Limits(_) => ErrorCode::Usage,

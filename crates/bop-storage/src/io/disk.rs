@@ -12,7 +12,7 @@
 //! - after a failed write or sync the state of the bytes is unknown: a backend never calls sync
 //!   again for the same bytes on its own.
 
-use super::{Block, IoFailure, LockFailure};
+use super::{Block, BufferPool, IoFailure, LockFailure, ReadPart, WritePart};
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -103,8 +103,12 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// [`LockFailure::Held`] names the process that has it.
     fn lock(&self) -> Result<Box<dyn StoreLock>, LockFailure>;
 
-    /// The backend, for people: `direct`, or `buffered` with the reason why not direct.
+    /// The backend, for people, with the reason where it is not the one that was asked for:
+    /// `std (no direct I/O, open: Invalid argument (os error 22))`.
     fn describe(&self) -> String;
+
+    /// The buffers that large transfers and batches of this disk are best made from.
+    fn buffers(&self) -> &Arc<BufferPool>;
 }
 
 /// An open file. All transfers are of whole blocks at offsets that are multiples of a block.
@@ -127,6 +131,31 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     /// # Errors
     /// Whatever the kernel says; part of the bytes may have been written.
     fn write_at(&self, offset: u64, blocks: &[Block]) -> Result<(), IoFailure>;
+
+    /// Fills every part as [`DiskFile::read_at`] does, in any order or all at a time, and sets how
+    /// many bytes the file had for each.
+    ///
+    /// # Errors
+    /// `EINVAL` when parts overlap, else whatever the kernel says of the first part that failed; of
+    /// all others any may have been filled.
+    fn read_many(&self, parts: &mut [ReadPart<'_>]) -> Result<(), IoFailure> {
+        for part in parts {
+            part.found = self.read_at(part.offset, part.blocks)?;
+        }
+        Ok(())
+    }
+
+    /// Writes every part as [`DiskFile::write_at`] does, in any order or all at a time: they are
+    /// volatile afterwards, each on its own.
+    ///
+    /// # Errors
+    /// `EINVAL` when parts overlap, else whatever the kernel says of the first part that failed; of
+    /// all others, and of that one, any part may have been written.
+    fn write_many(&self, parts: &[WritePart<'_>]) -> Result<(), IoFailure> {
+        parts
+            .iter()
+            .try_for_each(|part| self.write_at(part.offset, part.blocks))
+    }
 
     /// Writes `blocks` and returns when they are durable.
     ///

@@ -16,6 +16,8 @@ pub const EIO: i32 = Errno::IO.raw_os_error();
 pub const EBADF: i32 = Errno::BADF.raw_os_error();
 /// Try again.
 pub const EAGAIN: i32 = Errno::AGAIN.raw_os_error();
+/// Busy.
+pub const EBUSY: i32 = Errno::BUSY.raw_os_error();
 /// Out of memory.
 pub const ENOMEM: i32 = Errno::NOMEM.raw_os_error();
 /// Permission denied.

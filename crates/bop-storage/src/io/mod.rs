@@ -1,10 +1,13 @@
 //! Files, in whole 4 KiB blocks, behind one trait.
 //!
-//! Owns: the [`Disk`] trait and its backends, block buffers, the lay-out of the store's directory,
-//! and the `(operation, errno) -> action` table.
+//! Owns: the [`Disk`] trait and its backends, block buffers and their pool, the lay-out of the
+//! store's directory, the `(operation, errno) -> action` table, and the watch over calls that do not
+//! come back.
 //!
 //! Never: knows what a record, a page or a database is; retries a failed write or sync.
 
+mod backend;
+pub(crate) mod batch;
 mod block;
 mod disk;
 pub mod errno;
@@ -12,9 +15,17 @@ mod failure;
 pub mod layout;
 mod native;
 pub mod policy;
+mod pool;
+mod watchdog;
+mod watched;
 
+pub use backend::{BackendUnavailable, IoBackend, OpenDiskError, UnknownBackend};
+pub use batch::{ReadPart, WritePart};
 pub use block::{BLOCK_BYTES, Block, blocks_for, zeroed_blocks};
 pub use disk::{Disk, DiskFile, FileEntry, FileKind, OpenMode, StoreLock};
 pub use failure::{IoFailure, IoOp, LockFailure};
-pub use native::{Backend, NativeDisk};
+pub use native::NativeDisk;
 pub use policy::Action;
+pub use pool::{BUFFER_BLOCKS, BUFFER_BYTES, BufferPool, PoolBuffer, PoolUsage};
+pub use watchdog::{InFlight, StallSink, WatchThread, Watchdog};
+pub use watched::WatchedDisk;

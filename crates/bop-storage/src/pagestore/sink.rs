@@ -1,40 +1,57 @@
-//! A stream of bytes into a file of blocks, through one bounded buffer, digested on the way.
+//! A stream of bytes into a file of blocks, through a few buffers of the disk's pool that are written
+//! together, digested on the way.
 //!
 //! Invariants
-//! - every byte reaches the file once and in order;
+//! - every byte reaches the file once and in order, but for the writes of one batch, which may reach
+//!   it in any: nothing of a chunk counts before the sync at its end;
+//! - it waits for its first buffer only; where the pool has no more, it does with fewer;
 //! - after a failed write nothing more is written: each later call answers the same failure.
 //!
 //! Never: knows what the bytes mean.
 
-use crate::io::{BLOCK_BYTES, Block, DiskFile, IoFailure, zeroed_blocks};
+use crate::error::CheckpointError;
+use crate::io::{
+    BLOCK_BYTES, BUFFER_BYTES, BufferPool, DiskFile, IoFailure, PoolBuffer, WritePart,
+};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use xxhash_rust::xxh3::Xxh3;
 use zerocopy::IntoBytes;
 
-/// Blocks of the buffer: 1 MiB.
-const BUFFER_BLOCKS: usize = 256;
+/// Buffers that are written together: 2 MiB.
+const BUFFERS_MAX: usize = 8;
+/// How long to wait for the first one.
+const BUFFER_WAIT: Duration = Duration::from_secs(30);
 
 pub(super) struct BlockSink {
     file: Arc<dyn DiskFile>,
-    buffer: Vec<Block>,
-    /// Bytes of the buffer that are waiting.
+    pool: Arc<BufferPool>,
+    /// At least one; taken when the ones before are full.
+    buffers: Vec<PoolBuffer>,
+    /// Bytes of the buffers that are waiting.
     filled: usize,
-    /// Where the buffer belongs in the file.
+    /// Where the first buffer belongs in the file.
     buffer_offset: u64,
     digest: Xxh3,
     failed: Option<IoFailure>,
 }
 
 impl BlockSink {
-    pub(super) fn new(file: Arc<dyn DiskFile>) -> Self {
-        Self {
+    pub(super) fn new(
+        file: Arc<dyn DiskFile>,
+        pool: &Arc<BufferPool>,
+    ) -> Result<Self, CheckpointError> {
+        let first = pool.take(Instant::now() + BUFFER_WAIT);
+        let first = first.ok_or(CheckpointError::Limit("no buffer within half a minute"))?;
+        Ok(Self {
             file,
-            buffer: zeroed_blocks(BUFFER_BLOCKS),
+            pool: Arc::clone(pool),
+            buffers: vec![first],
             filled: 0,
             buffer_offset: 0,
             digest: Xxh3::new(),
             failed: None,
-        }
+        })
     }
 
     /// Where the next byte goes.
@@ -57,7 +74,7 @@ impl BlockSink {
 
     /// Appends zeros until the position is `rest` above a multiple of `multiple`.
     pub(super) fn pad_to(&mut self, multiple: usize, rest: usize) -> Result<(), IoFailure> {
-        // The buffer starts at a block, and every multiple asked for divides a block.
+        // A buffer starts at a block, and every multiple asked for divides a block.
         while self.filled % multiple != rest {
             let over = (self.filled + multiple - rest) % multiple;
             let room = self.room()?;
@@ -79,33 +96,64 @@ impl BlockSink {
         }
         let footer_bytes = size_of::<F>();
         self.pad_to(BLOCK_BYTES, BLOCK_BYTES - footer_bytes)?;
-        self.digest.update(&self.buffer.as_bytes()[..self.filled]);
+        self.digest_waiting();
         let chunk_bytes = self.position() + footer_bytes as u64;
         let footer = footer(self.digest.digest128(), chunk_bytes);
-        let end = self.filled + footer_bytes;
-        self.buffer.as_mut_bytes()[self.filled..end].copy_from_slice(footer.as_bytes());
-        let blocks = &self.buffer[..end / BLOCK_BYTES];
-        let written = self.file.write_at(self.buffer_offset, blocks);
+        // What was padded is not a whole number of blocks, so this room is that of the same block.
+        self.room()?[..footer_bytes].copy_from_slice(footer.as_bytes());
+        self.filled += footer_bytes;
+        let written = self.write_waiting();
         written
             .and_then(|()| self.file.sync())
             .inspect_err(|failure| self.failed = Some(failure.clone()))
     }
 
-    /// The free part of the buffer, at least one byte of it.
+    /// The free part of a buffer, at least one byte of it.
     fn room(&mut self) -> Result<&mut [u8], IoFailure> {
         if let Some(failure) = &self.failed {
             return Err(failure.clone());
         }
-        if self.filled == BUFFER_BLOCKS * BLOCK_BYTES {
-            if let Err(failure) = self.file.write_at(self.buffer_offset, &self.buffer) {
-                self.failed = Some(failure.clone());
-                return Err(failure);
+        if self.filled == self.buffers.len() * BUFFER_BYTES {
+            let more = self.buffers.len() < BUFFERS_MAX;
+            match more.then(|| self.pool.try_take()).flatten() {
+                Some(buffer) => self.buffers.push(buffer),
+                None => {
+                    let written = self.write_waiting();
+                    written.inspect_err(|failure| self.failed = Some(failure.clone()))?;
+                    self.digest_waiting();
+                    self.buffer_offset += self.filled as u64;
+                    self.filled = 0;
+                }
             }
-            self.digest.update(self.buffer.as_bytes());
-            self.buffer_offset += self.filled as u64;
-            self.filled = 0;
         }
-        Ok(&mut self.buffer.as_mut_bytes()[self.filled..])
+        let buffer = &mut self.buffers[self.filled / BUFFER_BYTES];
+        Ok(&mut buffer.as_mut_bytes()[self.filled % BUFFER_BYTES..])
+    }
+
+    /// Writes all that waits, whole blocks, in one batch.
+    fn write_waiting(&self) -> Result<(), IoFailure> {
+        let mut rest = self.filled / BLOCK_BYTES;
+        let mut offset = self.buffer_offset;
+        let mut parts = Vec::with_capacity(self.buffers.len());
+        for buffer in &self.buffers {
+            let blocks = &buffer[..rest.min(buffer.len())];
+            if !blocks.is_empty() {
+                parts.push(WritePart { offset, blocks });
+            }
+            rest -= blocks.len();
+            offset += (blocks.len() * BLOCK_BYTES) as u64;
+        }
+        self.file.write_many(&parts)
+    }
+
+    fn digest_waiting(&mut self) {
+        let mut rest = self.filled;
+        for buffer in &self.buffers {
+            let bytes = buffer.as_bytes();
+            let bytes = &bytes[..rest.min(bytes.len())];
+            self.digest.update(bytes);
+            rest -= bytes.len();
+        }
     }
 }
 

@@ -10,12 +10,17 @@
 use super::checksums::Owner;
 use crate::error::{Damage, Place, ReadError, Reject};
 use crate::ids::StoreId;
-use crate::io::{BLOCK_BYTES, Block, Disk, DiskFile, OpenMode, errno, layout, zeroed_blocks};
+use crate::io::{
+    BLOCK_BYTES, BUFFER_BYTES, Block, BufferPool, Disk, DiskFile, OpenMode, PoolBuffer, ReadPart,
+    errno, layout, zeroed_blocks,
+};
 use std::path::PathBuf;
 use std::sync::Arc;
 use zerocopy::IntoBytes;
 
 const BLOCK: u64 = BLOCK_BYTES as u64;
+/// Buffers that are read together: 2 MiB.
+const AHEAD_MAX: usize = 8;
 
 /// The file of a chunk.
 #[derive(Debug)]
@@ -24,6 +29,7 @@ pub(super) struct Source {
     /// Bytes of the file.
     pub(super) bytes: u64,
     file: Arc<dyn DiskFile>,
+    pool: Arc<BufferPool>,
 }
 
 /// The blocks that hold a byte range.
@@ -45,7 +51,13 @@ impl Source {
             Err(failure) => return Err(failure.into()),
         };
         let bytes = file.bytes()?;
-        Ok(Self { owner, bytes, file })
+        let pool = Arc::clone(disk.buffers());
+        Ok(Self {
+            owner,
+            bytes,
+            file,
+            pool,
+        })
     }
 
     pub(super) fn store_id(&self) -> &StoreId {
@@ -86,6 +98,46 @@ impl Source {
             blocks,
             start,
             bytes,
+        })
+    }
+
+    /// Reads everything before `end`, several buffers of the disk's at a time, and shows it in order.
+    pub(super) fn scan(&self, end: u64, mut body: impl FnMut(&[u8])) -> Result<(), ReadError> {
+        let take = || self.pool.try_take();
+        let mut buffers: Vec<_> = std::iter::from_fn(take).take(AHEAD_MAX).collect();
+        let mut offset = 0;
+        while offset < end {
+            if !self.read_ahead(offset, &mut buffers) {
+                // Once more, with the second try and the errors of a single read.
+                let bytes = (BUFFER_BYTES as u64).min(end - offset);
+                body(self.read(offset, bytes)?.bytes());
+                offset += bytes;
+                continue;
+            }
+            for buffer in &buffers {
+                // At most a buffer, so it fits.
+                let bytes = (BUFFER_BYTES as u64).min(end - offset) as usize;
+                body(&buffer.as_bytes()[..bytes]);
+                offset += bytes as u64;
+            }
+        }
+        Ok(())
+    }
+
+    /// Fills the buffers from `offset` on in one batch; `false` when there are none, or one could
+    /// not be filled as far as the file goes.
+    fn read_ahead(&self, offset: u64, buffers: &mut [PoolBuffer]) -> bool {
+        let offsets = (offset..).step_by(BUFFER_BYTES);
+        let mut parts: Vec<ReadPart<'_>> = offsets
+            .zip(buffers)
+            .map(|(offset, buffer)| ReadPart::new(offset, buffer))
+            .collect();
+        if parts.is_empty() || self.file.read_many(&mut parts).is_err() {
+            return false;
+        }
+        parts.iter().all(|part| {
+            let there = self.bytes.saturating_sub(part.offset);
+            part.found as u64 >= there.min(BUFFER_BYTES as u64)
         })
     }
 

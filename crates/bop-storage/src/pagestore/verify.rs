@@ -11,9 +11,6 @@ use super::reader::ChunkReader;
 use crate::error::{Damage, Place, ReadError, Reject};
 use xxhash_rust::xxh3::Xxh3;
 
-/// Bytes read at once.
-const STEP: u64 = 1 << 20;
-
 impl ChunkReader {
     /// Reads everything and compares the digest, each index, each payload and each page. An empty
     /// list is a sound chunk.
@@ -43,12 +40,7 @@ impl ChunkReader {
         let footer = size_of::<ChunkFooter>() as u64;
         let end = identity.bytes - footer;
         let mut digest = Xxh3::new();
-        let mut offset = 0;
-        while offset < end {
-            let bytes = STEP.min(end - offset);
-            digest.update(self.source.read(offset, bytes)?.bytes());
-            offset += bytes;
-        }
+        self.source.scan(end, |bytes| digest.update(bytes))?;
         if ChunkDigest::new(digest.digest128()) == identity.digest {
             return Ok(());
         }

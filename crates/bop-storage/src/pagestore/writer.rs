@@ -8,7 +8,7 @@
 //! Invariants
 //! - a chunk has its final name only after a successful sync of its file;
 //! - a page is taken only with the hash that its content has: nothing wrong is made durable;
-//! - memory is bounded by the buffer and the slots of one section.
+//! - memory is bounded by the buffers of the sink and the slots of one section.
 //!
 //! Never: replaces a file, publishes a chunk in the manifest.
 
@@ -65,7 +65,8 @@ impl ChunkWriter {
     /// Starts a chunk. Its id must never have been used, not even for a chunk that failed.
     ///
     /// # Errors
-    /// [`CheckpointError::Io`].
+    /// [`CheckpointError::Io`]; [`CheckpointError::Limit`] when others have all buffers of the disk
+    /// and give none back.
     pub fn create(
         disk: Arc<dyn Disk>,
         store_id: StoreId,
@@ -78,9 +79,9 @@ impl ChunkWriter {
                 disk: Arc::clone(&disk),
                 path: Some(path),
             },
+            sink: BlockSink::new(file, disk.buffers())?,
             disk,
             owner: Owner { store_id, chunk_id },
-            sink: BlockSink::new(file),
             sections: Vec::new(),
             open: None,
             compressor: Compressor::new(),

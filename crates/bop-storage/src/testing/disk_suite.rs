@@ -7,8 +7,8 @@
 use super::SplitMix64;
 use crate::io::errno::{EBADF, EEXIST, EINVAL, EISDIR, ENOENT, ENOTDIR};
 use crate::io::{
-    BLOCK_BYTES, Block, Disk, DiskFile, FileKind, IoFailure, IoOp, LockFailure, OpenMode, layout,
-    zeroed_blocks,
+    BLOCK_BYTES, Block, Disk, DiskFile, FileKind, IoFailure, IoOp, LockFailure, OpenMode,
+    PoolBuffer, ReadPart, WritePart, layout, zeroed_blocks,
 };
 use std::fmt::Debug;
 use std::path::Path;
@@ -32,6 +32,9 @@ pub fn disk_suite(make: &dyn Fn() -> Arc<dyn Disk>) {
         a_removed_file_stays_open,
         one_holds_the_lock,
         threads_share_a_file,
+        a_batch_does_what_its_parts_do,
+        threads_batch_at_the_same_time,
+        a_batch_that_is_wrong_is_refused,
     ] {
         check(&*make());
     }
@@ -253,6 +256,113 @@ fn threads_share_a_file(disk: &dyn Disk) {
         let found: Vec<u8> = four.iter().map(|block| block.0[100]).collect();
         assert_eq!(found, [1, 2, 3, 4], "turn {turn}");
     }
+}
+
+/// More parts than any backend has in flight, of all sizes, from memory of the disk's pool and other.
+fn a_batch_does_what_its_parts_do(disk: &dyn Disk) {
+    let file = good(disk.open(Path::new("file"), OpenMode::CreateNew));
+    let mut random = SplitMix64::new(11);
+    let mut wanted = zeroed_blocks(300);
+    random.fill(wanted.as_mut_bytes());
+    let mut order: Vec<(usize, usize)> = Vec::new();
+    while let Some(room) = 300_usize.checked_sub(order.last().map_or(0, |(at, n)| at + n) + 1) {
+        let at = 299 - room;
+        order.push((at, 1 + random.index(5.min(room + 1))));
+    }
+    random.shuffle(&mut order);
+    let part = |(at, count): (usize, usize)| WritePart {
+        offset: at as u64 * BLOCK,
+        blocks: &wanted[at..at + count],
+    };
+    let parts: Vec<WritePart<'_>> = order.iter().copied().map(part).collect();
+    assert!(parts.len() > 64);
+    good(file.write_many(&parts));
+    good(file.sync());
+    let mut found = zeroed_blocks(300);
+    assert_eq!(good(file.read_at(0, &mut found)), 300 * BLOCK_BYTES);
+    assert!(found.as_bytes() == wanted.as_bytes());
+
+    let mut buffers: Vec<PoolBuffer> = (0..3).filter_map(|_| disk.buffers().try_take()).collect();
+    assert_eq!(buffers.len(), 3, "the pool has room");
+    let mut foreign = vec![fill(9); 100];
+    buffers.iter_mut().for_each(|blocks| blocks.fill(fill(9)));
+    let (behind, rest) = foreign.split_at_mut(8);
+    let mut parts = vec![
+        ReadPart::new(298 * BLOCK, behind),
+        ReadPart::new(400 * BLOCK, rest),
+    ];
+    let mut at = 0;
+    for blocks in &mut buffers {
+        parts.push(ReadPart::new(at, &mut blocks[3..]));
+        at += 61 * BLOCK;
+    }
+    good(file.read_many(&mut parts));
+    let counts: Vec<usize> = parts.iter().map(|part| part.found / BLOCK_BYTES).collect();
+    assert_eq!(counts, [2, 0, 61, 61, 61]);
+    for part in &parts {
+        let first = usize::try_from(part.offset / BLOCK).unwrap_or(usize::MAX);
+        let there = part.found / BLOCK_BYTES;
+        let expected = wanted.iter().skip(first).take(there);
+        let right = part.blocks.iter().zip(expected).all(|(a, b)| a.0 == b.0);
+        assert!(right, "from block {first}");
+        let behind = part.blocks[there..].as_bytes();
+        assert!(behind.iter().all(|byte| *byte == 0), "zeros behind the end");
+    }
+    good(file.write_many(&[]));
+    good(file.read_many(&mut []));
+}
+
+/// More threads than a backend has rings.
+fn threads_batch_at_the_same_time(disk: &dyn Disk) {
+    let file = good(disk.open(Path::new("file"), OpenMode::CreateNew));
+    std::thread::scope(|scope| {
+        for thread in 0..8_u8 {
+            let file: &dyn DiskFile = &*file;
+            scope.spawn(move || {
+                for turn in 0..6_u64 {
+                    let first = (u64::from(thread) * 6 + turn) * 8;
+                    let blocks: Vec<Block> = (0..8).map(|n| fill(thread * 8 + n)).collect();
+                    let parts: Vec<WritePart<'_>> = (first..)
+                        .zip(blocks.chunks(1))
+                        .map(|(at, blocks)| WritePart {
+                            offset: at * BLOCK,
+                            blocks,
+                        })
+                        .collect();
+                    good(file.write_many(&parts));
+                    let mut found = vec![fill(255); 8];
+                    let mut parts: Vec<ReadPart<'_>> = (first..)
+                        .zip(found.chunks_mut(1))
+                        .map(|(at, blocks)| ReadPart::new(at * BLOCK, blocks))
+                        .collect();
+                    good(file.read_many(&mut parts));
+                    assert!(parts.iter().all(|part| part.found == BLOCK_BYTES));
+                    assert!(found.as_bytes() == blocks.as_bytes(), "thread {thread}");
+                }
+            });
+        }
+    });
+}
+
+fn a_batch_that_is_wrong_is_refused(disk: &dyn Disk) {
+    let path = Path::new("file");
+    let file = good(disk.open(path, OpenMode::CreateNew));
+    let reader = good(disk.open(path, OpenMode::Read));
+    let two = [fill(1), fill(2)];
+    let part = |offset| WritePart {
+        offset,
+        blocks: &two,
+    };
+    let overlap = file.write_many(&[part(8 * BLOCK), part(0), part(BLOCK)]);
+    refused_at(overlap, IoOp::Write, BLOCK, EINVAL);
+    let crooked = file.write_many(&[part(0), part(5 * BLOCK + 1)]);
+    refused_at(crooked, IoOp::Write, 5 * BLOCK + 1, EINVAL);
+    assert_eq!(good(file.bytes()), 0, "nothing was written");
+    let not_for_writing = reader.write_many(&[part(0), part(2 * BLOCK)]);
+    refused_at(not_for_writing, IoOp::Write, 0, EBADF);
+    let (mut a, mut b) = ([fill(0), fill(0)], [fill(0)]);
+    let mut parts = [ReadPart::new(0, &mut a), ReadPart::new(BLOCK, &mut b)];
+    refused_at(file.read_many(&mut parts), IoOp::Read, BLOCK, EINVAL);
 }
 
 fn any_sequence_of_calls_does_what_a_vector_does(disk: &dyn Disk, seed: u64) {

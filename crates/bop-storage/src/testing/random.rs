@@ -52,6 +52,13 @@ impl SplitMix64 {
         }
     }
 
+    /// Puts `items` into any order.
+    pub fn shuffle<T>(&mut self, items: &mut [T]) {
+        for last in (1..items.len()).rev() {
+            items.swap(last, self.index(last + 1));
+        }
+    }
+
     /// A generator of its own, for a part whose number of draws must not move this one's.
     pub const fn split(&mut self) -> Self {
         Self::new(self.next_u64())
@@ -85,6 +92,15 @@ mod tests {
         }
         assert_eq!(seen, [true; 5]);
         assert_eq!(random.below(0), 0);
+        let mut places = [[false; 4]; 4];
+        for _ in 0..200 {
+            let mut order = [0, 1, 2, 3];
+            random.shuffle(&mut order);
+            for (place, item) in order.into_iter().enumerate() {
+                places[place][item] = true;
+            }
+        }
+        assert_eq!(places, [[true; 4]; 4]);
         assert!(!random.chance(0, 4) && random.chance(4, 4));
     }
 }

@@ -3,7 +3,7 @@
 use crate::damage_sample::files::Files;
 use crate::damage_sample::look::{Fate, Reach, look};
 use crate::damage_sample::{Sample, Script, WAIT, quiet};
-use bop_storage::io::{Disk, LockFailure, NativeDisk};
+use bop_storage::io::{BufferPool, Disk, IoBackend, LockFailure, NativeDisk};
 use bop_storage::{ErrorCode, Manager, OpenError};
 use std::collections::BTreeSet;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -248,7 +248,7 @@ fn a_missing_manifest_is_not_made_anew() {
 #[test]
 fn a_lock_taken_without_the_store_is_seen() {
     let (root, _) = closed_store();
-    let disk = NativeDisk::open(root.path(), false, Default::default()).unwrap();
+    let disk = NativeDisk::open(root.path(), false, IoBackend::Auto, &BufferPool::new(0)).unwrap();
     let lock = disk.lock().unwrap();
     let error = Manager::open(root.path(), quiet()).unwrap_err();
     assert_eq!(error.code(), ErrorCode::StoreLocked);

@@ -1,4 +1,4 @@
-//! Random flips in the files of a real directory, `data.mdb` excepted.
+//! Random flips in the files of a real directory, `data.mdb` excepted, read by each backend in turn.
 
 use crate::campaign::{labelled, untouched};
 use crate::damage_sample::files::{BLOCK, Files};
@@ -6,6 +6,7 @@ use crate::damage_sample::look::{Fate, look, names, write};
 use crate::damage_sample::{Sample, Script, WAIT, quiet};
 use crate::reach::Map;
 use bop_storage::Manager;
+use bop_storage::io::IoBackend;
 use bop_storage::testing::SplitMix64;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -42,6 +43,7 @@ impl Original {
 #[test]
 fn two_thousand_flips_in_real_files() {
     let originals = [true, false].map(Original::new);
+    let backends = backends();
     let (next, damaged) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let flip_some = || {
         let place = tempfile::tempdir().unwrap();
@@ -55,7 +57,10 @@ fn two_thousand_flips_in_real_files() {
             labelled(
                 || format!("seed {seed:#x}"),
                 || {
-                    let suffered = flip(original, seed, &place.path().join(number.to_string()));
+                    // Not in step with the originals.
+                    let io = backends[number / 2 % backends.len()];
+                    let root = place.path().join(number.to_string());
+                    let suffered = flip(original, io, seed, &root);
                     damaged.fetch_add(usize::from(suffered), Ordering::Relaxed);
                 },
             );
@@ -73,8 +78,21 @@ fn two_thousand_flips_in_real_files() {
     );
 }
 
+/// The backends that are to be had here.
+fn backends() -> Vec<IoBackend> {
+    let works = |io: &IoBackend| {
+        let dir = tempfile::tempdir().unwrap();
+        let opened = Manager::open(dir.path(), quiet().io(*io));
+        if let Err(error) = &opened {
+            eprintln!("SKIPPED: no flip is read by {io}: {error}");
+        }
+        opened.is_ok()
+    };
+    IoBackend::ALL.into_iter().filter(works).collect()
+}
+
 /// Whether somebody suffered.
-fn flip(original: &Original, seed: u64, root: &Path) -> bool {
+fn flip(original: &Original, io: IoBackend, seed: u64, root: &Path) -> bool {
     let map = Map::new(&original.sample, &original.files);
     let mut random = SplitMix64::new(seed);
     let (path, byte) = draw(original, &map, &mut random);
@@ -85,10 +103,10 @@ fn flip(original: &Original, seed: u64, root: &Path) -> bool {
     std::fs::write(root.join(&path), content).unwrap();
 
     let reach = map.of(&path, byte);
-    let label = || format!("byte {byte} of {}, mask {mask:#x}", path.display());
+    let label = || format!("byte {byte} of {}, mask {mask:#x}, by {io}", path.display());
     let mut suffered = false;
     labelled(label, || {
-        let store = Manager::open(root, quiet()).unwrap();
+        let store = Manager::open(root, quiet().io(io)).unwrap();
         let fates = look(&store, &original.sample, &reach, &path);
         let findings = store.verify().findings;
         let found = findings.iter().any(|damage| names(damage, &path));

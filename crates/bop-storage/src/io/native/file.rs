@@ -1,14 +1,24 @@
-//! An open file of the kernel.
+//! An open file of the kernel, for every backend.
 //!
+//! ```text
+//!   single transfer ---- std, direct: pread, pwrite, pwritev2
+//!                  '---- uring: a ring; plain calls where none is free
+//!   batch -------------- a ring; plain calls one by one where there is none, or none is free
+//!   sync --------------- fdatasync
+//! ```
 //! Invariant: a durable write is one call with `RWF_DSYNC` on direct I/O; where the kernel does not
-//! know that flag, and on buffered I/O, it is a write followed by `fdatasync` of the whole file.
+//! know that flag, and through the page cache, it is a write followed by `fdatasync` of the whole
+//! file.
 //!
 //! Never: calls `fdatasync` again after it failed.
 
-use super::transfer;
-use crate::io::errno::{EINVAL, ENOSYS, EOPNOTSUPP};
-use crate::io::{BLOCK_BYTES, Block, DiskFile, IoFailure, IoOp};
-use rustix::fd::OwnedFd;
+use super::choose::Choice;
+use super::transfer::{self, Progress};
+use super::uring::Part;
+use crate::io::batch::{check_parts, check_transfer};
+use crate::io::errno::{ENOSYS, EOPNOTSUPP};
+use crate::io::{BLOCK_BYTES, Block, DiskFile, IoFailure, IoOp, ReadPart, WritePart};
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::FallocateFlags;
 use rustix::io::ReadWriteFlags;
 use std::io::IoSlice;
@@ -17,27 +27,29 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use zerocopy::IntoBytes;
 
-const BLOCK: u64 = BLOCK_BYTES as u64;
-
 /// How the files of one disk are read and written.
 #[derive(Debug)]
 pub(super) struct Transfers {
-    pub(super) direct: bool,
+    choice: Choice,
     /// Cleared when the kernel turns out not to know `RWF_DSYNC`.
     dsync: AtomicBool,
 }
 
 impl Transfers {
-    pub(super) fn new(direct: bool) -> Self {
+    pub(super) fn new(choice: Choice) -> Self {
         Self {
-            direct,
-            dsync: AtomicBool::new(direct),
+            dsync: AtomicBool::new(choice.direct),
+            choice,
         }
+    }
+
+    pub(super) fn is_direct(&self) -> bool {
+        self.choice.direct
     }
 
     /// Where a transfer may be cut in two.
     fn grain(&self) -> usize {
-        if self.direct { BLOCK_BYTES } else { 1 }
+        if self.choice.direct { BLOCK_BYTES } else { 1 }
     }
 }
 
@@ -72,6 +84,26 @@ impl NativeFile {
         Ok(u64::try_from(stat.st_size).unwrap_or(0))
     }
 
+    /// Makes all of `parts` whole by a ring, and says how many bytes each moved; the first that
+    /// failed, and how. `None` where no ring is free, or a single part is not to go by one.
+    fn by_ring(
+        &self,
+        op: IoOp,
+        parts: &mut [Part<'_>],
+    ) -> Option<Result<Vec<usize>, (usize, i32)>> {
+        let choice = &self.transfers.choice;
+        if parts.len() < 2 && !choice.all_by_ring {
+            return None;
+        }
+        let rings = choice.rings.as_ref()?;
+        let grain = self.transfers.grain();
+        let progress = |part: &Part<'_>| Progress::new(op, part.len(), grain);
+        let mut progress: Vec<Progress> = parts.iter().map(progress).collect();
+        let length = || self.length();
+        let answer = rings.run(self.fd.as_fd(), parts, &mut progress, &length)?;
+        Some(answer.map(|()| progress.iter().map(Progress::done).collect()))
+    }
+
     fn write(
         &self,
         op: IoOp,
@@ -79,8 +111,13 @@ impl NativeFile {
         blocks: &[Block],
         flags: ReadWriteFlags,
     ) -> Result<(), i32> {
-        check(offset, blocks.len())?;
-        transfer::write_all(op, blocks.as_bytes(), self.transfers.grain(), |at, rest| {
+        check_transfer(offset, blocks.len())?;
+        let bytes = blocks.as_bytes();
+        let mut part = [Part::write(offset, bytes, flags)];
+        if let Some(answer) = self.by_ring(op, &mut part) {
+            return answer.map(drop).map_err(|(_, errno)| errno);
+        }
+        transfer::write_all(op, bytes, self.transfers.grain(), |at, rest| {
             let place = offset + at as u64;
             let written = if flags.is_empty() {
                 rustix::io::pwrite(&self.fd, rest, place)
@@ -89,6 +126,27 @@ impl NativeFile {
             };
             written.map_err(|e| e.raw_os_error())
         })
+    }
+
+    /// Fills `bytes` from `offset` on; how many there were.
+    fn read(&self, offset: u64, bytes: &mut [u8]) -> Result<usize, i32> {
+        let mut part = [Part::read(offset, bytes)];
+        if let Some(answer) = self.by_ring(IoOp::Read, &mut part) {
+            let moved = answer.map_err(|(_, errno)| errno)?;
+            return Ok(moved.first().copied().unwrap_or(0));
+        }
+        transfer::read_all(
+            bytes,
+            self.transfers.grain(),
+            |at, rest| {
+                let place = offset + at as u64;
+                rustix::io::pread(&self.fd, rest, place).map_err(|e| e.raw_os_error())
+            },
+            || {
+                let behind = self.length()?.saturating_sub(offset);
+                Ok(usize::try_from(behind).unwrap_or(usize::MAX))
+            },
+        )
     }
 
     fn write_durable(&self, offset: u64, blocks: &[Block]) -> Result<(), i32> {
@@ -136,24 +194,60 @@ impl DiskFile for NativeFile {
 
     fn read_at(&self, offset: u64, blocks: &mut [Block]) -> Result<usize, IoFailure> {
         let failed = |errno| self.fail(IoOp::Read, Some(offset), errno);
-        check(offset, blocks.len()).map_err(failed)?;
+        check_transfer(offset, blocks.len()).map_err(failed)?;
         let bytes = blocks.as_mut_bytes();
-        let filled = transfer::read_all(
-            bytes,
-            self.transfers.grain(),
-            |at, rest| {
-                let place = offset + at as u64;
-                rustix::io::pread(&self.fd, rest, place).map_err(|e| e.raw_os_error())
-            },
-            || {
-                let behind = self.length()?.saturating_sub(offset);
-                Ok(usize::try_from(behind).unwrap_or(usize::MAX))
-            },
-        );
-        let filled = filled.map_err(failed)?;
+        let filled = self.read(offset, bytes).map_err(failed)?;
         // A direct read may have put anything there.
         bytes[filled..].fill(0);
         Ok(filled)
+    }
+
+    fn read_many(&self, parts: &mut [ReadPart<'_>]) -> Result<(), IoFailure> {
+        let places = parts.iter().map(|part| (part.offset, part.blocks.len()));
+        check_parts(places).map_err(|(at, errno)| self.fail(IoOp::Read, Some(at), errno))?;
+        let mut by_ring: Vec<Part<'_>> = parts
+            .iter_mut()
+            .map(|part| Part::read(part.offset, part.blocks.as_mut_bytes()))
+            .collect();
+        let answer = self.by_ring(IoOp::Read, &mut by_ring);
+        match answer {
+            None => {
+                for part in parts {
+                    part.found = self.read_at(part.offset, part.blocks)?;
+                }
+            }
+            Some(Ok(moved)) => {
+                for (part, moved) in parts.iter_mut().zip(moved) {
+                    part.found = moved;
+                    part.blocks.as_mut_bytes()[moved..].fill(0);
+                }
+            }
+            Some(Err((part, errno))) => {
+                let at = parts.get(part).map(|part| part.offset);
+                return Err(self.fail(IoOp::Read, at, errno));
+            }
+        }
+        Ok(())
+    }
+
+    fn write_many(&self, parts: &[WritePart<'_>]) -> Result<(), IoFailure> {
+        let places = parts.iter().map(|part| (part.offset, part.blocks.len()));
+        check_parts(places).map_err(|(at, errno)| self.fail(IoOp::Write, Some(at), errno))?;
+        let flags = ReadWriteFlags::empty();
+        let mut by_ring: Vec<Part<'_>> = parts
+            .iter()
+            .map(|part| Part::write(part.offset, part.blocks.as_bytes(), flags))
+            .collect();
+        match self.by_ring(IoOp::Write, &mut by_ring) {
+            None => parts
+                .iter()
+                .try_for_each(|part| self.write_at(part.offset, part.blocks)),
+            Some(Ok(_)) => Ok(()),
+            Some(Err((part, errno))) => {
+                let at = parts.get(part).map(|part| part.offset);
+                Err(self.fail(IoOp::Write, at, errno))
+            }
+        }
     }
 
     fn write_at(&self, offset: u64, blocks: &[Block]) -> Result<(), IoFailure> {
@@ -174,17 +268,5 @@ impl DiskFile for NativeFile {
     fn allocate(&self, bytes: u64) -> Result<(), IoFailure> {
         self.extend(bytes)
             .map_err(|e| self.fail(IoOp::Allocate, None, e))
-    }
-}
-
-/// Refuses what no direct transfer could do.
-fn check(offset: u64, blocks: usize) -> Result<(), i32> {
-    let bytes = (blocks as u64).checked_mul(BLOCK);
-    let end = bytes.and_then(|bytes| offset.checked_add(bytes));
-    let fits = end.is_some_and(|end| i64::try_from(end).is_ok());
-    if fits && offset.is_multiple_of(BLOCK) {
-        Ok(())
-    } else {
-        Err(EINVAL)
     }
 }

@@ -1,6 +1,10 @@
 //! The kernel's files: the backend that stores are kept on.
 //!
-//! Owns: the descriptor of the store's directory; every path is walked from it.
+//! Owns: the descriptor of the store's directory; every path is walked from it. The backends differ
+//! in how an open file moves bytes (`file`), nowhere else.
+//!
+//! Reading order: `choose` (which backend, by `probe`) -> `dir`, `lock` (names) -> `file`, with the
+//! loops of `transfer` and the rings of `uring`.
 //!
 //! Invariants
 //! - no symbolic link inside the store is followed, no file that is not a regular one is opened;
@@ -10,33 +14,25 @@
 //!
 //! Never: retries a failed write or sync (only interrupted and short ones go on).
 
+mod choose;
 mod dir;
 mod file;
 mod lock;
 mod probe;
 mod transfer;
+mod uring;
 
 use super::errno::{EINVAL, EIO, EISDIR, ELOOP, ENOSYS, ENOTDIR};
 use super::{
-    Disk, DiskFile, FileEntry, FileKind, IoFailure, IoOp, LockFailure, OpenMode, StoreLock,
+    BackendUnavailable, BufferPool, Disk, DiskFile, FileEntry, FileKind, IoBackend, IoFailure,
+    IoOp, LockFailure, OpenDiskError, OpenMode, StoreLock,
 };
+use choose::{Refused, choose};
 use dir::{Directory, kind_of};
 use file::{NativeFile, Transfers};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// How files are read and written.
-#[derive(Copy, Clone, PartialEq, Eq, Default, Debug)]
-pub enum Backend {
-    /// Direct where the file system allows it, else buffered.
-    #[default]
-    Auto,
-    /// Direct, or no store at all.
-    Direct,
-    /// Through the page cache.
-    Buffered,
-}
 
 /// A directory of the file system.
 #[derive(Debug)]
@@ -44,42 +40,46 @@ pub struct NativeDisk {
     dir: Directory,
     transfers: Arc<Transfers>,
     describe: String,
+    pool: Arc<BufferPool>,
 }
 
 impl NativeDisk {
     /// Opens the directory at `path`; with `create` it is made (mode 0700, durably) when missing.
+    /// Batches may use the buffers of `pool`.
     ///
     /// # Errors
-    /// `ENOENT` when it is missing, `ENOTDIR` when it is something else, `EINVAL` when direct I/O
-    /// was asked for and is not to be had, or whatever the kernel says.
-    pub fn open(path: &Path, create: bool, backend: Backend) -> Result<Self, IoFailure> {
+    /// `ENOENT` when it is missing, `ENOTDIR` when it is something else, or whatever the kernel
+    /// says; [`OpenDiskError::Unavailable`] when `backend` is not to be had.
+    pub fn open(
+        path: &Path,
+        create: bool,
+        backend: IoBackend,
+        pool: &Arc<BufferPool>,
+    ) -> Result<Self, OpenDiskError> {
         let failed = |errno| failure(IoOp::Directory, path, errno);
         if create {
             dir::create_durably(path).map_err(failed)?;
         }
         let dir = Directory::open(path).map_err(failed)?;
-        let (direct, describe) = match backend {
-            Backend::Buffered => (false, "buffered (as asked)".to_owned()),
-            Backend::Auto | Backend::Direct => match probe::why_not_direct(dir.fd()) {
-                Ok(None) => (true, "direct".to_owned()),
-                Ok(Some(why)) if backend == Backend::Auto => {
-                    let errno = std::io::Error::from_raw_os_error(why.errno);
-                    (false, format!("buffered ({}: {errno})", why.what))
-                }
-                Ok(Some(why)) => return Err(failed(why.errno)),
-                Err(errno) => return Err(failed(errno)),
-            },
-        };
+        let choice = choose(dir.fd(), backend, pool).map_err(|refused| match refused {
+            Refused::Broken(errno) => OpenDiskError::Io(failed(errno)),
+            Refused::Unavailable(why) => OpenDiskError::Unavailable(BackendUnavailable {
+                backend,
+                what: why.what,
+                failure: failed(why.errno),
+            }),
+        })?;
         Ok(Self {
             dir,
-            transfers: Arc::new(Transfers::new(direct)),
-            describe,
+            describe: choice.describe.clone(),
+            transfers: Arc::new(Transfers::new(choice)),
+            pool: Arc::clone(pool),
         })
     }
 
     /// Whether files are read and written without the page cache.
     pub fn is_direct(&self) -> bool {
-        self.transfers.direct
+        self.transfers.is_direct()
     }
 
     fn fail(&self, op: IoOp, path: &Path, errno: i32) -> IoFailure {
@@ -98,7 +98,7 @@ impl Disk for NativeDisk {
             OpenMode::Write => OFlags::RDWR,
             OpenMode::CreateNew => OFlags::RDWR | OFlags::CREATE | OFlags::EXCL,
         };
-        if self.transfers.direct {
+        if self.transfers.is_direct() {
             flags |= OFlags::DIRECT;
         }
         let fd = self
@@ -179,6 +179,10 @@ impl Disk for NativeDisk {
 
     fn describe(&self) -> String {
         self.describe.clone()
+    }
+
+    fn buffers(&self) -> &Arc<BufferPool> {
+        &self.pool
     }
 }
 

@@ -5,7 +5,8 @@
 //!   byte for buffered), so alignment is kept; bytes behind that multiple are transferred again;
 //! - an interrupted call is made again; a loop that gets nowhere ends with `EIO`.
 //!
-//! Never: makes a system call itself (the caller's closure does), so that a test can answer badly.
+//! Never: makes a system call itself (the caller's closure or ring does), so that a test can answer
+//! badly.
 
 use crate::io::IoOp;
 use crate::io::errno::EIO;
@@ -43,6 +44,68 @@ impl Patience {
     }
 }
 
+/// How far a transfer of `len` bytes has come, whoever makes its calls.
+pub(super) struct Progress {
+    patience: Patience,
+    grain: usize,
+    len: usize,
+    done: usize,
+    /// A read came to the end of the file.
+    ended: bool,
+}
+
+impl Progress {
+    pub(super) fn new(op: IoOp, len: usize, grain: usize) -> Self {
+        Self {
+            patience: Patience::new(op),
+            grain,
+            len,
+            done: 0,
+            ended: false,
+        }
+    }
+
+    /// Where the next call begins; `None` when there is nothing left to do.
+    pub(super) fn next(&self) -> Option<usize> {
+        (self.done < self.len && !self.ended).then_some(self.done)
+    }
+
+    /// Bytes that went through.
+    pub(super) fn done(&self) -> usize {
+        self.done
+    }
+
+    /// Takes in what a call answered. `end` says how many bytes the file has from the transfer's
+    /// beginning on; it is asked only when a read stops inside a block.
+    pub(super) fn take(
+        &mut self,
+        answer: Result<usize, i32>,
+        end: impl FnOnce() -> Result<usize, i32>,
+    ) -> Result<(), i32> {
+        let is_read = self.patience.op == IoOp::Read;
+        if is_read && answer == Ok(0) {
+            self.ended = true;
+            return Ok(());
+        }
+        let moved = self.patience.judge(answer)?;
+        let reached = (self.done + moved).min(self.len);
+        // The end of the last block needs no rounding: everything was moved.
+        let kept = if reached == self.len {
+            reached
+        } else {
+            reached - reached % self.grain
+        };
+        if is_read && kept < reached && end()? <= reached {
+            self.done = reached;
+            self.ended = true;
+            return Ok(());
+        }
+        self.patience.progress(kept - self.done)?;
+        self.done = kept;
+        Ok(())
+    }
+}
+
 /// Makes a call that moves no bytes, again as long as it is interrupted.
 pub(super) fn uninterrupted(
     op: IoOp,
@@ -64,19 +127,9 @@ pub(super) fn write_all(
     grain: usize,
     mut write: impl FnMut(usize, &[u8]) -> Result<usize, i32>,
 ) -> Result<(), i32> {
-    let mut patience = Patience::new(op);
-    let mut done = 0;
-    while done < bytes.len() {
-        let moved = patience.judge(write(done, &bytes[done..]))?;
-        let reached = (done + moved).min(bytes.len());
-        // The end of the last block needs no rounding: everything was taken.
-        let kept = if reached == bytes.len() {
-            reached
-        } else {
-            reached - reached % grain
-        };
-        patience.progress(kept - done)?;
-        done = kept;
+    let mut progress = Progress::new(op, bytes.len(), grain);
+    while let Some(at) = progress.next() {
+        progress.take(write(at, &bytes[at..]), || Ok(0))?;
     }
     Ok(())
 }
@@ -89,23 +142,11 @@ pub(super) fn read_all(
     mut read: impl FnMut(usize, &mut [u8]) -> Result<usize, i32>,
     mut end: impl FnMut() -> Result<usize, i32>,
 ) -> Result<usize, i32> {
-    let mut patience = Patience::new(IoOp::Read);
-    let mut done = 0;
-    while done < bytes.len() {
-        let answer = read(done, &mut bytes[done..]);
-        if answer == Ok(0) {
-            break;
-        }
-        let moved = patience.judge(answer)?;
-        let reached = (done + moved).min(bytes.len());
-        let kept = reached - reached % grain;
-        if kept < reached && end()? <= reached {
-            return Ok(reached);
-        }
-        patience.progress(kept - done)?;
-        done = kept;
+    let mut progress = Progress::new(IoOp::Read, bytes.len(), grain);
+    while let Some(at) = progress.next() {
+        progress.take(read(at, &mut bytes[at..]), &mut end)?;
     }
-    Ok(done)
+    Ok(progress.done())
 }
 
 #[cfg(test)]

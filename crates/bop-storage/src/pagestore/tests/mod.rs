@@ -1,5 +1,6 @@
 //! Chunks on the simulated disk: what is written is read back, and nothing else ever is.
 
+mod batches;
 mod crash;
 mod damage;
 mod roundtrip;

@@ -10,7 +10,8 @@ use super::file::SimFile;
 use super::names::Names;
 use crate::io::errno::{EINVAL, EIO};
 use crate::io::{
-    Disk, DiskFile, FileEntry, IoFailure, IoOp, LockFailure, OpenMode, StoreLock, layout,
+    BufferPool, Disk, DiskFile, FileEntry, IoFailure, IoOp, LockFailure, OpenMode, StoreLock,
+    layout,
 };
 use crate::testing::SplitMix64;
 use parking_lot::{Condvar, Mutex};
@@ -19,10 +20,14 @@ use std::path::{Component, Path};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// Bytes of the pool of buffers.
+const POOL_BYTES_MAX: u64 = 8 << 20;
+
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
     hang: Condvar,
+    pool: Arc<BufferPool>,
 }
 
 /// A disk in memory that can fail, hang, lose its power, and show what a crash would leave.
@@ -51,6 +56,7 @@ impl SimDisk {
             shared: Arc::new(Shared {
                 state: Mutex::new(state),
                 hang: Condvar::new(),
+                pool: BufferPool::new(POOL_BYTES_MAX),
             }),
         }
     }
@@ -289,6 +295,10 @@ impl Disk for SimDisk {
 
     fn describe(&self) -> String {
         "simulated".to_owned()
+    }
+
+    fn buffers(&self) -> &Arc<BufferPool> {
+        &self.shared.pool
     }
 }
 

@@ -6,8 +6,9 @@
 use super::act::Act;
 use super::disk::{SimDisk, failure};
 use super::names::Inode;
-use crate::io::errno::{EBADF, EINVAL};
-use crate::io::{BLOCK_BYTES, Block, DiskFile, IoFailure, IoOp};
+use crate::io::batch::{check_parts, check_transfer};
+use crate::io::errno::EBADF;
+use crate::io::{BLOCK_BYTES, Block, DiskFile, IoFailure, IoOp, ReadPart, WritePart};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -38,14 +39,13 @@ impl SimFile {
 
     /// The number of the block at `offset`; what direct I/O would refuse is refused.
     fn first_block(&self, op: IoOp, offset: u64, count: usize) -> Result<u64, IoFailure> {
-        let bytes = (count as u64).checked_mul(BLOCK);
-        let end = bytes.and_then(|bytes| offset.checked_add(bytes));
         let errno = if op != IoOp::Read && !self.writable {
             EBADF
-        } else if !offset.is_multiple_of(BLOCK) || end.is_none_or(|end| end > i64::MAX as u64) {
-            EINVAL
         } else {
-            return Ok(offset / BLOCK);
+            match check_transfer(offset, count) {
+                Ok(_) => return Ok(offset / BLOCK),
+                Err(errno) => errno,
+            }
         };
         Err(failure(op, &self.path, Some(offset), errno))
     }
@@ -69,6 +69,31 @@ impl DiskFile for SimFile {
         let first = self.first_block(IoOp::Write, offset, blocks.len())?;
         let act = Act::Write(&self.inode, first, blocks);
         self.disk.change(IoOp::Write, &self.path, Some(offset), act)
+    }
+
+    /// Each part is a write of its own, in an order that the seed decides, and one that fails keeps
+    /// none of the others back: so any subset may be there after a failure or a cut.
+    fn write_many(&self, parts: &[WritePart<'_>]) -> Result<(), IoFailure> {
+        let places = parts.iter().map(|part| (part.offset, part.blocks.len()));
+        let refused = check_parts(places);
+        refused.map_err(|(at, errno)| failure(IoOp::Write, &self.path, Some(at), errno))?;
+        let mut order: Vec<usize> = (0..parts.len()).collect();
+        self.disk.state(|s| s.random.shuffle(&mut order));
+        let mut answers: Vec<Result<(), IoFailure>> = vec![Ok(()); parts.len()];
+        for part in order {
+            answers[part] = self.write_at(parts[part].offset, parts[part].blocks);
+        }
+        answers.into_iter().collect()
+    }
+
+    fn read_many(&self, parts: &mut [ReadPart<'_>]) -> Result<(), IoFailure> {
+        let places = parts.iter().map(|part| (part.offset, part.blocks.len()));
+        let refused = check_parts(places);
+        refused.map_err(|(at, errno)| failure(IoOp::Read, &self.path, Some(at), errno))?;
+        for part in parts {
+            part.found = self.read_at(part.offset, part.blocks)?;
+        }
+        Ok(())
     }
 
     fn write_durable_at(&self, offset: u64, blocks: &[Block]) -> Result<(), IoFailure> {

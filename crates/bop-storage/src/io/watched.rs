@@ -1,0 +1,147 @@
+//! A disk whose calls are watched: what it does is what the disk below does.
+//!
+//! Invariant: every call that can hang in the kernel is known to the watchdog from before it begins
+//! until after it returned, however it returned.
+
+use super::watchdog::{FileKey, Watchdog};
+use super::{
+    Block, BufferPool, Disk, DiskFile, FileEntry, IoFailure, IoOp, LockFailure, OpenMode, ReadPart,
+    StoreLock, WritePart,
+};
+use std::path::Path;
+use std::sync::Arc;
+
+/// A disk, and who watches its calls.
+#[derive(Debug)]
+pub struct WatchedDisk {
+    inner: Arc<dyn Disk>,
+    watchdog: Arc<Watchdog>,
+}
+
+impl WatchedDisk {
+    /// Watches the calls of `inner`.
+    pub fn new(inner: Arc<dyn Disk>, watchdog: Arc<Watchdog>) -> Self {
+        Self { inner, watchdog }
+    }
+
+    fn watch<T>(&self, op: IoOp, path: &Path, call: impl FnOnce(&dyn Disk) -> T) -> T {
+        let _watched = self.watchdog.name_call(op, path);
+        call(self.inner.as_ref())
+    }
+}
+
+impl Disk for WatchedDisk {
+    fn open(&self, path: &Path, mode: OpenMode) -> Result<Arc<dyn DiskFile>, IoFailure> {
+        let inner = self.watch(IoOp::Open, path, |disk| disk.open(path, mode))?;
+        Ok(Arc::new(WatchedFile {
+            inner,
+            key: self.watchdog.add_file(path),
+            watchdog: Arc::clone(&self.watchdog),
+        }))
+    }
+
+    fn list(&self, dir: &Path) -> Result<Vec<FileEntry>, IoFailure> {
+        self.watch(IoOp::Directory, dir, |disk| disk.list(dir))
+    }
+
+    fn create_dir(&self, dir: &Path) -> Result<(), IoFailure> {
+        self.watch(IoOp::Directory, dir, |disk| disk.create_dir(dir))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> Result<(), IoFailure> {
+        self.watch(IoOp::Rename, from, |disk| disk.rename(from, to))
+    }
+
+    fn remove(&self, path: &Path) -> Result<(), IoFailure> {
+        self.watch(IoOp::Remove, path, |disk| disk.remove(path))
+    }
+
+    fn sync_dir(&self, dir: &Path) -> Result<(), IoFailure> {
+        self.watch(IoOp::SyncDirectory, dir, |disk| disk.sync_dir(dir))
+    }
+
+    fn free_bytes(&self) -> Result<u64, IoFailure> {
+        self.watch(IoOp::Directory, Path::new(""), |disk| disk.free_bytes())
+    }
+
+    fn lock(&self) -> Result<Box<dyn StoreLock>, LockFailure> {
+        self.watch(IoOp::Lock, Path::new(super::layout::LOCK), |disk| {
+            disk.lock()
+        })
+    }
+
+    fn describe(&self) -> String {
+        self.inner.describe()
+    }
+
+    fn buffers(&self) -> &Arc<BufferPool> {
+        self.inner.buffers()
+    }
+}
+
+#[derive(Debug)]
+struct WatchedFile {
+    inner: Arc<dyn DiskFile>,
+    key: FileKey,
+    watchdog: Arc<Watchdog>,
+}
+
+impl WatchedFile {
+    fn watch<T>(
+        &self,
+        op: IoOp,
+        offset: Option<u64>,
+        call: impl FnOnce(&dyn DiskFile) -> Result<T, IoFailure>,
+    ) -> Result<T, IoFailure> {
+        let _watched = self.watchdog.transfer(op, self.key, offset);
+        call(self.inner.as_ref())
+    }
+}
+
+impl Drop for WatchedFile {
+    fn drop(&mut self) {
+        self.watchdog.remove_file(self.key);
+    }
+}
+
+impl DiskFile for WatchedFile {
+    fn bytes(&self) -> Result<u64, IoFailure> {
+        self.watch(IoOp::Read, None, |file| file.bytes())
+    }
+
+    fn read_at(&self, offset: u64, blocks: &mut [Block]) -> Result<usize, IoFailure> {
+        self.watch(IoOp::Read, Some(offset), |file| {
+            file.read_at(offset, blocks)
+        })
+    }
+
+    fn write_at(&self, offset: u64, blocks: &[Block]) -> Result<(), IoFailure> {
+        self.watch(IoOp::Write, Some(offset), |file| {
+            file.write_at(offset, blocks)
+        })
+    }
+
+    fn read_many(&self, parts: &mut [ReadPart<'_>]) -> Result<(), IoFailure> {
+        let first = parts.first().map(|part| part.offset);
+        self.watch(IoOp::Read, first, |file| file.read_many(parts))
+    }
+
+    fn write_many(&self, parts: &[WritePart<'_>]) -> Result<(), IoFailure> {
+        let first = parts.first().map(|part| part.offset);
+        self.watch(IoOp::Write, first, |file| file.write_many(parts))
+    }
+
+    fn write_durable_at(&self, offset: u64, blocks: &[Block]) -> Result<(), IoFailure> {
+        self.watch(IoOp::WriteDurable, Some(offset), |file| {
+            file.write_durable_at(offset, blocks)
+        })
+    }
+
+    fn sync(&self) -> Result<(), IoFailure> {
+        self.watch(IoOp::Sync, None, |file| file.sync())
+    }
+
+    fn allocate(&self, bytes: u64) -> Result<(), IoFailure> {
+        self.watch(IoOp::Allocate, None, |file| file.allocate(bytes))
+    }
+}
