@@ -32,6 +32,7 @@ use crate::io::{Disk, IoFailure, NativeDisk, StoreLock, layout};
 use crate::limits::ValidLimits;
 use crate::log::LogHolds;
 use crate::manifest::{LmdbManifest, Manifest, Table};
+use crate::recordlog::{RecentPayloads, RecordLogs, RecordReader};
 use crate::superblock::Superblock;
 use parking_lot::{Condvar, Mutex};
 use std::collections::HashMap;
@@ -229,6 +230,7 @@ impl Parts<'_> {
             catalogue,
             catalogue_hold,
             views,
+            record_logs,
             damaged,
             mut findings,
             damage_hold,
@@ -243,6 +245,8 @@ impl Parts<'_> {
             .values()
             .map(|state| state.view().index_entries())
             .sum();
+        let recent = Arc::new(RecentPayloads::new(self.limits.record_cache_bytes_max));
+        let record_reader = RecordReader::new(Arc::clone(log.ring()), recent);
         let next_chunk = rows.watermarks().next_chunk.get();
         let engine = Arc::new(Engine {
             path: self.path.to_owned(),
@@ -262,6 +266,8 @@ impl Parts<'_> {
             })),
             catalogue_writer: Arc::default(),
             databases: Mutex::new(databases),
+            records: Arc::new(RecordLogs::new(record_logs, holds)),
+            record_reader,
             damaged,
             findings,
             _damage_hold: damage_hold,

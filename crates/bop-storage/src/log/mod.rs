@@ -33,7 +33,7 @@ pub use holds::{HoldReason, LogHold, LogHolds};
 pub use parts::{LogEvents, LogParts};
 pub use recover::{
     Checkpointed, LogState, RegisteredSegment, ReplaySink, ReplayedCatalogue, ReplayedCommit,
-    ReplayedMember, recover,
+    ReplayedLog, ReplayedMember, recover,
 };
 pub use ring::Ring;
 pub use segment::{LogSegment, SealedSegment, SpareSegment};

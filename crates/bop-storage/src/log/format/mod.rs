@@ -17,6 +17,9 @@ mod codec_tests;
 mod decode;
 mod encode;
 pub mod record;
+mod record_log;
+#[cfg(test)]
+mod record_log_tests;
 pub mod segment;
 
 pub use batch::BatchPlace;
@@ -27,11 +30,14 @@ pub use batch_decode::{
 pub use batch_encode::{BatchEntry, EncodedBatch, batch_bytes_needed, encode_batch};
 pub use bytes::{RECORD_ALIGN, all_zero};
 pub use catalogue::{CatalogueEntry, CatalogueOp};
-pub use decode::{LogEntryRecord, MemberPages, PageLocation, PagesRecord, RawRecord, Record};
+pub use decode::{MemberPages, PageLocation, PagesRecord, RawRecord, Record};
 pub use encode::{
     EncodedRecord, FragmentPart, MemberSpec, PageImage, RECORD_BYTES_MAX, encode_abort,
-    encode_catalogue, encode_close, encode_log_entry, encode_note, encode_pages,
-    pages_record_bytes,
+    encode_catalogue, encode_close, encode_note, encode_pages, pages_record_bytes,
+};
+pub use record_log::{
+    EntryKind, EntryLocation, EntrySpec, LogMember, LogSpec, LogsRecord, encode_logs, entry_hash,
+    logs_record_bytes,
 };
 pub use segment::{Activated, ChainHash, DATA_START, Predecessor, SegmentIdentity, Stamped};
 
