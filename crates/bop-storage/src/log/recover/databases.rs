@@ -180,7 +180,9 @@ impl Databases {
         for (database, head) in heads {
             let track = self.tracks.entry(*database).or_default();
             let found_head = track.head;
-            if *head != found_head && track.checkpointed.head < *head {
+            // One that was released was not needed any more: a record log has moved since.
+            let needed = track.checkpointed.head < *head && self.truncated <= *head;
+            if *head != found_head && needed {
                 let broken = Reject::BrokenChain {
                     expected_parent: *head,
                     found_head,
