@@ -68,7 +68,8 @@ impl Hot {
             self.random.fill(&mut payload);
             payloads.push(payload);
         }
-        let term = 3;
+        // No lower than where any of them started.
+        let term = 5;
         let entries = (next..).zip(&payloads).map(|(index, payload)| NewEntry {
             index,
             term,
@@ -105,6 +106,14 @@ fn check_all(store: &Manager, models: &[Model]) {
     let report = store.verify();
     assert!(report.is_healthy(), "{report:?}");
     assert_eq!(report.record_logs, models.len());
+}
+
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 fn log_bytes(rig: &Rig) -> u64 {
@@ -173,6 +182,8 @@ fn writers_in_many_threads_wait_for_relocation_and_for_nothing_else() {
     let mut models: Vec<Model> = (0..100).map(|nth| make(&store, nth)).collect();
     let stop = AtomicBool::new(false);
     let hots: Vec<Hot> = std::thread::scope(|scope| {
+        // Also when a writer panics.
+        let stopped = Stop(&stop);
         let reader = scope.spawn(|| {
             // Cold logs are read while they are moved.
             while !stop.load(Ordering::Relaxed) {
@@ -191,7 +202,7 @@ fn writers_in_many_threads_wait_for_relocation_and_for_nothing_else() {
                 };
                 let store = &store;
                 scope.spawn(move || {
-                    for _ in 0..CAP / (24 * 512) / 3 {
+                    for _ in 0..CAP / (24 * 512) {
                         hot.round();
                         let status = store.status();
                         assert!(status.log_bytes <= CAP, "{status:?}");
@@ -204,7 +215,7 @@ fn writers_in_many_threads_wait_for_relocation_and_for_nothing_else() {
             .into_iter()
             .map(|thread| thread.join().unwrap())
             .collect();
-        stop.store(true, Ordering::Relaxed);
+        drop(stopped);
         reader.join().unwrap();
         hots
     });

@@ -4,7 +4,7 @@ use super::decode::{RawRecord, Record};
 use super::encode::EncodedRecord;
 use super::record::RecordKind;
 use super::record_log::{EntryKind, EntrySpec, LogSpec, encode_logs, entry_hash};
-use crate::error::Rejection;
+use crate::error::{Reject, Rejection};
 use crate::ids::{DbId, Lsn};
 
 /// Records of record logs, each read back.
@@ -76,82 +76,68 @@ pub(super) fn log_records() -> Vec<EncodedRecord> {
     records
 }
 
-#[test]
-fn records_of_record_logs_that_contradict_themselves_are_refused() {
-    let entry = |index, term, old| EntrySpec {
+fn entry_at(index: u64, term: u64, old: u64) -> EntrySpec<'static> {
+    EntrySpec {
         kind: EntryKind::Entry,
         index,
         term,
         old: Lsn::new(old),
         hash: entry_hash(DbId::new(6), EntryKind::Entry, index, term, b""),
         payload: b"",
-    };
-    let log = |first, next, entries| LogSpec {
+    }
+}
+
+fn log_of(first: u64, next: u64, entries: &[(u64, u64, u64)]) -> LogSpec<'static> {
+    let entries = entries.iter();
+    LogSpec {
         database: DbId::new(6),
         parent: Lsn::ZERO,
         first,
         first_term: 0,
         next,
         vote: Lsn::ZERO,
-        entries,
-    };
-    use RecordKind::{Append, Note, Purge, Relocate, Truncate, Vote};
-    encode_logs(Append, &[log(1, 3, vec![entry(1, 1, 0), entry(2, 1, 0)])]).unwrap();
-    for (what, kind, logs) in [
-        ("no log", Append, vec![]),
-        (
-            "two logs",
-            Append,
-            vec![log(1, 1, vec![]), log(1, 1, vec![])],
-        ),
-        ("no entry", Append, vec![log(1, 1, vec![])]),
-        (
-            "a hole",
-            Append,
-            vec![log(1, 4, vec![entry(1, 1, 0), entry(3, 1, 0)])],
-        ),
-        (
-            "not the last",
-            Append,
-            vec![log(1, 4, vec![entry(1, 1, 0), entry(2, 1, 0)])],
-        ),
-        (
-            "terms",
-            Append,
-            vec![log(1, 3, vec![entry(1, 2, 0), entry(2, 1, 0)])],
-        ),
-        (
-            "an old place",
-            Append,
-            vec![log(1, 2, vec![entry(1, 1, 8)])],
-        ),
-        ("bounds", Truncate, vec![log(2, 1, vec![])]),
-        ("entries", Truncate, vec![log(1, 2, vec![entry(1, 1, 0)])]),
-        ("entries", Purge, vec![log(1, 2, vec![entry(1, 1, 0)])]),
-        ("no vote", Vote, vec![log(1, 2, vec![entry(1, 1, 0)])]),
-        (
-            "no old place",
-            Relocate,
-            vec![log(1, 2, vec![entry(1, 1, 0)])],
-        ),
-        ("purged", Relocate, vec![log(2, 3, vec![entry(1, 1, 8)])]),
-        ("cut", Relocate, vec![log(1, 2, vec![entry(2, 1, 8)])]),
-        (
-            "order",
-            Relocate,
-            vec![log(1, 3, vec![entry(2, 1, 8), entry(1, 1, 8)])],
-        ),
-        (
-            "twice",
-            Relocate,
-            vec![log(1, 2, vec![]), log(1, 2, vec![])],
-        ),
-        ("kind", Note, vec![log(1, 2, vec![])]),
-    ] {
-        let made = encode_logs(kind, &logs);
-        assert!(
-            matches!(made, Err(Rejection::Invalid(_))),
-            "{what} of {kind:?}: {made:?}"
-        );
+        entries: entries
+            .map(|(index, term, old)| entry_at(*index, *term, *old))
+            .collect(),
     }
+}
+
+#[test]
+fn records_of_record_logs_that_contradict_themselves_are_refused() {
+    use RecordKind::{Append, Note, Purge, Relocate, Truncate, Vote};
+    let log = log_of;
+    encode_logs(Append, &[log(1, 3, &[(1, 1, 0), (2, 1, 0)])]).unwrap();
+    let refused = [
+        ("no log", Append, vec![]),
+        ("two logs", Append, vec![log(1, 1, &[]), log(1, 1, &[])]),
+        ("no entry", Append, vec![log(1, 1, &[])]),
+        ("a hole", Append, vec![log(1, 4, &[(1, 1, 0), (3, 1, 0)])]),
+        ("a part", Append, vec![log(1, 4, &[(1, 1, 0), (2, 1, 0)])]),
+        ("terms", Append, vec![log(1, 3, &[(1, 2, 0), (2, 1, 0)])]),
+        ("an old place", Append, vec![log(1, 2, &[(1, 1, 8)])]),
+        ("bounds", Truncate, vec![log(2, 1, &[])]),
+        ("entries", Truncate, vec![log(1, 2, &[(1, 1, 0)])]),
+        ("entries", Purge, vec![log(1, 2, &[(1, 1, 0)])]),
+        ("no vote", Vote, vec![log(1, 2, &[(1, 1, 0)])]),
+        ("no old place", Relocate, vec![log(1, 2, &[(1, 1, 0)])]),
+        ("purged", Relocate, vec![log(2, 3, &[(1, 1, 8)])]),
+        ("cut", Relocate, vec![log(1, 2, &[(2, 1, 8)])]),
+        ("order", Relocate, vec![log(1, 3, &[(2, 1, 8), (1, 1, 8)])]),
+        ("twice", Relocate, vec![log(1, 2, &[]), log(1, 2, &[])]),
+        ("kind", Note, vec![log(1, 2, &[])]),
+    ];
+    for (what, kind, logs) in refused {
+        let made = encode_logs(kind, &logs);
+        let is_refused = matches!(made, Err(Rejection::Invalid(_)));
+        assert!(is_refused, "{what} of {kind:?}: {made:?}");
+    }
+}
+
+#[test]
+fn an_entry_whose_hash_is_of_another_index_is_not_believed() {
+    let mut log = log_of(1, 3, &[(1, 1, 0), (2, 1, 0)]);
+    log.entries[1].hash = log.entries[0].hash;
+    let record = encode_logs(RecordKind::Append, &[log]).unwrap();
+    let read = RawRecord(&record.bytes).verify(record.checksum);
+    assert!(matches!(read, Err(Reject::Invalid(_))), "{read:?}");
 }

@@ -5,8 +5,8 @@ use super::writer::{TestLog, damaged};
 use crate::error::{Place, Reject};
 use crate::ids::{CommitId, DbId, Lsn, SegmentId};
 use crate::log::format::{
-    CatalogueOp, EncodedRecord, EntryKind, EntrySpec, FragmentPart, LogSpec, encode_logs,
-    entry_hash, record,
+    CatalogueOp, EncodedRecord, EntryKind, EntrySpec, FragmentPart, LogSpec, encode_close,
+    encode_logs, entry_hash, record,
 };
 
 /// Batches: 0 commit of 1, 1 commit of 2, 2 commit of 1, 3 commit of 2; then closed.
@@ -279,5 +279,20 @@ fn the_record_before_the_oldest_one_of_a_record_log_may_be_released_but_not_lost
     log.truncated = Lsn::new(9);
     let (recovered, lines) = log.recover();
     assert_eq!(lines, ["Append 6 1..8", "1:1"]);
+    assert_eq!(damaged(&recovered), [0; 0]);
+}
+
+#[test]
+fn a_close_record_may_name_a_head_that_was_released_since_and_not_one_that_is_lost() {
+    let mut log = TestLog::new();
+    let heads = [(DbId::new(6), Lsn::new(8))];
+    log.write(&[TestLog::plain(encode_close(&heads).unwrap())]);
+    log.commit(1, 1);
+    log.note();
+    let (recovered, _) = log.recover();
+    assert_eq!(damaged(&recovered), [6]);
+    log.truncated = Lsn::new(9);
+    let (recovered, lines) = log.recover();
+    assert_eq!(lines, ["1:1"]);
     assert_eq!(damaged(&recovered), [0; 0]);
 }
