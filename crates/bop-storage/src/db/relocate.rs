@@ -10,6 +10,7 @@
 //! - the writer of each log is held from the look at its index to the publication of what was
 //!   written again: no cut and no other vote comes between the two;
 //! - one pass goes no further than where the log ended when it began, so it ends;
+//! - a log's writer is let go between two records;
 //! - it writes with the priority of housekeeping and releases segment by segment: what it needs, it
 //!   has in hand;
 //! - an entry that cannot be read closes its log for writes, and holds up no other one.
@@ -119,72 +120,75 @@ impl Engine {
     ) -> Result<(), CheckpointError> {
         let mut load = Load::default();
         for state in logs {
-            if self.signals.is_stopping() {
-                return Ok(());
-            }
-            let mut writer = state.acquire(Duration::ZERO);
-            if writer.is_err() {
-                // A write is on its way, or the log is dropped. Nobody waits for us meanwhile.
-                self.unload(&mut load, pace)?;
-                writer = state.acquire(self.limits.io_deadline);
-            }
-            let Ok(writer) = writer else {
-                continue;
-            };
-            match self.load_log(&writer, end, &mut load, pace) {
-                Ok(()) => {}
-                Err(Stop::Unreadable(error)) => {
-                    tracing::error!(database = %state.id(), %error, "a record log cannot be moved");
-                    let ReadError::Damaged(damage) = error else {
-                        return Err(error.into());
-                    };
-                    self.records.set_damaged(state, damage);
-                    kept_for.insert(state.id());
+            while !self.signals.is_stopping() {
+                let mut writer = state.acquire(Duration::ZERO);
+                if writer.is_err() {
+                    // A write is on its way, or the log is dropped. Nobody waits for us meanwhile.
+                    self.unload(&mut load, pace)?;
+                    writer = state.acquire(self.limits.io_deadline);
                 }
-                Err(Stop::Failed(error)) => return Err(error.into()),
+                let Ok(writer) = writer else {
+                    break;
+                };
+                let loaded = self.load_log(&writer, end, &mut load, pace);
+                drop(writer);
+                if load.members.is_empty() {
+                    self.keep_pace(pace);
+                }
+                match loaded {
+                    Ok(Loaded::All) => break,
+                    Ok(Loaded::Part) => {}
+                    Err(Stop::Failed(error)) => return Err(error.into()),
+                    Err(Stop::Unreadable(ReadError::Damaged(damage))) => {
+                        let database = state.id();
+                        tracing::error!(%database, %damage, "a record log cannot be moved");
+                        self.records.set_damaged(state, damage);
+                        kept_for.insert(database);
+                        break;
+                    }
+                    Err(Stop::Unreadable(error)) => return Err(error.into()),
+                }
             }
         }
         self.unload(&mut load, pace)?;
+        self.keep_pace(pace);
         Ok(())
     }
 
-    /// Puts into `load` what one log has below `end`, and writes it each time that it is full.
+    /// Puts into `load` what one log has below `end`. What is too much for one record is written up
+    /// to there, and the log's writer can go first before the rest.
     fn load_log(
         &self,
         writer: &Arc<RecordWriter>,
         end: Lsn,
         load: &mut Load,
         pace: &mut Pace,
-    ) -> Result<(), Stop> {
+    ) -> Result<Loaded, Stop> {
         let id = writer.state().id();
         let wanted = live_below(writer.state(), end);
         let limit = usize::try_from(self.log.fragment_bytes_max()).unwrap_or(usize::MAX);
-        let mut left = &wanted[..];
-        // At least once: the bounds have to be written even of a log that has nothing else.
-        loop {
-            let count = fitting(left, load, limit);
-            if count == 0 && !load.members.is_empty() {
-                self.unload(load, pace)?;
-                continue;
-            }
-            // An entry that is larger than the limit goes alone.
-            let (now, later) = left.split_at(count.max(1).min(left.len()));
-            left = later;
-            let payloads = self.record_reader.read(id, now).map_err(Stop::Unreadable)?;
-            load.entries += now.len();
-            load.payload_bytes += payloads.iter().map(|payload| payload.len()).sum::<usize>();
-            load.members.push(Member {
-                writer: Arc::clone(writer),
-                wanted: now.to_vec(),
-                payloads,
-            });
-            if left.is_empty() {
-                break;
-            }
-            // A record has each log once.
+        let mut count = fitting(&wanted, load, limit);
+        if count == 0 && !load.members.is_empty() {
             self.unload(load, pace)?;
+            count = fitting(&wanted, load, limit);
         }
-        Ok(())
+        // An entry that is larger than the limit goes alone. Without any, the bounds have to be
+        // written all the same.
+        let now = &wanted[..count.max(1).min(wanted.len())];
+        let payloads = self.record_reader.read(id, now).map_err(Stop::Unreadable)?;
+        load.entries += now.len();
+        load.payload_bytes += payloads.iter().map(|payload| payload.len()).sum::<usize>();
+        load.members.push(Member {
+            writer: Arc::clone(writer),
+            wanted: now.to_vec(),
+            payloads,
+        });
+        if now.len() == wanted.len() {
+            return Ok(Loaded::All);
+        }
+        // A record has each log once.
+        self.unload(load, pace)?;
+        Ok(Loaded::Part)
     }
 
     /// Writes what is in `load` as one record.
@@ -244,7 +248,6 @@ impl Engine {
         ended?;
         drop(members);
         pace.bytes += bytes;
-        self.keep_pace(pace);
         Ok(())
     }
 
@@ -263,6 +266,13 @@ impl Engine {
             self.keep_house_between_pages();
         }
     }
+}
+
+/// How much of a log is loaded.
+enum Loaded {
+    All,
+    /// Some is left for the next record.
+    Part,
 }
 
 /// Why a log was not moved.
@@ -299,15 +309,24 @@ fn live_below(state: &RecordState, end: Lsn) -> Vec<Wanted> {
         .collect()
 }
 
-/// How many of `wanted` fit the load.
+/// How many of `wanted` fit the load; of a log without any, whether its bounds do.
 fn fitting(wanted: &[Wanted], load: &Load, limit: usize) -> usize {
-    let mut payload_bytes = load.payload_bytes;
-    let fits = |(nth, (_, _, item)): &(usize, &Wanted)| {
-        payload_bytes += item.bytes as usize;
-        let entries = load.entries + nth + 1;
-        logs_record_bytes(load.members.len() + 1, entries, payload_bytes) <= limit
+    let fits = |entries: usize, payload_bytes: usize| {
+        logs_record_bytes(
+            load.members.len() + 1,
+            load.entries + entries,
+            payload_bytes,
+        ) <= limit
     };
-    wanted.iter().enumerate().take_while(fits).count()
+    if wanted.is_empty() {
+        return usize::from(fits(0, load.payload_bytes));
+    }
+    let mut payload_bytes = load.payload_bytes;
+    let fits_with = |(nth, (_, _, item)): &(usize, &Wanted)| {
+        payload_bytes += item.bytes as usize;
+        fits(nth + 1, payload_bytes)
+    };
+    wanted.iter().enumerate().take_while(fits_with).count()
 }
 
 fn spec_of<'a>(kind: EntryKind, index: u64, item: &Item, payload: &'a [u8]) -> EntrySpec<'a> {
