@@ -197,13 +197,15 @@ impl fmt::Debug for StoreId {
     }
 }
 
-/// What a database's pages mean. Fixed at creation.
+/// What a database holds. Fixed at creation.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
 pub enum DbKind {
     /// Pages of a SQLite file: page 1 is stored canonical, the lock page never exists.
     Sqlite,
     /// Plain pages: an unwritten page reads as zeros, nothing is interpreted.
     Raw,
+    /// A record log, as Raft needs one: entries by index, and no pages.
+    Log,
 }
 
 impl DbKind {
@@ -212,6 +214,7 @@ impl DbKind {
         match self {
             Self::Sqlite => 1,
             Self::Raw => 2,
+            Self::Log => 3,
         }
     }
 
@@ -220,6 +223,7 @@ impl DbKind {
         match code {
             1 => Some(Self::Sqlite),
             2 => Some(Self::Raw),
+            3 => Some(Self::Log),
             _ => None,
         }
     }
@@ -229,6 +233,7 @@ impl DbKind {
         match self {
             Self::Sqlite => "sqlite",
             Self::Raw => "raw",
+            Self::Log => "log",
         }
     }
 }

@@ -33,6 +33,9 @@ pub mod view;
 
 pub mod cache;
 
+// Beside the pages: entries that stay in the log.
+pub mod recordlog;
+
 // In the background: from the log into chunks, and the durable facts about both.
 pub mod pagestore;
 
@@ -50,16 +53,18 @@ mod db;
 pub use checkpoint::CheckpointReport;
 pub use checksum::{PageHash, RollingChecksum};
 pub use db::{
-    DatabaseInfo, Db, Durability, Health, Housekeeping, ImageStats, Manager, Options, ReadTxn,
-    Savepoint, StoreStatus, Unfinished, VerifyReport, WriteTxn,
+    DatabaseInfo, Db, Durability, Health, Housekeeping, ImageStats, LogRecordEntry, Manager,
+    NewEntry, Options, ReadTxn, RecordLog, RecordLogInfo, Savepoint, StoreStatus, Unfinished,
+    VerifyReport, WriteTxn,
 };
 pub use error::{
     BeginError, CatalogueError, CheckpointError, CloseError, CommitError, CommitOutcome, Damage,
-    ErrorCode, ManifestError, OpenError, Place, ReadError, Reject, Rejection,
+    ErrorCode, ManifestError, OpenError, Place, ReadError, RecordLogError, Reject, Rejection,
 };
 pub use ids::{DbId, DbKind, Lsn, PageNo, PageSize, StoreId};
 pub use limits::Limits;
 pub use page::PageBytes;
+pub use recordlog::LogBounds;
 
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -44,6 +44,15 @@ pub struct Limits {
     pub pack_bytes_max: u64,
     /// Databases of a store, dropped ones that are still remembered included.
     pub databases_max: u32,
+    /// Live entries of all record logs, whose index is in memory: 32 bytes each.
+    pub record_entries_max: u64,
+    /// Bytes of payloads of record logs kept in memory.
+    pub record_cache_bytes_max: u64,
+    /// Bytes of the hard state of a record log.
+    pub record_vote_bytes_max: u32,
+    /// Bytes a second of record logs that are written again so that old segments can be released.
+    /// Faster only while committers wait for room.
+    pub relocate_bytes_per_second_max: u64,
     /// How long a writer waits for the database, or a commit for room in the log.
     pub writer_wait: Duration,
     /// Records that wait for the next batch.
@@ -90,6 +99,10 @@ impl Default for Limits {
             range_bytes: 64 * MIB,
             pack_bytes_max: 64 * MIB,
             databases_max: 1_000_000,
+            record_entries_max: 4_000_000,
+            record_cache_bytes_max: 16 * MIB,
+            record_vote_bytes_max: 4096,
+            relocate_bytes_per_second_max: 64 * MIB,
             writer_wait: Duration::from_secs(5),
             queue_records_max: 4096,
             queue_bytes_max: 64 * MIB,
@@ -163,6 +176,7 @@ impl Limits {
             range_bytes: 64 * KIB,
             pack_bytes_max: 256 * KIB,
             databases_max: 1000,
+            record_cache_bytes_max: 16 * KIB,
             ..Self::default()
         }
     }
@@ -253,7 +267,27 @@ impl Limits {
         )?;
         let open = self.chunks_open_max as u64;
         check(open > 0, "chunks_open_max", open, "at least 1")?;
-        check(self.databases_max > 0, "databases_max", 0, "at least 1")
+        check(self.databases_max > 0, "databases_max", 0, "at least 1")?;
+        check(
+            self.record_entries_max > 0,
+            "record_entries_max",
+            0,
+            "at least 1",
+        )?;
+        let vote = u64::from(self.record_vote_bytes_max);
+        check(
+            (1..=4096).contains(&vote),
+            "record_vote_bytes_max",
+            vote,
+            "from 1 to 4096",
+        )?;
+        let rate = self.relocate_bytes_per_second_max;
+        check(
+            rate >= MIB,
+            "relocate_bytes_per_second_max",
+            rate,
+            "at least 1 MiB",
+        )
     }
 }
 

@@ -7,8 +7,8 @@ use bop_storage::catalogue::{
 use bop_storage::log::format::batch::{BatchHeader, BatchTrailer, DirectoryEntry};
 use bop_storage::log::format::patch::{PatchHeader, PatchRun};
 use bop_storage::log::format::record::{
-    Abort, Catalogue, CatalogueKind, CloseHead, LogEntry, Member, Note, PageEntry, PageRecord,
-    RecordHeader, RecordKind,
+    Abort, Catalogue, CatalogueKind, CloseHead, LogEntry, LogGroup, LogRecord, Member, Note,
+    PageEntry, PageRecord, RecordHeader, RecordKind,
 };
 use bop_storage::log::format::segment::{Activation, Stamp};
 use bop_storage::manifest::{
@@ -63,7 +63,9 @@ fn layouts_of_the_code() -> BTreeMap<String, Layout> {
         PatchRun { offset, bytes }
         Abort { commit_id, database }
         Catalogue { kind, name_bytes, reserved, database, parent_lsn, arguments }
-        LogEntry { database, index, term, old_lsn, payload_bytes }
+        LogGroup { logs, reserved }
+        LogRecord { database, parent_lsn, first_index, first_term, next_index, vote_lsn, entries, reserved }
+        LogEntry { index, term, old_lsn, hash, payload_bytes, kind }
         Note { kind, reserved }
         CloseHead { database, head_lsn }
         ChunkHeader { magic, format_version, reserved, store_id, chunk_id, checksum }

@@ -12,9 +12,9 @@ use bop_storage::ids::{DbId, Lsn, PageSize};
 use bop_storage::io::Block;
 use bop_storage::log::format::record::Encoding;
 use bop_storage::log::format::{
-    Activated, CatalogueOp, DATA_START, FORMAT_VERSION, FragmentPart, MemberPages, Patch,
-    RawRecord, Record, Stamped, decode_directory, decode_header, decode_trailer, full_page,
-    spare_parts_damage, verify_records,
+    Activated, CatalogueOp, DATA_START, FORMAT_VERSION, FragmentPart, LogMember, MemberPages,
+    Patch, RawRecord, Record, Stamped, decode_directory, decode_header, decode_trailer, entry_hash,
+    full_page, spare_parts_damage, verify_records,
 };
 use bop_storage::superblock::Superblock;
 use golden_inputs::{IDENTITY, files, patch_base};
@@ -142,7 +142,7 @@ fn kind_of(record: &Record<'_>) -> String {
         Record::Pages(pages) => format!("{:?}", pages.part.kind()),
         Record::Abort { .. } => "Abort".to_owned(),
         Record::Catalogue(entry) => format!("{:?}", entry.op.kind()),
-        Record::LogEntry(entry) => format!("{:?}", entry.kind),
+        Record::Logs(logs) => format!("{:?}", logs.kind),
         Record::Note(kind) => format!("note {kind:?}"),
         Record::Close(_) => "Close".to_owned(),
         Record::SealIndex => "SealIndex".to_owned(),
@@ -186,17 +186,10 @@ fn record(text: &mut String, bytes: &[u8], indent: &str) {
             writeln!(text, "{indent}database {database} parent {parent}").unwrap();
             writeln!(text, "{indent}{}", catalogue_op(&entry.op)).unwrap();
         }
-        Record::LogEntry(entry) => {
-            writeln!(
-                text,
-                "{indent}database {} index {} term {} old {} payload {:?}",
-                entry.database,
-                entry.index,
-                entry.term,
-                entry.old_lsn,
-                String::from_utf8_lossy(entry.payload),
-            )
-            .unwrap();
+        Record::Logs(logs) => {
+            for one in &logs.logs {
+                log(text, one, bytes, indent);
+            }
         }
         Record::Close(heads) => {
             let head = |(database, lsn): &(DbId, Lsn)| format!("{database}@{lsn}");
@@ -270,6 +263,31 @@ fn patched(image: &[u8], size: PageSize) -> Vec<u8> {
     let mut page = patch_base();
     Patch::parse(image, size).unwrap().apply(&mut page);
     page
+}
+
+fn log(text: &mut String, log: &LogMember, bytes: &[u8], indent: &str) {
+    writeln!(
+        text,
+        "{indent}log {} parent {} first {} behind term {} next {} vote {}",
+        log.database, log.parent, log.first, log.first_term, log.next, log.vote,
+    )
+    .unwrap();
+    for entry in &log.entries {
+        let start = entry.offset as usize;
+        let payload = &bytes[start..start + entry.bytes as usize];
+        let hash = entry_hash(log.database, entry.kind, entry.index, entry.term, payload);
+        assert_eq!(hash, entry.hash);
+        writeln!(
+            text,
+            "{indent}  {:?} {} term {} old {} at {start} hash {hash:016x} payload {:?}",
+            entry.kind,
+            entry.index,
+            entry.term,
+            entry.old,
+            String::from_utf8_lossy(payload),
+        )
+        .unwrap();
+    }
 }
 
 fn blocks(bytes: &[u8]) -> Vec<Block> {

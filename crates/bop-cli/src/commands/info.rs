@@ -29,11 +29,20 @@ pub(super) fn to_json(info: &DatabaseInfo) -> Value {
         "head": info.head.get(),
         "rolling_checksum": info.rolling_checksum.to_string(),
         "created_us": info.created_us,
+        "log": info.records.map(|records| json!({
+            "first_index": records.bounds.first,
+            "next_index": records.bounds.next,
+            "last_term": records.bounds.last_term,
+            "vote_bytes": records.vote_bytes,
+        })),
         "damage": info.damage.as_ref().map(ToString::to_string),
     })
 }
 
 fn bytes(info: &DatabaseInfo) -> u64 {
+    if let Some(records) = info.records {
+        return records.payload_bytes;
+    }
     info.page_size
         .map_or(0, |size| u64::from(size.get()) * u64::from(info.page_count))
 }
@@ -60,11 +69,29 @@ fn to_text(info: &DatabaseInfo) -> String {
         ),
     ];
     let mut text = String::new();
-    for (name, value) in lines {
+    let (of_pages, of_records) = (["page size", "pages", "checksum"], records_of(info));
+    let lines = lines.into_iter().filter(|(name, _)| {
+        // A record log has no pages.
+        info.records.is_none() || !of_pages.contains(name)
+    });
+    for (name, value) in lines.chain(of_records) {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{name:<10}{value}");
     }
     text.trim_end().to_owned()
+}
+
+/// What a record log has, as a line.
+fn records_of(info: &DatabaseInfo) -> Option<(&'static str, String)> {
+    let records = info.records?;
+    let (first, next) = (records.bounds.first, records.bounds.next);
+    let vote = records.vote_bytes.map_or("no vote".to_owned(), |bytes| {
+        format!("a vote of {bytes} bytes")
+    });
+    Some((
+        "entries",
+        format!("{} from index {first} on, {vote}", next - first),
+    ))
 }
 
 /// Microseconds since 1970 as a date, in UTC.

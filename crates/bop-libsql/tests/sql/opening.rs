@@ -70,6 +70,18 @@ fn names_that_sqlite_would_interpret_are_plain_names() {
 }
 
 #[test]
+fn a_record_log_is_no_sqlite_database() {
+    let (_dir, store) = new_store();
+    store.manager().create_record_log("group").unwrap();
+    let error = store.connect("Group").unwrap_err();
+    assert_eq!(error.code(), ErrorCode::WrongKind);
+    assert!(
+        error.to_string().contains("\"Group\" is of kind log"),
+        "{error}"
+    );
+}
+
+#[test]
 fn a_raw_database_is_no_sqlite_database() {
     let (_dir, store) = new_store();
     store

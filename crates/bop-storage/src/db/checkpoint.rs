@@ -19,6 +19,7 @@ use super::checkpoint_rows::{
 use super::chunks::ChunkBase;
 use super::engine::Engine;
 use super::reader::PageReader;
+use super::relocate::is_aside;
 use super::state::DbState;
 use crate::catalogue::{Catalogue, DatabaseState, encode_section};
 use crate::checkpoint::{
@@ -119,13 +120,13 @@ impl Engine {
         published.inspect_err(|_| self.discard_unpublished(&chunks))?;
         report.databases = sources.len();
         report.databases_skipped = skipped.len();
-        let kept_for: BTreeSet<DbId> = skipped.iter().map(|source| source.state.id()).collect();
+        let mut kept_for: BTreeSet<DbId> = skipped.iter().map(|source| source.state.id()).collect();
         // The frozen views hold the log that is about to be released.
         drop((sources, skipped));
         report.chunks = chunks.len();
         report.chunk_bytes = chunks.iter().map(|chunk| chunk.bytes).sum();
         self.log.spares().fit_segments_to(self.log_bytes_target());
-        report.segments_released = self.release_log(cut, &kept_for)?;
+        report.segments_released = self.release_with_records(cut, &mut kept_for)?;
         tracing::info!(
             databases = report.databases,
             pages = report.pages,
@@ -305,31 +306,37 @@ impl Engine {
     }
 
     /// The log's length that starts a checkpoint: as long as the chunks, so that rewriting them
-    /// costs no more than writing the log did, and a small store keeps a small log.
+    /// costs no more than writing the log did, and a small store keeps a small log. What is live of
+    /// record logs stays in it, so it is counted twice on top: relocation then finds at least as
+    /// much that is dead.
     pub(super) fn log_bytes_target(&self) -> u64 {
         let rows = self.manifest.state();
         let chunk_bytes: u64 = rows.chunks().map(|(_, chunk)| chunk.file_bytes).sum();
         let largest = self.limits.log_bytes_max / 2;
-        chunk_bytes.clamp(self.limits.checkpoint_log_bytes_min.min(largest), largest)
+        let pages = chunk_bytes.clamp(self.limits.checkpoint_log_bytes_min.min(largest), largest);
+        let records = self.records.live_bytes().saturating_mul(2);
+        let longest = self.limits.log_bytes_max / 4 * 3;
+        pages.saturating_add(records).min(longest).max(pages)
     }
 
     /// Releases the sealed segments below everything that is needed. What is needed for damaged
     /// databases alone stays, but does not count against the log's cap: it must not stop the others.
-    fn release_log(&self, cut: Lsn, kept_for: &BTreeSet<DbId>) -> Result<usize, CheckpointError> {
+    pub(super) fn release_log(
+        &self,
+        cut: Lsn,
+        kept_for: &BTreeSet<DbId>,
+    ) -> Result<usize, CheckpointError> {
         let holds = self.log.holds();
         let bound = holds.oldest().map_or(cut, |(lsn, _)| lsn.min(cut));
         let released = self.log.ring().releasable(bound);
         let count = released.len();
         let done = self.log.spares().release(released);
-        let sound = holds.oldest_but(|reason| match reason {
-            HoldReason::Damage => true,
-            HoldReason::Pages(database) => kept_for.contains(database),
-            HoldReason::Catalogue | HoldReason::FragmentChain(_) => false,
-        });
+        let sound = holds.oldest_but(|reason| is_aside(reason, kept_for));
         let aside = self.log.ring().set_aside(sound.unwrap_or(cut).min(cut));
         // Also when a file could not be removed: the log is shorter all the same.
         if count > 0 || aside {
             self.log.room_made();
+            self.records.room_made();
         }
         let ring = self.log.ring();
         if ring.held_bytes() >= self.limits.log_bytes_max {

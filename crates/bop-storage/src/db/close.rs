@@ -34,6 +34,7 @@ impl Engine {
         for state in self.states() {
             state.slot().close();
         }
+        self.records.close();
         let still_inside = closing.wait_for_transactions(until);
         self.log.close();
         let until = until.max(after(Instant::now(), self.limits.io_deadline));
@@ -66,7 +67,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Writes the close record: the heads of all databases with records that no checkpoint covers.
+    /// Writes the close record: the heads of all databases with records that no checkpoint covers,
+    /// and of all record logs.
     /// It says of every other database that its chunks have it all, which nobody knows of one that
     /// is closed for damage: then there is none, and the next open looks at the log again.
     fn end_log(&self) -> Result<(), CommitError> {
@@ -77,6 +79,11 @@ impl Engine {
             .filter(|view| view.layer_count() > 0)
             .map(|view| (view.database(), view.head().lsn))
             .collect();
+        let logs = self.records.all();
+        let logs = logs
+            .iter()
+            .map(|state| (state.id(), state.look().index.head()));
+        heads.extend(logs.filter(|(_, head)| *head != Lsn::ZERO));
         let cell = self.catalogue.lock();
         let is_live = |id: &DbId| {
             let entry = cell.catalogue.entry(*id);

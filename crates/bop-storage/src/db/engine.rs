@@ -24,6 +24,7 @@ use crate::io::{Disk, StoreLock, WatchThread, Watchdog};
 use crate::limits::ValidLimits;
 use crate::log::{Log, LogHold};
 use crate::manifest::Manifest;
+use crate::recordlog::{RecordLogs, RecordReader};
 use crate::runtime::{Runtime, after};
 use parking_lot::{Condvar, Mutex};
 use std::collections::{BTreeMap, HashMap};
@@ -61,6 +62,9 @@ pub(crate) struct Engine {
     /// Held from the plan of a catalogue record to its publication.
     pub(super) catalogue_writer: Arc<WriterSlot>,
     pub(super) databases: Mutex<HashMap<DbId, Arc<DbState>>>,
+    /// The record logs; they have no [`DbState`].
+    pub(super) records: Arc<RecordLogs>,
+    pub(super) record_reader: RecordReader,
     /// Damage that closes a database, found at open. Never shrinks.
     pub(super) damaged: BTreeMap<DbId, Damage>,
     /// Damage that closes no database, found at open.

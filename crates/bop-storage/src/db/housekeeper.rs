@@ -152,6 +152,11 @@ impl Engine {
         }
     }
 
+    /// Whether this thread may be the store's own housekeeper.
+    pub(super) fn is_housekeeping(&self) -> bool {
+        self.housekeeper.is_running()
+    }
+
     /// What an opening leaves to do. After a crash it has added a segment to the log, so a process
     /// that is killed again and again, each time before the housekeeper's checkpoint is done, would
     /// fill the disk: at twice the log that starts one, the opening itself checkpoints.
@@ -192,11 +197,25 @@ impl Engine {
 
     /// Whether the log has grown to so many times its target, or consists of so many times the
     /// segments that a checkpoint allows.
-    fn log_is_long(&self, times: u32) -> bool {
+    pub(super) fn log_is_long(&self, times: u32) -> bool {
+        self.log_exceeds(4 * u64::from(times))
+    }
+
+    /// Whether the log is longer than relocation leaves it, so that the next one is not due soon.
+    pub(super) fn log_is_longish(&self) -> bool {
+        self.log_exceeds(3)
+    }
+
+    /// Whether the log has so many quarters of its target, or of the segments that a checkpoint
+    /// allows beside those that record logs need.
+    fn log_exceeds(&self, quarters: u64) -> bool {
         let ring = self.log.ring();
-        let segments = self.limits.log_sealed_segments_max.saturating_mul(times) as usize;
-        let bytes = self.log_bytes_target().saturating_mul(u64::from(times));
-        ring.held_bytes() >= bytes || ring.sealed_count() >= segments
+        let target = self.log_bytes_target();
+        let needed = 2 * self.records.live_bytes() / self.log.spares().next_capacity_bytes();
+        let segments = needed + u64::from(self.limits.log_sealed_segments_max);
+        let (bytes, sealed) = (ring.held_bytes(), ring.sealed_count() as u64);
+        4 * bytes >= quarters.saturating_mul(target)
+            || 4 * sealed >= quarters.saturating_mul(segments)
     }
 
     fn checkpoint_in_background(&self) {

@@ -4,6 +4,7 @@ use super::database::Db;
 use super::engine::OpenStore;
 use super::open;
 use super::options::Options;
+use super::record_log::RecordLog;
 use super::report::{DatabaseInfo, StoreStatus, VerifyReport};
 use super::unfinished::Unfinished;
 use crate::checkpoint::CheckpointReport;
@@ -51,11 +52,30 @@ impl Manager {
     /// Creates a database.
     ///
     /// # Errors
-    /// [`CatalogueError::InvalidName`], [`CatalogueError::Exists`], or why the record could not be
-    /// committed.
+    /// [`CatalogueError::InvalidName`], [`CatalogueError::Exists`], [`CatalogueError::WrongKind`] for
+    /// a record log, or why the record could not be committed.
     pub fn create_database(&self, name: &str, kind: DbKind) -> Result<Db, CatalogueError> {
         let state = self.engine.create_database(name, kind)?;
         Ok(Db::new(Arc::clone(&self.engine), state))
+    }
+
+    /// Creates a record log.
+    ///
+    /// # Errors
+    /// As for [`Manager::create_database`].
+    pub fn create_record_log(&self, name: &str) -> Result<RecordLog, CatalogueError> {
+        let state = self.engine.create_record_log(name)?;
+        Ok(RecordLog::new(Arc::clone(&self.engine), state))
+    }
+
+    /// Opens a record log.
+    ///
+    /// # Errors
+    /// [`CatalogueError::NotFound`] with the nearest name, [`CatalogueError::WrongKind`] when it is
+    /// a database of pages, [`CatalogueError::Corrupt`].
+    pub fn record_log(&self, name: &str) -> Result<RecordLog, CatalogueError> {
+        let state = self.engine.open_record_log(name)?;
+        Ok(RecordLog::new(Arc::clone(&self.engine), state))
     }
 
     /// Begins to make a database that nobody finds before it is finished. What is left of it when
@@ -72,7 +92,8 @@ impl Manager {
     /// Opens a database. Names are found in any case and any composition of their letters.
     ///
     /// # Errors
-    /// [`CatalogueError::NotFound`] with the nearest name, [`CatalogueError::Corrupt`].
+    /// [`CatalogueError::NotFound`] with the nearest name, [`CatalogueError::WrongKind`] when it is a
+    /// record log, [`CatalogueError::Corrupt`].
     pub fn database(&self, name: &str) -> Result<Db, CatalogueError> {
         let state = self.engine.open_database(name)?;
         Ok(Db::new(Arc::clone(&self.engine), state))

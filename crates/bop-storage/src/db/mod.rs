@@ -1,10 +1,11 @@
 //! The store that users open: [`Manager`], [`Db`] and their transactions.
 //!
 //! ```text
-//! Manager, Db, ReadTxn, WriteTxn   handles, cheap to clone or to hold; all share ...
+//! Manager, Db, ReadTxn, WriteTxn, RecordLog   handles, cheap to clone or to hold; all share ...
 //!   Engine                         ... log, catalogue, manifest, views; its drop is a close
 //!     open -> recovery -> Engine      commit: overlay -> record -> log -> published view
 //!     housekeeper -> checkpoint       read:   pin -> view -> cache -> log or chunk
+//!                 -> relocation       record logs: index -> recent payloads or log
 //! ```
 //!
 //! Never: formats bytes, decides what damage means.
@@ -29,8 +30,12 @@ mod options;
 mod overlay;
 mod read;
 mod reader;
+mod record_log;
+mod record_report;
+mod record_write;
 mod recovery;
 mod registry;
+mod relocate;
 mod replay;
 mod report;
 mod resolve;
@@ -51,6 +56,9 @@ pub use images::ImageStats;
 pub use manager::Manager;
 pub use options::Options;
 pub use read::ReadTxn;
+pub use record_log::{LogRecordEntry, RecordLog};
+pub use record_report::RecordLogInfo;
+pub use record_write::NewEntry;
 pub use report::{DatabaseInfo, Health, StoreStatus, VerifyReport};
 pub use savepoints::Savepoint;
 pub use unfinished::Unfinished;

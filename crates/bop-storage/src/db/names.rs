@@ -19,6 +19,7 @@ use crate::error::{CatalogueError, CommitError, Rejection};
 use crate::ids::{DbId, DbKind};
 use crate::log::format::{CatalogueEntry, CatalogueOp, encode_catalogue};
 use crate::log::{HoldReason, LogHolds, Placed, Priority, Publish};
+use crate::recordlog::{RecordState, RecordWriter, WriterRefusal};
 use parking_lot::Mutex;
 use std::sync::Arc;
 
@@ -29,6 +30,17 @@ impl Engine {
         name: &str,
         kind: DbKind,
     ) -> Result<Arc<DbState>, CatalogueError> {
+        check_pages(name, kind)?;
+        // The name can be found since the record was published: somebody may have been faster.
+        self.load_state(self.create_named(name, kind)?, name)
+    }
+
+    /// Creates a record log.
+    pub(super) fn create_record_log(&self, name: &str) -> Result<Arc<RecordState>, CatalogueError> {
+        self.load_record_log(self.create_named(name, DbKind::Log)?, name)
+    }
+
+    fn create_named(&self, name: &str, kind: DbKind) -> Result<DbId, CatalogueError> {
         let _work = self.lifecycle.enter_work().ok_or(CatalogueError::Closed)?;
         let writer = self.catalogue_slot()?;
         let limit = self.limits.databases_max;
@@ -38,12 +50,12 @@ impl Engine {
             .catalogue
             .plan_create(name, kind, limit)?;
         self.commit_change(&change, Priority::User, writer, None)?;
-        // The name can be found since the record was published: somebody may have been faster.
-        self.load_state(change.database(), name)
+        Ok(change.database())
     }
 
     /// Creates a database that nobody finds until it is finished.
     pub(super) fn create_unfinished(&self, kind: DbKind) -> Result<Arc<DbState>, CatalogueError> {
+        check_pages("", kind)?;
         let _work = self.lifecycle.enter_work().ok_or(CatalogueError::Closed)?;
         let writer = self.catalogue_slot()?;
         let limit = self.limits.databases_max;
@@ -110,7 +122,8 @@ impl Engine {
     ) -> Result<(), CatalogueError> {
         let _work = self.lifecycle.enter_work().ok_or(CatalogueError::Closed)?;
         // A damaged database can be dropped, too; it has no state and no writer.
-        let state = if self.damaged.contains_key(&id) {
+        let kind = self.kind_of(id, name)?;
+        let state = if self.damaged.contains_key(&id) || kind == DbKind::Log {
             None
         } else {
             Some(self.load_state(id, name)?)
@@ -136,7 +149,23 @@ impl Engine {
                 name: name.to_owned(),
             });
         }
-        let dropped = state.zip(slot);
+        let dropped = match (kind, state.zip(slot)) {
+            (DbKind::Log, _) if !self.damaged.contains_key(&id) => {
+                // Taken last: what makes room in the log may need it, and nothing is waited for
+                // behind it.
+                let state = self.load_record_log(id, name)?;
+                let writer = state.acquire(self.limits.writer_wait);
+                Some(Dropped::Records(writer.map_err(
+                    |refusal| match refusal {
+                        WriterRefusal::Busy => CatalogueError::Busy {
+                            name: name.to_owned(),
+                        },
+                        WriterRefusal::Dropped => self.not_found(name),
+                    },
+                )?))
+            }
+            (_, pages) => pages.map(|(state, slot)| Dropped::Pages(state, slot)),
+        };
         self.commit_change(&change, Priority::Housekeeping, writer, dropped)?;
         self.retire_dropped();
         Ok(())
@@ -152,6 +181,7 @@ impl Engine {
         for (_, state) in dropped {
             self.count_index_entries(state.retire());
         }
+        self.records.retire_dropped();
     }
 
     /// Waits for the operation before this one.
@@ -167,7 +197,7 @@ impl Engine {
         change: &CatalogueChange,
         priority: Priority,
         writer: SlotGuard,
-        dropped: Option<(Arc<DbState>, SlotGuard)>,
+        dropped: Option<Dropped>,
     ) -> Result<Placed, CatalogueError> {
         let op = match change {
             CatalogueChange::Create { name, kind, .. } => CatalogueOp::Create {
@@ -202,8 +232,14 @@ struct PublishChange {
     cell: Arc<Mutex<CatalogueCell>>,
     holds: Arc<LogHolds>,
     change: CatalogueChange,
-    dropped: Option<(Arc<DbState>, SlotGuard)>,
+    dropped: Option<Dropped>,
     _writer: SlotGuard,
+}
+
+/// What is dropped, with the right to write to it.
+enum Dropped {
+    Pages(Arc<DbState>, SlotGuard),
+    Records(Arc<RecordWriter>),
 }
 
 impl Publish for PublishChange {
@@ -225,8 +261,10 @@ impl Publish for PublishChange {
         }
         drop(cell);
         // Before the slot is free: no commit may follow the drop in the log.
-        if let Some((state, _slot)) = &self.dropped {
-            state.mark_dropped();
+        match &self.dropped {
+            Some(Dropped::Pages(state, _slot)) => state.mark_dropped(),
+            Some(Dropped::Records(writer)) => writer.state().mark_dropped(),
+            None => {}
         }
     }
 }
@@ -264,10 +302,45 @@ impl Engine {
         Ok(state)
     }
 
+    /// The run-time state of a live record log.
+    pub(super) fn load_record_log(
+        &self,
+        id: DbId,
+        name: &str,
+    ) -> Result<Arc<RecordState>, CatalogueError> {
+        let is_live = || {
+            let cell = self.catalogue.lock();
+            let entry = cell.catalogue.entry(id);
+            entry.is_some_and(|entry| entry.state == DatabaseState::Live)
+        };
+        let state = self.records.load(id, is_live);
+        state.ok_or_else(|| self.not_found(name))
+    }
+
+    /// What a database is.
+    pub(super) fn kind_of(&self, id: DbId, name: &str) -> Result<DbKind, CatalogueError> {
+        let cell = self.catalogue.lock();
+        let kind = cell.catalogue.entry(id).map(|entry| entry.kind);
+        drop(cell);
+        kind.ok_or_else(|| self.not_found(name))
+    }
+
     fn not_found(&self, name: &str) -> CatalogueError {
         CatalogueError::NotFound {
             name: name.to_owned(),
             nearest: self.catalogue.lock().catalogue.nearest(name),
         }
+    }
+}
+
+/// Refuses a record log where a database of pages is meant.
+pub(super) fn check_pages(name: &str, kind: DbKind) -> Result<(), CatalogueError> {
+    match kind {
+        DbKind::Sqlite | DbKind::Raw => Ok(()),
+        DbKind::Log => Err(CatalogueError::WrongKind {
+            name: name.to_owned(),
+            found: kind.name(),
+            wanted: "sqlite or raw",
+        }),
     }
 }

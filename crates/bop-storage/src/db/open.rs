@@ -27,6 +27,7 @@ use super::start::StartedLog;
 use super::state::DbState;
 use super::strangers::check_unregistered;
 use crate::cache::PageCache;
+use crate::catalogue::Catalogue;
 use crate::error::{Damage, OpenError, Place, Reject};
 use crate::ids::{DbId, SegmentId, StoreId};
 use crate::io::{
@@ -34,11 +35,13 @@ use crate::io::{
     WatchedDisk, layout,
 };
 use crate::limits::ValidLimits;
-use crate::log::LogHolds;
+use crate::log::{LogHolds, Ring};
 use crate::manifest::{LmdbManifest, Manifest, Table};
+use crate::recordlog::{RecentPayloads, RecordLogs, RecordReader};
 use crate::superblock::Superblock;
+use crate::view::View;
 use parking_lot::{Condvar, Mutex};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64};
@@ -269,20 +272,16 @@ impl Parts<'_> {
             catalogue,
             catalogue_hold,
             views,
+            record_logs,
             damaged,
             mut findings,
             damage_hold,
         } = state;
         findings.extend(found);
-        let states = views.into_iter().filter_map(|(id, view)| {
-            let name = catalogue.entry(id)?.name.to_string();
-            Some((id, Arc::new(DbState::new(&name, view))))
-        });
-        let databases: HashMap<DbId, Arc<DbState>> = states.collect();
-        let entries: usize = databases
-            .values()
-            .map(|state| state.view().index_entries())
-            .sum();
+        let databases = states_of(views, &catalogue);
+        let entries = databases.values().map(|state| state.view().index_entries());
+        let entries: usize = entries.sum();
+        let ring = Arc::clone(log.ring());
         let next_chunk = rows.watermarks().next_chunk.get();
         let engine = Arc::new(Engine {
             path: self.path.to_owned(),
@@ -293,7 +292,7 @@ impl Parts<'_> {
             watch_thread: Mutex::new(None),
             runtime: self.options.runtime.clone(),
             limits: self.limits.clone(),
-            reader: PageReader::new(Arc::clone(log.ring()), unwritten, cache),
+            reader: PageReader::new(Arc::clone(&ring), unwritten, cache),
             signals,
             log,
             manifest: Arc::clone(&self.manifest),
@@ -304,6 +303,8 @@ impl Parts<'_> {
             })),
             catalogue_writer: Arc::default(),
             databases: Mutex::new(databases),
+            records: Arc::new(RecordLogs::new(record_logs, holds)),
+            record_reader: self.record_reader(&ring),
             damaged,
             findings,
             _damage_hold: damage_hold,
@@ -319,4 +320,18 @@ impl Parts<'_> {
         });
         Ok((engine, unused))
     }
+
+    fn record_reader(&self, ring: &Arc<Ring>) -> RecordReader {
+        let recent = Arc::new(RecentPayloads::new(self.limits.record_cache_bytes_max));
+        RecordReader::new(Arc::clone(ring), recent)
+    }
+}
+
+/// The run-time states of databases with commits that no checkpoint covers.
+fn states_of(views: BTreeMap<DbId, View>, catalogue: &Catalogue) -> HashMap<DbId, Arc<DbState>> {
+    let states = views.into_iter().filter_map(|(id, view)| {
+        let name = catalogue.entry(id)?.name.to_string();
+        Some((id, Arc::new(DbState::new(&name, view))))
+    });
+    states.collect()
 }

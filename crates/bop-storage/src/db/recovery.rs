@@ -14,12 +14,13 @@ use super::strangers::own_stamp;
 use crate::cache::PageCache;
 use crate::catalogue::{Catalogue, DatabaseState};
 use crate::error::{Damage, OpenError};
-use crate::ids::{DbId, Incarnation, SegmentId};
+use crate::ids::{DbId, DbKind, Incarnation, SegmentId};
 use crate::log::recover::Recovered;
 use crate::log::{
     Checkpointed, HoldReason, LogHold, LogHolds, LogState, RegisteredSegment, recover,
 };
 use crate::manifest::ManifestState;
+use crate::recordlog::LogIndex;
 use crate::view::View;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,6 +31,8 @@ pub(super) struct RecoveredState {
     pub(super) catalogue_hold: Option<Arc<LogHold>>,
     /// Databases with commits that no checkpoint covers.
     pub(super) views: BTreeMap<DbId, View>,
+    /// Record logs that have anything.
+    pub(super) record_logs: BTreeMap<DbId, LogIndex>,
     /// Databases that are closed, and why.
     pub(super) damaged: BTreeMap<DbId, Damage>,
     /// Everything that was found damaged, whether or not a database suffers by it.
@@ -56,9 +59,11 @@ impl Parts<'_> {
             catalogue: Catalogue::from_rows(rows),
             catalogue_hold: None,
             views: BTreeMap::new(),
+            record_logs: BTreeMap::new(),
             damaged: BTreeMap::new(),
         };
         let recovered = self.recover(rows, &mut replay)?;
+        let mut record_logs = replay.finish_record_logs();
         let Replay {
             mut catalogue,
             catalogue_hold,
@@ -77,6 +82,7 @@ impl Parts<'_> {
         };
         damaged.retain(|id, _| is_live(*id));
         views.retain(|id, _| !damaged.contains_key(id));
+        record_logs.retain(|id, _| is_live(*id) && !damaged.contains_key(id));
         // From where the damage of closed databases may start.
         let truncated = rows.watermarks().truncated;
         let unsound = !damaged.is_empty() || catalogue.damage().is_some();
@@ -86,6 +92,7 @@ impl Parts<'_> {
             catalogue,
             catalogue_hold,
             views,
+            record_logs,
             damaged,
             findings,
             damage_hold,
@@ -111,13 +118,15 @@ impl Parts<'_> {
         let checkpointed: BTreeMap<DbId, Checkpointed> = rows
             .databases()
             .map(|(id, row)| {
-                (
-                    id,
-                    Checkpointed {
+                let checkpointed = match row.kind {
+                    DbKind::Sqlite | DbKind::Raw => Checkpointed {
                         head: row.checkpointed.lsn,
                         covered,
                     },
-                )
+                    // Nothing of it is ever in a chunk.
+                    DbKind::Log => Checkpointed::default(),
+                };
+                (id, checkpointed)
             })
             .collect();
         let state = LogState {

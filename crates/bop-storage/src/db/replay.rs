@@ -11,13 +11,15 @@ use super::chunks::{ChunkSet, checkpointed_view};
 use crate::cache::PageCache;
 use crate::catalogue::{Catalogue, CatalogueChange, DatabaseState, DbName, Replayed};
 use crate::error::{Damage, Place, Reject};
-use crate::ids::{DbId, Lsn, SegmentId};
+use crate::ids::{DbId, DbKind, Lsn, SegmentId};
 use crate::limits::ValidLimits;
 use crate::log::format::CatalogueOp;
 use crate::log::{
-    HoldReason, LogHold, LogHolds, ReplaySink, ReplayedCatalogue, ReplayedCommit, ReplayedMember,
+    HoldReason, LogHold, LogHolds, ReplaySink, ReplayedCatalogue, ReplayedCommit, ReplayedLog,
+    ReplayedMember,
 };
 use crate::manifest::ManifestState;
+use crate::recordlog::{LogIndex, Rebuild};
 use crate::view::{CommitPages, CommittedPage, Head, View};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -35,6 +37,8 @@ pub(super) struct Replay<'a> {
     pub(super) catalogue_hold: Option<Arc<LogHold>>,
     /// Databases with commits that no checkpoint covers.
     pub(super) views: BTreeMap<DbId, View>,
+    /// Record logs with records.
+    pub(super) record_logs: BTreeMap<DbId, Rebuild>,
     /// Databases whose records could not be applied.
     pub(super) damaged: BTreeMap<DbId, Damage>,
 }
@@ -68,6 +72,7 @@ impl ReplaySink for Replay<'_> {
                 self.catalogue_hold.get_or_insert_with(hold);
                 if matches!(change, CatalogueChange::Drop { .. }) {
                     self.views.remove(&id);
+                    self.record_logs.remove(&id);
                     self.damaged.remove(&id);
                 }
             }
@@ -77,9 +82,51 @@ impl ReplaySink for Replay<'_> {
             }
         }
     }
+
+    fn log_record(&mut self, record: ReplayedLog<'_>) {
+        let id = record.log.database;
+        if self.damaged.contains_key(&id) {
+            return;
+        }
+        let entry = self
+            .catalogue
+            .entry(id)
+            .map(|entry| (entry.state, entry.kind));
+        let applied = match entry {
+            Some((DatabaseState::Live, DbKind::Log)) => {
+                self.record_logs.entry(id).or_default().apply(&record)
+            }
+            // It was dropped: nothing of it is needed.
+            Some((DatabaseState::Tombstone { .. }, DbKind::Log)) => Ok(()),
+            Some(_) => Err(Reject::Invalid("entries of a database of pages")),
+            None => Err(Reject::Invalid("entries of a record log that is not there")),
+        };
+        if let Err(reason) = applied {
+            self.record_logs.remove(&id);
+            let damage = damage(record.segment, record.lsn, reason);
+            self.damaged.entry(id).or_insert(damage);
+        }
+    }
 }
 
 impl Replay<'_> {
+    /// The record logs, now that all of their records were read.
+    pub(super) fn finish_record_logs(&mut self) -> BTreeMap<DbId, LogIndex> {
+        let mut finished = BTreeMap::new();
+        for (id, rebuild) in std::mem::take(&mut self.record_logs) {
+            match rebuild.finish() {
+                Ok(index) => {
+                    finished.insert(id, index);
+                }
+                Err(reason) => {
+                    let damage = Damage::new(Place::Database { database: id }, reason);
+                    self.damaged.entry(id).or_insert(damage);
+                }
+            }
+        }
+        finished
+    }
+
     fn apply_member(
         &mut self,
         commit: &ReplayedCommit,
@@ -95,6 +142,9 @@ impl Replay<'_> {
             return Ok(());
         }
         let kind = entry.kind;
+        if kind == DbKind::Log {
+            return Err(Reject::Invalid("pages of a record log"));
+        }
         let view = self.views.remove(&id).unwrap_or_else(|| {
             checkpointed_view(id, kind, self.rows, self.chunks, self.cache, self.limits)
         });

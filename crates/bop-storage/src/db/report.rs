@@ -2,6 +2,8 @@
 
 use super::engine::Engine;
 use super::images::ImageStats;
+use super::names::check_pages;
+use super::record_report::RecordLogInfo;
 use super::state::DbState;
 use crate::cache::CacheStats;
 use crate::checksum::RollingChecksum;
@@ -39,6 +41,8 @@ pub struct DatabaseInfo {
     pub created_us: u64,
     /// Read transactions that are open on it.
     pub readers: usize,
+    /// Of a record log, what is in it.
+    pub records: Option<RecordLogInfo>,
     /// Why it cannot be opened, or takes no commits, if so.
     pub damage: Option<Damage>,
 }
@@ -98,6 +102,10 @@ pub struct StoreStatus {
     pub index_entries: usize,
     /// Page images that were written into the log since the store was opened.
     pub images: ImageStats,
+    /// Live entries of record logs.
+    pub record_entries: u64,
+    /// Bytes of the log that what is live of record logs needs.
+    pub record_bytes: u64,
     /// The shared page cache.
     pub cache: CacheStats,
 }
@@ -112,6 +120,10 @@ pub struct VerifyReport {
     pub chunks: usize,
     /// Databases whose rolling checksum was computed anew.
     pub databases: usize,
+    /// Record logs whose live entries were read.
+    pub record_logs: usize,
+    /// These entries.
+    pub entries: u64,
     /// What is wrong; empty when nothing is.
     pub findings: Vec<Damage>,
 }
@@ -128,6 +140,7 @@ impl Engine {
     pub(super) fn open_database(&self, name: &str) -> Result<Arc<DbState>, CatalogueError> {
         self.check_open().map_err(|_| CatalogueError::Closed)?;
         let id = self.catalogue.lock().catalogue.find(name)?;
+        check_pages(name, self.kind_of(id, name)?)?;
         if let Some(damage) = self.damaged.get(&id) {
             let (name, damage) = (name.to_owned(), damage.clone());
             return Err(CatalogueError::Corrupt { name, damage });
@@ -169,12 +182,17 @@ impl Engine {
             (entry.name.to_string(), entry.kind, entry.created_us)
         };
         let state = self.state_of(id);
-        let head = match &state {
+        let mut head = match &state {
             Some(state) => *state.view().head(),
             None => super::chunks::checkpointed_head(id, rows),
         };
+        let records = (kind == DbKind::Log).then(|| {
+            let (newest, info) = self.record_log_info(id);
+            head.lsn = newest;
+            info
+        });
         let met = state.as_ref().and_then(|state| state.damage());
-        let damage = self.damaged.get(&id).or(met);
+        let damage = self.damaged.get(&id).or(met).cloned();
         Some(DatabaseInfo {
             id,
             name,
@@ -186,7 +204,8 @@ impl Engine {
             rolling_checksum: head.rolling_checksum,
             created_us,
             readers: state.as_ref().map_or(0, |state| state.pin_count()),
-            damage: damage.cloned(),
+            records,
+            damage: damage.or_else(|| self.records.damage(id)),
         })
     }
 
@@ -225,11 +244,14 @@ impl Engine {
                 .map(|state| state.view().index_entries())
                 .sum(),
             images: self.images.stats(),
+            record_entries: self.records.entries(),
+            record_bytes: self.records.live_bytes(),
             cache: self.reader.cache().stats(),
         }
     }
 
-    /// Checks superblock, manifest, chunks, and every page of every database; what recovery found
+    /// Checks superblock, manifest, chunks, every page of every database and every entry of every
+    /// record log; what recovery found
     /// is part of the findings.
     pub(super) fn verify(&self) -> VerifyReport {
         let Some(_work) = self.lifecycle.enter_work() else {
@@ -252,14 +274,18 @@ impl Engine {
                 .push(unreadable("manifest", &error.to_string())),
         }
         self.verify_chunks(&mut report);
-        let live: Vec<(DbId, String)> = {
+        let live: Vec<(DbId, DbKind, String)> = {
             let cell = self.catalogue.lock();
             let live = cell.catalogue.live();
-            live.map(|(id, entry)| (id, entry.name.to_string()))
+            live.map(|(id, entry)| (id, entry.kind, entry.name.to_string()))
                 .collect()
         };
-        for (id, name) in live {
+        for (id, kind, name) in live {
             if self.damaged.contains_key(&id) {
+                continue;
+            }
+            if kind == DbKind::Log {
+                self.verify_record_log(id, &mut report);
                 continue;
             }
             // One that was dropped meanwhile is passed by.
@@ -384,7 +410,7 @@ impl Engine {
     }
 }
 
-fn damage_of(error: ReadError, place: Place) -> Damage {
+pub(super) fn damage_of(error: ReadError, place: Place) -> Damage {
     match error {
         ReadError::Damaged(damage) => damage,
         ReadError::Io(failure) => Damage::new(place, Reject::Unreadable(failure)),
@@ -392,7 +418,7 @@ fn damage_of(error: ReadError, place: Place) -> Damage {
     }
 }
 
-fn closed_meanwhile() -> Damage {
+pub(super) fn closed_meanwhile() -> Damage {
     unreadable("store", "it was closed meanwhile")
 }
 

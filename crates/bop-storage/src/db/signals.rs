@@ -106,6 +106,18 @@ impl Signals {
         Some(urgent)
     }
 
+    /// Waits until the end is asked for, something else has become due, or `until`.
+    pub(crate) fn pause(&self, until: Instant) {
+        let mut state = self.state.lock();
+        let before = state.due;
+        while state.due == before && !state.due.stop {
+            let wake = state.note_at.map_or(until, |at| at.min(until));
+            if self.changed.wait_until(&mut state, wake).timed_out() {
+                return;
+            }
+        }
+    }
+
     /// The housekeeper ends after what it is doing.
     pub(crate) fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);

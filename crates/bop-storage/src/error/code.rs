@@ -30,6 +30,8 @@ pub enum ErrorCode {
     Busy,
     /// The snapshot is not the newest state any more.
     BusySnapshot,
+    /// Entries of a record log that do not follow, or are not there.
+    IndexConflict,
     /// The deadline passed.
     Timeout,
     /// No space on the device.
@@ -86,6 +88,7 @@ impl ErrorCode {
         Self::UnsupportedFormat,
         Self::Busy,
         Self::BusySnapshot,
+        Self::IndexConflict,
         Self::Timeout,
         Self::OutOfSpace,
         Self::TooLarge,
@@ -123,6 +126,7 @@ impl ErrorCode {
             Self::UnsupportedFormat => "unsupported_format",
             Self::Busy => "busy",
             Self::BusySnapshot => "busy_snapshot",
+            Self::IndexConflict => "index_conflict",
             Self::Timeout => "timeout",
             Self::OutOfSpace => "out_of_space",
             Self::TooLarge => "too_large",

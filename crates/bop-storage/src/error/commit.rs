@@ -162,10 +162,11 @@ pub enum Rejection {
     /// The log needs a segment and none could be made.
     #[error("{0}")]
     Segment(#[from] SegmentError),
-    /// The log has reached its cap and the checkpoint does not keep up.
-    #[error("the log holds {bytes} bytes, its cap, and no checkpoint freed any in time")]
+    /// The log has reached its cap and the checkpoint does not keep up, or what is live of record
+    /// logs has reached half of it, which no checkpoint makes smaller.
+    #[error("the log is full: {bytes} bytes of it are in use, and nothing freed any in time")]
     LogFull {
-        /// What the log holds.
+        /// What the log holds, or what of it the record logs hold.
         bytes: u64,
     },
     /// Larger than the store can ever hold.

@@ -13,6 +13,7 @@ mod code;
 mod commit;
 mod damage;
 mod names;
+mod record_log;
 mod store;
 
 pub use code::ErrorCode;
@@ -21,6 +22,7 @@ pub use commit::{
 };
 pub use damage::{Damage, Place, Reject};
 pub use names::{CatalogueError, NameError};
+pub use record_log::RecordLogError;
 pub use store::{CheckpointError, CloseError, ManifestError, OpenError};
 
 #[cfg(test)]

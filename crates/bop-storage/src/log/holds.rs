@@ -1,8 +1,8 @@
 //! Who still needs which part of the log: the one answer that truncation follows.
 //!
 //! Owns: a registry of *holds*. A hold names an Lsn; nothing at or above the smallest one is
-//! released. Index layers, un-checkpointed catalogue records and open fragment chains hold the log;
-//! a reader holds it only through the layers of its view.
+//! released. Index layers, un-checkpointed catalogue records, open fragment chains and what is live
+//! of record logs hold the log; a reader holds it only through the layers of its view.
 //!
 //! Invariants
 //! - a hold is registered before the position it protects can be passed by truncation, and
@@ -14,7 +14,7 @@
 use super::parts::LogEvents;
 use crate::ids::{DbId, Lsn};
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Why a part of the log is needed.
@@ -26,6 +26,8 @@ pub enum HoldReason {
     Catalogue,
     /// A transaction whose fragments are being written.
     FragmentChain(DbId),
+    /// What is live of a record log. It moves to the head of the log when the rest is wanted back.
+    Records(DbId),
     /// What a salvage of databases that are closed for damage may need.
     Damage,
 }
@@ -40,6 +42,8 @@ pub struct LogHolds {
 #[derive(Debug, Default)]
 struct Inner {
     holds: BTreeMap<(Lsn, u64), HoldReason>,
+    /// One for each record log that has anything; there may be very many, so they are small.
+    records: BTreeSet<(Lsn, DbId)>,
     next: u64,
     /// Below here the log is wanted back.
     watched: Option<Lsn>,
@@ -51,12 +55,22 @@ impl Inner {
         let Some(bound) = self.watched else {
             return false;
         };
-        let oldest = self.holds.first_key_value();
-        let free = oldest.is_none_or(|((lsn, _), _)| bound <= *lsn);
+        let free = self.oldest().is_none_or(|(lsn, _)| bound <= lsn);
         if free {
             self.watched = None;
         }
         free
+    }
+
+    fn oldest(&self) -> Option<(Lsn, HoldReason)> {
+        let hold = self.holds.first_key_value();
+        let hold = hold.map(|((lsn, _), reason)| (*lsn, *reason));
+        let records = self.records.first();
+        let records = records.map(|(lsn, database)| (*lsn, HoldReason::Records(*database)));
+        [hold, records]
+            .into_iter()
+            .flatten()
+            .min_by_key(|(lsn, _)| *lsn)
     }
 }
 
@@ -91,13 +105,32 @@ impl LogHolds {
         })
     }
 
+    /// Moves the hold of a record log from one position to another; zero stands for none.
+    pub fn hold_records(&self, database: DbId, from: Lsn, to: Lsn) {
+        let mut inner = self.inner.lock();
+        if to != Lsn::ZERO {
+            inner.records.insert((to, database));
+        }
+        if from != Lsn::ZERO && from != to {
+            inner.records.remove(&(from, database));
+        }
+        let free = inner.take_watched();
+        drop(inner);
+        if free {
+            self.events.room_wanted();
+        }
+    }
+
+    /// The record logs that need something below `bound`, ascending.
+    pub fn records_below(&self, bound: Lsn) -> BTreeSet<DbId> {
+        let inner = self.inner.lock();
+        let below = inner.records.iter().take_while(|(lsn, _)| *lsn < bound);
+        below.map(|(_, database)| *database).collect()
+    }
+
     /// The oldest position that is needed, and why.
     pub fn oldest(&self) -> Option<(Lsn, HoldReason)> {
-        let inner = self.inner.lock();
-        inner
-            .holds
-            .first_key_value()
-            .map(|((lsn, _), reason)| (*lsn, *reason))
+        self.inner.lock().oldest()
     }
 
     /// The oldest position that is needed for a reason that is not `excepted`.
@@ -105,7 +138,13 @@ impl LogHolds {
         let inner = self.inner.lock();
         let mut holds = inner.holds.iter();
         let found = holds.find(|(_, reason)| !excepted(reason));
-        found.map(|((lsn, _), _)| *lsn)
+        let mut records = inner.records.iter();
+        let of_records = records.find(|(_, database)| !excepted(&HoldReason::Records(*database)));
+        let found = found.map(|((lsn, _), _)| *lsn);
+        found
+            .into_iter()
+            .chain(of_records.map(|(lsn, _)| *lsn))
+            .min()
     }
 }
 
@@ -175,6 +214,43 @@ mod tests {
         holds.watch(None);
         drop(again);
         assert_eq!(wanted(), 2);
+    }
+
+    #[test]
+    fn the_hold_of_a_record_log_moves_and_counts_like_any_other() {
+        let events = Arc::new(Wanted::default());
+        let holds = LogHolds::new(Arc::clone(&events) as _);
+        let (one, two) = (DbId::new(1), DbId::new(2));
+        holds.hold_records(one, Lsn::ZERO, Lsn::new(10));
+        holds.hold_records(two, Lsn::ZERO, Lsn::new(20));
+        let other = holds.hold(Lsn::new(15), HoldReason::Catalogue);
+        assert_eq!(
+            holds.oldest(),
+            Some((Lsn::new(10), HoldReason::Records(one)))
+        );
+        assert_eq!(holds.records_below(Lsn::new(20)), BTreeSet::from([one]));
+        assert_eq!(
+            holds.records_below(Lsn::new(21)),
+            BTreeSet::from([one, two])
+        );
+        let records = |reason: &HoldReason| matches!(reason, HoldReason::Records(_));
+        assert_eq!(holds.oldest_but(records), Some(Lsn::new(15)));
+        let first = |reason: &HoldReason| *reason == HoldReason::Records(one);
+        assert_eq!(holds.oldest_but(first), Some(Lsn::new(15)));
+        holds.watch(Some(Lsn::new(18)));
+        drop(other);
+        assert_eq!(events.0.load(Ordering::Relaxed), 0, "10 is held");
+        holds.hold_records(one, Lsn::new(10), Lsn::new(90));
+        assert_eq!(events.0.load(Ordering::Relaxed), 1);
+        assert_eq!(
+            holds.oldest(),
+            Some((Lsn::new(20), HoldReason::Records(two)))
+        );
+        holds.hold_records(two, Lsn::new(20), Lsn::ZERO);
+        assert_eq!(
+            holds.oldest(),
+            Some((Lsn::new(90), HoldReason::Records(one)))
+        );
     }
 
     #[test]

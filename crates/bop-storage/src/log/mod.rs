@@ -47,7 +47,7 @@ pub use member::{Placed, Priority, Publish, Silent};
 pub use parts::{LogEvents, LogParts};
 pub use recover::{
     Checkpointed, LogState, RegisteredSegment, ReplaySink, ReplayedCatalogue, ReplayedCommit,
-    ReplayedMember, recover,
+    ReplayedLog, ReplayedMember, recover,
 };
 pub use ring::Ring;
 pub use segment::{LogSegment, SealedSegment, SpareSegment};

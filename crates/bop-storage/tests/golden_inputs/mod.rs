@@ -8,9 +8,9 @@ use bop_storage::ids::{
 use bop_storage::log::format::record::{Encoding, NoteKind, RecordKind};
 use bop_storage::log::format::{
     Activated, BatchEntry, BatchPlace, CatalogueEntry, CatalogueOp, ChainHash, EncodedRecord,
-    FragmentPart, ImageForm, ImageMaker, LogEntryRecord, MemberSpec, PageImage, PatchBase,
-    Predecessor, SegmentIdentity, Stamped, encode_abort, encode_batch, encode_catalogue,
-    encode_close, encode_log_entry, encode_note, encode_pages,
+    EntryKind, EntrySpec, FragmentPart, ImageForm, ImageMaker, LogSpec, MemberSpec, PageImage,
+    PatchBase, Predecessor, SegmentIdentity, Stamped, encode_abort, encode_batch, encode_catalogue,
+    encode_close, encode_logs, encode_note, encode_pages, entry_hash,
 };
 use bop_storage::superblock::Superblock;
 use zerocopy::IntoBytes;
@@ -183,7 +183,7 @@ fn records() -> Vec<(&'static str, EncodedRecord)> {
     records.push(("fragment_last", pages(last, &[(7, &[7])])));
     records.push(("abort", encode_abort(commit, DbId::new(7)).unwrap()));
     records.extend(catalogue());
-    records.extend(log_entries());
+    records.extend(log_records());
     records.push(("note_idle", encode_note(NoteKind::Idle).unwrap()));
     records.push(("note_open", encode_note(NoteKind::Open).unwrap()));
     let heads = [
@@ -242,30 +242,46 @@ fn catalogue() -> Vec<(&'static str, EncodedRecord)> {
         .collect()
 }
 
-fn log_entries() -> Vec<(&'static str, EncodedRecord)> {
-    let kinds = [
-        ("append", RecordKind::Append, &b"payload"[..]),
-        ("truncate", RecordKind::Truncate, b""),
-        ("purge", RecordKind::Purge, b""),
-        ("vote", RecordKind::Vote, b"node 1"),
-        ("relocate", RecordKind::Relocate, b"payload"),
-    ];
-    let entry = |kind, payload| LogEntryRecord {
+fn log_records() -> Vec<(&'static str, EncodedRecord)> {
+    let database = DbId::new(12);
+    let entry = |kind, index, term, old, payload| EntrySpec {
         kind,
-        database: DbId::new(12),
-        index: 100,
-        term: 5,
-        old_lsn: Lsn::new(if kind == RecordKind::Relocate {
-            0x5000
-        } else {
-            0
-        }),
+        index,
+        term,
+        old: Lsn::new(old),
+        hash: entry_hash(database, kind, index, term, payload),
         payload,
     };
-    kinds
-        .into_iter()
-        .map(|(name, kind, payload)| (name, encode_log_entry(&entry(kind, payload)).unwrap()))
-        .collect()
+    let log = |database, entries| LogSpec {
+        database,
+        parent: Lsn::new(0x4008),
+        first: 90,
+        first_term: 4,
+        next: 102,
+        vote: Lsn::new(0x2088),
+        entries,
+    };
+    let one = |index, payload: &'static [u8]| entry(EntryKind::Entry, index, 5, 0, payload);
+    let appended = vec![one(100, b"payload"), one(101, b"")];
+    let voted = vec![entry(EntryKind::Vote, 0, 0, 0, b"node 1")];
+    let moved = vec![
+        entry(EntryKind::Entry, 100, 5, 0x4090, b"payload"),
+        entry(EntryKind::Vote, 0, 0, 0x2088, b"node 1"),
+    ];
+    let relocated = [log(database, moved), log(DbId::new(13), Vec::new())];
+    let made = [
+        ("append", RecordKind::Append, &[log(database, appended)][..]),
+        (
+            "truncate",
+            RecordKind::Truncate,
+            &[log(database, Vec::new())],
+        ),
+        ("purge", RecordKind::Purge, &[log(database, Vec::new())]),
+        ("vote", RecordKind::Vote, &[log(database, voted)]),
+        ("relocate", RecordKind::Relocate, &relocated),
+    ];
+    let encode = |(name, kind, logs)| (name, encode_logs(kind, logs).unwrap());
+    made.into_iter().map(encode).collect()
 }
 
 /// A segment of three batches: an open note, all records but the last two, a close record.

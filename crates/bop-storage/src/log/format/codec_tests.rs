@@ -4,9 +4,10 @@ use super::batch::BatchPlace;
 use super::batch_decode::*;
 use super::batch_encode::*;
 use super::catalogue::{CatalogueEntry, CatalogueOp};
-use super::decode::{LogEntryRecord, RawRecord, Record};
+use super::decode::{RawRecord, Record};
 use super::encode::*;
-use super::record::{Encoding, NoteKind, RecordKind};
+use super::record::{Encoding, NoteKind};
+use super::record_log_tests::log_records;
 use super::segment::*;
 use crate::checksum::{PageHash, RollingChecksum};
 use crate::error::{Reject, Rejection};
@@ -70,7 +71,7 @@ fn every_record() -> Vec<EncodedRecord> {
         encode_close(&[(DbId::CATALOGUE, Lsn::new(3)), (DbId::new(1), Lsn::new(4))]).unwrap(),
     ];
     records.extend(catalogue_records());
-    records.extend(log_entry_records());
+    records.extend(log_records());
     records
 }
 
@@ -113,32 +114,6 @@ fn catalogue_records() -> Vec<EncodedRecord> {
         let record = encode_catalogue(&entry).unwrap();
         let read = RawRecord(&record.bytes).verify(record.checksum).unwrap();
         assert_eq!(read, Record::Catalogue(entry));
-        records.push(record);
-    }
-    records
-}
-
-/// Records of a record log, each read back.
-fn log_entry_records() -> Vec<EncodedRecord> {
-    let mut records = Vec::new();
-    for kind in [
-        RecordKind::Append,
-        RecordKind::Truncate,
-        RecordKind::Purge,
-        RecordKind::Vote,
-        RecordKind::Relocate,
-    ] {
-        let entry = LogEntryRecord {
-            kind,
-            database: DbId::new(6),
-            index: 1,
-            term: 2,
-            old_lsn: Lsn::new(u64::from(kind == RecordKind::Relocate)),
-            payload: b"hello",
-        };
-        let record = encode_log_entry(&entry).unwrap();
-        let read = RawRecord(&record.bytes).verify(record.checksum).unwrap();
-        assert_eq!(read, Record::LogEntry(entry));
         records.push(record);
     }
     records

@@ -10,9 +10,10 @@ use super::catalogue::CatalogueEntry;
 use super::encode::FragmentPart;
 use super::image::ImageForm;
 use super::record::{
-    Abort, CloseHead, Encoding, LogEntry, Member, Note, NoteKind, PageEntry, PageRecord,
-    RecordHeader, RecordKind,
+    Abort, CloseHead, Encoding, Member, Note, NoteKind, PageEntry, PageRecord, RecordHeader,
+    RecordKind,
 };
+use super::record_log::LogsRecord;
 use crate::checksum::{Crc64, PageHash, RollingChecksum, crc64};
 use crate::error::Reject;
 use crate::ids::{CommitId, DbId, Lsn, PageNo, PageSize};
@@ -36,8 +37,8 @@ pub enum Record<'a> {
     },
     /// Something happens to a database's name or being.
     Catalogue(CatalogueEntry<'a>),
-    /// A record of a record log.
-    LogEntry(LogEntryRecord<'a>),
+    /// A record of record logs.
+    Logs(LogsRecord),
     /// A note.
     Note(NoteKind),
     /// A clean end: databases and their newest commits, ascending by database.
@@ -89,44 +90,6 @@ pub struct PageLocation {
     pub form: ImageForm,
 }
 
-/// A record of a record log.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub struct LogEntryRecord<'a> {
-    /// Append, truncate, purge, vote or relocate.
-    pub kind: RecordKind,
-    /// The record log.
-    pub database: DbId,
-    /// The entry's index, or the first one cut, or the last one purged.
-    pub index: u64,
-    /// The entry's term.
-    pub term: u64,
-    /// Where a relocated entry stood before; else zero.
-    pub old_lsn: Lsn,
-    /// The payload.
-    pub payload: &'a [u8],
-}
-
-impl LogEntryRecord<'_> {
-    /// What must hold of an entry before it is written and after it was read.
-    pub(super) fn check(&self) -> Result<(), Reject> {
-        let relocate = match self.kind {
-            RecordKind::Relocate => true,
-            RecordKind::Append | RecordKind::Truncate | RecordKind::Purge | RecordKind::Vote => {
-                false
-            }
-            _ => return Err(Reject::Invalid("not a record of a record log")),
-        };
-        ensure(
-            self.database != DbId::CATALOGUE,
-            "a record of a record log without a database",
-        )?;
-        ensure(
-            relocate == (self.old_lsn != Lsn::ZERO) && self.old_lsn < Lsn::LIMIT,
-            "an old place where there is none",
-        )
-    }
-}
-
 /// The parts of a record whose checksums are right.
 struct Parts<'a> {
     kind: RecordKind,
@@ -155,7 +118,16 @@ impl<'a> RawRecord<'a> {
             | RecordKind::Truncate
             | RecordKind::Purge
             | RecordKind::Vote
-            | RecordKind::Relocate => log_entry(&parts).map(Record::LogEntry),
+            | RecordKind::Relocate => {
+                let Parts {
+                    kind,
+                    body,
+                    tail,
+                    tail_offset,
+                    ..
+                } = parts;
+                LogsRecord::read(kind, body, tail, tail_offset).map(Record::Logs)
+            }
             RecordKind::SealIndex => Ok(Record::SealIndex),
             RecordKind::Abort | RecordKind::Catalogue | RecordKind::Note | RecordKind::Close => {
                 ensure(
@@ -252,26 +224,6 @@ fn close(body: &[u8]) -> Result<Vec<(DbId, Lsn)>, Reject> {
         "heads of a close record out of order",
     )?;
     Ok(heads)
-}
-
-fn log_entry<'a>(parts: &Parts<'a>) -> Result<LogEntryRecord<'a>, Reject> {
-    let (fixed, rest) = split::<LogEntry>(parts.body)?;
-    ensure(rest.is_empty(), "bytes behind the head of a log entry")?;
-    let (payload, zeros) = take(parts.tail, index(fixed.payload_bytes.get())?)?;
-    ensure(
-        zeros.len() < super::RECORD_ALIGN && all_zero(zeros),
-        "bytes behind a payload",
-    )?;
-    let entry = LogEntryRecord {
-        kind: parts.kind,
-        database: DbId::new(fixed.database.get()),
-        index: fixed.index.get(),
-        term: fixed.term.get(),
-        old_lsn: Lsn::new(fixed.old_lsn.get()),
-        payload,
-    };
-    entry.check()?;
-    Ok(entry)
 }
 
 fn pages(parts: &Parts<'_>) -> Result<PagesRecord, Reject> {

@@ -7,11 +7,10 @@
 
 use super::bytes::padded;
 use super::catalogue::CatalogueEntry;
-use super::decode::LogEntryRecord;
 use super::image::ImageForm;
 use super::record::{
-    Abort, CloseHead, Encoding, LogEntry, Member, Note, NoteKind, PageEntry, PageRecord,
-    RecordHeader, RecordKind,
+    Abort, CloseHead, Encoding, Member, Note, NoteKind, PageEntry, PageRecord, RecordHeader,
+    RecordKind,
 };
 use crate::checksum::{Crc64, PageHash, RollingChecksum, crc64};
 use crate::error::{Reject, Rejection};
@@ -35,8 +34,8 @@ pub struct EncodedRecord {
     pub checksum: u64,
     /// CRC-64 of the head: what the next fragment of a chain names.
     pub header_checksum: u64,
-    /// Where each page's image starts, in bytes from the start of the record: the pages of the
-    /// first member, then those of the second, and so on.
+    /// Where each page's image, or each entry's payload, starts, in bytes from the start of the
+    /// record: those of the first member, then those of the second, and so on.
     pub image_offsets: Vec<u32>,
 }
 
@@ -291,29 +290,6 @@ pub fn encode_catalogue(entry: &CatalogueEntry<'_>) -> Result<EncodedRecord, Rej
     encode_small(RecordKind::Catalogue, &body, databases)
 }
 
-/// Makes a record of a record log.
-///
-/// # Errors
-/// [`Rejection::Invalid`] for a kind that is none of them, [`Rejection::TooLarge`].
-pub fn encode_log_entry(entry: &LogEntryRecord<'_>) -> Result<EncodedRecord, Rejection> {
-    entry.check().map_err(rejection)?;
-    let fixed = LogEntry {
-        database: entry.database.get().into(),
-        index: entry.index.into(),
-        term: entry.term.into(),
-        old_lsn: entry.old_lsn.get().into(),
-        payload_bytes: (entry.payload.len() as u64).into(),
-    };
-    let head = size_of::<RecordHeader>() + size_of::<LogEntry>();
-    let bytes = head.saturating_add(padded(entry.payload.len()));
-    check_size(bytes)?;
-    let mut record = Draft::new(entry.kind, bytes);
-    record.push(fixed.as_bytes());
-    record.end_head();
-    record.push(entry.payload);
-    record.finish(vec![entry.database])
-}
-
 /// Makes a note.
 ///
 /// # Errors
@@ -358,7 +334,7 @@ fn encode_small(
     record.finish(databases)
 }
 
-fn check_size(bytes: usize) -> Result<(), Rejection> {
+pub(super) fn check_size(bytes: usize) -> Result<(), Rejection> {
     let bytes = bytes as u64;
     if RECORD_BYTES_MAX < bytes {
         return Err(Rejection::TooLarge {
@@ -370,7 +346,7 @@ fn check_size(bytes: usize) -> Result<(), Rejection> {
 }
 
 /// A length that [`check_size`] has bounded far below `u32::MAX`.
-fn u32_len(len: usize) -> u32 {
+pub(super) fn u32_len(len: usize) -> u32 {
     u32::try_from(len).unwrap_or(u32::MAX)
 }
 
@@ -382,14 +358,14 @@ fn rejection(reject: Reject) -> Rejection {
 }
 
 /// A record that is being made.
-struct Draft {
+pub(super) struct Draft {
     kind: RecordKind,
     bytes: Vec<u8>,
     header_bytes: usize,
 }
 
 impl Draft {
-    fn new(kind: RecordKind, bytes: usize) -> Self {
+    pub(super) fn new(kind: RecordKind, bytes: usize) -> Self {
         let mut buffer = Vec::with_capacity(bytes);
         buffer.resize(size_of::<RecordHeader>(), 0);
         Self {
@@ -399,16 +375,16 @@ impl Draft {
         }
     }
 
-    fn push(&mut self, bytes: &[u8]) {
+    pub(super) fn push(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
     }
 
     /// Everything so far is covered by the header checksum.
-    fn end_head(&mut self) {
+    pub(super) fn end_head(&mut self) {
         self.header_bytes = self.bytes.len();
     }
 
-    fn finish(mut self, databases: Vec<DbId>) -> Result<EncodedRecord, Rejection> {
+    pub(super) fn finish(mut self, databases: Vec<DbId>) -> Result<EncodedRecord, Rejection> {
         self.bytes.resize(padded(self.bytes.len()), 0);
         check_size(self.bytes.len())?;
         let mut header = RecordHeader {

@@ -19,6 +19,9 @@ mod encode;
 mod image;
 pub mod patch;
 pub mod record;
+mod record_log;
+#[cfg(test)]
+mod record_log_tests;
 pub mod segment;
 
 pub use batch::{BatchLayout, BatchPlace};
@@ -30,14 +33,17 @@ pub use batch_decode::{
 pub use batch_encode::{BatchEntry, EncodedBatch, encode_batch};
 pub use bytes::{RECORD_ALIGN, all_zero};
 pub use catalogue::{CatalogueEntry, CatalogueOp};
-pub use decode::{LogEntryRecord, MemberPages, PageLocation, PagesRecord, RawRecord, Record};
+pub use decode::{MemberPages, PageLocation, PagesRecord, RawRecord, Record};
 pub use encode::{
     EncodedRecord, FragmentPart, MemberSpec, PageImage, RECORD_BYTES_MAX, encode_abort,
-    encode_catalogue, encode_close, encode_log_entry, encode_note, encode_pages,
-    pages_record_bytes,
+    encode_catalogue, encode_close, encode_note, encode_pages, pages_record_bytes,
 };
 pub use image::{ImageForm, ImageMaker, MadeImage, full_page};
 pub use patch::{PATCH_CHAIN_MAX, Patch, PatchBase};
+pub use record_log::{
+    EntryKind, EntryLocation, EntrySpec, LogMember, LogSpec, LogsRecord, encode_logs, entry_hash,
+    logs_record_bytes,
+};
 pub use segment::{Activated, ChainHash, DATA_START, Predecessor, SegmentIdentity, Stamped};
 
 /// The newest version of the log's format that this program writes and reads.

@@ -6,7 +6,7 @@
 //! abort              RecordHeader | Abort
 //! catalogue          RecordHeader | Catalogue | name
 //! append, truncate, purge, vote, relocate
-//!                    RecordHeader | LogEntry | payload
+//!                    RecordHeader | LogGroup | LogRecord x m | LogEntry x n | payloads
 //! note               RecordHeader | Note
 //! close              RecordHeader | CloseHead x n
 //! seal index         RecordHeader | what a later version puts there
@@ -36,7 +36,8 @@ pub enum RecordKind {
     Purge = 7,
     /// The hard state of a record log.
     Vote = 8,
-    /// A live record-log entry, copied to the head of the log.
+    /// What is live of record logs in segments that are to be released, copied to the head of the
+    /// log.
     Relocate = 9,
     /// Tells how far the log is durable; `open` starts an epoch.
     Note = 10,
@@ -253,20 +254,58 @@ pub struct Catalogue {
 }
 const _: () = assert!(size_of::<Catalogue>() == 48);
 
-/// A record of a record log; the payload stands behind it.
+/// What a record of record logs begins with; a [`LogRecord`] for each log, the [`LogEntry`]s of all
+/// of them and the payloads stand behind it.
+#[derive(Clone, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct LogGroup {
+    /// Record logs ([`LogRecord`]s) of the record; more than one in a relocation alone.
+    pub logs: U32,
+    /// Zero.
+    pub reserved: U32,
+}
+const _: () = assert!(size_of::<LogGroup>() == 8);
+
+/// One record log of a record: its bounds after the record, so that they outlive older records.
+#[derive(Clone, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct LogRecord {
+    /// The record log.
+    pub database: U64,
+    /// The log's record before this one, 0 for its first: a lost one is noticed.
+    pub parent_lsn: U64,
+    /// The index of its oldest entry: everything before is purged.
+    pub first_index: U64,
+    /// The term of the entry before that one; 0 when there never was one.
+    pub first_term: U64,
+    /// The index behind its newest entry: everything from here on is cut.
+    pub next_index: U64,
+    /// Where the payload of its hard state stood before this record; 0 without one: a lost vote is
+    /// noticed.
+    pub vote_lsn: U64,
+    /// Entries of the list that belong to this log.
+    pub entries: U32,
+    /// Zero.
+    pub reserved: U32,
+}
+const _: () = assert!(size_of::<LogRecord>() == 56);
+
+/// One entry of a record log, or its hard state. Payloads stand behind the list, in its order.
 #[derive(Clone, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
 pub struct LogEntry {
-    /// The record log.
-    pub database: U64,
-    /// The entry's index, or the first one cut, or the last one purged.
+    /// The entry's index; 0 for a hard state.
     pub index: U64,
-    /// The entry's term.
+    /// The entry's term; 0 for a hard state.
     pub term: U64,
-    /// Where a relocated entry stood before; else 0.
+    /// Where the payload of a relocated entry stood before; else 0.
     pub old_lsn: U64,
+    /// XXH3-64 of log, kind, index, term and payload: checked at every later read.
+    pub hash: U64,
     /// Bytes of the payload.
-    pub payload_bytes: U64,
+    pub payload_bytes: U32,
+    /// 0 for an entry, 1 for a hard state.
+    pub kind: U32,
 }
 const _: () = assert!(size_of::<LogEntry>() == 40);
 

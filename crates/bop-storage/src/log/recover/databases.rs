@@ -82,11 +82,17 @@ pub(super) struct Databases {
     tracks: BTreeMap<DbId, Track>,
     holes: Vec<Hole>,
     damaged: BTreeMap<DbId, Damage>,
+    /// Everything below was released.
+    truncated: Lsn,
 }
 
 impl Databases {
     /// Those that the manifest knows, the catalogue among them.
-    pub(super) fn new(known: &BTreeMap<DbId, Checkpointed>, catalogue: Checkpointed) -> Self {
+    pub(super) fn new(
+        known: &BTreeMap<DbId, Checkpointed>,
+        catalogue: Checkpointed,
+        truncated: Lsn,
+    ) -> Self {
         let track = |checkpointed: Checkpointed| Track {
             checkpointed,
             head: checkpointed.head,
@@ -101,6 +107,7 @@ impl Databases {
             tracks,
             holes: Vec::new(),
             damaged: BTreeMap::new(),
+            truncated,
         }
     }
 
@@ -149,6 +156,17 @@ impl Databases {
         Fit::Refused
     }
 
+    /// How a record of a record log fits. Nothing of these is in chunks, and what was released was
+    /// not needed any more, so the oldest record that is left may name one that is gone.
+    pub(super) fn fit_log(&mut self, database: DbId, lsn: Lsn, parent: Lsn, at: &Damage) -> Fit {
+        let truncated = self.truncated;
+        let track = self.tracks.entry(database).or_default();
+        if track.head == Lsn::ZERO && parent < truncated {
+            track.head = parent;
+        }
+        self.fit(database, lsn, parent, at)
+    }
+
     /// The database is damaged: by the hole that it is suspect for, if there is one, else by
     /// `damage`.
     pub(super) fn blame(&mut self, database: DbId, damage: Damage) {
@@ -162,7 +180,9 @@ impl Databases {
         for (database, head) in heads {
             let track = self.tracks.entry(*database).or_default();
             let found_head = track.head;
-            if *head != found_head && track.checkpointed.head < *head {
+            // One that was released was not needed any more: a record log has moved since.
+            let needed = track.checkpointed.head < *head && self.truncated <= *head;
+            if *head != found_head && needed {
                 let broken = Reject::BrokenChain {
                     expected_parent: *head,
                     found_head,

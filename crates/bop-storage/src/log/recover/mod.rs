@@ -26,7 +26,9 @@ mod tests;
 
 pub use databases::Checkpointed;
 pub use inspect::RegisteredSegment;
-pub use sink::{ReplaySink, ReplayedCatalogue, ReplayedCommit, ReplayedMember, ReplayedPage};
+pub use sink::{
+    ReplaySink, ReplayedCatalogue, ReplayedCommit, ReplayedLog, ReplayedMember, ReplayedPage,
+};
 
 use crate::error::{Damage, OpenError};
 use crate::ids::{DbId, Epoch, Lsn, SegmentId, StoreId};
@@ -162,7 +164,7 @@ pub fn recover(
     }
     set_aside_abandoned(&mut segments);
     let links = link(&segments, state.truncated)?;
-    let databases = Databases::new(state.checkpointed, state.catalogue);
+    let databases = Databases::new(state.checkpointed, state.catalogue, state.truncated);
     let walk = Walk::new(state, Replay::new(databases, sink));
     let walked = walk.run(&segments, &links)?;
     Ok(summary(state, &segments, walked))

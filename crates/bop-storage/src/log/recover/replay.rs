@@ -8,11 +8,13 @@
 
 use super::chains::Chains;
 use super::databases::{Databases, Fit, Hole};
-use super::sink::{ReplaySink, ReplayedCatalogue, ReplayedCommit, ReplayedMember, ReplayedPage};
+use super::sink::{
+    ReplaySink, ReplayedCatalogue, ReplayedCommit, ReplayedLog, ReplayedMember, ReplayedPage,
+};
 use crate::error::{Damage, Place, Reject};
 use crate::ids::{DbId, Lsn, SegmentId};
 use crate::log::format::record::RecordKind;
-use crate::log::format::{CatalogueOp, DirectoryItem, MemberPages, PagesRecord};
+use crate::log::format::{CatalogueOp, DirectoryItem, LogsRecord, MemberPages, PagesRecord};
 use crate::log::scan::{BadBytes, ScannedBatch, ScannedBody, ScannedRecord};
 use std::collections::BTreeMap;
 
@@ -101,13 +103,23 @@ impl<'a> Replay<'a> {
                     entry,
                 });
             }
-            ScannedBody::LogEntry(database) => {
-                let reason = Reject::Invalid("a record log, which this version cannot read");
-                self.databases
-                    .blame(*database, Damage::new(at.place, reason));
-            }
+            ScannedBody::Logs(logs) => self.logs(segment, record.lsn, logs, &at),
             ScannedBody::Close(heads) => self.databases.closed(heads, &at),
             ScannedBody::Nothing(_) => {}
+        }
+    }
+
+    fn logs(&mut self, segment: SegmentId, lsn: Lsn, record: &LogsRecord, at: &Damage) {
+        for log in &record.logs {
+            let fit = self.databases.fit_log(log.database, lsn, log.parent, at);
+            if fit == Fit::Next {
+                self.sink.log_record(ReplayedLog {
+                    lsn,
+                    segment,
+                    kind: record.kind,
+                    log,
+                });
+            }
         }
     }
 

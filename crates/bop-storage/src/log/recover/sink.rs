@@ -2,7 +2,8 @@
 
 use crate::checksum::{PageHash, RollingChecksum};
 use crate::ids::{DbId, Lsn, PageNo, PageSize, SegmentId};
-use crate::log::format::{CatalogueEntry, ImageForm};
+use crate::log::format::record::RecordKind;
+use crate::log::format::{CatalogueEntry, ImageForm, LogMember};
 
 /// Takes what replay delivers, in Lsn order.
 ///
@@ -14,6 +15,9 @@ pub trait ReplaySink {
 
     /// A catalogue record.
     fn catalogue(&mut self, record: ReplayedCatalogue<'_>);
+
+    /// A record of one record log.
+    fn log_record(&mut self, record: ReplayedLog<'_>);
 }
 
 /// One transaction.
@@ -70,4 +74,17 @@ pub struct ReplayedCatalogue<'a> {
     pub time_us: u64,
     /// What it says.
     pub entry: CatalogueEntry<'a>,
+}
+
+/// What a record says of one record log.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct ReplayedLog<'a> {
+    /// The record's position.
+    pub lsn: Lsn,
+    /// The segment that it is in.
+    pub segment: SegmentId,
+    /// Append, truncate, purge, vote or relocate.
+    pub kind: RecordKind,
+    /// The log, its bounds after the record, and what the record carries.
+    pub log: &'a LogMember,
 }

@@ -1,8 +1,10 @@
-//! What a scan keeps of a record: everything but the images, whose places are enough.
+//! What a scan keeps of a record: everything but images and payloads, whose places are enough.
 
 use crate::ids::{CommitId, DbId, Lsn};
 use crate::log::format::record::RecordKind;
-use crate::log::format::{CatalogueEntry, CatalogueOp, PagesRecord, Record, VerifiedRecord};
+use crate::log::format::{
+    CatalogueEntry, CatalogueOp, LogsRecord, PagesRecord, Record, VerifiedRecord,
+};
 
 /// One record of a sound batch.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -24,8 +26,8 @@ pub enum ScannedBody {
     Abort(CommitId),
     /// A catalogue record.
     Catalogue(ScannedCatalogue),
-    /// A record of a record log, which this version cannot replay.
-    LogEntry(DbId),
+    /// A record of record logs.
+    Logs(LogsRecord),
     /// A clean end.
     Close(Vec<(DbId, Lsn)>),
     /// A note, or an index: nothing to replay.
@@ -67,7 +69,7 @@ impl From<VerifiedRecord<'_>> for ScannedRecord {
             Record::Pages(pages) => ScannedBody::Pages(pages),
             Record::Abort { commit, .. } => ScannedBody::Abort(commit),
             Record::Catalogue(entry) => ScannedBody::Catalogue(ScannedCatalogue::new(&entry)),
-            Record::LogEntry(entry) => ScannedBody::LogEntry(entry.database),
+            Record::Logs(logs) => ScannedBody::Logs(logs),
             Record::Close(heads) => ScannedBody::Close(heads),
             Record::Note(_) => ScannedBody::Nothing(RecordKind::Note),
             Record::SealIndex => ScannedBody::Nothing(RecordKind::SealIndex),

@@ -4,7 +4,10 @@ use super::super::Checkpointed;
 use super::writer::{TestLog, damaged};
 use crate::error::{Place, Reject};
 use crate::ids::{CommitId, DbId, Lsn, SegmentId};
-use crate::log::format::{CatalogueOp, FragmentPart, LogEntryRecord, encode_log_entry, record};
+use crate::log::format::{
+    CatalogueOp, EncodedRecord, EntryKind, EntrySpec, FragmentPart, LogSpec, encode_close,
+    encode_logs, entry_hash, record,
+};
 
 /// Batches: 0 commit of 1, 1 commit of 2, 2 commit of 1, 3 commit of 2; then closed.
 fn two_databases() -> TestLog {
@@ -215,20 +218,81 @@ fn a_lost_note_touches_nobody() {
     assert_eq!(recovered.findings.len(), 1);
 }
 
-#[test]
-fn a_record_log_is_refused_by_name_and_stops_nobody_else() {
-    let mut log = TestLog::new();
-    let entry = LogEntryRecord {
-        kind: record::RecordKind::Append,
-        database: DbId::new(6),
-        index: 1,
+/// A record of log 6 with one entry, which follows `parent`.
+fn log_entry(parent: Lsn, index: u64) -> EncodedRecord {
+    let database = DbId::new(6);
+    let entry = EntrySpec {
+        kind: EntryKind::Entry,
+        index,
         term: 1,
-        old_lsn: Lsn::ZERO,
+        old: Lsn::ZERO,
+        hash: entry_hash(database, EntryKind::Entry, index, 1, b"entry"),
         payload: b"entry",
     };
-    log.write(&[TestLog::plain(encode_log_entry(&entry).unwrap())]);
+    let log = LogSpec {
+        database,
+        parent,
+        first: 1,
+        first_term: 0,
+        next: index + 1,
+        vote: Lsn::ZERO,
+        entries: vec![entry],
+    };
+    encode_logs(record::RecordKind::Append, &[log]).unwrap()
+}
+
+#[test]
+fn a_lost_record_closes_its_record_log_and_no_other() {
+    let mut log = TestLog::new();
+    let first = log.write(&[TestLog::plain(log_entry(Lsn::ZERO, 1))]);
     log.commit(1, 1);
+    let second = log.write(&[TestLog::plain(log_entry(first, 2))]);
+    log.write(&[TestLog::plain(log_entry(second, 3))]);
+    log.commit(1, 2);
+    log.note();
+    let (recovered, lines) = log.recover();
+    assert_eq!(
+        lines,
+        [
+            "Append 6 1..2",
+            "1:1",
+            "Append 6 1..3",
+            "Append 6 1..4",
+            "1:2"
+        ]
+    );
+    assert_eq!(damaged(&recovered), [0; 0]);
+    log.flip_batch(2, 8);
+    let (recovered, lines) = log.recover();
+    assert_eq!(lines, ["Append 6 1..2", "1:1", "1:2"]);
+    assert_eq!(damaged(&recovered), [6]);
+}
+
+#[test]
+fn the_record_before_the_oldest_one_of_a_record_log_may_be_released_but_not_lost() {
+    let mut log = TestLog::new();
+    log.write(&[TestLog::plain(log_entry(Lsn::new(8), 7))]);
+    log.commit(1, 1);
+    log.note();
+    let (recovered, _) = log.recover();
+    assert_eq!(damaged(&recovered), [6], "nothing was released");
+    log.truncated = Lsn::new(9);
+    let (recovered, lines) = log.recover();
+    assert_eq!(lines, ["Append 6 1..8", "1:1"]);
+    assert_eq!(damaged(&recovered), [0; 0]);
+}
+
+#[test]
+fn a_close_record_may_name_a_head_that_was_released_since_and_not_one_that_is_lost() {
+    let mut log = TestLog::new();
+    let heads = [(DbId::new(6), Lsn::new(8))];
+    log.write(&[TestLog::plain(encode_close(&heads).unwrap())]);
+    log.commit(1, 1);
+    log.note();
+    let (recovered, _) = log.recover();
+    assert_eq!(damaged(&recovered), [6]);
+    log.truncated = Lsn::new(9);
     let (recovered, lines) = log.recover();
     assert_eq!(lines, ["1:1"]);
-    assert_eq!(damaged(&recovered), [6]);
+    assert_eq!(damaged(&recovered), [0; 0]);
 }

@@ -418,6 +418,12 @@ impl ReplaySink for Lines {
         self.0
             .push(format!("{kind:?} {} {name}", record.entry.database));
     }
+
+    fn log_record(&mut self, record: ReplayedLog<'_>) {
+        let ReplayedLog { kind, log, .. } = record;
+        let line = format!("{kind:?} {} {}..{}", log.database, log.first, log.next);
+        self.0.push(line);
+    }
 }
 
 /// The databases that are damaged, as plain numbers.

@@ -1,0 +1,225 @@
+//! All record logs of an open store: their states, what they cost together, and their room.
+//!
+//! Invariants
+//! - a log has at most one state at a time;
+//! - the totals are those of all logs that are not retired: they change with the index that they
+//!   count, under its lock;
+//! - whoever waits for room holds no log's writer: what makes room may need it.
+//!
+//! Never: writes to the log.
+
+use super::index::{Change, LogIndex};
+use super::state::{Inner, RecordState};
+use crate::error::Damage;
+use crate::ids::{DbId, Lsn};
+use crate::log::{LogHolds, Placed};
+use parking_lot::{Condvar, Mutex};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+/// The record logs.
+#[derive(Debug)]
+pub(crate) struct RecordLogs {
+    logs: Mutex<BTreeMap<DbId, Arc<RecordState>>>,
+    holds: Arc<LogHolds>,
+    /// Bytes of the log that what is live needs.
+    live_bytes: AtomicU64,
+    /// Live entries.
+    entries: AtomicU64,
+    /// What was found damaged since the store was opened.
+    damaged: Mutex<BTreeMap<DbId, Damage>>,
+    room: Mutex<Room>,
+    room_made: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Room {
+    /// Bytes of the records that are on their way.
+    under_way: u64,
+    closed: bool,
+}
+
+/// Why there is no room for a record.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum NoRoom {
+    /// Not in time.
+    Timeout,
+    /// The store closes.
+    Closed,
+}
+
+/// Bytes on their way into the log, until dropped.
+#[derive(Debug)]
+pub(crate) struct UnderWay<'a> {
+    logs: &'a RecordLogs,
+    bytes: u64,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.logs.room.lock().under_way -= self.bytes;
+        self.logs.room_made.notify_all();
+    }
+}
+
+impl RecordLogs {
+    /// The logs as recovery found them.
+    pub(crate) fn new(found: BTreeMap<DbId, LogIndex>, holds: Arc<LogHolds>) -> Self {
+        let all = Self {
+            logs: Mutex::default(),
+            holds,
+            live_bytes: AtomicU64::new(0),
+            entries: AtomicU64::new(0),
+            damaged: Mutex::default(),
+            room: Mutex::default(),
+            room_made: Condvar::new(),
+        };
+        for (id, index) in found {
+            let state = Arc::new(RecordState::new(id, LogIndex::default()));
+            all.change(&state, |inner| inner.index = index);
+            all.refresh_hold(&state);
+            all.logs.lock().insert(id, state);
+        }
+        all
+    }
+
+    /// The state of a log, made when there is none and `is_live` says that there may be one.
+    pub(crate) fn load(
+        &self,
+        id: DbId,
+        is_live: impl FnOnce() -> bool,
+    ) -> Option<Arc<RecordState>> {
+        let mut logs = self.logs.lock();
+        if let Some(state) = logs.get(&id) {
+            return Some(Arc::clone(state));
+        }
+        // Asked under the lock: a drop takes the state away after the catalogue has the tombstone.
+        is_live().then(|| {
+            let state = Arc::new(RecordState::new(id, LogIndex::default()));
+            logs.insert(id, Arc::clone(&state));
+            state
+        })
+    }
+
+    /// The state of a log that has one.
+    pub(crate) fn get(&self, id: DbId) -> Option<Arc<RecordState>> {
+        self.logs.lock().get(&id).cloned()
+    }
+
+    /// All states.
+    pub(crate) fn all(&self) -> Vec<Arc<RecordState>> {
+        self.logs.lock().values().cloned().collect()
+    }
+
+    /// Bytes of the log that what is live needs.
+    pub(crate) fn live_bytes(&self) -> u64 {
+        self.live_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Live entries of all logs.
+    pub(crate) fn entries(&self) -> u64 {
+        self.entries.load(Ordering::Relaxed)
+    }
+
+    /// Applies what stands durable in the log. What it keeps of the log is registered before.
+    pub(crate) fn publish(&self, state: &RecordState, change: &Change, at: Placed) {
+        self.change(state, |inner| {
+            if inner.is_dropped() {
+                return;
+            }
+            if inner.held == Lsn::ZERO {
+                self.holds.hold_records(state.id(), Lsn::ZERO, at.lsn);
+                inner.held = at.lsn;
+            }
+            inner.index.apply(change, at.lsn);
+        });
+    }
+
+    /// Lets go of what the log does not need any more. Answers the oldest position that it needs.
+    pub(crate) fn refresh_hold(&self, state: &RecordState) -> Option<Lsn> {
+        let mut inner = state.look();
+        let needed = inner.index.oldest().filter(|_| !inner.is_dropped());
+        let needed_or_none = needed.unwrap_or(Lsn::ZERO);
+        if inner.held != needed_or_none {
+            self.holds
+                .hold_records(state.id(), inner.held, needed_or_none);
+            inner.held = needed_or_none;
+        }
+        needed
+    }
+
+    /// Takes logs that were dropped out of use: they keep and cost nothing any more.
+    pub(crate) fn retire_dropped(&self) {
+        let mut logs = self.logs.lock();
+        let is_dropped = |_: &DbId, state: &mut Arc<RecordState>| state.look().is_dropped();
+        let dropped: Vec<_> = logs.extract_if(.., is_dropped).collect();
+        drop(logs);
+        for (id, state) in dropped {
+            self.change(&state, |inner| inner.index = LogIndex::default());
+            self.refresh_hold(&state);
+            self.damaged.lock().remove(&id);
+        }
+    }
+
+    /// A part of a log cannot be read: it takes no more writes. The first damage stays.
+    pub(crate) fn set_damaged(&self, state: &RecordState, damage: Damage) {
+        self.damaged.lock().entry(state.id()).or_insert(damage);
+        state.look().damaged = true;
+    }
+
+    /// What was found damaged of a log since the store was opened.
+    pub(crate) fn damage(&self, id: DbId) -> Option<Damage> {
+        self.damaged.lock().get(&id).cloned()
+    }
+
+    fn change(&self, state: &RecordState, change: impl FnOnce(&mut Inner)) {
+        let mut inner = state.look();
+        let before = (inner.index.live_bytes(), inner.index.len() as u64);
+        change(&mut inner);
+        let after = (inner.index.live_bytes(), inner.index.len() as u64);
+        // Wraps where it shrinks: the sum is right all the same.
+        let count = |total: &AtomicU64, before: u64, after: u64| {
+            total.fetch_add(after.wrapping_sub(before), Ordering::Relaxed);
+        };
+        count(&self.live_bytes, before.0, after.0);
+        count(&self.entries, before.1, after.1);
+    }
+
+    /// Waits until a record of `bytes` may be appended: until `is_full`, asked with all bytes that
+    /// are on their way, says no.
+    pub(crate) fn wait_for_room(
+        &self,
+        bytes: u64,
+        deadline: Instant,
+        is_full: impl Fn(u64) -> bool,
+    ) -> Result<UnderWay<'_>, NoRoom> {
+        let mut room = self.room.lock();
+        loop {
+            if room.closed {
+                return Err(NoRoom::Closed);
+            }
+            if !is_full(room.under_way) {
+                room.under_way += bytes;
+                return Ok(UnderWay { logs: self, bytes });
+            }
+            if deadline <= Instant::now() {
+                return Err(NoRoom::Timeout);
+            }
+            self.room_made.wait_until(&mut room, deadline);
+        }
+    }
+
+    /// The log was shortened: whoever waits for room looks again.
+    pub(crate) fn room_made(&self) {
+        let _room = self.room.lock();
+        self.room_made.notify_all();
+    }
+
+    /// The store closes: whoever waits for room is told.
+    pub(crate) fn close(&self) {
+        self.room.lock().closed = true;
+        self.room_made.notify_all();
+    }
+}
