@@ -54,8 +54,8 @@ pub use checkpoint::CheckpointReport;
 pub use checksum::{PageHash, RollingChecksum};
 pub use db::{
     DatabaseInfo, Db, Durability, Health, Housekeeping, ImageStats, LogRecordEntry, Manager,
-    NewEntry, Options, ReadTxn, RecordLog, RecordLogInfo, Savepoint, StoreStatus, Unfinished,
-    VerifyReport, WriteTxn,
+    NewEntry, Options, PendingCommit, ReadTxn, RecordLog, RecordLogInfo, Savepoint, StoreStatus,
+    Unfinished, VerifyReport, WriteTxn,
 };
 pub use error::{
     BeginError, CatalogueError, CheckpointError, CloseError, CommitError, CommitOutcome, Damage,

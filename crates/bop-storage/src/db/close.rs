@@ -48,7 +48,9 @@ impl Engine {
             std::mem::forget(self.lock.lock().take());
             return Err(CloseError::StillStalled);
         }
-        let closed = self.end_log();
+        // Commits that nobody waits for are published before the close record vouches for heads.
+        let closed = self.log.sync().inspect_err(|_| self.log.end());
+        let closed = closed.and_then(|()| self.end_log());
         if !self.log.stop(until) {
             std::mem::forget(self.lock.lock().take());
             return Err(CloseError::StillStalled);

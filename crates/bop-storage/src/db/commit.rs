@@ -20,71 +20,101 @@ use super::engine::{Engine, OpenStore};
 use super::images::{Images, OwnPage, Replaced};
 use super::lifecycle::Inside;
 use super::overlay::Overlay;
+use super::pending_commit::{PendingCommit, Visible};
+use super::publish::{PublishCommit, PublishFirstFragment, place};
 use super::read::ReadTxn;
 use super::slot::SlotGuard;
 use super::state::DbState;
-use crate::cache::PageKey;
 use crate::checksum::{PageHash, RollingChecksum};
 use crate::error::{CommitError, LogFailure, ReadError, Rejection};
-use crate::ids::{CommitId, DbKind, Lsn, PageNo, PageSize};
+use crate::ids::{CommitId, DbKind, PageNo};
 use crate::log::format::{
-    EncodedRecord, FragmentPart, MemberSpec, encode_abort, encode_pages, pages_record_bytes,
+    EncodedRecord, FragmentPart, MemberSpec, PageImage, encode_abort, encode_pages,
+    pages_record_bytes,
 };
-use crate::log::{HoldReason, LogHold, Placed, Priority, Publish, Silent};
+use crate::log::{HoldReason, LogHold, Priority, Publish, Silent};
 use crate::page_one;
-use crate::view::{CommitPages, CommittedPage, Head, Pin, View};
+use crate::view::{CommittedPage, Pin};
 use parking_lot::Mutex;
 use std::sync::{Arc, OnceLock};
 
-/// Commits what `overlay` holds.
-pub(super) fn commit(
-    engine: &Arc<OpenStore>,
-    state: &Arc<DbState>,
-    slot: SlotGuard,
-    snapshot: ReadTxn,
-    overlay: Overlay,
-    durability: Durability,
-) -> Result<ReadTxn, CommitError> {
-    engine.check_open().map_err(|_| Rejection::Closed)?;
-    state.check_live().map_err(|_| Rejection::Dropped)?;
-    engine.wait_for_index_room()?;
-    let (pin, inside) = snapshot.into_parts();
-    let transaction = Transaction {
-        engine,
-        state,
-        slot,
-        inside,
-        pin,
-        overlay,
-        durability,
-    };
-    transaction.commit()
+/// How the record of a commit is appended.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(super) enum Mode {
+    /// It is visible when the call returns, and so durable.
+    Wait(Durability),
+    /// The call returns at once.
+    Async,
 }
 
-struct Transaction<'a> {
-    engine: &'a Arc<OpenStore>,
-    state: &'a Arc<DbState>,
+/// What a commit needs besides its pages.
+pub(super) struct Committer {
+    pub(super) engine: Arc<OpenStore>,
+    pub(super) state: Arc<DbState>,
+    pub(super) slot: SlotGuard,
+    pub(super) snapshot: ReadTxn,
+    pub(super) overlay: Overlay,
+}
+
+impl Committer {
+    /// Commits.
+    pub(super) fn commit(self, mode: Mode) -> Result<PendingCommit, CommitError> {
+        self.into_transaction()?.commit(mode)
+    }
+
+    /// Refuses when the commit cannot be taken.
+    pub(super) fn into_transaction(self) -> Result<Transaction, CommitError> {
+        let Self {
+            engine,
+            state,
+            slot,
+            snapshot,
+            overlay,
+        } = self;
+        engine.check_open().map_err(|_| Rejection::Closed)?;
+        state.check_live().map_err(|_| Rejection::Dropped)?;
+        engine.wait_for_index_room()?;
+        let (pin, inside) = snapshot.into_parts();
+        Ok(Transaction {
+            engine,
+            state,
+            slot,
+            inside,
+            pin,
+            overlay,
+        })
+    }
+}
+
+/// A transaction that is being committed.
+pub(super) struct Transaction {
+    pub(super) engine: Arc<OpenStore>,
+    pub(super) state: Arc<DbState>,
     slot: SlotGuard,
     inside: Inside,
     /// Asked for its view at each use: while the commit waits for room in the log, a checkpoint
     /// can take the log away from below the pin.
     pin: Pin,
     overlay: Overlay,
-    durability: Durability,
 }
 
-impl Transaction<'_> {
-    fn commit(self) -> Result<ReadTxn, CommitError> {
+impl Transaction {
+    fn commit(self, mode: Mode) -> Result<PendingCommit, CommitError> {
         let _span = tracing::debug_span!("commit", database = %self.state.id()).entered();
         let pages: Vec<PageNo> = self.overlay.touched().collect();
         let parts = self.cut_into_parts(&pages);
         if parts.len() == 1 {
-            let part = FragmentPart::Whole;
-            let (mut own, rolling) = self.load(part, &pages, self.rolling_without_cut(&pages)?)?;
-            let record = self.encode(part, &mut own, rolling)?;
-            return self.append(record, own, Vec::new(), rolling, None, Priority::User);
+            let (mut own, rolling) = self.load_whole()?;
+            let record = self.encode(FragmentPart::Whole, &mut own, rolling)?;
+            let end = End {
+                own,
+                placed: Vec::new(),
+                rolling,
+                hold: None,
+            };
+            return self.append(record, end, Priority::User, mode);
         }
-        self.commit_chain(&pages, parts)
+        self.commit_chain(&pages, parts, mode)
     }
 
     /// The pages of each record, so that none is larger than a fragment may be.
@@ -101,7 +131,12 @@ impl Transaction<'_> {
         }
     }
 
-    fn commit_chain(self, pages: &[PageNo], parts: Vec<&[PageNo]>) -> Result<ReadTxn, CommitError> {
+    fn commit_chain(
+        self,
+        pages: &[PageNo],
+        parts: Vec<&[PageNo]>,
+        mode: Mode,
+    ) -> Result<PendingCommit, CommitError> {
         let bytes = pages.len() as u64 * self.overlay.page_size().bytes() as u64;
         self.engine.reserve_for_chain(bytes)?;
         let commit = self.engine.next_commit_id();
@@ -145,7 +180,13 @@ impl Transaction<'_> {
         match ended {
             Ok((record, own, rolling)) => {
                 let (engine, database) = (Arc::clone(self.engine.engine()), self.state.id());
-                let ended = self.append(record, own, placed, rolling, hold, Priority::Chain);
+                let end = End {
+                    own,
+                    placed,
+                    rolling,
+                    hold,
+                };
+                let ended = self.append(record, end, Priority::Chain, mode);
                 if matches!(ended, Err(CommitError::Rejected(_))) {
                     abort(&engine, commit, database);
                 }
@@ -259,65 +300,108 @@ impl Transaction<'_> {
         own: &mut [OwnPage],
         rolling: RollingChecksum,
     ) -> Result<EncodedRecord, CommitError> {
-        let size = self.overlay.page_size();
-        let made = Images::make(own, size, &self.engine.engine().images);
+        let made = self.images(own);
         let images = made.list(own);
-        let member = MemberSpec {
+        Ok(encode_pages(part, &[self.member(&images, rolling)])?)
+    }
+
+    pub(super) fn images(&self, own: &mut [OwnPage]) -> Images {
+        let size = self.overlay.page_size();
+        Images::make(own, size, &self.engine.engine().images)
+    }
+
+    /// This transaction in a record.
+    pub(super) fn member<'i>(
+        &self,
+        pages: &'i [PageImage<'i>],
+        rolling: RollingChecksum,
+    ) -> MemberSpec<'i> {
+        MemberSpec {
             database: self.state.id(),
             parent: self.pin.lsn(),
             rolling,
             page_count: self.overlay.page_count(),
             page_count_min: self.overlay.page_count_min(),
             page_size: self.overlay.page_size(),
-            pages: &images,
-        };
-        Ok(encode_pages(part, &[member])?)
+            pages,
+        }
+    }
+
+    /// All its pages, for a record that has them all.
+    pub(super) fn load_whole(&self) -> Result<(Vec<OwnPage>, RollingChecksum), CommitError> {
+        let pages: Vec<PageNo> = self.overlay.touched().collect();
+        let rolling = self.rolling_without_cut(&pages)?;
+        self.load(FragmentPart::Whole, &pages, rolling)
     }
 
     fn append(
         self,
         record: EncodedRecord,
-        own: Vec<OwnPage>,
-        placed: Vec<CommittedPage>,
-        rolling: RollingChecksum,
-        hold: Option<Arc<LogHold>>,
+        end: End,
         priority: Priority,
-    ) -> Result<ReadTxn, CommitError> {
+        mode: Mode,
+    ) -> Result<PendingCommit, CommitError> {
+        let engine = Arc::clone(&self.engine);
+        let (publish, visible) = self.into_publisher(record.image_offsets.clone(), end);
+        let (log, publish) = (engine.log(), Box::new(publish));
+        let future = match mode {
+            Mode::Wait(Durability::Full) => {
+                log.append(record, priority, publish)?;
+                None
+            }
+            Mode::Wait(Durability::Relaxed { max_delay }) => {
+                log.append_relaxed(record, priority, max_delay, publish)?;
+                None
+            }
+            Mode::Async => Some(log.append_async(record, priority, publish)?),
+        };
+        Ok(PendingCommit::new(future, visible))
+    }
+
+    /// What makes the commit visible, and who waits for that.
+    pub(super) fn into_publisher(
+        self,
+        image_offsets: Vec<u32>,
+        end: End,
+    ) -> (PublishCommit, Visible) {
         let pinned = Arc::new(Mutex::new(None));
         let publish = PublishCommit {
             engine: Arc::clone(self.engine.engine()),
-            state: Arc::clone(self.state),
+            state: Arc::clone(&self.state),
             page_size: self.overlay.page_size(),
             page_count: self.overlay.page_count(),
             page_count_min: self.overlay.page_count_min(),
-            rolling,
-            image_offsets: record.image_offsets.clone(),
-            own,
-            placed,
-            hold,
+            rolling: end.rolling,
+            image_offsets,
+            own: end.own,
+            placed: end.placed,
+            hold: end.hold,
             pinned: Arc::clone(&pinned),
             prepared: None,
             _slot: self.slot,
         };
-        let (log, publish) = (self.engine.log(), Box::new(publish));
-        match self.durability {
-            Durability::Full => log.append(record, priority, publish)?,
-            Durability::Relaxed { max_delay } => {
-                log.append_relaxed(record, priority, max_delay, publish)?
-            }
+        let visible = Visible {
+            engine: self.engine,
+            state: self.state,
+            inside: self.inside,
+            pinned,
         };
-        let pin = pinned.lock().take().unwrap_or_else(|| self.state.pin());
-        Ok(ReadTxn::new(
-            Arc::clone(self.engine),
-            Arc::clone(self.state),
-            pin,
-            self.inside,
-        ))
+        (publish, visible)
     }
 
     fn abort(&self, commit: CommitId) {
         abort(self.engine.engine(), commit, self.state.id());
     }
+}
+
+/// What the last record of a commit leaves to be made visible.
+pub(super) struct End {
+    pub(super) own: Vec<OwnPage>,
+    /// The pages of the fragments before.
+    pub(super) placed: Vec<CommittedPage>,
+    pub(super) rolling: RollingChecksum,
+    /// Of the chain.
+    pub(super) hold: Option<Arc<LogHold>>,
 }
 
 /// Without its last part a chain is void, whatever became of the others: nothing is unknown.
@@ -353,112 +437,6 @@ struct Chain {
     placed: Vec<CommittedPage>,
     /// Keeps the log from the first fragment on, once that is durable.
     hold: Arc<OnceLock<Arc<LogHold>>>,
-}
-
-/// Begins the hold of a chain, before truncation can pass its first fragment.
-struct PublishFirstFragment {
-    engine: Arc<Engine>,
-    reason: HoldReason,
-    hold: Arc<OnceLock<Arc<LogHold>>>,
-}
-
-impl Publish for PublishFirstFragment {
-    fn publish(self: Box<Self>, at: Placed) {
-        let holds = self.engine.log().holds();
-        self.hold.get_or_init(|| holds.hold(at.lsn, self.reason));
-    }
-}
-
-fn place(own: &[OwnPage], offsets: &[u32], record: Lsn) -> Vec<CommittedPage> {
-    own.iter()
-        .zip(offsets)
-        .map(|(own, offset)| CommittedPage {
-            page: own.page,
-            hash: own.hash,
-            image_lsn: Lsn::new(record.get() + u64::from(*offset)),
-            form: own.form,
-        })
-        .collect()
-}
-
-/// Makes a durable commit visible: cache, view, the committer's pin; then the slot is free.
-struct PublishCommit {
-    engine: Arc<Engine>,
-    state: Arc<DbState>,
-    page_size: PageSize,
-    page_count: u32,
-    page_count_min: u32,
-    rolling: RollingChecksum,
-    image_offsets: Vec<u32>,
-    own: Vec<OwnPage>,
-    placed: Vec<CommittedPage>,
-    hold: Option<Arc<LogHold>>,
-    pinned: Arc<Mutex<Option<Pin>>>,
-    prepared: Option<Prepared>,
-    _slot: SlotGuard,
-}
-
-/// The view that a commit will make, if it comes to stand at `at` and nobody changes the view
-/// before.
-struct Prepared {
-    at: Placed,
-    before: Arc<View>,
-    after: Arc<View>,
-}
-
-impl PublishCommit {
-    /// The view with this commit on top of `before`.
-    fn view_on(&self, before: &View, at: Placed) -> Arc<View> {
-        let mut pages = self.placed.clone();
-        pages.extend(place(&self.own, &self.image_offsets, at.lsn));
-        let head = Head {
-            lsn: at.lsn,
-            time_us: at.time_us,
-            page_size: Some(self.page_size),
-            page_count: self.page_count,
-            rolling_checksum: self.rolling,
-        };
-        let commit = CommitPages {
-            version: at.lsn,
-            page_count: self.page_count,
-            page_count_min: self.page_count_min,
-            pages: &pages,
-        };
-        let hold = self.hold.clone().unwrap_or_else(|| {
-            let holds = self.engine.log().holds();
-            holds.hold(at.lsn, HoldReason::Pages(self.state.id()))
-        });
-        Arc::new(before.with_commit(head, &commit, &hold))
-    }
-}
-
-impl Publish for PublishCommit {
-    fn prepare(&mut self, at: Placed) {
-        let before = self.state.view();
-        let after = self.view_on(&before, at);
-        self.prepared = Some(Prepared { at, before, after });
-    }
-
-    fn publish(self: Box<Self>, at: Placed) {
-        let (_, added) = self.state.publish_shared(|view| match &self.prepared {
-            Some(ready) if ready.at == at && Arc::ptr_eq(&ready.before, view) => {
-                Arc::clone(&ready.after)
-            }
-            _ => self.view_on(view, at),
-        });
-        self.engine.count_index_entries(added);
-        *self.pinned.lock() = Some(self.state.pin());
-        let database = self.state.id();
-        let cache = self.engine.reader().cache();
-        for own in self.own {
-            let key = PageKey::Log {
-                database,
-                version: at.lsn,
-                page: own.page,
-            };
-            cache.insert(key, own.content);
-        }
-    }
 }
 
 #[cfg(test)]

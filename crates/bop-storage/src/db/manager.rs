@@ -2,13 +2,18 @@
 
 use super::database::Db;
 use super::engine::OpenStore;
+use super::group_commit::group_commit;
 use super::open;
 use super::options::Options;
+use super::read::ReadTxn;
 use super::record_log::RecordLog;
 use super::report::{DatabaseInfo, StoreStatus, VerifyReport};
 use super::unfinished::Unfinished;
+use super::write::WriteTxn;
 use crate::checkpoint::CheckpointReport;
-use crate::error::{CatalogueError, CheckpointError, CloseError, CommitError, OpenError};
+use crate::error::{
+    CatalogueError, CheckpointError, CloseError, CommitError, OpenError, Rejection,
+};
 use crate::ids::DbKind;
 use std::path::Path;
 use std::sync::Arc;
@@ -137,6 +142,45 @@ impl Manager {
         let work = self.engine.lifecycle().enter_work();
         let _work = work.ok_or(CheckpointError::Closed)?;
         self.engine.checkpoint()
+    }
+
+    /// Commits transactions of several databases as one: after a crash all of them are there, or
+    /// none. The snapshots that show them stand in the same order.
+    ///
+    /// # Errors
+    /// As for [`WriteTxn::commit`], for all of them; [`Rejection::TooLarge`] when they do not fit one
+    /// record (`fragment_bytes_max`, and a quarter of a segment); [`Rejection::Invalid`] when one is
+    /// of another store.
+    ///
+    /// # Example
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// use bop_storage::{DbKind, Manager, Options, PageNo};
+    ///
+    /// let store = Manager::open(dir.path(), Options::new())?;
+    /// let mut group = Vec::new();
+    /// for name in ["from", "to"] {
+    ///     let db = store.create_database(name, DbKind::Raw)?;
+    ///     let mut write = db.begin_write(std::time::Duration::from_secs(1))?;
+    ///     write.write_page(PageNo::FIRST, &[7; 4096])?;
+    ///     group.push(write);
+    /// }
+    /// let after = store.group_commit(group)?;
+    /// assert_eq!(after[0].lsn(), after[1].lsn());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn group_commit(&self, group: Vec<WriteTxn>) -> Result<Vec<ReadTxn>, CommitError> {
+        if group
+            .iter()
+            .any(|write| !Arc::ptr_eq(write.engine(), &self.engine))
+        {
+            return Err(Rejection::Invalid("a transaction of another store in a group").into());
+        }
+        let members = group.into_iter().map(WriteTxn::into_committer);
+        let members = members.collect::<Result<Vec<_>, _>>()?;
+        group_commit(&self.engine, members)
     }
 
     /// Returns when every commit that was visible before is durable.

@@ -2,12 +2,14 @@
 
 use super::engine::OpenStore;
 use super::lifecycle::Inside;
+use super::pending_commit::Visible;
 use super::state::DbState;
 use crate::checksum::RollingChecksum;
 use crate::error::ReadError;
 use crate::ids::{Lsn, PageNo, PageSize};
 use crate::page::PageBytes;
 use crate::view::{Head, Pin};
+use parking_lot::Mutex;
 use std::sync::Arc;
 
 /// A snapshot of a database. Nothing that is committed later shows in it; it blocks nobody.
@@ -108,6 +110,16 @@ impl ReadTxn {
 
     fn head(&self) -> Head {
         *self.pin.view().head()
+    }
+
+    /// As the end of a commit that changed nothing.
+    pub(super) fn into_visible(self) -> Visible {
+        Visible {
+            engine: self.engine,
+            state: self.state,
+            inside: self.inside,
+            pinned: Arc::new(Mutex::new(Some(self.pin))),
+        }
     }
 
     pub(super) fn into_parts(self) -> (Pin, Inside) {

@@ -10,10 +10,11 @@
 //!
 //! Never: shows a private page to anybody else.
 
-use super::commit;
+use super::commit::{Committer, Mode};
 use super::durability::Durability;
 use super::engine::OpenStore;
 use super::overlay::Overlay;
+use super::pending_commit::PendingCommit;
 use super::read::ReadTxn;
 use super::savepoints::{Savepoint, Savepoints};
 use super::slot::SlotGuard;
@@ -228,6 +229,48 @@ impl WriteTxn {
     /// # }
     /// ```
     pub fn commit_with(self, durability: Durability) -> Result<ReadTxn, CommitError> {
+        match self.into_committer()? {
+            Changed::Yes(committer) => committer.commit(Mode::Wait(durability))?.wait(),
+            Changed::No(snapshot) => Ok(snapshot),
+        }
+    }
+
+    /// Commits without waiting. The transaction is durable and visible when the future says so; to
+    /// drop it is to forget about it, not to undo anything. Until then the database takes no other
+    /// writer.
+    ///
+    /// # Errors
+    /// As for [`WriteTxn::commit`]; [`Rejection::Busy`] when the log's queue is full.
+    ///
+    /// # Example
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// use bop_storage::{DbKind, Manager, Options, PageNo};
+    ///
+    /// let store = Manager::open(dir.path(), Options::new())?;
+    /// let mut pending = Vec::new();
+    /// for name in ["a", "b", "c"] {
+    ///     let db = store.create_database(name, DbKind::Raw)?;
+    ///     let mut write = db.begin_write(std::time::Duration::from_secs(1))?;
+    ///     write.write_page(PageNo::FIRST, &[7; 4096])?;
+    ///     pending.push(write.commit_async()?);
+    /// }
+    /// for commit in pending {
+    ///     commit.wait()?; // or `.await`
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn commit_async(self) -> Result<PendingCommit, CommitError> {
+        match self.into_committer()? {
+            Changed::Yes(committer) => committer.commit(Mode::Async),
+            Changed::No(snapshot) => Ok(PendingCommit::unchanged(snapshot)),
+        }
+    }
+
+    /// What a commit is made of, unless there is nothing to commit.
+    pub(super) fn into_committer(self) -> Result<Changed, CommitError> {
         let Self {
             engine,
             state,
@@ -237,13 +280,28 @@ impl WriteTxn {
             early: _,
         } = self;
         match overlay {
-            Some(overlay) if !overlay.is_unchanged() => {
-                commit::commit(&engine, &state, slot, snapshot, overlay, durability)
-            }
+            Some(overlay) if !overlay.is_unchanged() => Ok(Changed::Yes(Committer {
+                engine,
+                state,
+                slot,
+                snapshot,
+                overlay,
+            })),
             _ => {
                 engine.check_open().map_err(|_| Rejection::Closed)?;
-                Ok(snapshot)
+                Ok(Changed::No(snapshot))
             }
         }
     }
+
+    /// The store it belongs to.
+    pub(super) fn engine(&self) -> &Arc<OpenStore> {
+        &self.engine
+    }
+}
+
+/// Whether a transaction has anything to commit.
+pub(super) enum Changed {
+    Yes(Committer),
+    No(ReadTxn),
 }

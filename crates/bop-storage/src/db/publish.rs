@@ -1,0 +1,127 @@
+//! Making a durable commit visible: index, view, cache, the committer's pin.
+//!
+//! Invariants
+//! - the hold of a commit's part of the log exists before the commit is visible;
+//! - pages go into the cache under a place that is final, never before.
+//!
+//! Never: waits.
+
+use super::engine::Engine;
+use super::images::OwnPage;
+use super::slot::SlotGuard;
+use super::state::DbState;
+use crate::cache::PageKey;
+use crate::checksum::RollingChecksum;
+use crate::ids::{Lsn, PageSize};
+use crate::log::{HoldReason, LogHold, Placed, Publish};
+use crate::view::{CommitPages, CommittedPage, Head, Pin, View};
+use parking_lot::Mutex;
+use std::sync::{Arc, OnceLock};
+
+/// Begins the hold of a chain, before truncation can pass its first fragment.
+pub(super) struct PublishFirstFragment {
+    pub(super) engine: Arc<Engine>,
+    pub(super) reason: HoldReason,
+    pub(super) hold: Arc<OnceLock<Arc<LogHold>>>,
+}
+
+impl Publish for PublishFirstFragment {
+    fn publish(self: Box<Self>, at: Placed) {
+        let holds = self.engine.log().holds();
+        self.hold.get_or_init(|| holds.hold(at.lsn, self.reason));
+    }
+}
+
+/// Where the pages of a record stand.
+pub(super) fn place(own: &[OwnPage], offsets: &[u32], record: Lsn) -> Vec<CommittedPage> {
+    own.iter()
+        .zip(offsets)
+        .map(|(own, offset)| CommittedPage {
+            page: own.page,
+            hash: own.hash,
+            image_lsn: Lsn::new(record.get() + u64::from(*offset)),
+            form: own.form,
+        })
+        .collect()
+}
+
+/// Makes a durable commit visible: cache, view, the committer's pin; then the slot is free.
+pub(super) struct PublishCommit {
+    pub(super) engine: Arc<Engine>,
+    pub(super) state: Arc<DbState>,
+    pub(super) page_size: PageSize,
+    pub(super) page_count: u32,
+    pub(super) page_count_min: u32,
+    pub(super) rolling: RollingChecksum,
+    pub(super) image_offsets: Vec<u32>,
+    pub(super) own: Vec<OwnPage>,
+    pub(super) placed: Vec<CommittedPage>,
+    pub(super) hold: Option<Arc<LogHold>>,
+    pub(super) pinned: Arc<Mutex<Option<Pin>>>,
+    pub(super) prepared: Option<Prepared>,
+    /// Freed when it is dropped.
+    pub(super) _slot: SlotGuard,
+}
+
+/// The view that a commit will make, if it comes to stand at `at` and nobody changes the view
+/// before.
+pub(super) struct Prepared {
+    at: Placed,
+    before: Arc<View>,
+    after: Arc<View>,
+}
+
+impl PublishCommit {
+    /// The view with this commit on top of `before`.
+    fn view_on(&self, before: &View, at: Placed) -> Arc<View> {
+        let mut pages = self.placed.clone();
+        pages.extend(place(&self.own, &self.image_offsets, at.lsn));
+        let head = Head {
+            lsn: at.lsn,
+            time_us: at.time_us,
+            page_size: Some(self.page_size),
+            page_count: self.page_count,
+            rolling_checksum: self.rolling,
+        };
+        let commit = CommitPages {
+            version: at.lsn,
+            page_count: self.page_count,
+            page_count_min: self.page_count_min,
+            pages: &pages,
+        };
+        let hold = self.hold.clone().unwrap_or_else(|| {
+            let holds = self.engine.log().holds();
+            holds.hold(at.lsn, HoldReason::Pages(self.state.id()))
+        });
+        Arc::new(before.with_commit(head, &commit, &hold))
+    }
+}
+
+impl Publish for PublishCommit {
+    fn prepare(&mut self, at: Placed) {
+        let before = self.state.view();
+        let after = self.view_on(&before, at);
+        self.prepared = Some(Prepared { at, before, after });
+    }
+
+    fn publish(self: Box<Self>, at: Placed) {
+        let (_, added) = self.state.publish_shared(|view| match &self.prepared {
+            Some(ready) if ready.at == at && Arc::ptr_eq(&ready.before, view) => {
+                Arc::clone(&ready.after)
+            }
+            _ => self.view_on(view, at),
+        });
+        self.engine.count_index_entries(added);
+        *self.pinned.lock() = Some(self.state.pin());
+        let database = self.state.id();
+        let cache = self.engine.reader().cache();
+        for own in self.own {
+            let key = PageKey::Log {
+                database,
+                version: at.lsn,
+                page: own.page,
+            };
+            cache.insert(key, own.content);
+        }
+    }
+}
