@@ -153,6 +153,11 @@ impl PageCache {
         self.report(evicted);
     }
 
+    /// Forgets a page that nobody is likely to ask for again.
+    pub fn remove(&self, key: PageKey) {
+        self.pages.remove(&key);
+    }
+
     /// What the cache holds and did.
     pub fn stats(&self) -> CacheStats {
         CacheStats {

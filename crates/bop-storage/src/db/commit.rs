@@ -259,13 +259,13 @@ impl Transaction {
             // What was cut off is no base: nothing may be looked up past a truncation.
             let patch = part == FragmentPart::Whole && !self.overlay.is_cut_off(*page);
             let replaced = Replaced::find(&self.pin.view(), cache, *page, patch);
-            let Replaced { hash: old, base } = replaced.map_err(Rejection::Read)?;
-            if let Some(old) = old {
+            let replaced = replaced.map_err(Rejection::Read)?;
+            if let Some(old) = replaced.hash {
                 rolling = rolling.toggled(old);
             }
             rolling = rolling.toggled(hash);
             let size = self.overlay.page_size();
-            own.push(OwnPage::new(*page, hash, content, size, base));
+            own.push(OwnPage::new(*page, hash, content, size, replaced));
         }
         Ok((own, rolling))
     }

@@ -17,7 +17,7 @@
 use crate::cache::{PageCache, PageKey};
 use crate::checksum::PageHash;
 use crate::error::ReadError;
-use crate::ids::{PageNo, PageSize};
+use crate::ids::{Lsn, PageNo, PageSize};
 use crate::log::format::record::Encoding;
 use crate::log::format::{ImageForm, ImageMaker, MadeImage, PageImage, PatchBase};
 use crate::page::PageBytes;
@@ -29,6 +29,8 @@ pub(super) struct OwnPage {
     pub(super) page: PageNo,
     pub(super) hash: PageHash,
     pub(super) content: PageBytes,
+    /// The version in the log that it replaces.
+    pub(super) replaced: Option<Lsn>,
     /// How its image stands in the record, once that is made.
     pub(super) form: ImageForm,
     /// What a patch may rest on; until the record is made.
@@ -46,6 +48,8 @@ pub(super) struct Base {
 pub(super) struct Replaced {
     /// Its hash; `None` when there is none.
     pub(super) hash: Option<PageHash>,
+    /// Its commit, when the log has it.
+    pub(super) in_log: Option<Lsn>,
     /// The version itself, if it was asked for, is in memory, and may be patched.
     pub(super) base: Option<Base>,
 }
@@ -90,6 +94,7 @@ impl Replaced {
         };
         Ok(Self {
             hash: Some(place.hash),
+            in_log: place.image.map(|_| place.version),
             base: content.map(|content| Base { place, content }),
         })
     }
@@ -101,12 +106,14 @@ impl OwnPage {
         hash: PageHash,
         content: PageBytes,
         size: PageSize,
-        base: Option<Base>,
+        replaced: Replaced,
     ) -> Self {
+        let Replaced { in_log, base, .. } = replaced;
         Self {
             page,
             hash,
             content,
+            replaced: in_log,
             form: ImageForm::raw(size),
             base,
         }

@@ -116,12 +116,17 @@ impl Publish for PublishCommit {
         let database = self.state.id();
         let cache = self.engine.reader().cache();
         for own in self.own {
-            let key = PageKey::Log {
+            let key = |version| PageKey::Log {
                 database,
-                version: at.lsn,
+                version,
                 page: own.page,
             };
-            cache.insert(key, own.content);
+            // Only readers that are older than this commit could want it, and most of them have read
+            // it; kept, it would take the place of something that is read again.
+            if let Some(replaced) = own.replaced {
+                cache.remove(key(replaced));
+            }
+            cache.insert(key(at.lsn), own.content);
         }
     }
 }
