@@ -17,6 +17,7 @@ static GLOBAL: snmalloc_rs::SnMalloc = snmalloc_rs::SnMalloc;
 
 mod gigabyte;
 mod pages;
+mod records;
 mod sql;
 
 use bench_work::{Args, Result};
@@ -24,7 +25,9 @@ use bench_work::{Args, Result};
 fn main() -> Result<()> {
     let args = Args::parse()?;
     match args.work.as_str() {
-        "sql" => sql::inserts(&args),
+        "sql" => sql::inserts(&args, sql::Promise::Full),
+        "sql-relaxed" => sql::inserts(&args, sql::Promise::Relaxed),
+        "rec" => records::appends(&args),
         "page" => pages::commits(&args),
         "stream" => pages::stream(&args),
         "fair-alone" => pages::fair(&args, false),

@@ -1,14 +1,27 @@
-//! Durable single-row inserts, with the store's defaults.
+//! Single-row inserts, with the store's defaults.
 
 use crate::ALLOCATOR;
 use bench_work::{Args, CREATE, INSERT, Loop, ROW_BYTES, Result, Side, share};
 use bop_libsql::{Connection, Options, Store};
 
+/// What a commit promises when it returns.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Promise {
+    /// It is durable.
+    Full,
+    /// It is durable soon.
+    Relaxed,
+}
+
 /// One thread a share of the databases; each commit is one row.
-pub(crate) fn inserts(args: &Args) -> Result<()> {
+pub(crate) fn inserts(args: &Args, promise: Promise) -> Result<()> {
     let store = Store::open(args.dir.join("store"), Options::new())?;
     let version = bop_libsql::rusqlite::version();
-    let version = format!("bop over libSQL with SQLite {version}, defaults, {ALLOCATOR}");
+    let settings = match promise {
+        Promise::Full => "defaults",
+        Promise::Relaxed => "synchronous=NORMAL",
+    };
+    let version = format!("bop over libSQL with SQLite {version}, {settings}, {ALLOCATOR}");
     let manager = store.manager().clone();
     // The Lsn counts the bytes of batches: blocks, headers and padding included.
     let side = Side::new(version).log_bytes(|| Ok(manager.status().published.get()));
@@ -17,6 +30,9 @@ pub(crate) fn inserts(args: &Args) -> Result<()> {
             .map(|number| {
                 let connection = store.connect(&format!("db-{number}"))?;
                 connection.execute_batch(CREATE)?;
+                if promise == Promise::Relaxed {
+                    connection.execute_batch("PRAGMA synchronous = NORMAL")?;
+                }
                 Ok(connection)
             })
             .collect::<Result<_>>()?;

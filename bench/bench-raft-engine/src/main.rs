@@ -11,6 +11,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+/// Bytes of an entry of the work `rec`.
+const ENTRY_BYTES: usize = 128;
 /// Entries that a region keeps.
 const KEPT: u64 = 256;
 /// Bytes of the log of the works `fill` and `open`.
@@ -20,6 +22,7 @@ fn main() -> Result<()> {
     let args = Args::parse()?;
     match args.work.as_str() {
         "page" => appends(&args, PAGE_BYTES),
+        "rec" => appends(&args, ENTRY_BYTES),
         "fill" => fill(&args),
         "open" => open(&args),
         _ => args.unknown(),

@@ -12,7 +12,7 @@ const LOG_BYTES: u64 = 1 << 30;
 /// What is in the WAL is the same with syncs and without: they are left out.
 pub(crate) fn fill(args: &Args) -> Result<()> {
     let path = file(&args.dir, 0);
-    let connection = made(&path)?;
+    let connection = made(&path, "FULL")?;
     set(&connection, "PRAGMA synchronous = OFF")?;
     set(&connection, "PRAGMA wal_autocheckpoint = 0")?;
     let mut insert = connection.prepare(bench_work::INSERT)?;

@@ -181,6 +181,18 @@ const PAGE_64: Pair = pair(
     Figure::Rate,
 );
 
+const SQL_RELAXED: Pair = pair(
+    Program::bop("sql-relaxed", 64, 64),
+    Program::sqlite("sql-relaxed", 64, 64),
+    Figure::Rate,
+);
+
+const fn records(logs: usize) -> Kind {
+    let ours = Program::bop("rec", logs, logs);
+    let theirs = Program::raft_engine("rec", logs, logs);
+    Kind::Pairs(pair(ours, theirs, Figure::Rate))
+}
+
 /// A commit is 16 MiB, a raw write 1 MiB.
 const STREAM: Pair = pair(
     Program::bop("stream", 1, 1),
@@ -219,8 +231,11 @@ pub(crate) const ALL: &[Work] = &[
     work("sql-64db", 5.0, 10.0, Kind::Pairs(sql(64, 64))),
     work("sql-256db", 5.0, 9.0, Kind::Pairs(sql(256, 256))),
     work("sql-256db-best", 3.0, 5.0, Kind::BestThreads(sql(256, 256))),
+    work("sql-relaxed", 2.0, 4.0, Kind::Pairs(SQL_RELAXED)),
     work("sql-10000db", 4.0, 8.0, Kind::Pairs(sql(10_000, 64))),
     work("page-64", 1.4, 2.0, Kind::Pairs(PAGE_64)),
+    work("rec-64", 1.3, 2.0, records(64)),
+    work("rec-256", 1.1, 1.6, records(256)),
     work("stream", 0.8, 0.95, Kind::Pairs(STREAM)),
     work("open-1g", 2.0, 10.0, Kind::Open(OPEN)),
     work("open-1g-re", 0.3, 1.0, Kind::Open(OPEN_RE)),
