@@ -9,6 +9,7 @@ use bop_storage::log::format::record::{
     Abort, Catalogue, CatalogueKind, CloseHead, LogEntry, Member, Note, PageEntry, PageRecord,
     RecordHeader, RecordKind,
 };
+use bop_storage::log::format::seal::SealHeader;
 use bop_storage::log::format::segment::{Activation, Stamp};
 use bop_storage::manifest::{
     ChunkBytes, DatabaseBytes, MetaBytes, RangeBytes, SegmentBytes, ValueHeader, WatermarkBytes,
@@ -51,6 +52,7 @@ fn layouts_of_the_code() -> BTreeMap<String, Layout> {
         SuperblockSlot { magic, format_version, reserved, store_id, sequence, created_us, range_bytes, checksum }
         Stamp { magic, format_version, reserved, store_id, segment_id, incarnation, capacity_bytes, checksum }
         Activation { magic, epoch, base_lsn, last_time_us, predecessor_id, predecessor_end, predecessor_hash, checksum }
+        SealHeader { magic, base_lsn, end_lsn, chain_hash, body_bytes, batches, reserved, body_checksum, checksum }
         BatchHeader { magic, entries, length_bytes, flags, lsn, epoch, durable_lsn, reserved, checksum }
         DirectoryEntry { database, offset_bytes, record_bytes, time_us, record_checksum, kind, flags, reserved }
         BatchTrailer { checksum, lsn, epoch, entries, length_bytes, reserved, magic }

@@ -39,6 +39,7 @@ mod start;
 mod state;
 mod strangers;
 mod unfinished;
+mod verify_log;
 mod write;
 
 pub use database::Db;

@@ -8,6 +8,7 @@
 //! Never: writes.
 
 use super::chunks::ChunkSet;
+use super::housekeeper::Housekeeping;
 use super::open::Parts;
 use super::replay::Replay;
 use super::strangers::own_stamp;
@@ -17,7 +18,7 @@ use crate::error::{Damage, OpenError};
 use crate::ids::{DbId, Incarnation, SegmentId};
 use crate::log::recover::Recovered;
 use crate::log::{
-    Checkpointed, HoldReason, LogHold, LogHolds, LogState, RegisteredSegment, recover,
+    Checkpointed, Helpers, HoldReason, LogHold, LogHolds, LogState, RegisteredSegment, recover,
 };
 use crate::manifest::ManifestState;
 use crate::view::View;
@@ -127,7 +128,13 @@ impl Parts<'_> {
             catalogue: Checkpointed::at(rows.watermarks().catalogue),
             checkpointed: &checkpointed,
         };
-        recover(self.disk.as_ref(), &state, replay)
+        let spawn = self.options.runtime.spawn.as_ref();
+        let helpers = match self.options.housekeeping {
+            Housekeeping::Background => Helpers::new(spawn),
+            // Whoever keeps house by hand wants every call in the same order each time.
+            Housekeeping::Manual => Helpers::at_most(spawn, 0),
+        };
+        recover(self.disk.as_ref(), &state, helpers, replay)
     }
 
     /// What the damaged row of a segment said, by the segment's file. When that has no stamp of its

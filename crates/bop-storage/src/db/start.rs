@@ -4,6 +4,7 @@
 //! Invariant: nothing that recovery read is written over, but for the newest bytes with themselves:
 //! the log goes on behind a close record, or in a segment of its own.
 
+use super::housekeeper::Housekeeping;
 use super::open::Parts;
 use super::registry::ManifestRegistry;
 use super::signals::Signals;
@@ -18,6 +19,7 @@ use crate::log::{
 };
 use crate::manifest::ManifestState;
 use crate::runtime::Runtime;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Lsns that may have been given out for a segment that never became durable: after an unclean
@@ -56,8 +58,12 @@ impl Parts<'_> {
             Arc::clone(&ring),
             limits,
         ));
-        let wanted = self.limits.segments_spare_min as usize;
-        // One more than wanted when an activation is to come, so that it costs no second round.
+        let wanted = match self.options.housekeeping {
+            // Nobody waits for more than the epoch needs to start: the housekeeper makes the others.
+            Housekeeping::Background => 1,
+            Housekeeping::Manual => self.limits.segments_spare_min as usize,
+        };
+        // One more when an activation is to come, so that it costs no second round.
         let wanted = if clean { wanted } else { wanted + 1 };
         if let Err(error) = spares.ensure(wanted) {
             tracing::warn!(%error, "spare segments are missing");
@@ -72,6 +78,13 @@ impl Parts<'_> {
             events: Arc::clone(signals) as _,
         };
         let log = Log::start(parts, start).map_err(|error| OpenError::Start(Box::new(error)))?;
+        let indexed = recovered.sealed.iter().filter(|sealed| sealed.indexed);
+        let indexed: BTreeSet<SegmentId> = indexed.map(|one| one.identity.segment).collect();
+        for SealedSegment { segment, end } in log.ring().sealed() {
+            if !indexed.contains(&segment.id) {
+                log.ring().seals().push_unread(segment, end);
+            }
+        }
         Ok(StartedLog { log, epoch })
     }
 

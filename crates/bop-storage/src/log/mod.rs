@@ -4,7 +4,7 @@
 //! append -> [group] queue -> leader -> [writer] batch -> segment -> durable -> published
 //!                                         |
 //!                       [ring] spare -> active -> sealed -> released    [spares] makes them
-//!                                                    ^
+//!                                                    ^   [seal] puts an index behind it
 //!                                       [holds] who still needs what
 //! open   -> [recover] reads all segments through [scan], judged by [tail_rule]
 //! ```
@@ -21,6 +21,7 @@ mod queue;
 pub mod recover;
 mod ring;
 pub mod scan;
+mod seal;
 mod segment;
 mod settle;
 mod spares;
@@ -32,8 +33,8 @@ pub use group::Log;
 pub use holds::{HoldReason, LogHold, LogHolds};
 pub use parts::{LogEvents, LogParts};
 pub use recover::{
-    Checkpointed, LogState, RegisteredSegment, ReplaySink, ReplayedCatalogue, ReplayedCommit,
-    ReplayedMember, recover,
+    Checkpointed, Helpers, LogState, RegisteredSegment, ReplaySink, ReplayedCatalogue,
+    ReplayedCommit, ReplayedMember, recover,
 };
 pub use ring::Ring;
 pub use segment::{LogSegment, SealedSegment, SpareSegment};

@@ -9,6 +9,7 @@
 //!
 //! Never: writes to a file, decides what may be released (that is [`LogHolds`](super::LogHolds)).
 
+use super::seal::SealJobs;
 use super::segment::{LogSegment, SealedSegment, SpareSegment};
 use crate::ids::{Lsn, SegmentId};
 use arc_swap::ArcSwap;
@@ -22,6 +23,8 @@ pub struct Ring {
     state: Mutex<State>,
     /// Activated segments by ascending base.
     readable: ArcSwap<Vec<Arc<LogSegment>>>,
+    /// Sealed ones that are to get their index.
+    seals: SealJobs,
 }
 
 #[derive(Debug, Default)]
@@ -66,6 +69,7 @@ impl Ring {
         Self {
             state: Mutex::new(state),
             readable,
+            seals: SealJobs::default(),
         }
     }
 
@@ -75,6 +79,17 @@ impl Ring {
         let after = readable.partition_point(|segment| segment.base <= lsn);
         let segment = readable.get(after.checked_sub(1)?)?;
         Some((Arc::clone(segment), segment.offset_of(lsn)?))
+    }
+
+    /// The sealed segments that wait for their index.
+    pub fn seals(&self) -> &SealJobs {
+        &self.seals
+    }
+
+    /// Whether the segment is sealed and not released.
+    pub fn is_sealed(&self, id: SegmentId) -> bool {
+        let state = self.state.lock();
+        state.sealed.iter().any(|sealed| sealed.segment.id == id)
     }
 
     /// The segment that batches are written to.

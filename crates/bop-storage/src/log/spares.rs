@@ -255,8 +255,10 @@ impl SpareMaker {
             return Ok(());
         };
         let ids: Vec<_> = released.iter().map(|sealed| sealed.segment.id).collect();
+        let no_index = self.ring.seals().pause();
         self.registry.unregister(&ids, Some(truncated))?;
         self.ring.release(&released);
+        drop(no_index);
         let mut recyclable = self.recyclable.lock();
         let wanted = self.capacity_bytes.load(Ordering::Relaxed);
         for sealed in released {
@@ -296,10 +298,9 @@ impl SpareMaker {
         let (file, capacity_bytes) = match recycled {
             Some(old) => {
                 self.disk.rename(&layout::segment(old.segment.id), path)?;
-                (
-                    self.disk.open(path, OpenMode::Write)?,
-                    old.segment.capacity_bytes,
-                )
+                let file = self.disk.open(path, OpenMode::Write)?;
+                forget_index(file.as_ref(), old.segment.capacity_bytes)?;
+                (file, old.segment.capacity_bytes)
             }
             None => (
                 self.disk.open(path, OpenMode::CreateNew)?,
@@ -350,6 +351,14 @@ impl SpareMaker {
         let stamp = Stamped::decode(&head[0]);
         Ok(stamp.is_ok_and(|stamp| stamp.identity.store != self.store))
     }
+}
+
+/// What stands behind a segment's own bytes is the index of its earlier life.
+fn forget_index(file: &dyn DiskFile, capacity_bytes: u64) -> Result<(), IoFailure> {
+    if capacity_bytes < file.bytes()? {
+        file.write_at(capacity_bytes, &[Block::ZERO])?;
+    }
+    Ok(())
 }
 
 /// Writes the stamp and zeros behind it, so that later durable writes change no metadata of the

@@ -12,9 +12,11 @@
 //! Never: retries a write, answers a committer.
 
 use super::format::{
-    Activated, BatchEntry, BatchPlace, ChainHash, Predecessor, SegmentIdentity, encode_batch,
+    Activated, BatchEntry, BatchPlace, ChainHash, Predecessor, Sealed, SegmentIdentity,
+    encode_batch,
 };
 use super::ring::Ring;
+use super::seal::SealGatherer;
 use super::segment::{LogSegment, SpareSegment};
 use super::spares::SpareMaker;
 use super::ticket::{Pending, Placed};
@@ -79,6 +81,8 @@ pub(crate) struct Writer {
     /// How long it waits behind another thread that makes spares.
     patience: Duration,
     buffer: Vec<Block>,
+    /// What the active segment's batches say, for its index.
+    index: SealGatherer,
 }
 
 impl Writer {
@@ -101,6 +105,7 @@ impl Writer {
             position,
             patience,
             buffer: Vec::new(),
+            index: SealGatherer::default(),
         }
     }
 
@@ -138,9 +143,15 @@ impl Writer {
         }
         let spare = self.take_spare(bytes, keep_spares);
         let next = Arc::new(spare.map_err(WriteError::Refused)?.activated(base));
+        let (end, chain) = (self.position.end, self.position.chain_hash);
         self.activate(&next)?;
         if let Some(previous) = self.segment.replace(Arc::clone(&next)) {
             self.spares.segment_filled(previous.capacity_bytes);
+            let base = previous.base;
+            let sealed = Sealed { base, end, chain };
+            self.index.roll(self.ring.seals(), &previous, sealed, &next);
+        } else {
+            self.index = SealGatherer::of(&next);
         }
         self.ring.activate(next, self.position.end);
         self.position.end = base;
@@ -226,6 +237,7 @@ impl Writer {
             pending.submit(placed.lsn);
         }
         write_durable(segment.file.as_ref(), offset, &self.buffer)?;
+        self.index.add(&self.buffer);
         self.position.end = encoded.end;
         self.position.last_time_us = time_us;
         self.position.chain_hash = self.position.chain_hash.extended(encoded.header_checksum);

@@ -198,12 +198,7 @@ pub fn verify_records<'a>(
     bytes: &'a [u8],
 ) -> Result<Vec<VerifiedRecord<'a>>, (Lsn, Reject)> {
     let mut records = Vec::with_capacity(header.directory.len());
-    let mut before = None;
-    for item in &header.directory {
-        // A group has one line for each of its databases.
-        if before.replace(item.offset_bytes) == Some(item.offset_bytes) {
-            continue;
-        }
+    for item in header.records() {
         let lsn = Lsn::new(header.place.lsn.get() + u64::from(item.offset_bytes));
         let record = verify_record(item, bytes).map_err(|reject| (lsn, reject))?;
         records.push(VerifiedRecord {

@@ -3,7 +3,7 @@
 //! Every struct is little-endian by type, has its size asserted at compile time, and keeps its
 //! reserved bytes zero. Each field says which fault it defends against. Bytes from disk become
 //! trusted values in one place each: [`Stamped`], [`Activated`], [`VerifiedHeader`],
-//! [`VerifiedTrailer`], [`Record`].
+//! [`VerifiedTrailer`], [`Record`], [`SealedHeader`].
 //!
 //! Never: does I/O, knows which segment is active.
 
@@ -17,6 +17,7 @@ mod codec_tests;
 mod decode;
 mod encode;
 pub mod record;
+pub mod seal;
 pub mod segment;
 
 pub use batch::BatchPlace;
@@ -27,12 +28,15 @@ pub use batch_decode::{
 pub use batch_encode::{BatchEntry, EncodedBatch, batch_bytes_needed, encode_batch};
 pub use bytes::{RECORD_ALIGN, all_zero};
 pub use catalogue::{CatalogueEntry, CatalogueOp};
-pub use decode::{LogEntryRecord, MemberPages, PageLocation, PagesRecord, RawRecord, Record};
+pub use decode::{
+    LogEntryRecord, MemberPages, PageLocation, PagesRecord, RawRecord, Record, RecordHead,
+};
 pub use encode::{
     EncodedRecord, FragmentPart, MemberSpec, PageImage, RECORD_BYTES_MAX, encode_abort,
     encode_catalogue, encode_close, encode_log_entry, encode_note, encode_pages,
     pages_record_bytes,
 };
+pub use seal::{Sealed, SealedHeader, add_batch, seal_bytes_max};
 pub use segment::{Activated, ChainHash, DATA_START, Predecessor, SegmentIdentity, Stamped};
 
 /// The newest version of the log's format that this program writes and reads.

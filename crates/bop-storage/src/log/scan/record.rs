@@ -2,7 +2,9 @@
 
 use crate::ids::{CommitId, DbId, Lsn};
 use crate::log::format::record::RecordKind;
-use crate::log::format::{CatalogueEntry, CatalogueOp, PagesRecord, Record, VerifiedRecord};
+use crate::log::format::{
+    CatalogueEntry, CatalogueOp, MemberPages, PageLocation, PagesRecord, Record, VerifiedRecord,
+};
 
 /// One record of a sound batch.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -13,6 +15,24 @@ pub struct ScannedRecord {
     pub time_us: u64,
     /// What it says.
     pub body: ScannedBody,
+}
+
+impl ScannedRecord {
+    /// Memory that it takes, about.
+    pub(super) fn kept_bytes(&self) -> usize {
+        let behind = match &self.body {
+            ScannedBody::Pages(pages) => {
+                let member = |member: &MemberPages| {
+                    size_of::<MemberPages>() + member.pages.len() * size_of::<PageLocation>()
+                };
+                pages.members.iter().map(member).sum()
+            }
+            ScannedBody::Close(heads) => heads.len() * size_of::<(DbId, Lsn)>(),
+            ScannedBody::Catalogue(scanned) => scanned.name.len(),
+            ScannedBody::Abort(_) | ScannedBody::LogEntry(_) | ScannedBody::Nothing(_) => 0,
+        };
+        size_of::<Self>() + behind
+    }
 }
 
 /// What a record says.

@@ -4,6 +4,7 @@ mod abandoned;
 mod damage;
 mod files;
 mod flips;
+mod indexed;
 mod model;
 mod ordinary;
 mod writer;

@@ -7,6 +7,7 @@ use crate::io::{Block, Disk, DiskFile, IoFailure, OpenMode, layout};
 use crate::log::format::record::NoteKind;
 use crate::log::format::*;
 use crate::log::scan::SegmentSpace;
+use crate::runtime::SystemSpawn;
 use crate::testing::SimDisk;
 use std::path::Path;
 use std::sync::Arc;
@@ -37,6 +38,8 @@ pub(super) struct TestLog {
     clock: u64,
     /// The next segment to be activated, when that is not the one behind the active one.
     next: Option<u64>,
+    /// Threads that help with recovery.
+    pub(super) helpers: usize,
 }
 
 impl TestLog {
@@ -64,6 +67,7 @@ impl TestLog {
             batches: Vec::new(),
             clock: 1000,
             next: None,
+            helpers: 0,
         }
     }
 
@@ -380,7 +384,8 @@ impl TestLog {
             checkpointed: &self.checkpointed,
         };
         let changes = disk.op_count();
-        let recovered = recover(disk, &state, &mut lines)?;
+        let helpers = Helpers::at_most(&SystemSpawn, self.helpers);
+        let recovered = recover(disk, &state, helpers, &mut lines)?;
         let syncs = self.segments.len() as u64;
         assert!(
             disk.op_count() <= changes + syncs,
