@@ -12,7 +12,8 @@ use bop_storage::log::format::record::{
 use bop_storage::log::format::seal::SealHeader;
 use bop_storage::log::format::segment::{Activation, Stamp};
 use bop_storage::manifest::{
-    ChunkBytes, DatabaseBytes, MetaBytes, RangeBytes, SegmentBytes, ValueHeader, WatermarkBytes,
+    ChunkBytes, ClosedBytes, DatabaseBytes, MetaBytes, RangeBytes, SalvageBytes, SegmentBytes,
+    ValueHeader, WatermarkBytes,
 };
 use bop_storage::pagestore::format::{ChunkFooter, ChunkHeader, CommitPoint, SectionEntry, Slot};
 use bop_storage::superblock::SuperblockSlot;
@@ -84,6 +85,8 @@ fn layouts_of_the_code() -> BTreeMap<String, Layout> {
         ChunkBytes { file_bytes, references, digest }
         RangeBytes { chunk, section, pages }
         WatermarkBytes { checkpointed, truncated, catalogue, next_database, next_chunk, next_segment }
+        SalvageBytes { incarnation, capacity_bytes, base_lsn, end_lsn }
+        ClosedBytes { segment, lsn, from_lsn, to_lsn, place, reason_bytes, reserved }
         CatalogueSectionHeader { magic, version, reserved, section_bytes, entries, next_id, last_lsn, checksum }
         CatalogueSectionEntry { id, created_us, dropped_us, lsn, kind, state, name_bytes, reserved }
     }

@@ -6,15 +6,16 @@
 
 use bop_storage::io::{BLOCK_BYTES, Block};
 use bop_storage::log::format::{
-    Activated, ChainHash, DATA_START, FORMAT_VERSION, Sealed, SealedHeader, Stamped, VerifiedHeader,
-    add_batch, decode_header, verify_records,
+    Activated, ChainHash, DATA_START, FORMAT_VERSION, Sealed, SealedHeader, Stamped,
+    VerifiedHeader, add_batch, decode_header, verify_records,
 };
 use std::path::{Path, PathBuf};
 use zerocopy::IntoBytes;
 
 fn golden(name: &str) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    root.join(format!("tests/golden/v{FORMAT_VERSION}")).join(name)
+    root.join(format!("tests/golden/v{FORMAT_VERSION}"))
+        .join(name)
 }
 
 fn block(bytes: &[u8]) -> Block {
@@ -24,7 +25,12 @@ fn block(bytes: &[u8]) -> Block {
 }
 
 /// The golden segment: stamp, chain hash without batches, and the batches' bytes with their headers.
-fn segment() -> (Stamped, Activated, ChainHash, Vec<(VerifiedHeader, Vec<u8>)>) {
+fn segment() -> (
+    Stamped,
+    Activated,
+    ChainHash,
+    Vec<(VerifiedHeader, Vec<u8>)>,
+) {
     let bytes = std::fs::read(golden("log/segment.bin")).unwrap();
     let stamp = Stamped::decode(&block(&bytes)).unwrap();
     let (activated, start) =
@@ -67,9 +73,14 @@ fn an_index_has_the_bytes_it_always_had_and_says_what_the_batches_say() {
     let header = SealedHeader::decode(&block(&kept), &stamp.identity, capacity).unwrap();
     assert_eq!(header, written);
     let mut read = Vec::new();
-    let believed = header.read_body(&stamp.identity, start, &kept[BLOCK_BYTES..], |head, records| {
-        read.push((head, records));
-    });
+    let believed = header.read_body(
+        &stamp.identity,
+        start,
+        &kept[BLOCK_BYTES..],
+        |head, records| {
+            read.push((head, records));
+        },
+    );
     believed.unwrap();
     assert_eq!(read.len(), batches.len());
     for ((head, records), (header, batch)) in read.iter().zip(&batches) {
@@ -77,7 +88,10 @@ fn an_index_has_the_bytes_it_always_had_and_says_what_the_batches_say() {
         let from_batch = verify_records(header, batch).unwrap();
         assert_eq!(records.len(), from_batch.len());
         for (by_index, by_batch) in records.iter().zip(&from_batch) {
-            assert_eq!((by_index.lsn, by_index.time_us), (by_batch.lsn, by_batch.time_us));
+            assert_eq!(
+                (by_index.lsn, by_index.time_us),
+                (by_batch.lsn, by_batch.time_us)
+            );
             assert_eq!(
                 std::mem::discriminant(&by_index.record),
                 std::mem::discriminant(&by_batch.record)

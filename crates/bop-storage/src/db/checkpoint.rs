@@ -110,6 +110,7 @@ impl Engine {
         let copied = self.copy(&mut sources, &mut skipped, catalogue.as_ref())?;
         let chunks = copied.chunks;
         report.pages = copied.pages;
+        self.close_unreadable(&skipped);
         report.checkpointed = self.covered(cut, &skipped);
         let published = self.publish_chunks(report.checkpointed, &sources, catalogue, &chunks);
         published.inspect_err(|_| self.discard_unpublished(&chunks))?;
@@ -250,6 +251,7 @@ impl Engine {
         catalogue: Option<NewCatalogue>,
         chunks: &[FinishedChunk],
     ) -> Result<(), CheckpointError> {
+        let closed = self.closed.lock().clone();
         let dead =
             self.manifest
                 .transact(|edit| -> Result<Vec<(ChunkId, ChunkRow)>, ManifestError> {
@@ -268,6 +270,9 @@ impl Engine {
                         shorten_ranges(edit, source);
                     }
                     put_sections(edit, chunks);
+                    for (id, row) in &closed {
+                        edit.close_database(*id, row);
+                    }
                     edit.set_checkpointed(covered);
                     Ok(delete_dead_chunks(edit))
                 })?;
@@ -309,17 +314,22 @@ impl Engine {
         chunk_bytes.clamp(self.limits.checkpoint_log_bytes_min.min(largest), largest)
     }
 
-    /// Releases the sealed segments below everything that is needed. What is needed for damaged
-    /// databases alone stays, but does not count against the log's cap: it must not stop the others.
+    /// Releases the sealed segments below everything that is needed. What is needed for databases
+    /// with a damaged chunk alone stays, but does not count against the log's cap: it must not stop
+    /// the others.
     fn release_log(&self, cut: Lsn, kept_for: &BTreeSet<DbId>) -> Result<usize, CheckpointError> {
         let holds = self.log.holds();
-        let bound = holds.oldest().map_or(cut, |(lsn, _)| lsn.min(cut));
+        let closed = self.closed.lock().clone();
+        // What a closed database needs is set aside when it is released.
+        let of_closed = |reason: &HoldReason| matches!(reason, HoldReason::Pages(database) if closed.contains_key(database));
+        let bound = holds.oldest_but(of_closed).unwrap_or(cut).min(cut);
         let released = self.log.ring().releasable(bound);
         let count = released.len();
         let done = self.log.spares().release(released);
         let sound = holds.oldest_but(|reason| match reason {
-            HoldReason::Damage => true,
-            HoldReason::Pages(database) => kept_for.contains(database),
+            HoldReason::Pages(database) => {
+                kept_for.contains(database) || closed.contains_key(database)
+            }
             HoldReason::Catalogue | HoldReason::FragmentChain(_) => false,
         });
         let aside = self.log.ring().set_aside(sound.unwrap_or(cut).min(cut));

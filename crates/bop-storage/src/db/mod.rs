@@ -13,6 +13,7 @@ mod checkpoint;
 mod checkpoint_rows;
 mod chunks;
 mod close;
+mod closed;
 mod commit;
 mod copy;
 mod database;

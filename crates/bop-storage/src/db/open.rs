@@ -14,6 +14,7 @@
 //! Never: opens a database (that happens when it is used).
 
 use super::chunks::ChunkSet;
+use super::closed::settle_closed;
 use super::engine::{CatalogueCell, Engine};
 use super::housekeeper::{Housekeeper, Housekeeping};
 use super::leftovers::{forget_unused, sweep_leftovers, unused_segments};
@@ -82,6 +83,7 @@ pub(super) fn open(path: &Path, options: Options) -> Result<Arc<Engine>, OpenErr
         .spares()
         .fit_segments_to(engine.log_bytes_target());
     forget_unused(&engine, &unused);
+    settle_closed(&engine);
     sweep_leftovers(&engine);
     engine.drop_unfinished();
     if parts.options.housekeeping == Housekeeping::Background {
@@ -231,7 +233,7 @@ impl Parts<'_> {
             views,
             damaged,
             mut findings,
-            damage_hold,
+            closed,
         } = state;
         findings.extend(found);
         let states = views.into_iter().filter_map(|(id, view)| {
@@ -264,7 +266,7 @@ impl Parts<'_> {
             databases: Mutex::new(databases),
             damaged,
             findings,
-            _damage_hold: damage_hold,
+            closed: Mutex::new(closed),
             lifecycle: Lifecycle::new(),
             housekeeper: Housekeeper::default(),
             checkpointing: Mutex::new(()),

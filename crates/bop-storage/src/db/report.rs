@@ -1,5 +1,6 @@
 //! What a store tells about itself: databases, status, and whether every byte is right.
 
+use super::closed::missing_salvage;
 use super::engine::Engine;
 use super::state::DbState;
 use super::verify_log::ProvedLog;
@@ -83,6 +84,8 @@ pub struct StoreStatus {
     pub log_segments: usize,
     /// Segments kept ready.
     pub spare_segments: usize,
+    /// Bytes of segments that are kept for closed databases, outside the log and its cap.
+    pub damaged_bytes: u64,
     /// Records that wait for the next batch.
     pub queued_records: usize,
     /// Chunks that the manifest names.
@@ -209,6 +212,7 @@ impl Engine {
             log_bytes: ring.kept_bytes(),
             log_segments: ring.sealed().len() + usize::from(ring.active().is_some()),
             spare_segments: ring.spare_count(),
+            damaged_bytes: rows.salvage().map(|(_, row)| row.capacity_bytes).sum(),
             queued_records: self.log.queued_records(),
             chunks: rows.chunks().count(),
             chunk_bytes: rows.chunks().map(|(_, chunk)| chunk.file_bytes).sum(),
@@ -244,6 +248,8 @@ impl Engine {
                 .findings
                 .push(unreadable("manifest", &error.to_string())),
         }
+        let missing = missing_salvage(self.disk.as_ref(), &self.manifest.state());
+        report.findings.extend(missing);
         self.verify_chunks(&mut report);
         let proved = self.verify_log(&mut report.findings);
         let live: Vec<(DbId, String)> = {

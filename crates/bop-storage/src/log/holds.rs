@@ -26,8 +26,6 @@ pub enum HoldReason {
     Catalogue,
     /// A transaction whose fragments are being written.
     FragmentChain(DbId),
-    /// What a salvage of databases that are closed for damage may need.
-    Damage,
 }
 
 /// The registry. One for each store.

@@ -39,6 +39,6 @@ pub use recover::{
 pub use ring::Ring;
 pub use segment::{LogSegment, SealedSegment, SpareSegment};
 pub use settle::settle;
-pub use spares::{SegmentRegistry, SpareMaker};
+pub use spares::{SegmentRegistry, SpareMaker, move_to_damaged};
 pub use ticket::{Placed, Priority, Publish, Silent};
 pub use writer::{LogEnd, LogStart};

@@ -35,12 +35,17 @@ struct State {
     largest_id: SegmentId,
     /// Segments that start below are kept for damaged databases alone.
     aside: Lsn,
+    /// No longer in the log, but still read: databases that are damaged in part have pages there.
+    left: Vec<Arc<LogSegment>>,
 }
 
 impl State {
     fn readable(&self) -> Arc<Vec<Arc<LogSegment>>> {
         let sealed = self.sealed.iter().map(|sealed| Arc::clone(&sealed.segment));
-        Arc::new(sealed.chain(self.active.clone()).collect())
+        let left = self.left.iter().cloned();
+        let mut all: Vec<_> = left.chain(sealed).chain(self.active.clone()).collect();
+        all.sort_by_key(|segment| segment.base);
+        Arc::new(all)
     }
 
     fn counted(&self) -> impl Iterator<Item = &SealedSegment> {
@@ -64,6 +69,7 @@ impl Ring {
             active,
             largest_id,
             aside: Lsn::ZERO,
+            left: Vec::new(),
         };
         let readable = ArcSwap::new(state.readable());
         Self {
@@ -175,8 +181,8 @@ impl Ring {
         state.counted().next().map(|sealed| sealed.end)
     }
 
-    /// Forgets sealed segments: nobody can locate them any more.
-    pub fn release(&self, released: &[SealedSegment]) {
+    /// Forgets sealed segments: nobody can locate them any more, but for those that were set `aside`.
+    pub fn release(&self, released: &[SealedSegment], aside: &[SegmentId]) {
         let mut state = self.state.lock();
         for gone in released {
             if state
@@ -185,6 +191,9 @@ impl Ring {
                 .is_some_and(|front| front.segment.id == gone.segment.id)
             {
                 state.sealed.pop_front();
+            }
+            if aside.contains(&gone.segment.id) {
+                state.left.push(Arc::clone(&gone.segment));
             }
         }
         self.readable.store(state.readable());
@@ -211,8 +220,10 @@ impl Ring {
 
     /// Bytes of all segments that hold records, counted or set aside.
     pub fn kept_bytes(&self) -> u64 {
-        let readable = self.readable.load();
-        readable.iter().map(|segment| segment.capacity_bytes).sum()
+        let state = self.state.lock();
+        let sealed = state.sealed.iter().map(|sealed| &sealed.segment);
+        let kept = sealed.chain(&state.active);
+        kept.map(|segment| segment.capacity_bytes).sum()
     }
 
     /// How many segments are sealed, not released and not set aside.

@@ -131,10 +131,11 @@ impl Row for ClosedRow {
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, Reject> {
-        let (fixed, reason) = ClosedBytes::read_from_prefix(bytes).map_err(|_| Reject::Truncated {
-            found: bytes.len() as u64,
-            needed: size_of::<ClosedBytes>() as u64,
-        })?;
+        let (fixed, reason) =
+            ClosedBytes::read_from_prefix(bytes).map_err(|_| Reject::Truncated {
+                found: bytes.len() as u64,
+                needed: size_of::<ClosedBytes>() as u64,
+            })?;
         ensure(fixed.reserved == [0; 4], "reserved bytes are not zero")?;
         ensure(
             reason.len() == usize::from(fixed.reason_bytes.get())

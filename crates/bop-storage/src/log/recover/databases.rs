@@ -82,6 +82,8 @@ pub(super) struct Databases {
     tracks: BTreeMap<DbId, Track>,
     holes: Vec<Hole>,
     damaged: BTreeMap<DbId, Damage>,
+    /// The first and the last record of each database that its chunks do not hold.
+    spans: BTreeMap<DbId, (Lsn, Lsn)>,
 }
 
 impl Databases {
@@ -101,6 +103,7 @@ impl Databases {
             tracks,
             holes: Vec::new(),
             damaged: BTreeMap::new(),
+            spans: BTreeMap::new(),
         }
     }
 
@@ -113,6 +116,14 @@ impl Databases {
             }
         }
         self.holes.push(hole);
+    }
+
+    /// There is a record of the database at `lsn`, whether or not it can be applied.
+    pub(super) fn seen(&mut self, database: DbId, lsn: Lsn) {
+        if !self.checkpointed(database).holds(lsn) {
+            let span = self.spans.entry(database).or_insert((lsn, lsn));
+            span.1 = lsn;
+        }
     }
 
     /// A new database: no hole before can have touched it.
@@ -176,8 +187,8 @@ impl Databases {
         }
     }
 
-    /// The damaged databases, now that no more proof can come.
-    pub(super) fn finish(mut self) -> BTreeMap<DbId, Damage> {
+    /// The damaged databases, now that no more proof can come, and the records of each.
+    pub(super) fn finish(mut self) -> (BTreeMap<DbId, Damage>, BTreeMap<DbId, (Lsn, Lsn)>) {
         let mut all: BTreeSet<DbId> = self.tracks.keys().copied().collect();
         let named = self.holes.iter().filter_map(|hole| hole.named.as_ref());
         all.extend(named.flat_map(|named| named.keys().copied()));
@@ -187,7 +198,10 @@ impl Databases {
                 self.fail(database, damage);
             }
         }
-        self.damaged
+        let damaged = self.damaged;
+        self.spans
+            .retain(|database, _| damaged.contains_key(database));
+        (damaged, self.spans)
     }
 
     fn fail(&mut self, database: DbId, damage: Damage) {

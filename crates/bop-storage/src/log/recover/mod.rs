@@ -139,6 +139,8 @@ pub struct Recovered {
     pub unusable: Vec<RegisteredSegment>,
     /// Databases that cannot be vouched for; [`DbId::CATALOGUE`] stands for the catalogue.
     pub damaged: BTreeMap<DbId, Damage>,
+    /// The first and the last record of each damaged database that its chunks do not hold.
+    pub spans: BTreeMap<DbId, (Lsn, Lsn)>,
     /// Everything that was found damaged, whether or not a database suffers by it.
     pub findings: Vec<Damage>,
 }
@@ -191,6 +193,7 @@ fn summary(state: &LogState<'_>, segments: &[Inspected], walked: walk::Walked) -
         abandoned: Vec::new(),
         unusable: Vec::new(),
         damaged: walked.damaged,
+        spans: walked.spans,
         findings: Vec::new(),
     };
     let active = recovered.active.map(|active| active.identity.segment);

@@ -36,6 +36,7 @@ pub(super) struct Walked {
     pub(super) active: Option<ActiveSegment>,
     pub(super) sealed: Vec<SealedSegment>,
     pub(super) damaged: BTreeMap<DbId, Damage>,
+    pub(super) spans: BTreeMap<DbId, (Lsn, Lsn)>,
     pub(super) findings: Vec<Damage>,
 }
 
@@ -95,7 +96,7 @@ impl<'a> Walk<'a> {
         }
         self.behind_the_last(segments, &activated, links);
         self.found.last_time_us = self.found.last_time_us.max(self.replay.last_time_us);
-        self.found.damaged = self.replay.databases.finish();
+        (self.found.damaged, self.found.spans) = self.replay.databases.finish();
         Ok(self.found)
     }
 

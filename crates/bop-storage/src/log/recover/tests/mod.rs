@@ -7,4 +7,5 @@ mod flips;
 mod indexed;
 mod model;
 mod ordinary;
+mod torn;
 mod writer;

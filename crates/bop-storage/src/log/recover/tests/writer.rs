@@ -20,6 +20,8 @@ const JUMP: u64 = 1 << 20;
 /// A record, and the databases whose head it moves.
 pub(super) struct Part {
     pub(super) record: EncodedRecord,
+    /// Its first page, if it has one.
+    page: Option<u32>,
     pub(super) commits: Vec<u64>,
 }
 
@@ -38,6 +40,8 @@ pub(super) struct TestLog {
     clock: u64,
     /// The next segment to be activated, when that is not the one behind the active one.
     next: Option<u64>,
+    /// Where the commit that wrote a page stands, if one was made.
+    pub(super) page_lsns: BTreeMap<u32, Lsn>,
     /// Threads that help with recovery.
     pub(super) helpers: usize,
 }
@@ -67,6 +71,7 @@ impl TestLog {
             batches: Vec::new(),
             clock: 1000,
             next: None,
+            page_lsns: BTreeMap::new(),
             helpers: 0,
         }
     }
@@ -211,6 +216,7 @@ impl TestLog {
         let commits = part.kind() == record::RecordKind::Commit;
         Part {
             record: encode_pages(part, &members).unwrap(),
+            page: pages.first().map(|page| page.page.get()),
             commits: if commits {
                 databases.to_vec()
             } else {
@@ -227,6 +233,7 @@ impl TestLog {
         };
         Part {
             record: encode_catalogue(&entry).unwrap(),
+            page: None,
             commits: vec![0],
         }
     }
@@ -234,6 +241,7 @@ impl TestLog {
     pub(super) fn plain(record: EncodedRecord) -> Part {
         Part {
             record,
+            page: None,
             commits: Vec::new(),
         }
     }
@@ -277,6 +285,9 @@ impl TestLog {
         for (part, lsn) in parts.iter().zip(&batch.record_lsns) {
             for database in &part.commits {
                 self.heads.insert(*database, *lsn);
+            }
+            if let Some(page) = part.page {
+                self.page_lsns.insert(page, *lsn);
             }
         }
         self.batches
