@@ -83,7 +83,14 @@ impl Parts<'_> {
         damaged.retain(|id, _| is_live(*id));
         views.retain(|id, _| !damaged.contains_key(id));
         let closed = closed_at_open(rows, &recovered, &damaged, catalogue.damage());
-        let findings = recovered.findings.clone();
+        let mut findings = recovered.findings.clone();
+        let still = rows.closed().filter(|(id, _)| closed.contains_key(id));
+        let recorded = still.filter_map(|(_, row)| row.damage());
+        for damage in recorded {
+            if !findings.contains(&damage) {
+                findings.push(damage);
+            }
+        }
         let state = RecoveredState {
             catalogue,
             catalogue_hold,
