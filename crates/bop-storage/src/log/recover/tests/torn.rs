@@ -27,7 +27,7 @@ fn torn(log: &mut TestLog, database: u64, pages: &[u32], kept: u32) -> usize {
     for page in pages {
         let part = log.commit_part(&[database], *page);
         let at = log.active.unwrap().end;
-        // They are in flight together: none knows of another one.
+        // What is in flight together does not know of another one.
         let (blocks, _) = log.make(&[part], durable);
         let (segment, _, _) = *log.batches.last().unwrap();
         sectors.extend(unsynced(log, segment, at, &blocks));
@@ -73,14 +73,14 @@ fn heads_of(log: &TestLog, lines: &[String]) -> std::collections::BTreeMap<u64, 
 fn torn_bytes_of_one_run_never_come_back_in_a_later_one() {
     let (mut runs, mut whole) = (0, 0);
     let sectors = 3;
-    for first in 0..1 << (2 * sectors) {
+    for first in 0..1 << sectors {
         for second in 0..1 << sectors {
             for third in 0..1 << sectors {
                 let context = format!("kept {first:b} {second:b} {third:b}");
                 let mut log = TestLog::new();
                 log.spares(1);
                 log.commit(1, 1);
-                assert_eq!(torn(&mut log, 1, &[2, 3], first), 2 * sectors);
+                assert_eq!(torn(&mut log, 1, &[2], first), sectors);
                 let mut lines = next_run(&mut log, &["1:1".to_owned()], &context);
                 whole += lines.len() - 1;
 
@@ -100,5 +100,5 @@ fn torn_bytes_of_one_run_never_come_back_in_a_later_one() {
         }
     }
     // Some batches came through whole, and then they stay; most did not.
-    assert!(runs == 4096 && 0 < whole && whole < runs, "{runs} {whole}");
+    assert!(runs == 512 && 0 < whole && whole < runs, "{runs} {whole}");
 }
