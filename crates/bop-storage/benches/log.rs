@@ -11,11 +11,12 @@
 use bop_storage::checksum::{PageHash, RollingChecksum, crc64};
 use bop_storage::ids::{DbId, Epoch, Incarnation, Lsn, PageNo, PageSize, SegmentId, StoreId};
 use bop_storage::io::{Block, Disk, OpenMode};
+use bop_storage::log::format::record::Encoding;
 use bop_storage::log::format::{
     BatchEntry, BatchPlace, DATA_START, EncodedRecord, FragmentPart, MemberSpec, PageImage,
     SegmentIdentity, encode_batch, encode_pages,
 };
-use bop_storage::log::scan::{SegmentSpace, scan_segment};
+use bop_storage::log::scan::{Manner, SegmentSpace, scan_segment};
 use bop_storage::manifest::MemoryManifest;
 use bop_storage::testing::{SimDisk, SplitMix64};
 use bop_storage::{DbKind, Limits, Manager, Options};
@@ -48,6 +49,7 @@ fn record(database: u64, content: &[u8]) -> EncodedRecord {
     let pages = [PageImage {
         page,
         hash: PageHash::of(page, content),
+        encoding: Encoding::Raw,
         content,
     }];
     let member = MemberSpec {
@@ -168,7 +170,11 @@ fn tail_scan(c: &mut Criterion) {
     group.throughput(Throughput::Bytes(space.offset(at) - DATA_START));
     group.bench_function("a segment of 4 MiB, one page a record", |b| {
         b.iter(|| {
-            let scanned = scan_segment(Arc::clone(&file), &space, at).unwrap();
+            let manner = Manner {
+                keep: &|_| (),
+                images: false,
+            };
+            let scanned = scan_segment(Arc::clone(&file), &space, at, manner).unwrap();
             assert_eq!(scanned.spans.len(), batches);
         });
     });

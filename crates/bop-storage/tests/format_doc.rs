@@ -10,9 +10,11 @@ use bop_storage::log::format::record::{
     Abort, Catalogue, CatalogueKind, CloseHead, LogEntry, LogGroup, LogRecord, Member, Note,
     PageEntry, PageRecord, RecordHeader, RecordKind,
 };
+use bop_storage::log::format::seal::SealHeader;
 use bop_storage::log::format::segment::{Activation, Stamp};
 use bop_storage::manifest::{
-    ChunkBytes, DatabaseBytes, MetaBytes, RangeBytes, SegmentBytes, ValueHeader, WatermarkBytes,
+    ChunkBytes, ClosedBytes, DatabaseBytes, MetaBytes, RangeBytes, SalvageBytes, SegmentBytes,
+    ValueHeader, WatermarkBytes,
 };
 use bop_storage::pagestore::format::{ChunkFooter, ChunkHeader, CommitPoint, SectionEntry, Slot};
 use bop_storage::superblock::SuperblockSlot;
@@ -52,6 +54,7 @@ fn layouts_of_the_code() -> BTreeMap<String, Layout> {
         SuperblockSlot { magic, format_version, reserved, store_id, sequence, created_us, range_bytes, checksum }
         Stamp { magic, format_version, reserved, store_id, segment_id, incarnation, capacity_bytes, checksum }
         Activation { magic, epoch, base_lsn, last_time_us, predecessor_id, predecessor_end, predecessor_hash, checksum }
+        SealHeader { magic, base_lsn, end_lsn, chain_hash, body_bytes, batches, reserved, body_checksum, checksum }
         BatchHeader { magic, entries, length_bytes, flags, lsn, epoch, durable_lsn, directory_checksum, reserved, checksum }
         DirectoryEntry { database, offset_bytes, record_bytes, time_us, record_checksum, kind, flags, reserved }
         BatchTrailer { checksum, lsn, epoch, entries, length_bytes, reserved, magic }
@@ -87,6 +90,8 @@ fn layouts_of_the_code() -> BTreeMap<String, Layout> {
         ChunkBytes { file_bytes, references, digest }
         RangeBytes { chunk, section, pages }
         WatermarkBytes { checkpointed, truncated, catalogue, next_database, next_chunk, next_segment }
+        SalvageBytes { incarnation, capacity_bytes, base_lsn, end_lsn }
+        ClosedBytes { segment, lsn, from_lsn, to_lsn, place, reason_bytes, reserved }
         CatalogueSectionHeader { magic, version, reserved, section_bytes, entries, next_id, last_lsn, checksum }
         CatalogueSectionEntry { id, created_us, dropped_us, lsn, kind, state, name_bytes, reserved }
     }

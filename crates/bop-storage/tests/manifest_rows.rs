@@ -9,14 +9,14 @@
 
 use bop_storage::catalogue::{Catalogue, DbName};
 use bop_storage::checksum::RollingChecksum;
-use bop_storage::error::{CatalogueError, ErrorCode, ManifestError, Place, Reject};
+use bop_storage::error::{CatalogueError, Damage, ErrorCode, ManifestError, Place, Reject};
 use bop_storage::ids::{
     ChunkId, DbId, DbKind, Generation, Incarnation, Lsn, PageSize, SegmentId, StoreId,
 };
 use bop_storage::io::{IoFailure, IoOp};
 use bop_storage::manifest::{
-    CheckpointedHead, DatabaseRow, DatabaseState, Edit, Manifest, ManifestStore, MemoryManifest,
-    RangeKey, RangeRow, SegmentRow, Table, scan_all,
+    CheckpointedHead, ClosedRow, DatabaseRow, DatabaseState, Edit, Manifest, ManifestStore,
+    MemoryManifest, RangeKey, RangeRow, SalvageRow, SegmentRow, Table, scan_all,
 };
 use std::sync::Arc;
 
@@ -261,7 +261,30 @@ fn a_chunk_is_forgotten_when_its_last_range_is() {
 /// One byte of one value at a time: it closes what the row is needed for, and nothing else.
 #[test]
 fn a_flipped_byte_closes_what_it_touches() {
-    let (store, _) = sample();
+    let (store, manifest) = sample();
+    let aside = SalvageRow {
+        incarnation: Incarnation::new(8),
+        capacity_bytes: 1 << 20,
+        base: Lsn::new(100),
+        end: Lsn::new(300),
+    };
+    let damage = Damage::new(
+        Place::Log {
+            segment: SegmentId::new(3),
+            lsn: Lsn::new(200),
+        },
+        Reject::Checksum,
+    );
+    let closed = ClosedRow::new(&damage, Lsn::new(100), Lsn::new(250));
+    let added = manifest.transact(|edit| {
+        edit.close_database(ONE, &closed);
+        edit.set_aside(SegmentId::new(3), aside)
+    });
+    added.unwrap();
+    let state = reopen(&store).unwrap().state();
+    assert_eq!(state.salvaged(SegmentId::new(3)), Some(&aside));
+    let read: Vec<_> = state.closed().map(|(id, row)| (id, row.damage())).collect();
+    assert_eq!(read, [(ONE, Some(damage))]);
     for table in Table::ALL {
         let mut keys = Vec::new();
         scan_all(&store, table, |key, value| keys.push((key, value.len()))).unwrap();
@@ -299,7 +322,13 @@ fn check_contained(image: &MemoryManifest, table: Table, key: &[u8]) {
     let catalogue = Catalogue::from_rows(&state);
     match table {
         // Chunk 1 is of database 1, chunk 2 of database 2.
-        Table::Databases | Table::Ranges | Table::Chunks => assert_eq!(databases, [number]),
+        Table::Databases | Table::Ranges | Table::Chunks | Table::Closed => {
+            assert_eq!(databases, [number]);
+        }
+        Table::Salvage => {
+            assert!(databases.is_empty());
+            assert!(damaged.segments_aside.contains_key(&SegmentId::new(number)));
+        }
         _ => {
             assert!(databases.is_empty());
             assert!(damaged.segments.contains_key(&SegmentId::new(number)));

@@ -115,6 +115,7 @@ impl Engine {
         let copied = self.copy(&mut sources, &mut skipped, catalogue.as_ref())?;
         let chunks = copied.chunks;
         report.pages = copied.pages;
+        self.close_unreadable(&skipped);
         report.checkpointed = self.covered(cut, &skipped);
         let published = self.publish_chunks(report.checkpointed, &sources, catalogue, &chunks);
         published.inspect_err(|_| self.discard_unpublished(&chunks))?;
@@ -255,6 +256,7 @@ impl Engine {
         catalogue: Option<NewCatalogue>,
         chunks: &[FinishedChunk],
     ) -> Result<(), CheckpointError> {
+        let closed = self.closed.lock().clone();
         let dead =
             self.manifest
                 .transact(|edit| -> Result<Vec<(ChunkId, ChunkRow)>, ManifestError> {
@@ -273,6 +275,9 @@ impl Engine {
                         shorten_ranges(edit, source);
                     }
                     put_sections(edit, chunks);
+                    for (id, row) in &closed {
+                        edit.close_database(*id, row);
+                    }
                     edit.set_checkpointed(covered);
                     Ok(delete_dead_chunks(edit))
                 })?;
@@ -319,19 +324,29 @@ impl Engine {
         pages.saturating_add(records).min(longest).max(pages)
     }
 
-    /// Releases the sealed segments below everything that is needed. What is needed for damaged
-    /// databases alone stays, but does not count against the log's cap: it must not stop the others.
+    /// Releases the sealed segments below everything that is needed. What is needed for databases
+    /// with a damaged chunk alone stays, but does not count against the log's cap: it must not stop
+    /// the others.
     pub(super) fn release_log(
         &self,
         cut: Lsn,
         kept_for: &BTreeSet<DbId>,
     ) -> Result<usize, CheckpointError> {
         let holds = self.log.holds();
-        let bound = holds.oldest().map_or(cut, |(lsn, _)| lsn.min(cut));
+        let closed = self.closed.lock().clone();
+        // What a closed database needs is set aside when it is released.
+        let of_closed = |reason: &HoldReason| {
+            matches!(
+                reason, HoldReason::Pages(database) | HoldReason::Records(database)
+                    if closed.contains_key(database)
+            )
+        };
+        let bound = holds.oldest_but(of_closed).unwrap_or(cut).min(cut);
         let released = self.log.ring().releasable(bound);
         let count = released.len();
         let done = self.log.spares().release(released);
-        let sound = holds.oldest_but(|reason| is_aside(reason, kept_for));
+        let aside = |reason: &HoldReason| is_aside(reason, kept_for) || of_closed(reason);
+        let sound = holds.oldest_but(aside);
         let aside = self.log.ring().set_aside(sound.unwrap_or(cut).min(cut));
         // Also when a file could not be removed: the log is shorter all the same.
         if count > 0 || aside {

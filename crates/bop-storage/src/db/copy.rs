@@ -75,14 +75,14 @@ impl Engine {
         }
     }
 
-    /// Below which Lsn everything is in chunks. It stays where it is while a database is closed for
-    /// damage: what that database lost above must not count as covered at the next open.
+    /// Below which Lsn everything is in chunks. Of a database that is closed for damage that is not
+    /// true: the same transaction records that it is closed.
     pub(super) fn covered(&self, cut: Lsn, skipped: &[Source]) -> Lsn {
         let before = self.manifest.state().watermarks().checkpointed;
-        if self.has_damage() {
-            return before;
-        }
-        let oldest = skipped.iter().map(|one| one.view.oldest_uncheckpointed());
+        let open = skipped
+            .iter()
+            .filter(|one| !self.is_closed_for_damage(one.state.id()));
+        let oldest = open.map(|one| one.view.oldest_uncheckpointed());
         oldest.fold(cut, Lsn::min).max(before)
     }
 }

@@ -113,6 +113,10 @@ impl Db {
                     Err(_) => BeginError::Dropped,
                 },
             })?;
+        // Whoever waited may have come behind the checkpoint that met it.
+        if let Some(damage) = self.state.damage() {
+            return Err(BeginError::Damaged(damage.clone()));
+        }
         self.check_snapshot(at)?;
         let snapshot = self.begin_read()?;
         let (engine, state) = (Arc::clone(&self.engine), Arc::clone(&self.state));

@@ -23,7 +23,7 @@ use crate::ids::{CommitId, DbId, Epoch, StoreId};
 use crate::io::{Disk, StoreLock, WatchThread, Watchdog};
 use crate::limits::ValidLimits;
 use crate::log::{Log, LogHold};
-use crate::manifest::Manifest;
+use crate::manifest::{ClosedRow, Manifest};
 use crate::recordlog::{RecordLogs, RecordReader};
 use crate::runtime::{Runtime, after};
 use parking_lot::{Condvar, Mutex};
@@ -69,8 +69,8 @@ pub(crate) struct Engine {
     pub(super) damaged: BTreeMap<DbId, Damage>,
     /// Damage that closes no database, found at open.
     pub(super) findings: Vec<Damage>,
-    /// Keeps the log that closed databases need.
-    pub(super) _damage_hold: Option<Arc<LogHold>>,
+    /// Databases, perhaps the catalogue, that are closed or will be, and what of the log they need.
+    pub(super) closed: Mutex<BTreeMap<DbId, ClosedRow>>,
     pub(super) lifecycle: Arc<Lifecycle>,
     pub(super) signals: Arc<Signals>,
     pub(super) housekeeper: Housekeeper,
@@ -180,11 +180,6 @@ impl Engine {
         } else {
             Ok(())
         }
-    }
-
-    /// Whether a database, or the catalogue, is closed for damage.
-    pub(super) fn has_damage(&self) -> bool {
-        !self.damaged.is_empty() || self.catalogue.lock().catalogue.damage().is_some()
     }
 
     /// The databases in use.

@@ -10,7 +10,7 @@ use super::engine::Engine;
 use super::signals::{Due, Signals};
 use crate::log::format::encode_note;
 use crate::log::format::record::NoteKind;
-use crate::log::{LogEvents, Priority, Silent};
+use crate::log::{LogEvents, LogSegment, Priority, Silent};
 use crate::runtime::{Joiner, Spawn};
 use parking_lot::{Condvar, Mutex};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -130,6 +130,7 @@ impl Engine {
         };
         piece(due.spares, "making spare segments", Self::make_spares);
         piece(due.note, "writing a note", Self::write_note);
+        piece(due.spares, "writing an index", Self::write_gathered_indexes);
         piece(
             due.checkpoint,
             "a checkpoint",
@@ -139,6 +140,11 @@ impl Engine {
             due.checkpoint_check,
             "a checkpoint",
             Self::checkpoint_if_long,
+        );
+        piece(
+            due.checkpoint_check,
+            "writing an index",
+            Self::write_all_indexes,
         );
     }
 
@@ -175,6 +181,22 @@ impl Engine {
         {
             tracing::warn!(%error, "no spare segment could be made");
         }
+    }
+
+    /// Puts the indexes behind sealed segments that were gathered while they were written.
+    fn write_gathered_indexes(&self) {
+        self.write_indexes(true);
+    }
+
+    /// Those too for which a segment has to be read, unless a checkpoint has just released it.
+    fn write_all_indexes(&self) {
+        self.write_indexes(false);
+    }
+
+    fn write_indexes(&self, gathered_only: bool) {
+        let ring = self.log.ring();
+        let is_sealed = |segment: &LogSegment| ring.is_sealed(segment.id);
+        ring.seals().run(self.store, gathered_only, is_sealed);
     }
 
     fn write_note(&self) {

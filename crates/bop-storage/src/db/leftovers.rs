@@ -63,7 +63,8 @@ pub(super) fn sweep_leftovers(engine: &Engine) {
     let rows = engine.manifest.state();
     let (disk, store) = (engine.disk.as_ref(), engine.store);
     let segment_is_dead = |name: &str| {
-        let id = layout::segment_of(name).filter(|id| rows.segment(*id).is_none());
+        let id = layout::segment_of(name);
+        let id = id.filter(|id| rows.segment(*id).is_none() && rows.salvaged(*id).is_none());
         id.is_some_and(|id| !is_strange_segment(disk, store, id))
     };
     let chunk_is_dead = |name: &str| {

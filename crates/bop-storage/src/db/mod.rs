@@ -14,6 +14,7 @@ mod checkpoint;
 mod checkpoint_rows;
 mod chunks;
 mod close;
+mod closed;
 mod commit;
 mod copy;
 mod database;
@@ -50,6 +51,7 @@ mod start;
 mod state;
 mod strangers;
 mod unfinished;
+mod verify_log;
 mod write;
 
 pub use database::Db;

@@ -14,6 +14,7 @@
 //! Never: opens a database (that happens when it is used).
 
 use super::chunks::ChunkSet;
+use super::closed::settle_closed;
 use super::engine::{CatalogueCell, Engine};
 use super::housekeeper::{Housekeeper, Housekeeping};
 use super::images::ImageCounters;
@@ -94,6 +95,7 @@ pub(super) fn open(path: &Path, options: Options) -> Result<Arc<Engine>, OpenErr
         .spares()
         .fit_segments_to(engine.log_bytes_target());
     forget_unused(&engine, &unused);
+    settle_closed(&engine);
     sweep_leftovers(&engine);
     engine.drop_unfinished();
     if parts.options.housekeeping == Housekeeping::Background {
@@ -275,7 +277,7 @@ impl Parts<'_> {
             record_logs,
             damaged,
             mut findings,
-            damage_hold,
+            closed,
         } = state;
         findings.extend(found);
         let databases = states_of(views, &catalogue);
@@ -307,7 +309,7 @@ impl Parts<'_> {
             record_reader: self.record_reader(&ring),
             damaged,
             findings,
-            _damage_hold: damage_hold,
+            closed: Mutex::new(closed),
             lifecycle: Lifecycle::new(),
             housekeeper: Housekeeper::default(),
             checkpointing: Mutex::new(()),

@@ -2,12 +2,14 @@
 //! cannot be vouched for.
 //!
 //! Invariants
-//! - a damaged database has no view, and keeps its part of the log for salvage;
+//! - a damaged database has no view; its part of the log is kept for salvage, out of the log's way;
 //! - a dropped database is never damaged: it has nothing left to lose.
 //!
 //! Never: writes.
 
 use super::chunks::ChunkSet;
+use super::closed::closed_at_open;
+use super::housekeeper::Housekeeping;
 use super::open::Parts;
 use super::replay::Replay;
 use super::strangers::own_stamp;
@@ -16,10 +18,8 @@ use crate::catalogue::{Catalogue, DatabaseState};
 use crate::error::{Damage, OpenError};
 use crate::ids::{DbId, DbKind, Incarnation, SegmentId};
 use crate::log::recover::Recovered;
-use crate::log::{
-    Checkpointed, HoldReason, LogHold, LogHolds, LogState, RegisteredSegment, recover,
-};
-use crate::manifest::ManifestState;
+use crate::log::{Checkpointed, Helpers, LogHold, LogHolds, LogState, RegisteredSegment, recover};
+use crate::manifest::{ClosedRow, ManifestState};
 use crate::recordlog::LogIndex;
 use crate::view::View;
 use std::collections::BTreeMap;
@@ -37,8 +37,8 @@ pub(super) struct RecoveredState {
     pub(super) damaged: BTreeMap<DbId, Damage>,
     /// Everything that was found damaged, whether or not a database suffers by it.
     pub(super) findings: Vec<Damage>,
-    /// Keeps the log that closed databases need.
-    pub(super) damage_hold: Option<Arc<LogHold>>,
+    /// What is to be recorded of them.
+    pub(super) closed: BTreeMap<DbId, ClosedRow>,
 }
 
 impl Parts<'_> {
@@ -73,6 +73,11 @@ impl Parts<'_> {
         } = replay;
         let found = rows.damaged().databases.iter().chain(&recovered.damaged);
         damaged.extend(found.map(|(id, why)| (*id, why.clone())));
+        // What was found first is what is told: the log may have gone on since.
+        let recorded = rows
+            .closed()
+            .filter_map(|(id, row)| Some((id, row.damage()?)));
+        damaged.extend(recorded);
         if let Some(damage) = damaged.remove(&DbId::CATALOGUE) {
             catalogue.set_damaged(damage);
         }
@@ -83,11 +88,15 @@ impl Parts<'_> {
         damaged.retain(|id, _| is_live(*id));
         views.retain(|id, _| !damaged.contains_key(id));
         record_logs.retain(|id, _| is_live(*id) && !damaged.contains_key(id));
-        // From where the damage of closed databases may start.
-        let truncated = rows.watermarks().truncated;
-        let unsound = !damaged.is_empty() || catalogue.damage().is_some();
-        let damage_hold = unsound.then(|| holds.hold(truncated, HoldReason::Damage));
-        let findings = recovered.findings.clone();
+        let closed = closed_at_open(rows, &recovered, &damaged, catalogue.damage());
+        let mut findings = recovered.findings.clone();
+        let still = rows.closed().filter(|(id, _)| closed.contains_key(id));
+        let recorded = still.filter_map(|(_, row)| row.damage());
+        for damage in recorded {
+            if !findings.contains(&damage) {
+                findings.push(damage);
+            }
+        }
         let state = RecoveredState {
             catalogue,
             catalogue_hold,
@@ -95,7 +104,7 @@ impl Parts<'_> {
             record_logs,
             damaged,
             findings,
-            damage_hold,
+            closed,
         };
         Ok((state, recovered))
     }
@@ -136,7 +145,13 @@ impl Parts<'_> {
             catalogue: Checkpointed::at(rows.watermarks().catalogue),
             checkpointed: &checkpointed,
         };
-        recover(self.disk.as_ref(), &state, replay)
+        let spawn = self.options.runtime.spawn.as_ref();
+        let helpers = match self.options.housekeeping {
+            Housekeeping::Background => Helpers::new(spawn),
+            // Whoever keeps house by hand wants every call in the same order each time.
+            Housekeeping::Manual => Helpers::at_most(spawn, 0),
+        };
+        recover(self.disk.as_ref(), &state, helpers, replay)
     }
 
     /// What the damaged row of a segment said, by the segment's file. When that has no stamp of its

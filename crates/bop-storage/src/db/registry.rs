@@ -4,9 +4,33 @@
 
 use crate::error::ManifestError;
 use crate::ids::{Lsn, SegmentId};
-use crate::log::{RegisteredSegment, SegmentRegistry};
-use crate::manifest::{Manifest, SegmentRow};
+use crate::log::{RegisteredSegment, SealedSegment, SegmentRegistry};
+use crate::manifest::{Edit, Manifest, SalvageRow, SegmentRow};
 use std::sync::Arc;
+
+/// Registered segments before `last` that the log does not know: nobody could tell what is in them.
+/// While a database is closed they may be what it lacks.
+fn set_unknown_aside(
+    edit: &mut Edit<'_>,
+    last: &SealedSegment,
+) -> Result<Vec<SegmentId>, ManifestError> {
+    if edit.state().closed().next().is_none() {
+        return Ok(Vec::new());
+    }
+    let unknown = edit.state().segments();
+    let unknown = unknown.filter(|(id, _)| *id < last.segment.id);
+    let unknown: Vec<_> = unknown.map(|(id, row)| (id, *row)).collect();
+    for (id, row) in &unknown {
+        let row = SalvageRow {
+            incarnation: row.incarnation,
+            capacity_bytes: row.capacity_bytes,
+            base: Lsn::ZERO,
+            end: last.end,
+        };
+        edit.set_aside(*id, row)?;
+    }
+    Ok(unknown.into_iter().map(|(id, _)| id).collect())
+}
 
 /// The manifest as the log sees it.
 #[derive(Debug)]
@@ -43,6 +67,32 @@ impl SegmentRegistry for ManifestRegistry {
                 edit.set_truncated(truncated);
             }
             Ok(())
+        })
+    }
+
+    fn release(&self, segments: &[SealedSegment]) -> Result<Vec<SegmentId>, ManifestError> {
+        let Some(last) = segments.last() else {
+            return Ok(Vec::new());
+        };
+        self.0.transact(|edit| -> Result<_, ManifestError> {
+            let mut aside = Vec::new();
+            for SealedSegment { segment, end } in segments {
+                if edit.state().is_needed(segment.base, *end) {
+                    let row = SalvageRow {
+                        incarnation: segment.incarnation,
+                        capacity_bytes: segment.capacity_bytes,
+                        base: segment.base,
+                        end: *end,
+                    };
+                    edit.set_aside(segment.id, row)?;
+                    aside.push(segment.id);
+                } else {
+                    edit.delete_segment(segment.id);
+                }
+            }
+            aside.extend(set_unknown_aside(edit, last)?);
+            edit.set_truncated(last.end);
+            Ok(aside)
         })
     }
 

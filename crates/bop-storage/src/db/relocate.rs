@@ -292,7 +292,6 @@ impl From<CommitError> for Stop {
 /// Whether a hold keeps the log for what is damaged, which does not count against its cap.
 pub(super) fn is_aside(reason: &HoldReason, kept_for: &BTreeSet<DbId>) -> bool {
     match reason {
-        HoldReason::Damage => true,
         HoldReason::Pages(database) | HoldReason::Records(database) => kept_for.contains(database),
         HoldReason::Catalogue | HoldReason::FragmentChain(_) => false,
     }

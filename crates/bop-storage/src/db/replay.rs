@@ -145,63 +145,63 @@ impl Replay<'_> {
         if kind == DbKind::Log {
             return Err(Reject::Invalid("pages of a record log"));
         }
-        let view = self.views.remove(&id).unwrap_or_else(|| {
-            checkpointed_view(id, kind, self.rows, self.chunks, self.cache, self.limits)
-        });
-        if commit.lsn <= view.head().lsn {
+        if !self.views.contains_key(&id) {
+            let view = checkpointed_view(id, kind, self.rows, self.chunks, self.cache, self.limits);
             // A view without layers is made again when it is used.
-            if view.layer_count() > 0 {
-                self.views.insert(id, view);
+            if commit.lsn <= view.head().lsn {
+                return Ok(());
             }
+            self.views.insert(id, view);
+        }
+        let Some(view) = self.views.get_mut(&id) else {
+            return Ok(());
+        };
+        if commit.lsn <= view.head().lsn {
             return Ok(());
         }
-        if view
-            .head()
-            .page_size
-            .is_some_and(|size| size != member.page_size)
-        {
+        let page_size = view.head().page_size;
+        if page_size.is_some_and(|size| size != member.page_size) {
             return Err(Reject::Invalid("a commit with another page size"));
         }
-        let applied = self.with_commit(&view, commit, member);
-        self.views.insert(id, applied);
+        add_commit(view, commit, member, self.holds);
         Ok(())
     }
+}
 
-    fn with_commit(&self, view: &View, commit: &ReplayedCommit, member: &ReplayedMember) -> View {
-        let pages: Vec<CommittedPage> = member
-            .pages
-            .iter()
-            .map(|page| CommittedPage {
-                page: page.page,
-                hash: page.hash,
-                image_lsn: page.image,
-                form: page.form,
-            })
-            .collect();
-        let head = Head {
-            lsn: commit.lsn,
-            time_us: commit.time_us,
-            page_size: Some(member.page_size),
-            page_count: member.page_count,
-            rolling_checksum: member.rolling,
-        };
-        let committed = CommitPages {
-            version: commit.lsn,
-            page_count: member.page_count,
-            page_count_min: member.page_count_min,
-            pages: &pages,
-        };
-        let first = member
-            .pages
-            .iter()
-            .map(|page| page.image)
-            .min()
-            .unwrap_or(commit.lsn);
-        let hold = self
-            .holds
-            .hold(first.min(commit.lsn), HoldReason::Pages(member.database));
-        view.with_commit(head, &committed, &hold)
-    }
+fn add_commit(
+    view: &mut View,
+    commit: &ReplayedCommit,
+    member: &ReplayedMember,
+    holds: &Arc<LogHolds>,
+) {
+    let pages: Vec<CommittedPage> = member
+        .pages
+        .iter()
+        .map(|page| CommittedPage {
+            page: page.page,
+            hash: page.hash,
+            image_lsn: page.image,
+            form: page.form,
+        })
+        .collect();
+    let head = Head {
+        lsn: commit.lsn,
+        time_us: commit.time_us,
+        page_size: Some(member.page_size),
+        page_count: member.page_count,
+        rolling_checksum: member.rolling,
+    };
+    let committed = CommitPages {
+        version: commit.lsn,
+        page_count: member.page_count,
+        page_count_min: member.page_count_min,
+        pages: &pages,
+    };
+    view.add_commit(head, &committed, || {
+        let first = member.pages.iter().map(|page| page.image).min();
+        let first = first.unwrap_or(commit.lsn).min(commit.lsn);
+        holds.hold(first, HoldReason::Pages(member.database))
+    });
 }
 
 fn change_of(id: DbId, op: &CatalogueOp<'_>) -> Result<CatalogueChange, Reject> {

@@ -19,6 +19,7 @@ use crate::log::{
 };
 use crate::manifest::ManifestState;
 use crate::runtime::Runtime;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Lsns that may have been given out for a segment that never became durable: after an unclean
@@ -63,8 +64,12 @@ impl Parts<'_> {
             Arc::clone(&ring),
             limits,
         ));
-        let wanted = self.limits.segments_spare_min as usize;
-        // One more than wanted when an activation is to come, so that it costs no second round.
+        let wanted = match self.options.housekeeping {
+            // Nobody waits for more than the epoch needs to start: the housekeeper makes the others.
+            Housekeeping::Background => 1,
+            Housekeeping::Manual => self.limits.segments_spare_min as usize,
+        };
+        // One more when an activation is to come, so that it costs no second round.
         let wanted = if clean { wanted } else { wanted + 1 };
         if let Err(error) = spares.ensure(wanted) {
             tracing::warn!(%error, "spare segments are missing");
@@ -87,6 +92,13 @@ impl Parts<'_> {
                 source: Arc::new(source),
             },
         })?;
+        let indexed = recovered.sealed.iter().filter(|sealed| sealed.indexed);
+        let indexed: BTreeSet<SegmentId> = indexed.map(|one| one.identity.segment).collect();
+        for SealedSegment { segment, end } in log.ring().sealed() {
+            if !indexed.contains(&segment.id) {
+                log.ring().seals().push_unread(segment, end);
+            }
+        }
         Ok(StartedLog { log, epoch })
     }
 

@@ -26,7 +26,8 @@ pub(super) fn check_unregistered(
     rows: &ManifestState,
 ) -> Result<(), OpenError> {
     let known = |id: &SegmentId| rows.damaged().segments.contains_key(id);
-    let unregistered = |id: &SegmentId| rows.segment(*id).is_none() && !known(id);
+    let aside = |id: &SegmentId| rows.salvaged(*id).is_some();
+    let unregistered = |id: &SegmentId| rows.segment(*id).is_none() && !known(id) && !aside(id);
     let entries = disk.list(Path::new(layout::LOG_DIR))?.into_iter();
     let files = entries.filter(|entry| entry.kind == FileKind::File);
     let ids = files.filter_map(|entry| layout::segment_of(&entry.name));

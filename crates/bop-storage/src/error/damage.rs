@@ -107,6 +107,9 @@ pub enum Reject {
         /// The newest commit that was found before it.
         found_head: Lsn,
     },
+    /// As it was found when the damage was met first; the log has gone on since.
+    #[error("{0}")]
+    Recorded(String),
     /// The kernel could not read it.
     #[error("it cannot be read: {0}")]
     Unreadable(#[source] crate::io::IoFailure),

@@ -34,6 +34,11 @@ pub fn segment(id: SegmentId) -> PathBuf {
     Path::new(LOG_DIR).join(format!("{:016x}.seg", id.get()))
 }
 
+/// The file of a segment that a closed database needs, when it is no longer in the log.
+pub fn damaged(id: SegmentId) -> PathBuf {
+    Path::new(DAMAGED_DIR).join(format!("{:016x}.seg", id.get()))
+}
+
 /// The segment behind a name in the log's directory; `None` for a name that is not one of ours.
 pub fn segment_of(name: &str) -> Option<SegmentId> {
     parse(name, ".seg").map(SegmentId::new)

@@ -28,6 +28,7 @@ use super::member::{Entry, Placed, Priority, Publish, Silent, Waits};
 use super::parts::LogParts;
 use super::queue::Health;
 use super::ring::Ring;
+use super::seal::SealGatherer;
 use super::shared::{Patience, Shared};
 use super::spares::SpareMaker;
 use super::state::{State, Turn};
@@ -64,9 +65,10 @@ impl Log {
     /// # Errors
     /// The failure of that write, or why no segment was to be had, or no thread could be started.
     pub fn start(parts: LogParts, start: LogStart) -> Result<Self, StartError> {
-        let writer = begin_epoch(&parts, start).map_err(starting)?;
+        let (writer, index) = begin_epoch(&parts, start).map_err(starting)?;
         let last_time_us = writer.last_time_us();
-        let shared = Arc::new(Shared::new(parts, State::new(writer, last_time_us)));
+        let state = State::new(writer, last_time_us);
+        let shared = Arc::new(Shared::new(parts, state, index));
         let threads = Threads::start(&shared).map_err(StartError::Thread)?;
         Ok(Self { shared, threads })
     }
@@ -260,7 +262,7 @@ impl Log {
 }
 
 /// Writes the note that opens an epoch.
-fn begin_epoch(parts: &LogParts, start: LogStart) -> Result<Writer, WriteError> {
+fn begin_epoch(parts: &LogParts, start: LogStart) -> Result<(Writer, SealGatherer), WriteError> {
     let LogStart {
         position,
         base,
@@ -274,13 +276,18 @@ fn begin_epoch(parts: &LogParts, start: LogStart) -> Result<Writer, WriteError> 
     let mut layout = BatchLayout::default();
     layout.add(record.bytes.len(), record.databases.len());
     let bytes = layout.batch_bytes() as u64;
+    // Of a segment that goes on, the batches before are not in memory.
+    let mut index = SealGatherer::default();
     if !writer.takes(base, bytes) {
         let spare = take_spare(parts, bytes, 0).map_err(WriteError::Refused)?;
         let next = writer.activate(spare, base)?;
+        index = SealGatherer::of(&next);
         parts.ring.activate(next, sealed_at);
     }
-    writer.write(base, &[Entry { record, time_us }], &mut Vec::new())?;
-    Ok(writer)
+    let mut buffer = Vec::new();
+    writer.write(base, &[Entry { record, time_us }], &mut buffer)?;
+    index.add(&buffer);
+    Ok((writer, index))
 }
 
 fn starting(error: WriteError) -> CommitError {

@@ -28,8 +28,6 @@ pub enum HoldReason {
     FragmentChain(DbId),
     /// What is live of a record log. It moves to the head of the log when the rest is wanted back.
     Records(DbId),
-    /// What a salvage of databases that are closed for damage may need.
-    Damage,
 }
 
 /// The registry. One for each store.

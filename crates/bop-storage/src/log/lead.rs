@@ -15,6 +15,7 @@
 
 use super::member::Member;
 use super::queue::Health;
+use super::seal::SealGatherer;
 use super::shared::Shared;
 use super::state::{State, Task, Turn, Window};
 use super::ticket::{Outcome, Ticket};
@@ -137,7 +138,7 @@ impl Shared {
         let written = written
             .unwrap_or_else(|panic| Err(Stopped::Failed(LogFailure::Panic(Box::new(panic)))));
         let step = match written {
-            Ok(()) => self.close_window(&task),
+            Ok(()) => self.close_window(&task, buffer),
             Err(Stopped::Lost) => Step::Lost,
             Err(Stopped::Refused(rejection)) => self.refuse_window(&task, &rejection),
             Err(Stopped::Failed(failure)) => self.window_failed(&task, failure),
@@ -162,7 +163,7 @@ impl Shared {
         let spare = take_spare(&self.parts, task.bytes, keep_spares);
         let spare = spare.map_err(Stopped::Refused)?;
         let (id, sealed_at) = (spare.id, task.writer.end());
-        let filled = task.writer.segment().map(|segment| segment.capacity_bytes);
+        let left = task.writer.segment().cloned().zip(task.writer.sealed_now());
         let next = task.writer.activate(spare, task.start);
         let next = next.inspect_err(|_| self.abandoned.lock().push(id));
         let next = next.map_err(|failure| Stopped::Failed(failure.into()))?;
@@ -171,17 +172,22 @@ impl Shared {
             self.abandoned.lock().push(id);
             return Err(Stopped::Lost);
         }
-        self.parts.ring.activate(next, sealed_at);
+        self.parts.ring.activate(Arc::clone(&next), sealed_at);
         state.writer = task.writer.clone();
         drop(state);
-        if let Some(bytes) = filled {
-            self.parts.spares.segment_filled(bytes);
+        let mut index = self.index.lock();
+        match left {
+            Some((left, sealed)) => {
+                self.parts.spares.segment_filled(left.capacity_bytes);
+                index.roll(self.parts.ring.seals(), &left, sealed, &next);
+            }
+            None => *index = SealGatherer::of(&next),
         }
         Ok(())
     }
 
     /// The window is durable: makes it visible.
-    fn close_window(&self, task: &Task) -> Step {
+    fn close_window(&self, task: &Task, buffer: &[Block]) -> Step {
         let mut state = self.state.lock();
         if state.number != task.number {
             return Step::Lost;
@@ -190,6 +196,7 @@ impl Shared {
         state.stuck = None;
         let window = state.window.take();
         drop(state);
+        self.index.lock().add(buffer);
         let ended = window.map(|window| self.publish(window, task.writer.end()));
         Step::Done(ended.unwrap_or_default())
     }

@@ -4,7 +4,7 @@
 //! append -> [group] queue -> leader -> [writer] batch -> segment -> durable -> published
 //!                                         |
 //!                       [ring] spare -> active -> sealed -> released    [spares] makes them
-//!                                                    ^
+//!                                                    ^   [seal] puts an index behind it
 //!                                       [holds] who still needs what
 //! open   -> [recover] reads all segments through [scan], judged by [tail_rule]
 //! ```
@@ -29,6 +29,7 @@ mod rewrite;
 mod rig;
 mod ring;
 pub mod scan;
+mod seal;
 mod segment;
 mod settle;
 mod shared;
@@ -46,12 +47,12 @@ pub use holds::{HoldReason, LogHold, LogHolds};
 pub use member::{Placed, Priority, Publish, Silent};
 pub use parts::{LogEvents, LogParts};
 pub use recover::{
-    Checkpointed, LogState, RegisteredSegment, ReplaySink, ReplayedCatalogue, ReplayedCommit,
-    ReplayedLog, ReplayedMember, recover,
+    Checkpointed, Helpers, LogState, RegisteredSegment, ReplaySink, ReplayedCatalogue,
+    ReplayedCommit, ReplayedLog, ReplayedMember, recover,
 };
 pub use ring::Ring;
 pub use segment::{LogSegment, SealedSegment, SpareSegment};
 pub use settle::settle;
-pub use spares::{SegmentRegistry, SpareMaker};
+pub use spares::{SegmentRegistry, SpareMaker, move_to_damaged};
 pub use unwritten::Unwritten;
 pub use writer::{LogEnd, LogStart};

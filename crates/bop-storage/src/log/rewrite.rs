@@ -22,6 +22,7 @@ use super::lead::{Ended, answer, take_over};
 use super::shared::Shared;
 use super::state::{Task, Turn};
 use crate::error::LogFailure;
+use crate::io::Block;
 use crate::runtime::{after, fence};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -64,9 +65,12 @@ impl Shared {
             if !self.pause(backoff.delay(attempt, random)) {
                 break;
             }
-            let written = fence("rewrote a batch", || self.write_afresh(&mut task));
+            let mut buffer = Vec::new();
+            let written = fence("rewrote a batch", || {
+                self.write_afresh(&mut task, &mut buffer)
+            });
             cause = match written {
-                Ok(Ok(())) => return self.rewritten(&task),
+                Ok(Ok(())) => return self.rewritten(&task, &buffer),
                 Ok(Err(failure)) => Arc::new(failure),
                 Err(panic) => Arc::new(LogFailure::Panic(Box::new(panic))),
             };
@@ -108,20 +112,20 @@ impl Shared {
     }
 
     /// One attempt: a segment that was never written to, and the batch in it.
-    fn write_afresh(&self, task: &mut Task) -> Result<(), LogFailure> {
+    fn write_afresh(&self, task: &mut Task, buffer: &mut Vec<Block>) -> Result<(), LogFailure> {
         self.roll(task, 0)?;
-        let mut buffer = Vec::new();
         let (start, entries) = (task.start, Arc::clone(&task.entries));
-        let written = task.writer.write(start, &entries, &mut buffer);
+        let written = task.writer.write(start, &entries, buffer);
         written.map_err(|error| LogFailure::from(super::lead::Stopped::from(error)))
     }
 
-    fn rewritten(&self, task: &Task) {
+    fn rewritten(&self, task: &Task, buffer: &[Block]) {
         tracing::info!(lsn = %task.start, "a batch that had failed is durable in another segment");
         let mut state = self.state.lock();
         state.writer = task.writer.clone();
         let window = state.window.take();
         drop(state);
+        self.index.lock().add(buffer);
         let ended: Ended = window
             .map(|window| self.publish(window, task.writer.end()))
             .unwrap_or_default();

@@ -9,6 +9,7 @@
 //!
 //! Never: writes to a file, decides what may be released (that is [`LogHolds`](super::LogHolds)).
 
+use super::seal::SealJobs;
 use super::segment::{LogSegment, SealedSegment, SpareSegment};
 use crate::ids::{Lsn, SegmentId};
 use arc_swap::ArcSwap;
@@ -27,6 +28,8 @@ pub struct Ring {
     /// smallest one that the next records can meet (0 for none).
     held_bytes: AtomicU64,
     smallest_bytes: AtomicU64,
+    /// Sealed ones that are to get their index.
+    seals: SealJobs,
 }
 
 #[derive(Debug, Default)]
@@ -37,12 +40,17 @@ struct State {
     largest_id: SegmentId,
     /// Segments that start below are kept for damaged databases alone.
     aside: Lsn,
+    /// No longer in the log, but still read: databases that are damaged in part have pages there.
+    left: Vec<Arc<LogSegment>>,
 }
 
 impl State {
     fn readable(&self) -> Arc<Vec<Arc<LogSegment>>> {
         let sealed = self.sealed.iter().map(|sealed| Arc::clone(&sealed.segment));
-        Arc::new(sealed.chain(self.active.clone()).collect())
+        let left = self.left.iter().cloned();
+        let mut all: Vec<_> = left.chain(sealed).chain(self.active.clone()).collect();
+        all.sort_by_key(|segment| segment.base);
+        Arc::new(all)
     }
 
     fn held_bytes(&self) -> u64 {
@@ -78,12 +86,14 @@ impl Ring {
             active,
             largest_id,
             aside: Lsn::ZERO,
+            left: Vec::new(),
         };
         Self {
             readable: ArcSwap::new(state.readable()),
             held_bytes: AtomicU64::new(state.held_bytes()),
             smallest_bytes: AtomicU64::new(state.smallest_bytes()),
             state: Mutex::new(state),
+            seals: SealJobs::default(),
         }
     }
 
@@ -103,6 +113,17 @@ impl Ring {
         let after = readable.partition_point(|segment| segment.base <= lsn);
         let segment = readable.get(after.checked_sub(1)?)?;
         Some((Arc::clone(segment), segment.offset_of(lsn)?))
+    }
+
+    /// The sealed segments that wait for their index.
+    pub fn seals(&self) -> &SealJobs {
+        &self.seals
+    }
+
+    /// Whether the segment is sealed and not released.
+    pub fn is_sealed(&self, id: SegmentId) -> bool {
+        let state = self.state.lock();
+        state.sealed.iter().any(|sealed| sealed.segment.id == id)
     }
 
     /// The segment that batches are written to.
@@ -187,13 +208,16 @@ impl Ring {
         state.counted().next().map(|sealed| sealed.end)
     }
 
-    /// Forgets sealed segments: nobody can locate them any more.
-    pub fn release(&self, released: &[SealedSegment]) {
+    /// Forgets sealed segments: nobody can locate them any more, but for those that were set `aside`.
+    pub fn release(&self, released: &[SealedSegment], aside: &[SegmentId]) {
         self.change(|state| {
             for gone in released {
                 let oldest = state.sealed.front();
                 if oldest.is_some_and(|oldest| oldest.segment.id == gone.segment.id) {
                     state.sealed.pop_front();
+                }
+                if aside.contains(&gone.segment.id) {
+                    state.left.push(Arc::clone(&gone.segment));
                 }
             }
             self.readable.store(state.readable());
@@ -219,8 +243,10 @@ impl Ring {
 
     /// Bytes of all segments that hold records, counted or set aside.
     pub fn kept_bytes(&self) -> u64 {
-        let readable = self.readable.load();
-        readable.iter().map(|segment| segment.capacity_bytes).sum()
+        let state = self.state.lock();
+        let sealed = state.sealed.iter().map(|sealed| &sealed.segment);
+        let kept = sealed.chain(&state.active);
+        kept.map(|segment| segment.capacity_bytes).sum()
     }
 
     /// How many segments are sealed, not released and not set aside.

@@ -10,6 +10,7 @@ use super::format::{BatchLayout, EncodedRecord};
 use super::member::{Placed, Priority, Publish, Waits};
 use super::parts::LogParts;
 use super::queue::Health;
+use super::seal::SealGatherer;
 use super::state::{State, Turn};
 use super::ticket::{Answer, Outcome, Ticket};
 use crate::error::{CommitError, LogFailure, Rejection};
@@ -38,6 +39,8 @@ pub(super) struct Shared {
     pub(super) poison: OnceLock<Arc<LogFailure>>,
     /// Buffers of batches, between two leaders.
     pub(super) buffers: Mutex<Vec<Vec<Block>>>,
+    /// What the active segment's batches say, for its index. Only the holder of the turn asks.
+    pub(super) index: Mutex<SealGatherer>,
     /// Segments that were tried and given up: not part of the log, still registered.
     pub(super) abandoned: Mutex<Vec<SegmentId>>,
 }
@@ -64,7 +67,7 @@ enum Shortage {
 }
 
 impl Shared {
-    pub(super) fn new(parts: LogParts, state: State) -> Self {
+    pub(super) fn new(parts: LogParts, state: State, index: SealGatherer) -> Self {
         let published = AtomicU64::new(state.writer.end().get());
         Self {
             parts,
@@ -75,6 +78,7 @@ impl Shared {
             published,
             poison: OnceLock::new(),
             buffers: Mutex::default(),
+            index: Mutex::new(index),
             abandoned: Mutex::default(),
         }
     }

@@ -5,6 +5,8 @@
 //! Order of making:      zeros and stamp -> sync -> directory sync -> register -> ring
 //! Order of recycling:   unregister -> forget in ring -> rename -> making, as above
 //! Order of deletion:    unregister -> forget in ring -> remove (of a spare: ring first)
+//! Order of setting aside: registered as set aside -> forget in ring -> rename into `damaged/` ->
+//!                       its directory sync -> the log's directory sync
 //!
 //! Invariants
 //! - a file in the ring is registered, and a registered file is complete and durable: a file that
@@ -20,6 +22,7 @@ use super::ring::Ring;
 use super::segment::{SealedSegment, SpareSegment};
 use crate::error::{ManifestError, SegmentError};
 use crate::ids::{Incarnation, Lsn, SegmentId, StoreId};
+use crate::io::errno::EEXIST;
 use crate::io::{BLOCK_BYTES, Block, Disk, DiskFile, IoFailure, OpenMode, layout, zeroed_blocks};
 use crate::limits::ValidLimits;
 use crate::runtime::Entropy;
@@ -50,6 +53,19 @@ pub trait SegmentRegistry: Send + Sync + std::fmt::Debug {
         segments: &[SegmentId],
         truncated: Option<Lsn>,
     ) -> Result<(), ManifestError>;
+
+    /// The log no longer needs these segments, oldest first, nor any before them. Those that a closed
+    /// database needs are registered as set aside, and answered; the others are unregistered.
+    /// Durable on return.
+    ///
+    /// # Errors
+    /// The manifest's.
+    fn release(&self, segments: &[SealedSegment]) -> Result<Vec<SegmentId>, ManifestError> {
+        let ids: Vec<_> = segments.iter().map(|sealed| sealed.segment.id).collect();
+        let truncated = segments.last().map(|sealed| sealed.end);
+        self.unregister(&ids, truncated)?;
+        Ok(Vec::new())
+    }
 
     /// Why nothing can be registered until the store is opened again, if so.
     fn failure(&self) -> Option<ManifestError>;
@@ -263,12 +279,18 @@ impl SpareMaker {
     /// # Errors
     /// The manifest's, before anything changed; the disk's, when a file could not be removed.
     pub fn release(&self, released: Vec<SealedSegment>) -> Result<(), SegmentError> {
-        let Some(truncated) = released.last().map(|sealed| sealed.end) else {
+        if released.is_empty() {
             return Ok(());
-        };
-        let ids: Vec<_> = released.iter().map(|sealed| sealed.segment.id).collect();
-        self.registry.unregister(&ids, Some(truncated))?;
-        self.ring.release(&released);
+        }
+        let no_index = self.ring.seals().pause();
+        let aside = self.registry.release(&released)?;
+        self.ring.release(&released, &aside);
+        drop(no_index);
+        let (aside, released): (Vec<_>, Vec<_>) = released
+            .into_iter()
+            .partition(|sealed| aside.contains(&sealed.segment.id));
+        let aside: Vec<_> = aside.iter().map(|sealed| sealed.segment.id).collect();
+        move_to_damaged(self.disk.as_ref(), &aside)?;
         let mut recyclable = self.recyclable.lock();
         let wanted = self.capacity_bytes.load(Ordering::Relaxed);
         for sealed in released {
@@ -309,10 +331,9 @@ impl SpareMaker {
         let (file, capacity_bytes) = match recycled {
             Some(old) => {
                 self.disk.rename(&layout::segment(old.segment.id), path)?;
-                (
-                    self.disk.open(path, OpenMode::Write)?,
-                    old.segment.capacity_bytes,
-                )
+                let file = self.disk.open(path, OpenMode::Write)?;
+                forget_index(file.as_ref(), old.segment.capacity_bytes)?;
+                (file, old.segment.capacity_bytes)
             }
             None => (
                 self.disk.open(path, OpenMode::CreateNew)?,
@@ -363,6 +384,39 @@ impl SpareMaker {
         let stamp = Stamped::decode(&head[0]);
         Ok(stamp.is_ok_and(|stamp| stamp.identity.store != self.store))
     }
+}
+
+/// Moves files of segments that are registered as set aside out of the log's directory. Each is
+/// under its new name for good before its old one goes for good; one that has both names loses the
+/// old one. What fails is done by the next open.
+///
+/// # Errors
+/// The disk's.
+pub fn move_to_damaged(disk: &dyn Disk, segments: &[SegmentId]) -> Result<(), IoFailure> {
+    if segments.is_empty() {
+        return Ok(());
+    }
+    let damaged = Path::new(layout::DAMAGED_DIR);
+    disk.create_dir(damaged)?;
+    disk.sync_dir(Path::new(""))?;
+    for id in segments {
+        match disk.rename(&layout::segment(*id), &layout::damaged(*id)) {
+            Err(failure) if failure.is_not_found() => {}
+            // A crash has left both names.
+            Err(failure) if failure.errno == EEXIST => disk.remove(&layout::segment(*id))?,
+            moved => moved?,
+        }
+    }
+    disk.sync_dir(damaged)?;
+    disk.sync_dir(Path::new(layout::LOG_DIR))
+}
+
+/// What stands behind a segment's own bytes is the index of its earlier life.
+fn forget_index(file: &dyn DiskFile, capacity_bytes: u64) -> Result<(), IoFailure> {
+    if capacity_bytes < file.bytes()? {
+        file.write_at(capacity_bytes, &[Block::ZERO])?;
+    }
+    Ok(())
 }
 
 /// Writes the stamp and zeros behind it, so that later durable writes change no metadata of the

@@ -13,7 +13,8 @@
 //! Never: writes the same bytes to the same place again, answers a committer.
 
 use super::format::{
-    Activated, BatchEntry, BatchPlace, ChainHash, Predecessor, SegmentIdentity, encode_batch,
+    Activated, BatchEntry, BatchPlace, ChainHash, Predecessor, Sealed, SegmentIdentity,
+    encode_batch,
 };
 use super::member::Entry;
 use super::parts::LogParts;
@@ -97,6 +98,16 @@ impl Writer {
     /// The segment that batches go to.
     pub(crate) fn segment(&self) -> Option<&Arc<LogSegment>> {
         self.segment.as_ref()
+    }
+
+    /// The active segment as it would be left now.
+    pub(crate) fn sealed_now(&self) -> Option<Sealed> {
+        let segment = self.segment.as_ref()?;
+        Some(Sealed {
+            base: segment.base,
+            end: self.position.end,
+            chain: self.position.chain_hash,
+        })
     }
 
     /// Whether the active segment takes a batch.

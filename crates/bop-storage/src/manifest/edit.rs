@@ -9,6 +9,7 @@
 //!
 //! Never: writes to the store.
 
+use super::closed_rows::{ClosedRow, SalvageRow};
 use super::database_row::{DatabaseRow, DatabaseState};
 use super::rows::{ChunkRow, RangeRow, Row, SegmentRow, Watermarks};
 use super::schema::{Key, RangeKey, Single, seal};
@@ -25,6 +26,8 @@ pub(super) enum RowKey {
     Segment(SegmentId),
     Chunk(ChunkId),
     Range(RangeKey),
+    Salvage(SegmentId),
+    Closed(DbId),
     Watermarks,
 }
 
@@ -147,6 +150,39 @@ impl<'a> Edit<'a> {
         }
     }
 
+    /// Takes a segment out of the log: its file is kept for closed databases.
+    ///
+    /// # Errors
+    /// [`ManifestError::Damaged`] when there is a damaged row of it.
+    pub fn set_aside(&mut self, id: SegmentId, row: SalvageRow) -> Result<(), ManifestError> {
+        sound(self.before.damaged().segments_aside.get(&id))?;
+        self.delete_segment(id);
+        self.after.salvage.insert(id, row);
+        self.touched.insert(RowKey::Salvage(id));
+        Ok(())
+    }
+
+    /// Forgets a segment outside the log; its file may be removed after the commit.
+    pub fn delete_salvage(&mut self, id: SegmentId) {
+        self.after.salvage.remove(&id);
+        self.touched.insert(RowKey::Salvage(id));
+    }
+
+    /// Remembers that a database is closed. What is remembered already stays as it is: the log may
+    /// have gone on since.
+    pub fn close_database(&mut self, id: DbId, row: &ClosedRow) {
+        if !self.after.closed.contains_key(&id) {
+            self.after.closed.insert(id, row.clone());
+            self.touched.insert(RowKey::Closed(id));
+        }
+    }
+
+    /// Forgets that a database is closed: it was dropped.
+    pub fn delete_closed(&mut self, id: DbId) {
+        self.after.closed.remove(&id);
+        self.touched.insert(RowKey::Closed(id));
+    }
+
     /// Moves the checkpointed position up.
     pub fn set_checkpointed(&mut self, lsn: Lsn) {
         self.set_next(|marks| marks.checkpointed = lsn);
@@ -231,6 +267,8 @@ pub(super) fn writes(
         RowKey::Segment(id) => diff(store, *id, before.segment(*id), after.segment(*id)),
         RowKey::Chunk(id) => diff(store, *id, before.chunk(*id), after.chunk(*id)),
         RowKey::Range(key) => diff(store, *key, before.ranges.get(key), after.ranges.get(key)),
+        RowKey::Salvage(id) => diff(store, *id, before.salvage.get(id), after.salvage.get(id)),
+        RowKey::Closed(id) => diff(store, *id, before.closed.get(id), after.closed.get(id)),
         RowKey::Watermarks => diff(store, Single, Some(old), Some(new)),
     };
     touched

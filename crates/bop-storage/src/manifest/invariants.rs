@@ -184,7 +184,7 @@ fn numbers_are_below_the_next(change: &Change<'_>) -> Result<(), String> {
         RowKey::Database(id) => *id == DbId::CATALOGUE || next.next_database <= *id,
         RowKey::Segment(id) => next.next_segment <= *id,
         RowKey::Chunk(id) => next.next_chunk <= *id,
-        RowKey::Range(_) | RowKey::Watermarks => false,
+        RowKey::Range(_) | RowKey::Salvage(_) | RowKey::Closed(_) | RowKey::Watermarks => false,
     };
     match change.touched.iter().find(taken) {
         None => Ok(()),

@@ -13,6 +13,7 @@
 //!
 //! Never: on the path of a commit of a database; the only copy of anything but registrations.
 
+mod closed_rows;
 mod database_row;
 mod edit;
 mod env;
@@ -28,6 +29,7 @@ pub mod suite;
 mod typed;
 mod walker;
 
+pub use closed_rows::{ClosedBy, ClosedBytes, ClosedRow, SalvageBytes, SalvageRow};
 pub(crate) use database_row::decode_name;
 pub use database_row::{CheckpointedHead, DatabaseBytes, DatabaseRow, DatabaseState};
 pub use edit::Edit;

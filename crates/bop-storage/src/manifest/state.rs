@@ -7,12 +7,13 @@
 //!
 //! Never: reads or writes the store after it was loaded.
 
+use super::closed_rows::{ClosedRow, SalvageRow};
 use super::database_row::{DatabaseRow, DatabaseState};
 use super::rows::{ChunkRow, MetaRow, RangeRow, Row, SegmentRow, Watermarks};
 use super::schema::{Key, RangeKey, SCHEMA_VERSION, Single, row_damage, unseal};
 use super::store::{ManifestStore, Table, scan_all};
 use crate::error::{Damage, ManifestError, Reject};
-use crate::ids::{ChunkId, DbId, Generation, SegmentId, StoreId};
+use crate::ids::{ChunkId, DbId, Generation, Lsn, SegmentId, StoreId};
 use imbl::OrdMap;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,6 +28,10 @@ pub struct DamagedRows {
     pub segments: BTreeMap<SegmentId, Damage>,
     /// Chunks whose row is damaged.
     pub chunks: BTreeMap<ChunkId, Damage>,
+    /// Segments outside the log whose row is damaged: their files stay.
+    pub segments_aside: BTreeMap<SegmentId, Damage>,
+    /// Rows of such segments of which not even the key can be read.
+    pub segments_lost: Vec<Damage>,
     /// Rows of which not even the key can be read, or that belong to no database: a name may be
     /// lost. Chunks that say they are in use but that no range names.
     pub unplaced: Vec<Damage>,
@@ -44,6 +49,8 @@ impl DamagedRows {
             .values()
             .chain(self.segments.values())
             .chain(self.chunks.values())
+            .chain(self.segments_aside.values())
+            .chain(&self.segments_lost)
             .chain(&self.unplaced)
     }
 }
@@ -56,6 +63,8 @@ pub struct ManifestState {
     pub(super) segments: OrdMap<SegmentId, SegmentRow>,
     pub(super) chunks: OrdMap<ChunkId, ChunkRow>,
     pub(super) ranges: OrdMap<RangeKey, RangeRow>,
+    pub(super) salvage: OrdMap<SegmentId, SalvageRow>,
+    pub(super) closed: OrdMap<DbId, ClosedRow>,
     pub(super) names: OrdMap<String, DbId>,
     pub(super) damaged: DamagedRows,
 }
@@ -84,6 +93,27 @@ impl ManifestState {
     /// All registered segments, by id.
     pub fn segments(&self) -> impl Iterator<Item = (SegmentId, &SegmentRow)> {
         self.segments.iter().map(|(id, row)| (*id, row))
+    }
+
+    /// The segments that were taken out of the log for closed databases, by id.
+    pub fn salvage(&self) -> impl Iterator<Item = (SegmentId, &SalvageRow)> {
+        self.salvage.iter().map(|(id, row)| (*id, row))
+    }
+
+    /// Such a segment.
+    pub fn salvaged(&self, id: SegmentId) -> Option<&SalvageRow> {
+        self.salvage.get(&id)
+    }
+
+    /// The databases that are known to be closed for damage; [`DbId::CATALOGUE`] stands for the
+    /// catalogue.
+    pub fn closed(&self) -> impl Iterator<Item = (DbId, &ClosedRow)> {
+        self.closed.iter().map(|(id, row)| (*id, row))
+    }
+
+    /// Whether a closed database needs something of a segment that spans `base` to `end`.
+    pub fn is_needed(&self, base: Lsn, end: Lsn) -> bool {
+        self.closed.values().any(|row| row.needs(base, end))
     }
 
     /// A chunk.
@@ -162,6 +192,15 @@ impl ManifestState {
             })?,
             ranges: read_table(store, store_id, |key: Option<RangeKey>, damage| match key {
                 Some(key) => drop(damaged.databases.entry(key.database).or_insert(damage)),
+                None => damaged.unplaced.push(damage),
+            })?,
+            salvage: read_table(store, store_id, |key, damage| match key {
+                Some(id) => drop(damaged.segments_aside.insert(id, damage)),
+                None => damaged.segments_lost.push(damage),
+            })?,
+            // A database whose row here is damaged is closed for that.
+            closed: read_table(store, store_id, |key, damage| match key {
+                Some(id) => drop(damaged.databases.entry(id).or_insert(damage)),
                 None => damaged.unplaced.push(damage),
             })?,
             names: OrdMap::new(),

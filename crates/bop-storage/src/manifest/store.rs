@@ -37,17 +37,23 @@ pub enum Table {
     Ranges = 5,
     /// One row: how far the log is checkpointed and truncated, and the next numbers.
     Watermarks = 6,
+    /// Segments outside the log that a closed database needs.
+    Salvage = 7,
+    /// Databases that are closed for damage.
+    Closed = 8,
 }
 
 impl Table {
     /// All tables, in the order of their numbers.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::Meta,
         Self::Databases,
         Self::Segments,
         Self::Chunks,
         Self::Ranges,
         Self::Watermarks,
+        Self::Salvage,
+        Self::Closed,
     ];
 
     /// The number that stands for the table on disk.
@@ -64,6 +70,8 @@ impl Table {
             Self::Chunks => "chunks",
             Self::Ranges => "ranges",
             Self::Watermarks => "watermarks",
+            Self::Salvage => "salvage",
+            Self::Closed => "closed",
         }
     }
 }

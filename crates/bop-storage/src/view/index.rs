@@ -10,7 +10,8 @@
 //! ```
 //!
 //! Invariants
-//! - a layer is never changed: a commit makes a new one that shares what it did not touch;
+//! - a layer that anybody reads is never changed: a commit makes a new one that shares what it did
+//!   not touch (recovery, whose layers nobody reads yet, adds to them in place);
 //! - the extents of a layer do not overlap;
 //! - `page_count_min` never grows in a layer: what once was cut off never comes back from below.
 //!
@@ -67,6 +68,8 @@ pub struct IndexLayer {
     /// By the number of the first page of each extent.
     extents: OrdMap<u32, Extent>,
     page_count_min: u32,
+    /// Pages of the database at the newest commit: no extent goes further.
+    page_count: u32,
 }
 
 impl IndexLayer {
@@ -75,6 +78,7 @@ impl IndexLayer {
         Self {
             extents: OrdMap::new(),
             page_count_min: page_count,
+            page_count,
         }
     }
 
@@ -107,13 +111,20 @@ impl IndexLayer {
     #[must_use]
     pub fn with_commit(&self, commit: &CommitPages<'_>) -> Self {
         let mut layer = self.clone();
-        layer.cut_to(commit.page_count_min.min(commit.page_count));
+        layer.add(commit);
+        layer
+    }
+
+    /// Adds a commit to a layer that nobody else has: what it shares with no clone is changed in
+    /// place.
+    pub fn add(&mut self, commit: &CommitPages<'_>) {
+        self.cut_to(commit.page_count_min.min(commit.page_count));
+        self.page_count = commit.page_count;
         let mut rest = commit.pages;
         while let Some((run, behind)) = split_run(rest) {
             rest = behind;
-            layer.put(run, commit);
+            self.put(run, commit);
         }
-        layer
     }
 
     /// The extents, ascending, each with the number of its first page.
@@ -146,7 +157,9 @@ impl IndexLayer {
 
     /// Forgets every page above `page_count`: the transaction cut them off.
     fn cut_to(&mut self, page_count: u32) {
-        if page_count >= self.page_count_min && self.last_page() <= page_count {
+        // What grows is the rule: it is told without a look at the extents.
+        let grows = page_count >= self.page_count;
+        if page_count >= self.page_count_min && (grows || self.last_page() <= page_count) {
             return;
         }
         self.page_count_min = self.page_count_min.min(page_count);

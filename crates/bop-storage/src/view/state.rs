@@ -243,22 +243,30 @@ impl View {
     #[must_use]
     pub fn with_commit(&self, head: Head, pages: &CommitPages<'_>, hold: &Arc<LogHold>) -> Self {
         let mut next = self.clone();
-        next.head = head;
-        match next.layers.first_mut() {
-            Some(newest) if self.open => newest.index = newest.index.with_commit(pages),
+        next.add_commit(head, pages, || Arc::clone(hold));
+        next
+    }
+
+    /// Becomes the state after one more commit, for a view that nobody reads yet. `hold` is asked
+    /// for when a layer is begun.
+    pub fn add_commit(
+        &mut self,
+        head: Head,
+        pages: &CommitPages<'_>,
+        hold: impl FnOnce() -> Arc<LogHold>,
+    ) {
+        let page_count = self.head.page_count;
+        self.head = head;
+        match self.layers.first_mut() {
+            Some(newest) if self.open => newest.index.add(pages),
             _ => {
-                let index = IndexLayer::new(self.head.page_count).with_commit(pages);
-                next.layers.insert(
-                    0,
-                    Layer {
-                        index,
-                        hold: Arc::clone(hold),
-                    },
-                );
-                next.open = true;
+                let mut index = IndexLayer::new(page_count);
+                index.add(pages);
+                let hold = hold();
+                self.layers.insert(0, Layer { index, hold });
+                self.open = true;
             }
         }
-        next
     }
 
     /// The same state, whose layers take no more commits.

@@ -4,6 +4,7 @@ use crate::damage_sample::files::{BLOCK, Files};
 use crate::damage_sample::look::{Fate, Fates, Reach, look, names, write};
 use crate::damage_sample::{Sample, Simulated, WAIT, open};
 use crate::reach::Map;
+use bop_storage::io::layout;
 use bop_storage::manifest::MemoryManifest;
 use bop_storage::testing::SimDisk;
 use bop_storage::{CatalogueError, DbKind, Manager, PageNo, PageSize};
@@ -113,6 +114,16 @@ impl<'a> Campaign<'a> {
             }
         }
         let fates = &fates;
+        // Pages of the log that cannot be read: the checkpoint closes their database.
+        let in_log = path.starts_with("log");
+        let later = |fate: &Fate| match fate {
+            Fate::Pages(_) if in_log => Fate::Closed,
+            other => other.clone(),
+        };
+        let later: Fates = fates
+            .iter()
+            .map(|(name, fate)| (*name, later(fate)))
+            .collect();
         for name in untouched(reach, fates) {
             write(&store, name, &mut sample.contents);
             let content = sample.contents.databases[name].clone();
@@ -124,7 +135,7 @@ impl<'a> Campaign<'a> {
         store.close(WAIT).unwrap();
 
         let store = open(disk, manifest).unwrap();
-        assert_eq!(look(&store, &sample, reach, path), *fates, "after a close");
+        assert_eq!(look(&store, &sample, reach, path), later, "after a close");
         store.checkpoint().unwrap();
         drop(store);
 
@@ -133,7 +144,7 @@ impl<'a> Campaign<'a> {
         store.checkpoint().unwrap();
         let (killed, kept) = (disk.crash_image_keeping_all(), manifest.snapshot());
         let store = open(&killed, &kept).unwrap();
-        assert_eq!(look(&store, &sample, reach, path), *fates, "after a kill");
+        assert_eq!(look(&store, &sample, reach, path), later, "after a kill");
         self.assert_kept(case, &killed);
     }
 
@@ -143,11 +154,14 @@ impl<'a> Campaign<'a> {
         if is_whole(&case.fates) {
             return;
         }
-        assert!(
-            disk.files().iter().any(|(there, _)| there == path),
-            "it was removed"
-        );
-        let now = disk.read_raw(path);
+        // A segment that the log has left is kept beside it.
+        let aside = Path::new(layout::DAMAGED_DIR).join(path.file_name().unwrap());
+        let files = disk.files();
+        let there = |wanted: &Path| files.iter().any(|(there, _)| there == wanted);
+        let kept = [*path, aside.as_path()]
+            .into_iter()
+            .find(|path| there(path));
+        let now = disk.read_raw(kept.unwrap());
         let used = |block: u64| self.map.is_used(path, block, &self.files.0[*path]);
         let blocks = (0..).zip(
             harmed

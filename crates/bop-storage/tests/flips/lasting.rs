@@ -34,26 +34,32 @@ fn what_is_kept_for_a_closed_database_does_not_stop_the_others() {
     let closed = store.database("alpha").unwrap_err();
     assert!(matches!(closed, CatalogueError::Corrupt { .. }), "{closed}");
     commit_more_than_the_log_holds(&store, "other");
-    let truncated = store.status().truncated;
+    let (truncated, kept) = (store.status().truncated, store.status().damaged_bytes);
+    assert!(0 < kept);
     drop(store);
     let store = open(&sim.disk, &sim.manifest).unwrap();
-    assert_eq!(store.status().truncated, truncated);
+    let again = store.database("alpha").unwrap_err();
+    assert_eq!(again.to_string(), closed.to_string());
     store.checkpoint().unwrap();
     commit_more_than_the_log_holds(&store, "other");
+    assert!(truncated < store.status().truncated);
+    assert_eq!(store.status().damaged_bytes, kept);
 }
 
 #[test]
-fn dropping_a_closed_database_gives_the_log_back() {
+fn dropping_a_closed_database_gives_what_was_kept_for_it_back() {
     let sim = simulated(true);
     sim.disk.flip(Path::new(COMMIT.0), COMMIT.1, 1);
     let store = open(&sim.disk, &sim.manifest).unwrap();
     commit_more_than_the_log_holds(&store, "other");
     store.drop_database("alpha").unwrap();
+    assert!(0 < store.status().damaged_bytes);
     drop(store);
     let store = open(&sim.disk, &sim.manifest).unwrap();
-    let before = store.status().truncated;
-    assert!(0 < store.checkpoint().unwrap().segments_released);
-    assert!(before < store.status().truncated);
+    assert_eq!(store.status().damaged_bytes, 0);
+    let kept = Path::new(bop_storage::io::layout::DAMAGED_DIR);
+    let files = sim.disk.files();
+    assert!(files.iter().all(|(path, _)| !path.starts_with(kept)));
     drop(store);
     let store = open(&sim.disk, &sim.manifest).unwrap();
     assert!(store.verify().is_healthy(), "{:?}", store.verify());

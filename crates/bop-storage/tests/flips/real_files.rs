@@ -72,8 +72,9 @@ fn two_thousand_flips_in_real_files() {
         }
     });
     let damaged = damaged.into_inner();
+    // A flip in the head of a batch costs nothing where the segment has an index.
     assert!(
-        FLIPS / 20 < damaged,
+        FLIPS / 25 < damaged,
         "only {damaged} flips closed a database or a page"
     );
 }

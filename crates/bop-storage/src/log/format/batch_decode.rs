@@ -271,12 +271,7 @@ pub fn verify_records<'a>(
     bytes: &'a [u8],
 ) -> Result<Vec<VerifiedRecord<'a>>, (Lsn, Reject)> {
     let mut records = Vec::with_capacity(directory.len());
-    let mut before = None;
-    for item in directory {
-        // A group has one line for each of its databases.
-        if before.replace(item.offset_bytes) == Some(item.offset_bytes) {
-            continue;
-        }
+    for item in each_record(directory) {
         let lsn = Lsn::new(header.place.lsn.get() + u64::from(item.offset_bytes));
         let record = verify_record(item, bytes).map_err(|reject| (lsn, reject))?;
         records.push(VerifiedRecord {
@@ -286,6 +281,14 @@ pub fn verify_records<'a>(
         });
     }
     Ok(records)
+}
+
+/// The entries of a directory, each record once: a group has one for each of its databases.
+pub(super) fn each_record(directory: &[DirectoryItem]) -> impl Iterator<Item = &DirectoryItem> {
+    let mut before = None;
+    directory
+        .iter()
+        .filter(move |item| before.replace(item.offset_bytes) != Some(item.offset_bytes))
 }
 
 fn verify_record<'a>(item: &DirectoryItem, bytes: &'a [u8]) -> Result<Record<'a>, Reject> {

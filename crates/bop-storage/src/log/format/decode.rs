@@ -5,6 +5,7 @@
 //!   that are there;
 //! - a right checksum is not enough: a record that contradicts itself is rejected too.
 
+use super::batch_decode::DirectoryItem;
 use super::bytes::{all_zero, ensure, index, padded, split, split_many, take};
 use super::catalogue::CatalogueEntry;
 use super::encode::FragmentPart;
@@ -90,16 +91,56 @@ pub struct PageLocation {
     pub form: ImageForm,
 }
 
+/// The head of a record alone, as the index of a sealed segment has it: all but images or payload.
+#[derive(Copy, Clone, Debug)]
+pub struct RecordHead<'a>(pub &'a [u8]);
+
+impl<'a> RecordHead<'a> {
+    /// Believes the head of the record that a batch lists as `item`, or says why not.
+    ///
+    /// # Errors
+    /// Why it was not believed.
+    pub fn verify(self, item: &DirectoryItem) -> Result<Record<'a>, Reject> {
+        let parts = parts(self.0, index(u64::from(item.record_bytes))?)?;
+        ensure(
+            parts.kind == item.kind,
+            "a record of another kind than its directory says",
+        )?;
+        believe(&parts)
+    }
+}
+
 /// The parts of a record whose checksums are right.
-struct Parts<'a> {
-    kind: RecordKind,
+pub(super) struct Parts<'a> {
+    pub(super) kind: RecordKind,
     header_checksum: u64,
     /// Between the record header and the end of the head.
-    body: &'a [u8],
-    /// Behind the head: images or payload, and the zeros at the end.
-    tail: &'a [u8],
+    pub(super) body: &'a [u8],
+    /// Behind the head: images or payload, and the zeros at the end. `None` when only the head was
+    /// read.
+    pub(super) tail: Option<&'a [u8]>,
+    /// Bytes of the tail, read or not.
+    tail_bytes: usize,
     /// Where the tail starts.
-    tail_offset: usize,
+    pub(super) tail_offset: usize,
+}
+
+impl<'a> Parts<'a> {
+    /// The first `used` bytes of the tail, if it was read; behind them there is nothing but the
+    /// zeros that round the record up.
+    pub(super) fn used(&self, used: usize, what: &'static str) -> Result<&'a [u8], Reject> {
+        let zeros = self.tail_bytes.checked_sub(used).ok_or(Reject::Truncated {
+            found: self.tail_bytes as u64,
+            needed: used as u64,
+        })?;
+        ensure(zeros < super::RECORD_ALIGN, what)?;
+        let Some(tail) = self.tail else {
+            return Ok(&[]);
+        };
+        let (used, zeros) = take(tail, used)?;
+        ensure(all_zero(zeros), what)?;
+        Ok(used)
+    }
 }
 
 impl<'a> RawRecord<'a> {
@@ -111,71 +152,65 @@ impl<'a> RawRecord<'a> {
         if crc64(self.0) != checksum {
             return Err(Reject::Checksum);
         }
-        let parts = self.parts()?;
-        match parts.kind {
-            RecordKind::Commit | RecordKind::Fragment => pages(&parts).map(Record::Pages),
-            RecordKind::Append
-            | RecordKind::Truncate
-            | RecordKind::Purge
-            | RecordKind::Vote
-            | RecordKind::Relocate => {
-                let Parts {
-                    kind,
-                    body,
-                    tail,
-                    tail_offset,
-                    ..
-                } = parts;
-                LogsRecord::read(kind, body, tail, tail_offset).map(Record::Logs)
-            }
-            RecordKind::SealIndex => Ok(Record::SealIndex),
-            RecordKind::Abort | RecordKind::Catalogue | RecordKind::Note | RecordKind::Close => {
-                ensure(
-                    parts.tail.len() < super::RECORD_ALIGN && all_zero(parts.tail),
-                    "bytes behind a record",
-                )?;
-                small(&parts)
-            }
-        }
+        believe(&parts(self.0, self.0.len())?)
     }
+}
 
-    fn parts(self) -> Result<Parts<'a>, Reject> {
-        let (header, _) = split::<RecordHeader>(self.0)?;
-        let flags = u32::from(header.flags.get());
-        if flags != 0 {
-            return Err(Reject::Features { flags });
+fn believe<'a>(parts: &Parts<'a>) -> Result<Record<'a>, Reject> {
+    match parts.kind {
+        RecordKind::Commit | RecordKind::Fragment => pages(parts).map(Record::Pages),
+        RecordKind::Append
+        | RecordKind::Truncate
+        | RecordKind::Purge
+        | RecordKind::Vote
+        | RecordKind::Relocate => LogsRecord::read(parts).map(Record::Logs),
+        RecordKind::SealIndex => Ok(Record::SealIndex),
+        RecordKind::Abort | RecordKind::Catalogue | RecordKind::Note | RecordKind::Close => {
+            parts.used(0, "bytes behind a record")?;
+            small(parts)
         }
-        let kind = RecordKind::from_code(header.kind.get())
-            .ok_or(Reject::Invalid("unknown kind of record"))?;
-        ensure(
-            header.record_bytes.get() == self.0.len() as u64,
-            "a record that is not as long as it says",
-        )?;
-        ensure(
-            self.0.len() == padded(self.0.len()),
-            "a record whose length is not a multiple of 8",
-        )?;
-        let tail_offset = index(u64::from(header.header_bytes.get()))?;
-        let (head, tail) = take(self.0, tail_offset)?;
-        let (_, body) = take(head, size_of::<RecordHeader>())?;
-        let header_checksum = header.header_checksum.get();
-        let mut unsealed = header.clone();
-        unsealed.header_checksum = 0.into();
-        let found = Crc64::new()
-            .update(unsealed.as_bytes())
-            .update(body)
-            .finish();
-        if found != header_checksum {
-            return Err(Reject::Checksum);
-        }
-        Ok(Parts {
-            kind,
-            header_checksum,
-            body,
-            tail,
-            tail_offset,
-        })
     }
+}
+
+/// Takes a record of `record_bytes` apart, of which `bytes` are all or at least the head.
+fn parts(bytes: &[u8], record_bytes: usize) -> Result<Parts<'_>, Reject> {
+    let (header, _) = split::<RecordHeader>(bytes)?;
+    let flags = u32::from(header.flags.get());
+    if flags != 0 {
+        return Err(Reject::Features { flags });
+    }
+    let kind = RecordKind::from_code(header.kind.get())
+        .ok_or(Reject::Invalid("unknown kind of record"))?;
+    ensure(
+        header.record_bytes.get() == record_bytes as u64,
+        "a record that is not as long as it says",
+    )?;
+    ensure(
+        record_bytes == padded(record_bytes),
+        "a record whose length is not a multiple of 8",
+    )?;
+    let tail_offset = index(u64::from(header.header_bytes.get()))?;
+    let (head, tail) = take(bytes, tail_offset)?;
+    let (_, body) = take(head, size_of::<RecordHeader>())?;
+    let header_checksum = header.header_checksum.get();
+    let mut unsealed = header.clone();
+    unsealed.header_checksum = 0.into();
+    let found = Crc64::new()
+        .update(unsealed.as_bytes())
+        .update(body)
+        .finish();
+    if found != header_checksum {
+        return Err(Reject::Checksum);
+    }
+    let tail_bytes = record_bytes.checked_sub(tail_offset);
+    Ok(Parts {
+        kind,
+        header_checksum,
+        body,
+        tail: (bytes.len() == record_bytes).then_some(tail),
+        tail_bytes: tail_bytes.ok_or(Reject::Invalid("a head longer than its record"))?,
+        tail_offset,
+    })
 }
 
 fn small<'a>(parts: &Parts<'a>) -> Result<Record<'a>, Reject> {
@@ -250,12 +285,7 @@ fn pages(parts: &Parts<'_>) -> Result<PagesRecord, Reject> {
         believed.push(member);
     }
     ensure(lists.is_empty(), "page entries of no database")?;
-    let images = image_offset - parts.tail_offset;
-    let (_, zeros) = take(parts.tail, images)?;
-    ensure(
-        zeros.len() < super::RECORD_ALIGN && all_zero(zeros),
-        "bytes behind the images",
-    )?;
+    parts.used(image_offset - parts.tail_offset, "bytes behind the images")?;
     Ok(PagesRecord {
         part,
         header_checksum: parts.header_checksum,

@@ -3,7 +3,7 @@
 //! Every struct is little-endian by type, has its size asserted at compile time, and keeps its
 //! reserved bytes zero. Each field says which fault it defends against. Bytes from disk become
 //! trusted values in one place each: [`Stamped`], [`Activated`], [`VerifiedHeader`],
-//! [`VerifiedTrailer`], [`Record`].
+//! [`VerifiedTrailer`], [`Record`], [`SealedHeader`].
 //!
 //! Never: does I/O, knows which segment is active.
 
@@ -22,6 +22,7 @@ pub mod record;
 mod record_log;
 #[cfg(test)]
 mod record_log_tests;
+pub mod seal;
 pub mod segment;
 
 pub use batch::{BatchLayout, BatchPlace};
@@ -33,7 +34,7 @@ pub use batch_decode::{
 pub use batch_encode::{BatchEntry, EncodedBatch, encode_batch};
 pub use bytes::{RECORD_ALIGN, all_zero};
 pub use catalogue::{CatalogueEntry, CatalogueOp};
-pub use decode::{MemberPages, PageLocation, PagesRecord, RawRecord, Record};
+pub use decode::{MemberPages, PageLocation, PagesRecord, RawRecord, Record, RecordHead};
 pub use encode::{
     EncodedRecord, FragmentPart, MemberSpec, PageImage, RECORD_BYTES_MAX, encode_abort,
     encode_catalogue, encode_close, encode_note, encode_pages, pages_record_bytes,
@@ -44,6 +45,7 @@ pub use record_log::{
     EntryKind, EntryLocation, EntrySpec, LogMember, LogSpec, LogsRecord, encode_logs, entry_hash,
     logs_record_bytes,
 };
+pub use seal::{Sealed, SealedHeader, add_batch, seal_bytes_max};
 pub use segment::{Activated, ChainHash, DATA_START, Predecessor, SegmentIdentity, Stamped};
 
 /// The newest version of the log's format that this program writes and reads.

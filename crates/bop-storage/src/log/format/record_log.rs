@@ -10,7 +10,8 @@
 //!
 //! Never: knows what became of a log before or after the record.
 
-use super::bytes::{all_zero, ensure, index as usize_of, padded, split, split_many, take};
+use super::bytes::{ensure, index as usize_of, padded, split, split_many, take};
+use super::decode::Parts;
 use super::encode::{Draft, EncodedRecord, check_size, u32_len};
 use super::record::{LogEntry, LogGroup, LogRecord, RecordHeader, RecordKind};
 use crate::error::{Reject, Rejection};
@@ -231,18 +232,13 @@ fn entry_struct(entry: &EntryLocation) -> LogEntry {
 impl LogsRecord {
     /// Reads a record whose checksums are right. `body` stands between the record header and
     /// `tail`, the payloads, which start `tail_offset` bytes into the record.
-    pub(super) fn read(
-        kind: RecordKind,
-        body: &[u8],
-        tail: &[u8],
-        tail_offset: usize,
-    ) -> Result<Self, Reject> {
-        let (group, rest) = split::<LogGroup>(body)?;
+    pub(super) fn read(parts: &Parts<'_>) -> Result<Self, Reject> {
+        let (kind, tail_offset) = (parts.kind, parts.tail_offset);
+        let (group, rest) = split::<LogGroup>(parts.body)?;
         ensure(group.reserved.get() == 0, "reserved bytes of a log group")?;
         let count = usize_of(u64::from(group.logs.get()))?;
         let (logs, mut lists) = split_many::<LogRecord>(rest, count)?;
-        let (mut members, mut payloads, mut offset) =
-            (Vec::with_capacity(count), tail, tail_offset);
+        let (mut members, mut used) = (Vec::with_capacity(count), 0_usize);
         for log in logs {
             ensure(log.reserved.get() == 0, "reserved bytes of a record log")?;
             let count = usize_of(u64::from(log.entries.get()))?;
@@ -251,11 +247,15 @@ impl LogsRecord {
             let database = DbId::new(log.database.get());
             let mut entries = Vec::with_capacity(count);
             for entry in list {
-                let (payload, behind) =
-                    take(payloads, usize_of(entry.payload_bytes.get().into())?)?;
+                let bytes = usize_of(entry.payload_bytes.get().into())?;
+                let before = used;
+                used = used.saturating_add(bytes);
+                let payload = match parts.tail {
+                    Some(tail) => Some(take(take(tail, before)?.1, bytes)?.0),
+                    None => None,
+                };
+                let offset = tail_offset.saturating_add(before);
                 entries.push(located(database, entry, payload, offset)?);
-                offset += payload.len();
-                payloads = behind;
             }
             members.push(LogMember {
                 database,
@@ -268,10 +268,7 @@ impl LogsRecord {
             });
         }
         ensure(lists.is_empty(), "entries of no record log")?;
-        ensure(
-            payloads.len() < super::RECORD_ALIGN && all_zero(payloads),
-            "bytes behind the payloads",
-        )?;
+        parts.used(used, "bytes behind the payloads")?;
         let record = Self {
             kind,
             logs: members,
@@ -341,7 +338,7 @@ impl LogMember {
 fn located(
     database: DbId,
     entry: &LogEntry,
-    payload: &[u8],
+    payload: Option<&[u8]>,
     offset: usize,
 ) -> Result<EntryLocation, Reject> {
     let kind = EntryKind::from_code(entry.kind.get()).ok_or(Reject::Invalid("kind of an entry"))?;
@@ -350,8 +347,9 @@ fn located(
         kind == EntryKind::Entry || (index == 0 && term == 0),
         "a hard state with an index",
     )?;
+    // Without its payload it is checked when it is read.
     ensure(
-        entry_hash(database, kind, index, term, payload) == hash,
+        payload.is_none_or(|payload| entry_hash(database, kind, index, term, payload) == hash),
         "an entry that is not what its hash says",
     )?;
     let offset = u32::try_from(offset);

@@ -84,6 +84,8 @@ pub(super) struct Databases {
     damaged: BTreeMap<DbId, Damage>,
     /// Everything below was released.
     truncated: Lsn,
+    /// The first and the last record of each database that its chunks do not hold.
+    spans: BTreeMap<DbId, (Lsn, Lsn)>,
 }
 
 impl Databases {
@@ -108,6 +110,7 @@ impl Databases {
             holes: Vec::new(),
             damaged: BTreeMap::new(),
             truncated,
+            spans: BTreeMap::new(),
         }
     }
 
@@ -120,6 +123,14 @@ impl Databases {
             }
         }
         self.holes.push(hole);
+    }
+
+    /// There is a record of the database at `lsn`, whether or not it can be applied.
+    pub(super) fn seen(&mut self, database: DbId, lsn: Lsn) {
+        if !self.checkpointed(database).holds(lsn) {
+            let span = self.spans.entry(database).or_insert((lsn, lsn));
+            span.1 = lsn;
+        }
     }
 
     /// A new database: no hole before can have touched it.
@@ -196,8 +207,8 @@ impl Databases {
         }
     }
 
-    /// The damaged databases, now that no more proof can come.
-    pub(super) fn finish(mut self) -> BTreeMap<DbId, Damage> {
+    /// The damaged databases, now that no more proof can come, and the records of each.
+    pub(super) fn finish(mut self) -> (BTreeMap<DbId, Damage>, BTreeMap<DbId, (Lsn, Lsn)>) {
         let mut all: BTreeSet<DbId> = self.tracks.keys().copied().collect();
         let named = self.holes.iter().filter_map(|hole| hole.named.as_ref());
         all.extend(named.flat_map(|named| named.keys().copied()));
@@ -207,7 +218,10 @@ impl Databases {
                 self.fail(database, damage);
             }
         }
-        self.damaged
+        let damaged = self.damaged;
+        self.spans
+            .retain(|database, _| damaged.contains_key(database));
+        (damaged, self.spans)
     }
 
     fn fail(&mut self, database: DbId, damage: Damage) {

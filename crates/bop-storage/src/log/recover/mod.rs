@@ -1,8 +1,10 @@
 //! Recovery: what the log says, from the files that the manifest names.
 //!
 //! ```text
-//! inspect (first blocks of each segment) -> link (predecessor chain) -> for each segment, in
-//! order: scan -> judge (tail rule) -> replay (fragments, histories of databases) -> the sink
+//! inspect (first blocks of each segment) -> link (predecessor chain)
+//!   -> read (index or scan, several segments at a time, ahead of the walk)
+//!   -> for each segment, in order: judge (tail rule) -> replay (fragments, histories of databases)
+//!   -> the sink
 //! ```
 //! Invariants
 //! - recovery never writes: doing it again gives the same result, and a crash in it changes nothing;
@@ -17,6 +19,8 @@ mod databases;
 mod inspect;
 mod judge;
 mod links;
+mod readers;
+mod reading;
 mod replay;
 mod sink;
 mod walk;
@@ -26,6 +30,7 @@ mod tests;
 
 pub use databases::Checkpointed;
 pub use inspect::RegisteredSegment;
+pub use readers::Helpers;
 pub use sink::{
     ReplaySink, ReplayedCatalogue, ReplayedCommit, ReplayedLog, ReplayedMember, ReplayedPage,
 };
@@ -85,6 +90,8 @@ pub struct SealedSegment {
     pub base: Lsn,
     /// Where the log left it.
     pub end: Lsn,
+    /// It has a good index, which was read instead of its batches.
+    pub indexed: bool,
 }
 
 /// The segment that the log is in.
@@ -134,6 +141,8 @@ pub struct Recovered {
     pub unusable: Vec<RegisteredSegment>,
     /// Databases that cannot be vouched for; [`DbId::CATALOGUE`] stands for the catalogue.
     pub damaged: BTreeMap<DbId, Damage>,
+    /// The first and the last record of each damaged database that its chunks do not hold.
+    pub spans: BTreeMap<DbId, (Lsn, Lsn)>,
     /// Everything that was found damaged, whether or not a database suffers by it.
     pub findings: Vec<Damage>,
 }
@@ -149,6 +158,7 @@ pub struct Recovered {
 pub fn recover(
     disk: &dyn Disk,
     state: &LogState<'_>,
+    helpers: Helpers<'_>,
     sink: &mut dyn ReplaySink,
 ) -> Result<Recovered, OpenError> {
     let mut registered = state.segments.to_vec();
@@ -166,7 +176,7 @@ pub fn recover(
     let links = link(&segments, state.truncated)?;
     let databases = Databases::new(state.checkpointed, state.catalogue, state.truncated);
     let walk = Walk::new(state, Replay::new(databases, sink));
-    let walked = walk.run(&segments, &links)?;
+    let walked = walk.run(&segments, &links, helpers)?;
     Ok(summary(state, &segments, walked))
 }
 
@@ -185,6 +195,7 @@ fn summary(state: &LogState<'_>, segments: &[Inspected], walked: walk::Walked) -
         abandoned: Vec::new(),
         unusable: Vec::new(),
         damaged: walked.damaged,
+        spans: walked.spans,
         findings: Vec::new(),
     };
     let active = recovered.active.map(|active| active.identity.segment);

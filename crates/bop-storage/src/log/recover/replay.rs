@@ -130,6 +130,9 @@ impl<'a> Replay<'a> {
         pages: &PagesRecord,
         at: &Damage,
     ) {
+        for member in &pages.members {
+            self.databases.seen(member.database, record.lsn);
+        }
         let Some(gathered) = self.chains.part(record.lsn, pages) else {
             return;
         };

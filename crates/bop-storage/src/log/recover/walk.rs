@@ -6,16 +6,17 @@
 use super::inspect::{Inspected, Opened};
 use super::judge::{Judged, header_of, judge, known_by, unknown_tail};
 use super::links::{Link, Links};
+use super::readers::{Helpers, Readers};
+use super::reading::{Read, Reading};
 use super::replay::Replay;
 use super::{ActiveSegment, LogState, SealedSegment};
 use crate::error::{Damage, OpenError, Place, Reject};
 use crate::ids::{DbId, Epoch, Lsn, SegmentId};
 use crate::io::{BLOCK_BYTES, layout};
 use crate::log::format::ChainHash;
-use crate::log::scan::{BadBytes, Content, ScannedBatch, ScannedBody, scan_segment};
+use crate::log::scan::{BadBytes, Content, ScannedBatch, ScannedBody};
 use crate::log::tail_rule::Verdict;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 pub(super) struct Walk<'a> {
     truncated: Lsn,
@@ -35,6 +36,7 @@ pub(super) struct Walked {
     pub(super) active: Option<ActiveSegment>,
     pub(super) sealed: Vec<SealedSegment>,
     pub(super) damaged: BTreeMap<DbId, Damage>,
+    pub(super) spans: BTreeMap<DbId, (Lsn, Lsn)>,
     pub(super) findings: Vec<Damage>,
 }
 
@@ -49,6 +51,8 @@ struct Passed {
     tail: Lsn,
     /// A close record ends it, and only zeros follow.
     closed: bool,
+    /// Its index was read, and no batch.
+    indexed: bool,
 }
 
 impl<'a> Walk<'a> {
@@ -65,8 +69,13 @@ impl<'a> Walk<'a> {
         mut self,
         segments: &[Inspected],
         links: &Links,
+        helpers: Helpers<'_>,
     ) -> Result<Walked, OpenError> {
         let activated: Vec<&Opened> = segments.iter().filter_map(Inspected::opened).collect();
+        let readings = activated.iter().enumerate();
+        let readings =
+            readings.map(|(index, opened)| Reading::of(opened, links.between.get(index)));
+        let readers = Readers::start(readings.collect(), helpers);
         self.found.end = self.truncated;
         if let (Some(first), Some(damage)) = (activated.first(), &links.front) {
             self.hole(first.space.base, damage);
@@ -74,7 +83,11 @@ impl<'a> Walk<'a> {
         for (index, opened) in activated.iter().enumerate() {
             let link = links.between.get(index);
             let next = activated.get(index + 1);
-            let passed = self.segment(opened, link, next.map(|next| next.space.epoch))?;
+            let read = readers.take(index).map_err(|(lsn, reject)| {
+                let segment = opened.space.identity.segment;
+                OpenError::Damaged(Damage::new(Place::Log { segment, lsn }, reject))
+            })?;
+            let passed = self.segment(opened, read, link, next.map(|next| next.space.epoch))?;
             self.found.end = passed.end;
             match (link, next) {
                 (Some(link), Some(next)) => self.leave(opened, &passed, link, next),
@@ -83,25 +96,21 @@ impl<'a> Walk<'a> {
         }
         self.behind_the_last(segments, &activated, links);
         self.found.last_time_us = self.found.last_time_us.max(self.replay.last_time_us);
-        self.found.damaged = self.replay.databases.finish();
+        (self.found.damaged, self.found.spans) = self.replay.databases.finish();
         Ok(self.found)
     }
 
     fn segment(
         &mut self,
         opened: &Opened,
+        read: Read,
         link: Option<&Link>,
         next_epoch: Option<Epoch>,
     ) -> Result<Passed, OpenError> {
         let space = &opened.space;
         let id = space.identity.segment;
         let dead_from = link.and_then(|link| link.end).map(|(end, _)| end);
-        let stop = dead_from.unwrap_or_else(|| space.limit());
-        let scanned = scan_segment(Arc::clone(&opened.file), space, stop);
-        let scanned = scanned.map_err(|(lsn, reject)| {
-            let place = Place::Log { segment: id, lsn };
-            OpenError::Damaged(Damage::new(place, reject))
-        })?;
+        let Read { scanned, indexed } = read;
         let known = self.known.max(dead_from.unwrap_or(Lsn::ZERO));
         let known = known.max(known_by(&scanned.spans));
         if let Some((activated, _)) = opened.activation {
@@ -128,6 +137,7 @@ impl<'a> Walk<'a> {
         }
         let mut passed = self.spans(opened, &judged, known, left);
         passed.closed = readable && ends_closed(&judged);
+        passed.indexed = indexed;
         Ok(passed)
     }
 
@@ -148,6 +158,7 @@ impl<'a> Walk<'a> {
             chain_so_far: chain.unwrap_or_default(),
             tail: space.base,
             closed: false,
+            indexed: false,
         };
         for one in judged {
             let span = &one.span;
@@ -228,6 +239,7 @@ impl<'a> Walk<'a> {
             capacity_bytes: space.capacity_bytes,
             base: space.base,
             end: passed.end,
+            indexed: passed.indexed,
         });
         if let (Some((end, hash)), Some(found)) = (link.end, passed.chain)
             && hash != found

@@ -17,16 +17,21 @@
 //!
 //! Never: decides what is replayed (that is the [tail rule](super::tail_rule)), writes.
 
+mod index;
 mod record;
 mod window;
 
+pub use index::read_index;
 pub use record::{ScannedBody, ScannedRecord};
 
+use super::format::record::Encoding;
 use super::format::{
-    DATA_START, DirectoryItem, SegmentIdentity, VerifiedHeader, VerifiedTrailer, all_zero,
-    batch::DirectoryEntry, decode_directory, decode_header, decode_trailer, directory_by_records,
-    directory_of, last_directory, spare_parts_damage, verify_records,
+    DATA_START, DirectoryItem, Record, SegmentIdentity, VerifiedHeader, VerifiedRecord,
+    VerifiedTrailer, all_zero, batch::DirectoryEntry, decode_directory, decode_header,
+    decode_trailer, directory_by_records, directory_of, last_directory, spare_parts_damage,
+    verify_records,
 };
+use crate::checksum::PageHash;
 use crate::error::Reject;
 use crate::ids::{Epoch, Lsn};
 use crate::io::{BLOCK_BYTES, DiskFile, IoFailure};
@@ -70,6 +75,21 @@ pub struct Span {
     pub end: Lsn,
     /// What it is.
     pub content: Content,
+}
+
+impl Span {
+    /// Memory that it takes, about.
+    fn kept_bytes(&self) -> usize {
+        let content = match &self.content {
+            Content::Batch(batch) => batch.records.iter().map(ScannedRecord::kept_bytes).sum(),
+            Content::Bad(bad) => bad
+                .directory
+                .as_ref()
+                .map_or(0, |items| items.len() * size_of::<DirectoryItem>()),
+            Content::Zeros => 0,
+        };
+        size_of::<Self>() + content
+    }
 }
 
 /// What a part of a segment is.
@@ -123,6 +143,15 @@ pub struct BadBytes {
     pub cut_off: bool,
 }
 
+/// How a scan goes about it.
+#[derive(Copy, Clone)]
+pub struct Manner<'a> {
+    /// Is told, after each part, how many bytes of memory it takes.
+    pub keep: &'a dyn Fn(usize),
+    /// Images are compared with their hashes too, beside the checksums of their records.
+    pub images: bool,
+}
+
 /// What a scan found.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Scanned {
@@ -140,6 +169,7 @@ pub fn scan_segment(
     file: Arc<dyn DiskFile>,
     space: &SegmentSpace,
     stop: Lsn,
+    manner: Manner<'_>,
 ) -> Result<Scanned, (Lsn, Reject)> {
     // What cannot be told counts as whole: reading it will tell.
     let file_bytes = file.bytes().unwrap_or(u64::MAX);
@@ -154,10 +184,12 @@ pub fn scan_segment(
             unreadable: Vec::new(),
         },
         run_end: None,
+        images: manner.images,
     };
     let mut at = space.base;
     while at < stop {
         at = scan.step(at)?;
+        (manner.keep)(scan.found.spans.last().map_or(0, Span::kept_bytes));
     }
     Ok(scan.found)
 }
@@ -227,6 +259,8 @@ struct Scan {
     found: Scanned,
     /// Behind the block that could not be read last.
     run_end: Option<Lsn>,
+    /// Whether images are compared with their hashes.
+    images: bool,
 }
 
 impl Scan {
@@ -286,7 +320,9 @@ impl Scan {
                 let directory = self.directory_in_parts(lsn, &header);
                 bad(lsn, reason, sound, directory, self.is_cut_off(header.end))
             }
-            Ok((directory, bytes)) => match verify_records(&header, &directory, bytes) {
+            Ok((directory, bytes)) => match verify_records(&header, &directory, bytes)
+                .and_then(|records| check_images(self.images, &header, bytes, records))
+            {
                 Err((at, reason)) => bad(at, reason, sound, Some(directory), false),
                 Ok(records) => {
                     let identity = &self.space.identity;
@@ -425,6 +461,36 @@ impl Scan {
         };
         self.found.spans.push(Span { lsn, end, content });
     }
+}
+
+/// Compares the images of a batch with the hashes that its records name, if that is `asked`.
+fn check_images<'a>(
+    asked: bool,
+    header: &VerifiedHeader,
+    bytes: &[u8],
+    records: Vec<VerifiedRecord<'a>>,
+) -> Result<Vec<VerifiedRecord<'a>>, (Lsn, Reject)> {
+    for verified in records.iter().filter(|_| asked) {
+        let Record::Pages(pages) = &verified.record else {
+            continue;
+        };
+        // Inside the batch: the record was cut out of it.
+        let start = verified.lsn.get().saturating_sub(header.place.lsn.get());
+        let record = usize::try_from(start)
+            .ok()
+            .and_then(|start| bytes.get(start..));
+        for page in pages.members.iter().flat_map(|member| &member.pages) {
+            let (at, len) = (page.image_offset as usize, page.form.bytes());
+            let image = record.and_then(|record| record.get(at..at + len));
+            // What is stored in another way is checked when it is read as a page.
+            let right = page.form.encoding() != Encoding::Raw
+                || image.is_some_and(|image| PageHash::of(page.page, image) == page.hash);
+            if !right {
+                return Err((verified.lsn, Reject::Checksum));
+            }
+        }
+    }
+    Ok(records)
 }
 
 fn bad(

@@ -3,7 +3,8 @@
 use crate::ids::{CommitId, DbId, Lsn};
 use crate::log::format::record::RecordKind;
 use crate::log::format::{
-    CatalogueEntry, CatalogueOp, LogsRecord, PagesRecord, Record, VerifiedRecord,
+    CatalogueEntry, CatalogueOp, EntryLocation, LogMember, LogsRecord, MemberPages, PageLocation,
+    PagesRecord, Record, VerifiedRecord,
 };
 
 /// One record of a sound batch.
@@ -15,6 +16,30 @@ pub struct ScannedRecord {
     pub time_us: u64,
     /// What it says.
     pub body: ScannedBody,
+}
+
+impl ScannedRecord {
+    /// Memory that it takes, about.
+    pub(super) fn kept_bytes(&self) -> usize {
+        let behind = match &self.body {
+            ScannedBody::Pages(pages) => {
+                let member = |member: &MemberPages| {
+                    size_of::<MemberPages>() + member.pages.len() * size_of::<PageLocation>()
+                };
+                pages.members.iter().map(member).sum()
+            }
+            ScannedBody::Close(heads) => heads.len() * size_of::<(DbId, Lsn)>(),
+            ScannedBody::Catalogue(scanned) => scanned.name.len(),
+            ScannedBody::Logs(record) => {
+                let member = |log: &LogMember| {
+                    size_of::<LogMember>() + log.entries.len() * size_of::<EntryLocation>()
+                };
+                record.logs.iter().map(member).sum()
+            }
+            ScannedBody::Abort(_) | ScannedBody::Nothing(_) => 0,
+        };
+        size_of::<Self>() + behind
+    }
 }
 
 /// What a record says.

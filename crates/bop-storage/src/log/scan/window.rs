@@ -1,7 +1,7 @@
 //! Reading a segment file from front to back through a bounded buffer.
 //!
-//! Invariant: the buffer holds one window, or the one batch that is larger than a window; what it
-//! holds was read in one call, so no caller sees bytes of two reads of the same place.
+//! Invariant: the buffer holds one window, or the one batch that is larger than a window; each byte
+//! in it was read once, so no caller sees bytes of two reads of the same place.
 
 use crate::error::Reject;
 use crate::io::{BLOCK_BYTES, Block, DiskFile, blocks_for};
@@ -81,19 +81,39 @@ impl Window {
         let left = self.limit.saturating_sub(offset) / BLOCK_BYTES as u64;
         let ahead = usize::try_from(left).unwrap_or(usize::MAX);
         let wanted = ahead.min(WINDOW_BLOCKS).max(needed);
-        if self.read(offset, wanted).is_ok() {
+        let kept = self.keep_from(offset);
+        if self.read(offset, kept, wanted).is_ok() {
             return Ok(());
         }
         // A bad sector somewhere in the window must not hide the good ones before it.
-        self.read(offset, needed)
+        self.read(offset, 0, needed)
     }
 
-    fn read(&mut self, offset: u64, blocks: usize) -> Result<(), Reject> {
+    /// Moves what is held from `offset` on to the front: a batch at the end of a window is not read
+    /// twice. Returns how many blocks that are.
+    fn keep_from(&mut self, offset: u64) -> usize {
+        let held = self.filled / BLOCK_BYTES;
+        let behind = offset
+            .checked_sub(self.start)
+            .map(|bytes| bytes / BLOCK_BYTES as u64);
+        match behind.and_then(|blocks| usize::try_from(blocks).ok()) {
+            Some(from) if 0 < from && from < held => {
+                self.blocks.copy_within(from..held, 0);
+                held - from
+            }
+            _ => 0,
+        }
+    }
+
+    /// Reads `blocks` blocks from `offset` on, of which the buffer has the first `kept` already.
+    fn read(&mut self, offset: u64, kept: usize, blocks: usize) -> Result<(), Reject> {
         self.filled = 0;
         self.start = offset;
         self.blocks.resize(blocks, Block::ZERO);
-        let read = self.file.read_at(offset, &mut self.blocks);
-        self.filled = read.map_err(Reject::Unreadable)?;
+        let kept_bytes = kept * BLOCK_BYTES;
+        let from = offset + kept_bytes as u64;
+        let read = self.file.read_at(from, &mut self.blocks[kept..]);
+        self.filled = kept_bytes + read.map_err(Reject::Unreadable)?;
         Ok(())
     }
 }

@@ -4,6 +4,8 @@ mod abandoned;
 mod damage;
 mod files;
 mod flips;
+mod indexed;
 mod model;
 mod ordinary;
+mod torn;
 mod writer;

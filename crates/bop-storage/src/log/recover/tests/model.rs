@@ -189,3 +189,47 @@ fn whatever_is_damaged_in_a_killed_log_only_the_newest_batch_may_go_unreported()
         assert_eq!(model.log.recover(), (recovered, lines), "seed {seed}");
     }
 }
+
+/// However many threads read, and whether there are indexes or not, the outcome is the same; of an
+/// index that is missing or bad, too.
+#[test]
+fn threads_and_indexes_change_nothing_but_the_time() {
+    let (mut indexed, mut stopped) = (0, 0);
+    for seed in 0..200 {
+        let mut random = SplitMix64::new(seed);
+        let mut model = Model::random(&mut random, seed % 2 == 0);
+        let (mut serial, lines) = model.log.recover();
+        for helpers in [1, 2, 4] {
+            model.log.helpers = helpers;
+            assert_eq!(
+                model.log.recover(),
+                (serial.clone(), lines.clone()),
+                "seed {seed}"
+            );
+        }
+        super::indexed::index_all(&model.log, &serial);
+        let (mut again, by_index) = model.log.recover();
+        indexed += again.sealed.iter().filter(|sealed| sealed.indexed).count();
+        assert!(
+            again.sealed.iter().all(|sealed| sealed.indexed),
+            "seed {seed}"
+        );
+        again
+            .sealed
+            .iter_mut()
+            .for_each(|sealed| sealed.indexed = false);
+        assert_eq!((&again, &by_index), (&serial, &lines), "seed {seed}");
+        // With damage, which the threads must not tell in another order.
+        let last = model.log.batches.len() - 1;
+        for _ in 0..1 + random.below(3) {
+            let batch = random.index(last);
+            let _ = model.damage(&mut random, batch);
+        }
+        model.log.helpers = 0;
+        (serial, _) = model.log.recover();
+        stopped += serial.damaged.len();
+        model.log.helpers = 3;
+        assert_eq!(model.log.recover().0, serial, "seed {seed}");
+    }
+    assert!(200 < indexed && 20 < stopped, "{indexed} {stopped}");
+}

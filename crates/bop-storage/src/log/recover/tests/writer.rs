@@ -7,6 +7,7 @@ use crate::io::{Block, Disk, DiskFile, IoFailure, OpenMode, layout};
 use crate::log::format::record::{Encoding, NoteKind};
 use crate::log::format::*;
 use crate::log::scan::SegmentSpace;
+use crate::runtime::SystemSpawn;
 use crate::testing::SimDisk;
 use std::path::Path;
 use std::sync::Arc;
@@ -19,6 +20,8 @@ const JUMP: u64 = 1 << 20;
 /// A record, and the databases whose head it moves.
 pub(super) struct Part {
     pub(super) record: EncodedRecord,
+    /// Its first page, if it has one.
+    page: Option<u32>,
     pub(super) commits: Vec<u64>,
 }
 
@@ -37,6 +40,10 @@ pub(super) struct TestLog {
     clock: u64,
     /// The next segment to be activated, when that is not the one behind the active one.
     next: Option<u64>,
+    /// Where the commit that wrote a page stands, if one was made.
+    pub(super) page_lsns: BTreeMap<u32, Lsn>,
+    /// Threads that help with recovery.
+    pub(super) helpers: usize,
 }
 
 impl TestLog {
@@ -64,6 +71,8 @@ impl TestLog {
             batches: Vec::new(),
             clock: 1000,
             next: None,
+            page_lsns: BTreeMap::new(),
+            helpers: 0,
         }
     }
 
@@ -208,6 +217,7 @@ impl TestLog {
         let commits = part.kind() == record::RecordKind::Commit;
         Part {
             record: encode_pages(part, &members).unwrap(),
+            page: pages.first().map(|page| page.page.get()),
             commits: if commits {
                 databases.to_vec()
             } else {
@@ -224,6 +234,7 @@ impl TestLog {
         };
         Part {
             record: encode_catalogue(&entry).unwrap(),
+            page: None,
             commits: vec![0],
         }
     }
@@ -231,6 +242,7 @@ impl TestLog {
     pub(super) fn plain(record: EncodedRecord) -> Part {
         Part {
             record,
+            page: None,
             commits: Vec::new(),
         }
     }
@@ -274,6 +286,9 @@ impl TestLog {
         for (part, lsn) in parts.iter().zip(&batch.record_lsns) {
             for database in &part.commits {
                 self.heads.insert(*database, *lsn);
+            }
+            if let Some(page) = part.page {
+                self.page_lsns.insert(page, *lsn);
             }
         }
         self.batches
@@ -381,7 +396,8 @@ impl TestLog {
             checkpointed: &self.checkpointed,
         };
         let changes = disk.op_count();
-        let recovered = recover(disk, &state, &mut lines)?;
+        let helpers = Helpers::at_most(&SystemSpawn, self.helpers);
+        let recovered = recover(disk, &state, helpers, &mut lines)?;
         let syncs = self.segments.len() as u64;
         assert!(
             disk.op_count() <= changes + syncs,
