@@ -99,7 +99,7 @@ pub(crate) fn run(root: &Path, set: Set, plan: &Plan) -> Result<(), Failure> {
     })
 }
 
-/// Compares allocators, see [`allocators`].
+/// Compares allocators, see [`mod@allocators`].
 pub(crate) fn allocators(root: &Path, plan: &Plan) -> Result<(), Failure> {
     allocators::build(root)?;
     measured(root, plan, |place| allocators::rows(place, plan))

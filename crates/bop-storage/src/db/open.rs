@@ -267,9 +267,7 @@ impl Parts<'_> {
         let holds = LogHolds::new(Arc::clone(&signals) as _);
         let (state, recovered) = self.recover_state(&rows, &chunks, &cache, &holds)?;
         let unused = unused_segments(&recovered);
-        let unwritten = Arc::default();
-        let started = self.start_log(recovered, &rows, &holds, &unwritten, &signals)?;
-        let StartedLog { log, epoch } = started;
+        let StartedLog { log, epoch } = self.start_log(recovered, &rows, &holds, &signals)?;
         let RecoveredState {
             catalogue,
             catalogue_hold,
@@ -281,8 +279,8 @@ impl Parts<'_> {
         } = state;
         findings.extend(found);
         let databases = states_of(views, &catalogue);
-        let entries = databases.values().map(|state| state.view().index_entries());
-        let entries: usize = entries.sum();
+        let states = databases.values();
+        let entries: usize = states.map(|state| state.view().index_entries()).sum();
         let ring = Arc::clone(log.ring());
         let next_chunk = rows.watermarks().next_chunk.get();
         let engine = Arc::new(Engine {
@@ -294,7 +292,7 @@ impl Parts<'_> {
             watch_thread: Mutex::new(None),
             runtime: self.options.runtime.clone(),
             limits: self.limits.clone(),
-            reader: PageReader::new(Arc::clone(&ring), unwritten, cache),
+            reader: PageReader::new(Arc::clone(&ring), Arc::clone(log.unwritten()), cache),
             signals,
             log,
             manifest: Arc::clone(&self.manifest),

@@ -15,7 +15,7 @@ use crate::log::format::SegmentIdentity;
 use crate::log::recover::Recovered;
 use crate::log::{
     Log, LogEnd, LogHolds, LogParts, LogSegment, LogStart, RegisteredSegment, Ring, SealedSegment,
-    SpareMaker, SpareSegment, StartError, Unwritten, settle,
+    SpareMaker, SpareSegment, StartError, settle,
 };
 use crate::manifest::ManifestState;
 use crate::runtime::Runtime;
@@ -38,7 +38,6 @@ impl Parts<'_> {
         recovered: Recovered,
         rows: &ManifestState,
         holds: &Arc<LogHolds>,
-        unwritten: &Arc<Unwritten>,
         signals: &Arc<Signals>,
     ) -> Result<StartedLog, OpenError> {
         let start = log_start(&recovered)?;
@@ -79,7 +78,7 @@ impl Parts<'_> {
             ring,
             spares,
             holds: Arc::clone(holds),
-            unwritten: Arc::clone(unwritten),
+            unwritten: Arc::default(),
             clock,
             spawn: background.then_some(spawn),
             limits: self.limits.clone(),

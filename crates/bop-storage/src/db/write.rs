@@ -280,13 +280,13 @@ impl WriteTxn {
             early: _,
         } = self;
         match overlay {
-            Some(overlay) if !overlay.is_unchanged() => Ok(Changed::Yes(Committer {
+            Some(overlay) if !overlay.is_unchanged() => Ok(Changed::Yes(Box::new(Committer {
                 engine,
                 state,
                 slot,
                 snapshot,
                 overlay,
-            })),
+            }))),
             _ => {
                 engine.check_open().map_err(|_| Rejection::Closed)?;
                 Ok(Changed::No(snapshot))
@@ -302,6 +302,6 @@ impl WriteTxn {
 
 /// Whether a transaction has anything to commit.
 pub(super) enum Changed {
-    Yes(Committer),
+    Yes(Box<Committer>),
     No(ReadTxn),
 }

@@ -3,8 +3,7 @@
 //! `bop-log` writes what no committer waits for: asynchronous commits at once, relaxed ones when
 //! their time has come. `bop-log-retry` rewrites what failed, and watches the write in flight.
 //!
-//! Invariant: each holds the log only weakly coupled to its users: it ends when the log is stopped
-//! or dropped.
+//! Invariant: each ends when the log is stopped or dropped.
 //!
 //! Never: more threads than these.
 
@@ -34,6 +33,9 @@ impl std::fmt::Debug for Threads {
     }
 }
 
+/// What a thread does until the log is told to stop.
+type Body = fn(&Shared);
+
 /// Says that a thread has ended, however it did.
 struct EndGuard {
     ended: Arc<Mutex<bool>>,
@@ -58,7 +60,7 @@ impl Threads {
             running: Mutex::default(),
             shared: Some(Arc::clone(shared)),
         };
-        let bodies: [(&str, fn(&Shared)); 2] = [
+        let bodies: [(&str, Body); 2] = [
             ("bop-log", write_in_background),
             ("bop-log-retry", rewrite_in_background),
         ];

@@ -104,7 +104,10 @@ impl Source {
     /// Reads everything before `end`, several buffers of the disk's at a time, and shows it in order.
     pub(super) fn scan(&self, end: u64, mut body: impl FnMut(&[u8])) -> Result<(), ReadError> {
         let take = || self.pool.try_take();
-        let mut buffers: Vec<_> = std::iter::from_fn(take).take(AHEAD_MAX).collect();
+        // One read is enough for a small file, and no more buffers than a larger one fills.
+        let reads = usize::try_from(end.div_ceil(BUFFER_BYTES as u64)).unwrap_or(AHEAD_MAX);
+        let ahead = if reads > 1 { reads.min(AHEAD_MAX) } else { 0 };
+        let mut buffers: Vec<_> = std::iter::from_fn(take).take(ahead).collect();
         let mut offset = 0;
         while offset < end {
             if !self.read_ahead(offset, &mut buffers) {

@@ -321,11 +321,11 @@ proptest! {
             let at = at % bytes.len();
             bytes[at] = byte;
         }
-        if let Ok(header) = decode_header(&bytes, &IDENTITY, Lsn::ZERO, room) {
-            if let Ok(directory) = decode_directory(&header, &bytes) {
-                let _ = verify_records(&header, &directory, &bytes);
-                let _ = spare_parts_damage(&header, &directory, &bytes, &IDENTITY);
-            }
+        if let Ok(header) = decode_header(&bytes, &IDENTITY, Lsn::ZERO, room)
+            && let Ok(directory) = decode_directory(&header, &bytes)
+        {
+            let _ = verify_records(&header, &directory, &bytes);
+            let _ = spare_parts_damage(&header, &directory, &bytes, &IDENTITY);
         }
         let _ = decode_trailer(&bytes, &IDENTITY, batch.end);
     }

@@ -17,6 +17,7 @@
 //!
 //! Never: decides what is replayed (that is the [tail rule](super::tail_rule)), writes.
 
+mod images;
 mod index;
 mod record;
 mod window;
@@ -24,17 +25,15 @@ mod window;
 pub use index::read_index;
 pub use record::{ScannedBody, ScannedRecord};
 
-use super::format::record::Encoding;
 use super::format::{
-    DATA_START, DirectoryItem, Record, SegmentIdentity, VerifiedHeader, VerifiedRecord,
-    VerifiedTrailer, all_zero, batch::DirectoryEntry, decode_directory, decode_header,
-    decode_trailer, directory_by_records, directory_of, last_directory, spare_parts_damage,
-    verify_records,
+    DATA_START, DirectoryItem, SegmentIdentity, VerifiedHeader, VerifiedTrailer, all_zero,
+    batch::DirectoryEntry, decode_directory, decode_header, decode_trailer, directory_by_records,
+    directory_of, last_directory, spare_parts_damage, verify_records,
 };
-use crate::checksum::PageHash;
 use crate::error::Reject;
 use crate::ids::{Epoch, Lsn};
 use crate::io::{BLOCK_BYTES, DiskFile, IoFailure};
+use images::check_images;
 use std::sync::Arc;
 use window::Window;
 
@@ -461,36 +460,6 @@ impl Scan {
         };
         self.found.spans.push(Span { lsn, end, content });
     }
-}
-
-/// Compares the images of a batch with the hashes that its records name, if that is `asked`.
-fn check_images<'a>(
-    asked: bool,
-    header: &VerifiedHeader,
-    bytes: &[u8],
-    records: Vec<VerifiedRecord<'a>>,
-) -> Result<Vec<VerifiedRecord<'a>>, (Lsn, Reject)> {
-    for verified in records.iter().filter(|_| asked) {
-        let Record::Pages(pages) = &verified.record else {
-            continue;
-        };
-        // Inside the batch: the record was cut out of it.
-        let start = verified.lsn.get().saturating_sub(header.place.lsn.get());
-        let record = usize::try_from(start)
-            .ok()
-            .and_then(|start| bytes.get(start..));
-        for page in pages.members.iter().flat_map(|member| &member.pages) {
-            let (at, len) = (page.image_offset as usize, page.form.bytes());
-            let image = record.and_then(|record| record.get(at..at + len));
-            // What is stored in another way is checked when it is read as a page.
-            let right = page.form.encoding() != Encoding::Raw
-                || image.is_some_and(|image| PageHash::of(page.page, image) == page.hash);
-            if !right {
-                return Err((verified.lsn, Reject::Checksum));
-            }
-        }
-    }
-    Ok(records)
 }
 
 fn bad(
