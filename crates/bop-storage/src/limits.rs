@@ -233,6 +233,14 @@ impl Limits {
             fragment,
             "from 4 KiB to 64 MiB",
         )?;
+        // What was placed and never written must lie inside the gap that an opening leaves.
+        let placed = self.queue_bytes_max.saturating_add(fragment);
+        check(
+            placed <= 112 * MIB,
+            "queue_bytes_max",
+            self.queue_bytes_max,
+            "at most 112 MiB together with fragment_bytes_max",
+        )?;
         Ok(())
     }
 

@@ -290,3 +290,42 @@ fn a_group_with_members_that_changed_nothing_or_too_much() {
     other.create_database("x", DbKind::Raw).unwrap();
     assert!(store.group_commit(vec![written(&other, "x", 1)]).is_err());
 }
+
+/// Commits to `a` in full until there is no room for more.
+fn fill(store: &Manager) {
+    for byte in 1..=u8::MAX {
+        if let Err(error) = written(store, "a", byte).commit() {
+            assert_eq!(error.code(), ErrorCode::OutOfSpace);
+            return;
+        }
+    }
+    panic!("the disk is never full");
+}
+
+#[test]
+fn on_a_full_disk_what_is_visible_waits_for_room_and_nothing_else_is_taken() {
+    let rig = Rig::new(Housekeeping::Manual);
+    let store = rig.open();
+    for name in ["a", "b"] {
+        store.create_database(name, DbKind::Raw).unwrap();
+    }
+    rig.disk.set_capacity(Some(0));
+    fill(&store);
+    // The reserve is for it: a checkpoint could not make room before it is durable.
+    written(&store, "b", 1).commit_with(LATER).unwrap();
+    store.sync().unwrap();
+    // Now that is used up, too.
+    let mut newest = 1;
+    while store.sync().is_ok() {
+        newest += 1;
+        written(&store, "b", newest).commit_with(LATER).unwrap();
+    }
+    assert_eq!(now(&store, "b"), newest);
+    let refused = written(&store, "a", 0).commit().unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::OutOfSpace);
+    rig.disk.set_capacity(None);
+    store.sync().unwrap();
+    let kept = rig.after_power_cut(rig.disk.crash_image_keeping_nothing());
+    assert_eq!(now(&kept, "b"), newest);
+    written(&store, "a", 7).commit().unwrap();
+}

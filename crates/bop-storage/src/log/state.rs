@@ -16,7 +16,7 @@
 //!
 //! Never: does I/O, calls anybody.
 
-use super::member::{Entry, Member, Waits};
+use super::member::{Entry, Member, Priority, Waits};
 use super::queue::{Forming, Health, Queue};
 use super::writer::Writer;
 use crate::error::LogFailure;
@@ -107,13 +107,16 @@ impl State {
     pub(super) fn open_window(&mut self) -> Option<Task> {
         let front = self.queue.take_front()?;
         let bytes = front.bytes();
-        let user = |member: &Member| member.priority != super::member::Priority::Housekeeping;
+        // What can be seen already may use the reserve: it cannot be refused, and a checkpoint, which
+        // would make room, waits for it.
+        let refusable =
+            |member: &Member| member.priority != Priority::Housekeeping && !member.is_exposed();
         let task = Task {
             number: self.number,
             start: front.start,
             bytes,
             entries: Arc::new(front.entries),
-            keep_spares: usize::from(front.members.iter().any(user)),
+            keep_spares: usize::from(front.members.iter().any(refusable)),
             writer: self.writer.clone(),
         };
         self.window = Some(Window {
