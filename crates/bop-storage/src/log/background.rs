@@ -124,8 +124,8 @@ fn write_in_background(shared: &Shared) {
         let waits = state.turn == Turn::Free && 0 < state.queue.records();
         match state.due_at.filter(|_| waits) {
             Some(due) if due <= Instant::now() => {
+                // What is due stays due until nothing waits: it may be the second batch.
                 state.turn = Turn::Led;
-                state.due_at = None;
                 parking_lot::MutexGuard::unlocked(&mut state, || shared.lead(None));
             }
             Some(due) => drop(shared.work.wait_until(&mut state, due)),
