@@ -111,7 +111,10 @@ impl Member {
 
     /// The record is durable: makes it visible. The committer is told by [`Member::answer`].
     pub(crate) fn publish(&self) {
-        if let Some(publish) = self.ticket.take_publish() {
+        if self.is_exposed() {
+            // Its committer may be about to do it, and returns only when it is done.
+            self.ticket.publish_now(self.at);
+        } else if let Some(publish) = self.ticket.take_publish() {
             publish.publish(self.at);
         }
     }

@@ -97,7 +97,8 @@ impl Ticket {
         }
     }
 
-    /// Makes the record visible before it is durable. Whoever writes it waits for the end of this.
+    /// Makes the record visible, once; visible when this returns. The committer of a relaxed record
+    /// and whoever writes it both call this, and each waits for the other.
     pub(crate) fn publish_now(&self, at: Placed) {
         let mut publish = self.publish.lock();
         if let Some(publish) = publish.take() {
