@@ -358,3 +358,63 @@ fn on_a_full_disk_what_is_visible_waits_for_room_and_nothing_else_is_taken() {
     assert_eq!(now(&kept, "b"), newest);
     written(&store, "a", 7).commit().unwrap();
 }
+
+#[test]
+fn without_threads_an_asynchronous_commit_is_written_by_whoever_leads() {
+    let rig = Rig::new(Housekeeping::Manual);
+    let store = rig.open();
+    for name in ["a", "b", "c"] {
+        store.create_database(name, DbKind::Raw).unwrap();
+    }
+    // A relaxed commit that is long due does not keep it from being written.
+    let due = Durability::Relaxed {
+        max_delay: Duration::ZERO,
+    };
+    written(&store, "a", 1).commit_with(due).unwrap();
+    let commit = written(&store, "b", 2).commit_async().unwrap();
+    assert_eq!(first(&commit.wait().unwrap()), 2);
+    // One that comes while somebody else leads is that one's to write.
+    rig.disk.fail_next(IoOp::WriteDurable, Fault::Hang);
+    std::thread::scope(|scope| {
+        let leader = scope.spawn(|| written(&store, "a", 3).commit().unwrap());
+        rig.disk.wait_until_hung(1);
+        let commit = written(&store, "c", 4).commit_async().unwrap();
+        rig.disk.release_hung();
+        assert_eq!(first(&commit.wait().unwrap()), 4);
+        leader.join().unwrap();
+    });
+}
+
+#[test]
+fn a_relaxed_commit_that_meets_a_failed_log_is_refused_or_unknown_and_never_lost_in_silence() {
+    let mut rig = Rig::new(Housekeeping::Background);
+    rig.limits.write_retries_max = 0;
+    let store = rig.open();
+    for name in ["a", "b"] {
+        store.create_database(name, DbKind::Raw).unwrap();
+    }
+    let relaxed = Durability::Relaxed {
+        max_delay: Duration::ZERO,
+    };
+    rig.disk.fail_at(
+        rig.disk.op_count(),
+        Fault::Sticky(bop_storage::io::errno::EIO),
+    );
+    let mut newest = 0;
+    for byte in 1..=u8::MAX {
+        let Ok(mut write) = store.database("a").unwrap().begin_write(WAIT) else {
+            break;
+        };
+        write.write_page(PageNo::FIRST, &[byte; 4096]).unwrap();
+        match write.commit_with(relaxed) {
+            Ok(read) => {
+                assert_eq!((first(&read), now(&store, "a")), (byte, byte));
+                newest = byte;
+            }
+            Err(_) => break,
+        }
+    }
+    // What was said to be visible is, though the device will never have it.
+    assert_eq!(now(&store, "a"), newest);
+    assert!(store.sync().is_err());
+}

@@ -139,11 +139,16 @@ impl Log {
         let placed = self
             .shared
             .enqueue(record, waits, &ticket, false, Patience::Wait)?;
-        ticket.publish_now(placed.at);
+        let visible = ticket.publish_now(placed.at);
         if placed.leads {
             self.shared.lead(None);
         }
-        Ok(placed.at)
+        if visible {
+            return Ok(placed.at);
+        }
+        // Somebody was faster: it is durable, or the log has failed, and the answer is on its way.
+        let patience = self.shared.parts.limits.io_deadline;
+        CommitFuture::new(ticket, placed.at.lsn).wait(patience)
     }
 
     /// Returns when everything that was appended before is durable.

@@ -111,9 +111,13 @@ impl Shared {
         answer(ended);
     }
 
-    /// Whether the leader goes on for others.
+    /// Whether the leader goes on for others. Where no thread writes what nobody waits for, it does.
     fn stays(&self, batches: u32) -> bool {
-        batches < LEAD_BATCHES_MAX && LEAD_RECORDS_MIN <= self.state.lock().queue.records()
+        let state = self.state.lock();
+        if self.parts.spawn.is_none() && state.queue.has_unattended() {
+            return true;
+        }
+        batches < LEAD_BATCHES_MAX && LEAD_RECORDS_MIN <= state.queue.records()
     }
 
     pub(super) fn keep_buffer(&self, buffer: Vec<Block>) {

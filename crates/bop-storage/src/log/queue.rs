@@ -269,6 +269,12 @@ impl Queue {
         }
     }
 
+    /// Whether a record is to be written at once that no thread waits for.
+    pub(super) fn has_unattended(&self) -> bool {
+        let mut members = self.forming.iter().flat_map(|batch| &batch.members);
+        members.any(|member| member.waits == Waits::Elsewhere)
+    }
+
     /// The oldest waiter that can lead.
     pub(super) fn next_leader(&self) -> Option<&Arc<Ticket>> {
         let mut members = self.forming.iter().flat_map(|batch| &batch.members);

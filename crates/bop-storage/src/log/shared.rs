@@ -211,15 +211,14 @@ impl Shared {
         let full = self.parts.limits.batch_bytes_max <= state.queue.bytes();
         let waits = if full { Waits::Elsewhere } else { waits };
         let earlier = state.due_by(waits, Instant::now());
-        if !free || !earlier {
-            return false;
-        }
         if self.parts.spawn.is_some() {
-            self.work.notify_one();
+            if free && earlier {
+                self.work.notify_one();
+            }
             return false;
         }
         // Without a background thread a relaxed record waits for whoever writes next.
-        let leads = waits == Waits::Elsewhere;
+        let leads = free && waits == Waits::Elsewhere;
         if leads {
             state.turn = Turn::Led;
         }
@@ -290,7 +289,11 @@ impl Shared {
         }
         let withdrawn = state.queue.withdraw(ticket);
         if withdrawn.is_none() {
+            // The background thread writes it, if no leader comes by.
             state.queue.abandon(ticket);
+            if state.due_by(Waits::Elsewhere, Instant::now()) {
+                self.work.notify_one();
+            }
         }
         drop(state);
         if let Some(outcome) = ticket.take_outcome() {

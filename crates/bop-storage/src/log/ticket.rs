@@ -10,7 +10,7 @@
 //!   [`Member`](super::member::Member);
 //! - each waiter is woken by itself: a thread by its own parker, a task by its waker.
 //!
-//! Never: locks anything else while it is locked.
+//! Never: calls anybody under a lock of its own, but what it publishes.
 
 use super::member::{Placed, Publish};
 use crate::error::CommitError;
@@ -97,13 +97,17 @@ impl Ticket {
         }
     }
 
-    /// Makes the record visible, once; visible when this returns. The committer of a relaxed record
-    /// and whoever writes it both call this, and each waits for the other.
-    pub(crate) fn publish_now(&self, at: Placed) {
+    /// Makes a record visible that is exposed, unless that was done. Its committer and whoever writes
+    /// it both come here, and each waits for the other. `false` when somebody was here before, or the
+    /// record has failed: its outcome tells.
+    pub(crate) fn publish_now(&self, at: Placed) -> bool {
         let mut publish = self.publish.lock();
-        if let Some(publish) = publish.take() {
+        let taken = publish.take();
+        let here = taken.is_some();
+        if let Some(publish) = taken {
             publish.publish(at);
         }
+        here
     }
 
     /// What makes the record visible, once.
