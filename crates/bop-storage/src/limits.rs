@@ -10,6 +10,10 @@ use std::time::Duration;
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 
+/// Lsns that may have been given out and never became durable: after an unclean stop the next base
+/// lies this far behind everything that was seen.
+pub(crate) const UNCLEAN_GAP_BYTES: u64 = 128 * MIB;
+
 /// The bounds of a store. Units stand last in each name.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
@@ -233,10 +237,10 @@ impl Limits {
             fragment,
             "from 4 KiB to 64 MiB",
         )?;
-        // What was placed and never written must lie inside the gap that an opening leaves.
+        // The rest of the gap is for headers and padding.
         let placed = self.queue_bytes_max.saturating_add(fragment);
         check(
-            placed <= 112 * MIB,
+            placed <= UNCLEAN_GAP_BYTES - 16 * MIB,
             "queue_bytes_max",
             self.queue_bytes_max,
             "at most 112 MiB together with fragment_bytes_max",

@@ -48,6 +48,15 @@ impl Rig {
         Manager::open("simulated", options).unwrap()
     }
 
+    /// A store with these databases.
+    fn with(&self, names: &[&str]) -> Manager {
+        let store = self.open();
+        for name in names {
+            store.create_database(name, DbKind::Raw).unwrap();
+        }
+        store
+    }
+
     /// The store that a power cut leaves now.
     fn after_power_cut(&self, disk: SimDisk) -> Manager {
         let manifest = self.manifest.snapshot();
@@ -78,8 +87,7 @@ fn now(store: &Manager, name: &str) -> u8 {
 #[test]
 fn a_relaxed_commit_is_visible_at_once_and_durable_after_a_sync() {
     let rig = Rig::new(Housekeeping::Manual);
-    let store = rig.open();
-    store.create_database("a", DbKind::Raw).unwrap();
+    let store = rig.with(&["a"]);
     written(&store, "a", 1).commit().unwrap();
     let calls = rig.disk.op_count();
     for byte in 2..=9 {
@@ -113,10 +121,7 @@ fn a_relaxed_commit_is_read_from_memory_when_the_cache_does_not_have_it() {
 #[test]
 fn a_full_commit_takes_the_relaxed_ones_before_it_along() {
     let rig = Rig::new(Housekeeping::Manual);
-    let store = rig.open();
-    for name in ["a", "b"] {
-        store.create_database(name, DbKind::Raw).unwrap();
-    }
+    let store = rig.with(&["a", "b"]);
     written(&store, "a", 7).commit_with(LATER).unwrap();
     written(&store, "b", 8).commit().unwrap();
     let kept = rig.after_power_cut(rig.disk.crash_image_keeping_nothing());
@@ -126,8 +131,7 @@ fn a_full_commit_takes_the_relaxed_ones_before_it_along() {
 #[test]
 fn a_relaxed_commit_is_durable_when_its_time_has_come() {
     let rig = Rig::new(Housekeeping::Background);
-    let store = rig.open();
-    store.create_database("a", DbKind::Raw).unwrap();
+    let store = rig.with(&["a"]);
     let max_delay = Duration::from_millis(1);
     let relaxed = Durability::Relaxed { max_delay };
     let read = written(&store, "a", 5).commit_with(relaxed).unwrap();
@@ -141,8 +145,7 @@ fn a_relaxed_commit_is_durable_when_its_time_has_come() {
 #[test]
 fn no_chunk_has_what_the_log_could_lose() {
     let rig = Rig::new(Housekeeping::Manual);
-    let store = rig.open();
-    store.create_database("a", DbKind::Raw).unwrap();
+    let store = rig.with(&["a"]);
     written(&store, "a", 3).commit_with(LATER).unwrap();
     store.checkpoint().unwrap();
     let kept = rig.after_power_cut(rig.disk.crash_image_keeping_nothing());
@@ -153,10 +156,7 @@ fn no_chunk_has_what_the_log_could_lose() {
 #[test]
 fn a_close_makes_everything_durable() {
     let rig = Rig::new(Housekeeping::Manual);
-    let store = rig.open();
-    for name in ["a", "b"] {
-        store.create_database(name, DbKind::Raw).unwrap();
-    }
+    let store = rig.with(&["a", "b"]);
     written(&store, "a", 3).commit_with(LATER).unwrap();
     drop(written(&store, "b", 4).commit_async().unwrap());
     store.close(WAIT).unwrap();
@@ -177,8 +177,7 @@ impl Wake for Bell {
 #[test]
 fn an_asynchronous_commit_wakes_its_task_once_it_is_durable() {
     let rig = Rig::new(Housekeeping::Background);
-    let store = rig.open();
-    store.create_database("a", DbKind::Raw).unwrap();
+    let store = rig.with(&["a"]);
     rig.disk.fail_next(IoOp::WriteDurable, Fault::Hang);
     let mut commit = pin!(written(&store, "a", 6).commit_async().unwrap());
     rig.disk.wait_until_hung(1);
@@ -202,10 +201,7 @@ fn an_asynchronous_commit_behind_a_relaxed_one_is_not_left_behind() {
     let mut rig = Rig::new(Housekeeping::Background);
     // The housekeeper's note would take it along.
     rig.limits.idle_note_delay = 4 * WAIT;
-    let store = rig.open();
-    for name in ["a", "b", "c"] {
-        store.create_database(name, DbKind::Raw).unwrap();
-    }
+    let store = rig.with(&["a", "b", "c"]);
     rig.disk.fail_next(IoOp::WriteDurable, Fault::Hang);
     let in_flight = written(&store, "a", 1).commit_async().unwrap();
     rig.disk.wait_until_hung(1);
@@ -230,10 +226,7 @@ fn an_asynchronous_commit_behind_a_relaxed_one_is_not_left_behind() {
 fn an_asynchronous_commit_is_refused_when_the_queue_is_full() {
     let mut rig = Rig::new(Housekeeping::Background);
     rig.limits.queue_records_max = 1;
-    let store = rig.open();
-    for name in ["a", "b", "c"] {
-        store.create_database(name, DbKind::Raw).unwrap();
-    }
+    let store = rig.with(&["a", "b", "c"]);
     rig.disk.fail_next(IoOp::WriteDurable, Fault::Hang);
     let in_flight = written(&store, "a", 1).commit_async().unwrap();
     rig.disk.wait_until_hung(1);
@@ -251,10 +244,7 @@ fn an_asynchronous_commit_is_refused_when_the_queue_is_full() {
 fn a_group_is_there_as_a_whole_or_not_at_all_whenever_the_power_goes() {
     const NAMES: [&str; 3] = ["c", "a", "b"];
     let origin = Rig::new(Housekeeping::Manual);
-    let store = origin.open();
-    for name in NAMES {
-        store.create_database(name, DbKind::Raw).unwrap();
-    }
+    let store = origin.with(&NAMES);
     store.close(WAIT).unwrap();
     let mut seen = [0; 2];
     for call in 0.. {
@@ -290,10 +280,7 @@ fn a_group_is_there_as_a_whole_or_not_at_all_whenever_the_power_goes() {
 #[test]
 fn a_group_with_members_that_changed_nothing_or_too_much() {
     let rig = Rig::new(Housekeeping::Manual);
-    let store = rig.open();
-    for name in ["a", "b"] {
-        store.create_database(name, DbKind::Raw).unwrap();
-    }
+    let store = rig.with(&["a", "b"]);
     let idle = store.database("a").unwrap().begin_write(WAIT).unwrap();
     let reads = store
         .group_commit(vec![idle, written(&store, "b", 2)])
@@ -315,8 +302,7 @@ fn a_group_with_members_that_changed_nothing_or_too_much() {
     assert_eq!(refused.code(), ErrorCode::TooLarge);
     assert_eq!((now(&store, "a"), now(&store, "b")), (0, 2));
 
-    let other = Rig::new(Housekeeping::Manual).open();
-    other.create_database("x", DbKind::Raw).unwrap();
+    let other = Rig::new(Housekeeping::Manual).with(&["x"]);
     assert!(store.group_commit(vec![written(&other, "x", 1)]).is_err());
 }
 
@@ -334,10 +320,7 @@ fn fill(store: &Manager) {
 #[test]
 fn on_a_full_disk_what_is_visible_waits_for_room_and_nothing_else_is_taken() {
     let rig = Rig::new(Housekeeping::Manual);
-    let store = rig.open();
-    for name in ["a", "b"] {
-        store.create_database(name, DbKind::Raw).unwrap();
-    }
+    let store = rig.with(&["a", "b"]);
     rig.disk.set_capacity(Some(0));
     fill(&store);
     // The reserve is for it: a checkpoint could not make room before it is durable.
@@ -362,10 +345,7 @@ fn on_a_full_disk_what_is_visible_waits_for_room_and_nothing_else_is_taken() {
 #[test]
 fn without_threads_an_asynchronous_commit_is_written_by_whoever_leads() {
     let rig = Rig::new(Housekeeping::Manual);
-    let store = rig.open();
-    for name in ["a", "b", "c"] {
-        store.create_database(name, DbKind::Raw).unwrap();
-    }
+    let store = rig.with(&["a", "b", "c"]);
     // A relaxed commit that is long due does not keep it from being written.
     let due = Durability::Relaxed {
         max_delay: Duration::ZERO,
@@ -389,10 +369,7 @@ fn without_threads_an_asynchronous_commit_is_written_by_whoever_leads() {
 fn a_relaxed_commit_that_meets_a_failed_log_is_refused_or_unknown_and_never_lost_in_silence() {
     let mut rig = Rig::new(Housekeeping::Background);
     rig.limits.write_retries_max = 0;
-    let store = rig.open();
-    for name in ["a", "b"] {
-        store.create_database(name, DbKind::Raw).unwrap();
-    }
+    let store = rig.with(&["a", "b"]);
     let relaxed = Durability::Relaxed {
         max_delay: Duration::ZERO,
     };

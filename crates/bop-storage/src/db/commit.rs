@@ -101,10 +101,10 @@ pub(super) struct Transaction {
 impl Transaction {
     fn commit(self, mode: Mode) -> Result<PendingCommit, CommitError> {
         let _span = tracing::debug_span!("commit", database = %self.state.id()).entered();
-        let pages: Vec<PageNo> = self.overlay.touched().collect();
+        let pages = self.touched();
         let parts = self.cut_into_parts(&pages);
         if parts.len() == 1 {
-            let (mut own, rolling) = self.load_whole()?;
+            let (mut own, rolling) = self.load_whole(&pages)?;
             let record = self.encode(FragmentPart::Whole, &mut own, rolling)?;
             let end = End {
                 own,
@@ -218,8 +218,9 @@ impl Transaction {
         };
         let (mut own, next) = self.load(part, pages, *rolling)?;
         *rolling = next;
-        let record = self.encode(part, &mut own, next)?;
-        let (offsets, previous) = (record.image_offsets.clone(), record.header_checksum);
+        let mut record = self.encode(part, &mut own, next)?;
+        let offsets = std::mem::take(&mut record.image_offsets);
+        let previous = record.header_checksum;
         let (priority, publish): (_, Box<dyn Publish>) = if index == 0 {
             let begun = PublishFirstFragment {
                 engine: Arc::clone(self.engine.engine()),
@@ -327,22 +328,30 @@ impl Transaction {
         }
     }
 
-    /// All its pages, for a record that has them all.
-    pub(super) fn load_whole(&self) -> Result<(Vec<OwnPage>, RollingChecksum), CommitError> {
-        let pages: Vec<PageNo> = self.overlay.touched().collect();
-        let rolling = self.rolling_without_cut(&pages)?;
-        self.load(FragmentPart::Whole, &pages, rolling)
+    /// Its pages, ascending.
+    pub(super) fn touched(&self) -> Vec<PageNo> {
+        self.overlay.touched().collect()
+    }
+
+    /// All its pages, which are these, for a record that has them all.
+    pub(super) fn load_whole(
+        &self,
+        pages: &[PageNo],
+    ) -> Result<(Vec<OwnPage>, RollingChecksum), CommitError> {
+        let rolling = self.rolling_without_cut(pages)?;
+        self.load(FragmentPart::Whole, pages, rolling)
     }
 
     fn append(
         self,
-        record: EncodedRecord,
+        mut record: EncodedRecord,
         end: End,
         priority: Priority,
         mode: Mode,
     ) -> Result<PendingCommit, CommitError> {
         let engine = Arc::clone(&self.engine);
-        let (publish, visible) = self.into_publisher(record.image_offsets.clone(), end);
+        let offsets = std::mem::take(&mut record.image_offsets);
+        let (publish, visible) = self.into_publisher(offsets, end);
         let (log, publish) = (engine.log(), Box::new(publish));
         let future = match mode {
             Mode::Wait(Durability::Full) => {

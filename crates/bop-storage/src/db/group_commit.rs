@@ -66,7 +66,7 @@ pub(super) fn group_commit(
 fn append(engine: &Arc<OpenStore>, members: Vec<Transaction>) -> Result<Vec<Visible>, CommitError> {
     let mut loaded = members
         .iter()
-        .map(Transaction::load_whole)
+        .map(|member| member.load_whole(&member.touched()))
         .collect::<Result<Vec<_>, _>>()?;
     let record = encode(&members, &mut loaded)?;
     let (bytes, limit) = (record.bytes.len() as u64, engine.log().fragment_bytes_max());

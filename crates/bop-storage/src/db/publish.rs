@@ -73,8 +73,10 @@ pub(super) struct Prepared {
 
 impl PublishCommit {
     /// The view with this commit on top of `before`.
-    fn view_on(&self, before: &View, at: Placed) -> Arc<View> {
-        let mut pages = self.placed.clone();
+    fn view_on(&mut self, before: &View, at: Placed) -> Arc<View> {
+        // Those of a chain are many: they are lent, not copied.
+        let fragments = self.placed.len();
+        let mut pages = std::mem::take(&mut self.placed);
         pages.extend(place(&self.own, &self.image_offsets, at.lsn));
         let head = Head {
             lsn: at.lsn,
@@ -93,7 +95,10 @@ impl PublishCommit {
             let holds = self.engine.log().holds();
             holds.hold(at.lsn, HoldReason::Pages(self.state.id()))
         });
-        Arc::new(before.with_commit(head, &commit, &hold))
+        let view = Arc::new(before.with_commit(head, &commit, &hold));
+        pages.truncate(fragments);
+        self.placed = pages;
+        view
     }
 }
 
@@ -104,8 +109,9 @@ impl Publish for PublishCommit {
         self.prepared = Some(Prepared { at, before, after });
     }
 
-    fn publish(self: Box<Self>, at: Placed) {
-        let (_, added) = self.state.publish_shared(|view| match &self.prepared {
+    fn publish(mut self: Box<Self>, at: Placed) {
+        let (state, prepared) = (Arc::clone(&self.state), self.prepared.take());
+        let (_, added) = state.publish_shared(|view| match &prepared {
             Some(ready) if ready.at == at && Arc::ptr_eq(&ready.before, view) => {
                 Arc::clone(&ready.after)
             }

@@ -11,6 +11,7 @@ use super::signals::Signals;
 use crate::error::{Damage, OpenError, Place, Reject};
 use crate::ids::{Epoch, Lsn, SegmentId};
 use crate::io::{IoFailure, OpenMode, layout};
+use crate::limits::UNCLEAN_GAP_BYTES;
 use crate::log::format::SegmentIdentity;
 use crate::log::recover::Recovered;
 use crate::log::{
@@ -21,10 +22,6 @@ use crate::manifest::ManifestState;
 use crate::runtime::Runtime;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-
-/// Lsns that may have been given out for a segment that never became durable: after an unclean
-/// stop the next base lies this far behind everything that was seen.
-const UNCLEAN_GAP_BYTES: u64 = 128 << 20;
 
 /// The log, in its new epoch.
 pub(super) struct StartedLog {

@@ -6,17 +6,17 @@ use std::time::Duration;
 
 /// The waits before attempts 1, 2, 3, ...
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub struct Backoff {
+pub(super) struct Backoff {
     /// Before the first attempt.
-    pub first: Duration,
+    pub(super) first: Duration,
     /// Never longer than this.
-    pub cap: Duration,
+    pub(super) cap: Duration,
 }
 
 impl Backoff {
     /// The wait before an attempt, counted from 0: between a half and the whole of the doubled wait,
     /// as `random` says, so that many stores on one device do not knock in step.
-    pub fn delay(&self, attempt: u32, random: u64) -> Duration {
+    pub(super) fn delay(&self, attempt: u32, random: u64) -> Duration {
         let factor = 1_u32.checked_shl(attempt).unwrap_or(u32::MAX);
         let whole = self.first.saturating_mul(factor).min(self.cap);
         let half = whole / 2;

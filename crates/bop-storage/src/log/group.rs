@@ -209,7 +209,8 @@ impl Log {
     }
 
     /// How long the present write has been in flight, once it is late.
-    pub fn stalled(&self) -> Option<Duration> {
+    #[cfg(test)]
+    pub(super) fn stalled(&self) -> Option<Duration> {
         self.shared.stalled(&self.shared.state.lock())
     }
 
@@ -278,9 +279,7 @@ fn begin_epoch(parts: &LogParts, start: LogStart) -> Result<(Writer, SealGathere
     let sealed_at = position.end;
     let mut writer = Writer::new(parts.store, active, position);
     let record = Arc::new(encode_note(NoteKind::Open).map_err(WriteError::Refused)?);
-    let mut layout = BatchLayout::default();
-    layout.add(record.bytes.len(), record.databases.len());
-    let bytes = layout.batch_bytes() as u64;
+    let bytes = BatchLayout::of([&*record]).batch_bytes() as u64;
     // Of a segment that goes on, the batches before are not in memory.
     let mut index = SealGatherer::default();
     if !writer.takes(base, bytes) {

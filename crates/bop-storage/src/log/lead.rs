@@ -80,7 +80,7 @@ impl Shared {
     /// Writes what waits. The caller has the turn; `own` is its ticket, which ends on the way.
     pub(super) fn lead(&self, own: Option<&Arc<Ticket>>) {
         let guard = LeadGuard(self);
-        let mut buffer = self.buffers.lock().pop().unwrap_or_default();
+        let mut buffer = std::mem::take(&mut *self.buffer.lock());
         let mut batches = 0;
         let mut own_ended = own.is_none();
         let ended = loop {
@@ -120,11 +120,10 @@ impl Shared {
         batches < LEAD_BATCHES_MAX && LEAD_RECORDS_MIN <= state.queue.records()
     }
 
-    pub(super) fn keep_buffer(&self, buffer: Vec<Block>) {
-        let mut buffers = self.buffers.lock();
+    fn keep_buffer(&self, buffer: Vec<Block>) {
         let bytes = (buffer.capacity() * size_of::<Block>()) as u64;
-        if buffers.is_empty() && bytes <= self.parts.limits.batch_bytes_max {
-            buffers.push(buffer);
+        if bytes <= self.parts.limits.batch_bytes_max {
+            *self.buffer.lock() = buffer;
         }
     }
 

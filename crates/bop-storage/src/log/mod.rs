@@ -40,7 +40,6 @@ mod ticket;
 mod unwritten;
 mod writer;
 
-pub use backoff::Backoff;
 pub use future::CommitFuture;
 pub use group::{Log, StartError};
 pub use holds::{HoldReason, LogHold, LogHolds};

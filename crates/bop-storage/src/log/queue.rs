@@ -73,13 +73,9 @@ impl Forming {
 
     /// A batch of records that have their places.
     pub(super) fn of(start: Lsn, entries: Vec<Entry>, members: Vec<Member>) -> Self {
-        let mut layout = BatchLayout::default();
-        for entry in &entries {
-            layout.add(entry.record.bytes.len(), entry.record.databases.len());
-        }
         Self {
             start,
-            layout,
+            layout: BatchLayout::of(entries.iter().map(|entry| &*entry.record)),
             entries,
             members,
         }
@@ -98,7 +94,7 @@ impl Forming {
     /// Where a record would stand, and the layout with it.
     fn offer(&self, record: &EncodedRecord) -> Option<(Lsn, BatchLayout)> {
         let mut layout = self.layout;
-        let at = layout.add(record.bytes.len(), record.databases.len());
+        let at = layout.add_record(record);
         // The end is in the number space, so every place in the batch is.
         self.start.advance(layout.batch_bytes() as u64)?;
         Some((self.start.advance(at as u64)?, layout))
@@ -168,23 +164,16 @@ impl Queue {
     ) -> Result<Placed, Rejection> {
         let exposed = matches!(waits, Waits::Relaxed(_));
         let joins = |last: &Forming| {
-            let (_, layout) = last.offer(&record)?;
-            let fits = layout.batch_bytes() as u64 <= batch_max;
-            (fits && last.is_exposed() == exposed).then_some(())
+            let offered = last.offer(&record);
+            let fits = |(_, layout): &(Lsn, BatchLayout)| layout.batch_bytes() as u64 <= batch_max;
+            last.is_exposed() == exposed && offered.as_ref().is_some_and(fits)
         };
-        if self.forming.back().and_then(joins).is_none() {
-            self.forming.push_back(Forming::new(self.end()));
-        }
-        let exhausted = |at| Rejection::Poisoned(Arc::new(LogFailure::Exhausted { at }));
-        let Some(last) = self.forming.back_mut() else {
-            return Err(exhausted(self.tail));
-        };
-        let Some((lsn, layout)) = last.offer(&record) else {
-            let at = last.start;
-            if last.members.is_empty() {
-                self.forming.pop_back();
-            }
-            return Err(exhausted(at));
+        let newest = self.forming.pop_back_if(|last| joins(last));
+        let mut batch = newest.unwrap_or_else(|| Forming::new(self.end()));
+        let Some((lsn, layout)) = batch.offer(&record) else {
+            // One that was just begun: the number space ends here.
+            let at = batch.start;
+            return Err(Rejection::Poisoned(Arc::new(LogFailure::Exhausted { at })));
         };
         self.last_time_us = now_us.max(self.last_time_us);
         let at = Placed {
@@ -194,13 +183,15 @@ impl Queue {
         let is_note = record.kind == super::format::record::RecordKind::Note;
         self.records += 1;
         self.bytes += record.bytes.len() as u64;
-        last.layout = layout;
-        last.members
+        batch.layout = layout;
+        batch
+            .members
             .push(Member::new(ticket, at, priority, waits, is_note));
-        last.entries.push(Entry {
+        batch.entries.push(Entry {
             record,
             time_us: at.time_us,
         });
+        self.forming.push_back(batch);
         Ok(at)
     }
 

@@ -86,16 +86,8 @@ impl Shared {
     fn failed_task(&self) -> Option<(Task, Arc<LogFailure>)> {
         let state = self.state.lock();
         debug_assert_eq!(state.turn, Turn::Rewriting);
-        let window = state.window.as_ref()?;
-        let task = Task {
-            number: state.number,
-            start: window.start,
-            bytes: window.bytes,
-            entries: Arc::clone(&window.entries),
-            keep_spares: 0,
-            writer: state.writer.clone(),
-        };
-        Some((task, Arc::clone(window.failed.as_ref()?)))
+        let cause = state.window.as_ref()?.failed.clone()?;
+        Some((state.task(0)?, cause))
     }
 
     /// Lets the device rest; `false` when the log is told to stop. Without a thread of its own the

@@ -37,8 +37,8 @@ pub(super) struct Shared {
     published: AtomicU64,
     /// Why nothing more is taken, once it is so: asked by every transaction.
     pub(super) poison: OnceLock<Arc<LogFailure>>,
-    /// Buffers of batches, between two leaders.
-    pub(super) buffers: Mutex<Vec<Vec<Block>>>,
+    /// The buffer of batches, between two leaders.
+    pub(super) buffer: Mutex<Vec<Block>>,
     /// What the active segment's batches say, for its index. Only the holder of the turn asks.
     pub(super) index: Mutex<SealGatherer>,
     /// Segments that were tried and given up: not part of the log, still registered.
@@ -77,7 +77,7 @@ impl Shared {
             failed: Condvar::new(),
             published,
             poison: OnceLock::new(),
-            buffers: Mutex::default(),
+            buffer: Mutex::default(),
             index: Mutex::new(index),
             abandoned: Mutex::default(),
         }
@@ -227,12 +227,8 @@ impl Shared {
 
     /// Bytes of a record that fits a segment.
     fn check_size(&self, record: &EncodedRecord) -> Result<u64, Rejection> {
-        let mut layout = BatchLayout::default();
-        layout.add(record.bytes.len(), record.databases.len());
-        let (bytes, limit) = (
-            layout.batch_bytes() as u64,
-            self.parts.spares.data_bytes_max(),
-        );
+        let bytes = BatchLayout::of([record]).batch_bytes() as u64;
+        let limit = self.parts.spares.data_bytes_max();
         if limit < bytes {
             return Err(Rejection::TooLarge { bytes, limit });
         }

@@ -111,18 +111,11 @@ impl State {
         // would make room, waits for it.
         let refusable =
             |member: &Member| member.priority != Priority::Housekeeping && !member.is_exposed();
-        let task = Task {
-            number: self.number,
-            start: front.start,
-            bytes,
-            entries: Arc::new(front.entries),
-            keep_spares: usize::from(front.members.iter().any(refusable)),
-            writer: self.writer.clone(),
-        };
+        let keep_spares = usize::from(front.members.iter().any(refusable));
         self.window = Some(Window {
             start: front.start,
             bytes,
-            entries: Arc::clone(&task.entries),
+            entries: Arc::new(front.entries),
             members: front.members,
             since: Instant::now(),
             failed: None,
@@ -130,7 +123,20 @@ impl State {
         if self.queue.records() == 0 {
             self.due_at = None;
         }
-        Some(task)
+        self.task(keep_spares)
+    }
+
+    /// What is needed to write the window.
+    pub(super) fn task(&self, keep_spares: usize) -> Option<Task> {
+        let window = self.window.as_ref()?;
+        Some(Task {
+            number: self.number,
+            start: window.start,
+            bytes: window.bytes,
+            entries: Arc::clone(&window.entries),
+            keep_spares,
+            writer: self.writer.clone(),
+        })
     }
 
     /// Remembers by when a record that nobody waits for must be written. `true` when that is earlier

@@ -18,6 +18,7 @@ use crate::checksum::crc64;
 use crate::error::Reject;
 use crate::ids::{DbId, Epoch, Lsn};
 use crate::io::BLOCK_BYTES;
+use std::borrow::Cow;
 use zerocopy::IntoBytes;
 
 /// One line of a batch's directory.
@@ -150,19 +151,32 @@ pub fn decode_directory(
     header: &VerifiedHeader,
     bytes: &[u8],
 ) -> Result<Vec<DirectoryItem>, Reject> {
-    let at_the_end = || {
-        let listed = header.entries * ENTRY_BYTES;
-        let start = bytes.len().checked_sub(TRAILER_BYTES + listed)?;
-        directory_of(header, &bytes[start..]).ok()
-    };
-    match at_the_end() {
-        Some(directory) => Ok(directory),
-        None => directory_by_records(header, |at| {
-            let (_, rest) = take(bytes, at)?;
-            let (entry, _) = take(rest, ENTRY_BYTES)?;
-            Ok(entry.to_vec())
-        }),
+    let listed = listed(bytes, header.entries, header.directory_checksum)?;
+    let (directory, _) = split_many::<DirectoryEntry>(&listed, header.entries)?;
+    items(directory, header.length_bytes)
+}
+
+/// The bytes of the directory of `batch`: those at its end, or, when that is not the one with this
+/// checksum, those in front of the records.
+///
+/// # Errors
+/// What is wrong with the second one.
+pub(super) fn listed(batch: &[u8], entries: usize, checksum: u64) -> Result<Cow<'_, [u8]>, Reject> {
+    let bytes = entries.saturating_mul(ENTRY_BYTES);
+    let at = batch.len().checked_sub(bytes.saturating_add(TRAILER_BYTES));
+    let at_the_end = at.and_then(|at| batch.get(at..at + bytes));
+    if let Some(listed) = at_the_end.filter(|listed| crc64(listed) == checksum) {
+        return Ok(Cow::Borrowed(listed));
     }
+    let listed = listed_by_records(entries, |at| {
+        let (_, rest) = take(batch, at)?;
+        let (entry, _) = take(rest, ENTRY_BYTES)?;
+        Ok(entry.to_vec())
+    })?;
+    if crc64(&listed) != checksum {
+        return Err(Reject::Checksum);
+    }
+    Ok(Cow::Owned(listed))
 }
 
 /// The directory that stands at the start of `bytes`, if it is that of `header`.
@@ -190,7 +204,7 @@ pub fn directory_by_records(
 }
 
 /// The bytes of that directory, which nobody vouches for.
-pub(super) fn listed_by_records(
+fn listed_by_records(
     entries: usize,
     mut entry_at: impl FnMut(usize) -> Result<Vec<u8>, Reject>,
 ) -> Result<Vec<u8>, Reject> {

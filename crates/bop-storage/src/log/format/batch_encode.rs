@@ -35,6 +35,22 @@ pub struct EncodedBatch {
     pub record_lsns: Vec<Lsn>,
 }
 
+impl BatchLayout {
+    /// The lay-out of a batch of these records.
+    pub fn of<'a>(records: impl IntoIterator<Item = &'a EncodedRecord>) -> Self {
+        let mut layout = Self::default();
+        for record in records {
+            layout.add_record(record);
+        }
+        layout
+    }
+
+    /// Takes the next record. Returns where it starts, in bytes from the batch header.
+    pub fn add_record(&mut self, record: &EncodedRecord) -> usize {
+        self.add(record.bytes.len(), record.databases.len())
+    }
+}
+
 /// Makes a batch in `out`, whose earlier content is forgotten.
 ///
 /// # Errors
@@ -49,10 +65,7 @@ pub fn encode_batch(
     if entries.is_empty() {
         return Err(Rejection::Invalid("a batch of no records"));
     }
-    let mut layout = BatchLayout::default();
-    for entry in entries {
-        layout.add(entry.record.bytes.len(), entry.record.databases.len());
-    }
+    let layout = BatchLayout::of(entries.iter().map(|entry| entry.record));
     let length = layout.batch_bytes();
     let too_large = || Rejection::TooLarge {
         bytes: length as u64,
@@ -70,7 +83,7 @@ pub fn encode_batch(
     let mut layout = BatchLayout::default();
     for entry in entries {
         let record = &entry.record.bytes;
-        let at = layout.add(record.len(), entry.record.databases.len());
+        let at = layout.add_record(entry.record);
         // Inside the batch, whose length fits 32 bits and whose end is below the limit.
         let at_u32 = u32::try_from(at).map_err(|_| too_large())?;
         record_lsns.push(place.lsn.advance(at as u64).ok_or_else(too_large)?);
