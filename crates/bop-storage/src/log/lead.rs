@@ -177,8 +177,9 @@ impl Shared {
         }
         self.parts.ring.activate(Arc::clone(&next), sealed_at);
         state.writer = task.writer.clone();
-        drop(state);
+        // Before anybody can take the turn away: who has it next rolls the index on from here.
         let mut index = self.index.lock();
+        drop(state);
         match left {
             Some((left, sealed)) => {
                 self.parts.spares.segment_filled(left.capacity_bytes);
