@@ -178,8 +178,9 @@ impl Shared {
         }
         self.parts.ring.activate(Arc::clone(&next), sealed_at);
         state.writer = task.writer.clone();
-        drop(state);
+        // Taken before the turn can be lost: whoever rolls next finds the index of this segment.
         let mut index = self.index.lock();
+        drop(state);
         match left {
             Some((left, sealed)) => {
                 self.parts.spares.segment_filled(left.capacity_bytes);
