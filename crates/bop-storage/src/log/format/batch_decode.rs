@@ -184,11 +184,19 @@ pub fn directory_of(header: &VerifiedHeader, bytes: &[u8]) -> Result<Vec<Directo
 /// What is wrong with it, or what `entry_at` said.
 pub fn directory_by_records(
     header: &VerifiedHeader,
-    mut entry_at: impl FnMut(usize) -> Result<Vec<u8>, Reject>,
+    entry_at: impl FnMut(usize) -> Result<Vec<u8>, Reject>,
 ) -> Result<Vec<DirectoryItem>, Reject> {
+    directory_of(header, &listed_by_records(header.entries, entry_at)?)
+}
+
+/// The bytes of that directory, which nobody vouches for.
+pub(super) fn listed_by_records(
+    entries: usize,
+    mut entry_at: impl FnMut(usize) -> Result<Vec<u8>, Reject>,
+) -> Result<Vec<u8>, Reject> {
     let mut listed = Vec::new();
     let mut at = HEADER_BYTES;
-    while listed.len() < header.entries * ENTRY_BYTES {
+    while listed.len() < entries.saturating_mul(ENTRY_BYTES) {
         let bytes = entry_at(at)?;
         let (entry, _) = split::<DirectoryEntry>(&bytes)?;
         let (offset, length) = (entry.offset_bytes.get(), entry.record_bytes.get());
@@ -199,7 +207,7 @@ pub fn directory_by_records(
             at = at.saturating_add(index(u64::from(length))?);
         }
     }
-    directory_of(header, &listed)
+    Ok(listed)
 }
 
 /// Where the directory at the end of a batch starts, in bytes from the batch header, and how long

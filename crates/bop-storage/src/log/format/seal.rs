@@ -18,11 +18,13 @@ use super::batch::{
 };
 use super::batch_decode::{
     DirectoryItem, VerifiedHeader, VerifiedRecord, decode_header, directory_of, each_record,
+    listed_by_records,
 };
 use super::bytes::{all_zero, block_of, ensure, index, sealed, split, split_many, take};
 use super::decode::RecordHead;
 use super::record::RecordHeader;
 use super::segment::{ChainHash, SegmentIdentity};
+use crate::checksum::crc64;
 use crate::error::Reject;
 use crate::ids::Lsn;
 use crate::io::Block;
@@ -219,14 +221,22 @@ pub fn add_batch(body: &mut Vec<u8>, batch: &[u8]) -> Result<(), Reject> {
     let listed = count.saturating_mul(ENTRY_BYTES);
     let length = index(u64::from(header.length_bytes.get()))?;
     let at = length.checked_sub(TRAILER_BYTES + listed);
-    let (_, last) = take(
-        batch,
-        at.ok_or(Reject::Invalid("count of a batch's records"))?,
-    )?;
-    let (directory, _) = split_many::<DirectoryEntry>(last, count)?;
+    let at = at.ok_or(Reject::Invalid("count of a batch's records"))?;
+    let (tail, _) = take(take(batch, at)?.1, listed)?;
+    // A batch that a power cut tore may have lost one of its directories, and is sound.
+    let checksum = header.directory_checksum.get();
+    let in_front = if crc64(tail) == checksum {
+        None
+    } else {
+        let entry_at = |at| Ok(take(take(batch, at)?.1, ENTRY_BYTES)?.0.to_vec());
+        Some(listed_by_records(count, entry_at)?)
+    };
+    let listed = in_front.as_deref().unwrap_or(tail);
+    ensure(crc64(listed) == checksum, "a batch without a directory")?;
+    let (directory, _) = split_many::<DirectoryEntry>(listed, count)?;
     let before = body.len();
     body.extend_from_slice(header.as_bytes());
-    body.extend_from_slice(directory.as_bytes());
+    body.extend_from_slice(listed);
     let mut last = None;
     for entry in directory {
         let offset = entry.offset_bytes.get();
