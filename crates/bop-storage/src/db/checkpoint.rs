@@ -121,13 +121,13 @@ impl Engine {
         published.inspect_err(|_| self.discard_unpublished(&chunks))?;
         report.databases = sources.len();
         report.databases_skipped = skipped.len();
-        let mut kept_for: BTreeSet<DbId> = skipped.iter().map(|source| source.state.id()).collect();
+        let kept_for: BTreeSet<DbId> = skipped.iter().map(|source| source.state.id()).collect();
         // The frozen views hold the log that is about to be released.
         drop((sources, skipped));
         report.chunks = chunks.len();
         report.chunk_bytes = chunks.iter().map(|chunk| chunk.bytes).sum();
         self.log.spares().fit_segments_to(self.log_bytes_target());
-        report.segments_released = self.release_with_records(cut, &mut kept_for)?;
+        report.segments_released = self.release_with_records(cut, &kept_for)?;
         tracing::info!(
             databases = report.databases,
             pages = report.pages,

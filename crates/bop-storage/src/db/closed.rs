@@ -1,8 +1,9 @@
 //! Databases that are closed for damage, and what of the log is kept for them.
 //!
 //! ```text
-//!   found (at open, or a checkpoint cannot read a page in the log)
-//!     --> recorded, by the transaction of the first checkpoint that counts their log as covered
+//!   found (at open, or a checkpoint cannot read a page or relocation an entry in the log)
+//!     --> recorded, by the transaction of the first checkpoint that counts their log as covered, or
+//!         by one of its own
 //!     --> their segments, when the log leaves them, set aside in `damaged/`
 //!     --> forgotten with their files, at the first open after the database was dropped
 //! ```
@@ -22,6 +23,7 @@ use crate::io::{Disk, FileKind, IoFailure, OpenMode, layout};
 use crate::log::move_to_damaged;
 use crate::log::recover::Recovered;
 use crate::manifest::{ClosedRow, ManifestState};
+use crate::recordlog::RecordWriter;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
@@ -85,6 +87,31 @@ impl Engine {
             let row = ClosedRow::new(damage, source.view.oldest_uncheckpointed(), to);
             self.closed.lock().entry(source.state.id()).or_insert(row);
         }
+    }
+
+    /// Closes a record log that cannot be moved: what it has of the log is recorded, and set aside when
+    /// the log leaves it. What can be read of it can be read until the store is opened again.
+    pub(super) fn close_record_log(
+        &self,
+        writer: &RecordWriter,
+        damage: &Damage,
+    ) -> Result<(), ManifestError> {
+        let state = writer.state();
+        tracing::error!(database = %state.id(), %damage, "a record log cannot be moved");
+        self.records.set_damaged(state, damage.clone());
+        let (oldest, head) = {
+            let inner = state.look();
+            (inner.index.oldest(), inner.index.head())
+        };
+        let row = ClosedRow::new(damage, oldest.unwrap_or(head), head.next().unwrap_or(head));
+        self.manifest
+            .transact(|edit| -> Result<(), ManifestError> {
+                edit.close_database(state.id(), &row);
+                Ok(())
+            })?;
+        self.closed.lock().entry(state.id()).or_insert(row);
+        self.records.close_log(state);
+        Ok(())
     }
 
     /// Whether a database is closed, so that nothing needs to be held for it.

@@ -13,7 +13,7 @@
 //! - a log's writer is let go between two records;
 //! - it writes with the priority of housekeeping and releases segment by segment: what it needs, it
 //!   has in hand;
-//! - an entry that cannot be read closes its log for writes, and holds up no other one.
+//! - an entry that cannot be read closes its log, and holds up no other one.
 //!
 //! Never: waits for a user, beyond one write of a log's writer.
 
@@ -58,7 +58,7 @@ impl Engine {
     pub(super) fn release_with_records(
         &self,
         cut: Lsn,
-        kept_for: &mut BTreeSet<DbId>,
+        kept_for: &BTreeSet<DbId>,
     ) -> Result<usize, CheckpointError> {
         let mut pace = Pace {
             started: Instant::now(),
@@ -86,7 +86,7 @@ impl Engine {
                 if !(started_long && self.log_is_longish()) {
                     break;
                 }
-                self.relocate(&movable, end, kept_for, &mut pace)?;
+                self.relocate(&movable, end, &mut pace)?;
                 self.still_below(end, kept_for);
             }
             released += self.release_log(cut, kept_for)?;
@@ -115,7 +115,6 @@ impl Engine {
         &self,
         logs: &[Arc<RecordState>],
         end: Lsn,
-        kept_for: &mut BTreeSet<DbId>,
         pace: &mut Pace,
     ) -> Result<(), CheckpointError> {
         let mut load = Load::default();
@@ -131,21 +130,18 @@ impl Engine {
                     break;
                 };
                 let loaded = self.load_log(&writer, end, &mut load, pace);
+                if let Err(Stop::Unreadable(ReadError::Damaged(damage))) = &loaded {
+                    // Before the writer is let go, so that nothing more comes.
+                    self.close_record_log(&writer, damage)?;
+                }
                 drop(writer);
                 if load.members.is_empty() {
                     self.keep_pace(pace);
                 }
                 match loaded {
-                    Ok(Loaded::All) => break,
+                    Ok(Loaded::All) | Err(Stop::Unreadable(ReadError::Damaged(_))) => break,
                     Ok(Loaded::Part) => {}
                     Err(Stop::Failed(error)) => return Err(error.into()),
-                    Err(Stop::Unreadable(ReadError::Damaged(damage))) => {
-                        let database = state.id();
-                        tracing::error!(%database, %damage, "a record log cannot be moved");
-                        self.records.set_damaged(state, damage);
-                        kept_for.insert(database);
-                        break;
-                    }
                     Err(Stop::Unreadable(error)) => return Err(error.into()),
                 }
             }

@@ -407,9 +407,9 @@ impl Engine {
                 Found::Zero => None,
                 Found::Base => view.base().version(page)?.map(|(hash, _)| hash),
                 Found::Log(version) => {
-                    // So were raw ones in sound segments.
-                    let raw = version.form.encoding() == Encoding::Raw;
-                    if !raw || !proved.has(version.image_lsn) {
+                    // So were full images in sound segments; what a patch rests on was not.
+                    let patch = version.form.encoding() == Encoding::Patch;
+                    if patch || !proved.has(version.image_lsn) {
                         self.reader.check_log(&view, page, version)?;
                     }
                     Some(version.hash)

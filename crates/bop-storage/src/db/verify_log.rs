@@ -1,7 +1,8 @@
 //! Verification of the log: every batch of every segment that is in use, read from the device in
 //! large pieces, and the indexes of the sealed ones.
 //!
-//! Invariant: a page is taken for proved only if the whole segment of its image was sound.
+//! Invariant: a page is taken for proved only if the whole segment of its image was sound, and never
+//! if that image is a patch: what it rests on was not looked for.
 //!
 //! Never: holds up the release of the log for longer than one segment takes.
 

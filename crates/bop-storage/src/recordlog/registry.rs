@@ -2,7 +2,7 @@
 //!
 //! Invariants
 //! - a log has at most one state at a time;
-//! - the totals are those of all logs that are not retired: they change with the index that they
+//! - the totals are those of all logs that are not retired or closed: they change with the index that they
 //!   count, under its lock;
 //! - whoever waits for room holds no log's writer: what makes room may need it.
 //!
@@ -140,7 +140,8 @@ impl RecordLogs {
     /// Lets go of what the log does not need any more. Answers the oldest position that it needs.
     pub(crate) fn refresh_hold(&self, state: &RecordState) -> Option<Lsn> {
         let mut inner = state.look();
-        let needed = inner.index.oldest().filter(|_| !inner.is_dropped());
+        let needs_none = inner.is_dropped() || inner.closed;
+        let needed = inner.index.oldest().filter(|_| !needs_none);
         let needed_or_none = needed.unwrap_or(Lsn::ZERO);
         if inner.held != needed_or_none {
             self.holds
@@ -169,6 +170,13 @@ impl RecordLogs {
         state.look().damaged = true;
     }
 
+    /// A damaged log is kept elsewhere from now on: it holds and costs nothing here. Its index stays,
+    /// for those that have it open.
+    pub(crate) fn close_log(&self, state: &RecordState) {
+        self.change(state, |inner| inner.closed = true);
+        self.refresh_hold(state);
+    }
+
     /// What was found damaged of a log since the store was opened.
     pub(crate) fn damage(&self, id: DbId) -> Option<Damage> {
         self.damaged.lock().get(&id).cloned()
@@ -176,9 +184,13 @@ impl RecordLogs {
 
     fn change(&self, state: &RecordState, change: impl FnOnce(&mut Inner)) {
         let mut inner = state.look();
-        let before = (inner.index.live_bytes(), inner.index.len() as u64);
+        let counted = |inner: &Inner| match inner.closed {
+            true => (0, 0),
+            false => (inner.index.live_bytes(), inner.index.len() as u64),
+        };
+        let before = counted(&inner);
         change(&mut inner);
-        let after = (inner.index.live_bytes(), inner.index.len() as u64);
+        let after = counted(&inner);
         // Wraps where it shrinks: the sum is right all the same.
         let count = |total: &AtomicU64, before: u64, after: u64| {
             total.fetch_add(after.wrapping_sub(before), Ordering::Relaxed);

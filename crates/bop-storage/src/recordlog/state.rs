@@ -37,6 +37,8 @@ pub(crate) struct Inner {
     doubtful: bool,
     /// A part of it was found damaged since the store was opened; the registry knows which.
     pub(super) damaged: bool,
+    /// It needs nothing of the log any more: what it has there is kept elsewhere.
+    pub(super) closed: bool,
 }
 
 impl Inner {

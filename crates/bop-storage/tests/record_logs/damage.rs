@@ -1,6 +1,7 @@
 //! A damaged entry is found and named, never served; its log suffers, and no other one.
 
 use crate::rig::{Keep, ManifestFault, Rig};
+use bop_storage::io::layout;
 use bop_storage::{CatalogueError, Limits, Manager, NewEntry, RecordLogError};
 
 const PAYLOAD: &[u8] = b"an entry that can be found in its file";
@@ -114,23 +115,123 @@ fn a_damaged_entry_closes_its_log_at_the_next_open_and_no_other() {
     }
 }
 
-#[test]
-fn a_damaged_entry_does_not_keep_the_others_from_being_moved() {
-    let rig = Rig::new(4, ManifestFault::NotApplied);
-    let store = store(&rig);
-    flip(&rig, PAYLOAD);
-    let hot = store.create_record_log("hot").unwrap();
+/// Appends to `log`, which keeps its last ten entries, many times what the whole log may hold.
+fn fill(store: &Manager, log: &str, entries: std::ops::RangeInclusive<u64>) {
     let payload = vec![7; 4000];
-    for index in 1..=600 {
+    let hot = store.record_log(log).unwrap();
+    let mut written = 0;
+    for index in entries {
         hot.append(&[entry(index, &payload)]).unwrap();
+        written += payload.len() as u64;
         if index > 10 {
             hot.purge(index - 10).unwrap();
         }
         store.keep_house();
+        let in_log = store.status().log_bytes;
+        assert!(in_log <= limits().log_bytes_max, "{in_log} at {index}");
     }
-    let log = store.record_log("damaged").unwrap();
+    assert!(limits().log_bytes_max < written);
+}
+
+/// Bytes of the files in a directory.
+fn in_dir(rig: &Rig, dir: &str) -> u64 {
+    let files = rig.disk.files().into_iter();
+    let files = files.filter(|(path, _)| path.starts_with(dir));
+    files
+        .map(|(path, _)| rig.disk.read_raw(&path).len() as u64)
+        .sum()
+}
+
+/// How many files in `damaged/` have these bytes.
+fn set_aside(rig: &Rig, needle: &[u8]) -> usize {
+    let files = rig.disk.files().into_iter().map(|(path, _)| path);
+    files
+        .filter(|path| path.starts_with(layout::DAMAGED_DIR))
+        .filter(|path| {
+            let bytes = rig.disk.read_raw(path);
+            bytes.windows(needle.len()).any(|window| window == needle)
+        })
+        .count()
+}
+
+#[test]
+fn a_log_whose_entry_cannot_be_moved_is_closed_and_set_aside() {
+    let rig = Rig::new(4, ManifestFault::NotApplied);
+    let before = store(&rig);
+    flip(&rig, PAYLOAD);
+    before.create_record_log("hot").unwrap();
+    fill(&before, "hot", 1..=1500);
+    let log = before.record_log("damaged").unwrap();
     let refused = log.append(&[entry(5, b"")]).unwrap_err();
     assert!(matches!(refused, RecordLogError::Damaged(_)), "{refused}");
-    assert!(store.info("damaged").unwrap().damage.is_some());
+    let damage = before.info("damaged").unwrap().damage.unwrap();
+    assert_eq!(set_aside(&rig, b"vote of damaged"), 1);
+    assert_eq!(set_aside(&rig, b"newest"), 1);
+    assert!(0 < before.status().damaged_bytes);
+    // Whoever has it open reads what can be read.
+    let read = log.read(3..5, u64::MAX).unwrap();
+    assert_eq!(&*read[1].payload, b"newest");
+    assert_eq!(&*log.vote().unwrap().unwrap(), b"vote of damaged");
+    let live = before.status().record_entries;
+    assert_eq!(live, 2 + 10, "the closed one costs nothing here");
+    check_sound(&before);
+    drop(log);
+
+    let rig = rig.crashed(Keep::Everything, 5);
+    drop(before);
+    let store = rig.open(&limits()).unwrap();
+    let error = store.record_log("damaged").unwrap_err();
+    assert!(
+        matches!(&error, CatalogueError::Corrupt { damage: found, .. } if *found == damage),
+        "{error} is not {damage}"
+    );
+    check_sound(&store);
+    store.drop_database("damaged").unwrap();
+    let rig = rig.crashed(Keep::Everything, 6);
+    drop(store);
+    let store = rig.open(&limits()).unwrap();
+    assert_eq!(in_dir(&rig, layout::DAMAGED_DIR), 0);
+    check_sound(&store);
+}
+
+/// What is kept of a log is all of it, not the damaged place alone.
+#[test]
+fn all_records_of_a_log_that_opening_closes_are_set_aside() {
+    let rig = Rig::new(7, ManifestFault::NotApplied);
+    let before = store(&rig);
+    let log = before.record_log("damaged").unwrap();
+    let filler = before.create_record_log("filler").unwrap();
+    let fill_segment = |from: u64| {
+        let payload = vec![9; 4000];
+        let segments = before.status().log_segments;
+        for index in from.. {
+            if segments < before.status().log_segments {
+                return index;
+            }
+            filler.append(&[entry(index, &payload)]).unwrap();
+        }
+        from
+    };
+    let next = fill_segment(1);
+    log.append(&[entry(5, b"in the middle of it all")]).unwrap();
+    let next = fill_segment(next);
+    log.append(&[entry(6, b"at the end of it all")]).unwrap();
+    fill_segment(next);
+    drop((log, filler));
+    let rig = rig.crashed(Keep::Everything, 8);
+    drop(before);
+    flip(&rig, b"in the middle of it all");
+    let store = rig.open(&limits()).unwrap();
+    assert!(matches!(
+        store.record_log("damaged").unwrap_err(),
+        CatalogueError::Corrupt { .. }
+    ));
+    store.drop_database("filler").unwrap();
+    store.create_record_log("hot").unwrap();
+    fill(&store, "hot", 1..=1500);
+    for needle in [&b"vote of damaged"[..], PAYLOAD, b"at the end of it all"] {
+        let kept = set_aside(&rig, needle);
+        assert_eq!(kept, 1, "{}", String::from_utf8_lossy(needle));
+    }
     check_sound(&store);
 }

@@ -207,7 +207,8 @@ impl Databases {
         }
     }
 
-    /// The damaged databases, now that no more proof can come, and the records of each.
+    /// The damaged databases, now that no more proof can come, and the records of each database: it
+    /// may be whoever replays them that finds one damaged.
     pub(super) fn finish(mut self) -> (BTreeMap<DbId, Damage>, BTreeMap<DbId, (Lsn, Lsn)>) {
         let mut all: BTreeSet<DbId> = self.tracks.keys().copied().collect();
         let named = self.holes.iter().filter_map(|hole| hole.named.as_ref());
@@ -218,10 +219,7 @@ impl Databases {
                 self.fail(database, damage);
             }
         }
-        let damaged = self.damaged;
-        self.spans
-            .retain(|database, _| damaged.contains_key(database));
-        (damaged, self.spans)
+        (self.damaged, self.spans)
     }
 
     fn fail(&mut self, database: DbId, damage: Damage) {

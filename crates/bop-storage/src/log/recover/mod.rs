@@ -141,7 +141,7 @@ pub struct Recovered {
     pub unusable: Vec<RegisteredSegment>,
     /// Databases that cannot be vouched for; [`DbId::CATALOGUE`] stands for the catalogue.
     pub damaged: BTreeMap<DbId, Damage>,
-    /// The first and the last record of each damaged database that its chunks do not hold.
+    /// The first and the last record of each database that its chunks do not hold.
     pub spans: BTreeMap<DbId, (Lsn, Lsn)>,
     /// Everything that was found damaged, whether or not a database suffers by it.
     pub findings: Vec<Damage>,

@@ -111,6 +111,7 @@ impl<'a> Replay<'a> {
 
     fn logs(&mut self, segment: SegmentId, lsn: Lsn, record: &LogsRecord, at: &Damage) {
         for log in &record.logs {
+            self.databases.seen(log.database, lsn);
             let fit = self.databases.fit_log(log.database, lsn, log.parent, at);
             if fit == Fit::Next {
                 self.sink.log_record(ReplayedLog {

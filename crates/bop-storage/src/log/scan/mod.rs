@@ -147,7 +147,8 @@ pub struct BadBytes {
 pub struct Manner<'a> {
     /// Is told, after each part, how many bytes of memory it takes.
     pub keep: &'a dyn Fn(usize),
-    /// Images are compared with their hashes too, beside the checksums of their records.
+    /// Images are compared with their hashes too, beside the checksums of their records; of patches
+    /// only their own checksums are looked at.
     pub images: bool,
 }
 

@@ -2,8 +2,15 @@
 
 use super::super::Recovered;
 use super::writer::{STORE, TestLog, damaged};
+use crate::ids::{DbId, Lsn};
+use crate::io::Block;
 use crate::io::{BLOCK_BYTES, Disk, OpenMode, layout};
-use crate::log::format::{CatalogueOp, all_zero};
+use crate::log::format::record::RecordKind;
+use crate::log::format::{
+    Activated, CatalogueOp, EntryKind, EntrySpec, LogSpec, Sealed, all_zero, encode_logs,
+    entry_hash,
+};
+use crate::log::scan::{Content, Manner, ScannedBody, SegmentSpace, read_index, scan_segment};
 use crate::log::seal::SealJobs;
 use crate::log::segment::LogSegment;
 use crate::testing::{Fault, SimDisk};
@@ -36,7 +43,17 @@ fn log() -> (TestLog, Recovered, Vec<String>) {
     log.create(2, "two");
     log.commit(1, 1);
     log.chain(5, &[2], &[1, 2]);
+    let head = record_log(&mut log, Lsn::ZERO, RecordKind::Append, &[(1, 0), (2, 0)]);
+    let head = record_log(&mut log, head, RecordKind::Vote, &[(0, 0)]);
     log.activate();
+    let head = record_log(
+        &mut log,
+        head,
+        RecordKind::Relocate,
+        &[(1, 5), (2, 6), (0, 7)],
+    );
+    let head = record_log(&mut log, head, RecordKind::Truncate, &[]);
+    record_log(&mut log, head, RecordKind::Purge, &[]);
     let group = log.commit_part(&[1, 2], 3);
     let rename = log.catalogue_part(2, CatalogueOp::Rename { name: "deux" });
     log.write(&[group, rename]);
@@ -47,6 +64,37 @@ fn log() -> (TestLog, Recovered, Vec<String>) {
     let (recovered, lines) = log.recover();
     assert!(recovered.sealed.iter().all(|sealed| !sealed.indexed));
     (log, recovered, lines)
+}
+
+/// One record of a record log, with these entries (index, old place; index 0 is the hard state).
+fn record_log(log: &mut TestLog, parent: Lsn, kind: RecordKind, entries: &[(u64, u64)]) -> Lsn {
+    let database = DbId::new(6);
+    let spec = |(index, old): &(u64, u64)| {
+        let (kind, term) = match *index {
+            0 => (EntryKind::Vote, 0),
+            _ => (EntryKind::Entry, 3),
+        };
+        // Of different lengths, one without any byte.
+        let payload = &b"what an entry says"[..*index as usize % 2 * 9];
+        EntrySpec {
+            kind,
+            index: *index,
+            term,
+            old: Lsn::new(*old),
+            hash: entry_hash(database, kind, *index, term, payload),
+            payload,
+        }
+    };
+    let spec = LogSpec {
+        database,
+        parent,
+        first: 1,
+        first_term: 0,
+        next: 3,
+        vote: Lsn::ZERO,
+        entries: entries.iter().map(spec).collect(),
+    };
+    log.write(&[TestLog::plain(encode_logs(kind, &[spec]).unwrap())])
 }
 
 fn indexed(recovered: &Recovered) -> Vec<bool> {
@@ -65,6 +113,55 @@ fn plain(recovered: &Recovered) -> Recovered {
         .iter_mut()
         .for_each(|sealed| sealed.indexed = false);
     plain
+}
+
+#[test]
+fn an_index_says_of_every_record_what_a_scan_says() {
+    let (log, before, _) = log();
+    index_all(&log, &before);
+    let (mut kinds, mut entries) = (Vec::new(), 0);
+    for sealed in &before.sealed {
+        let path = layout::segment(sealed.identity.segment);
+        let file = log.disk.open(&path, OpenMode::Read).unwrap();
+        let mut activation = [Block::ZERO];
+        file.read_at(BLOCK_BYTES as u64, &mut activation).unwrap();
+        let (activated, start) = Activated::decode(&activation[0], &sealed.identity).unwrap();
+        let space = SegmentSpace {
+            identity: sealed.identity,
+            base: sealed.base,
+            capacity_bytes: sealed.capacity_bytes,
+            epoch: activated.epoch,
+        };
+        let manner = Manner {
+            keep: &|_| (),
+            images: true,
+        };
+        let scanned = scan_segment(Arc::clone(&file), &space, sealed.end, manner).unwrap();
+        let mut chain = start;
+        for span in &scanned.spans {
+            let Content::Batch(batch) = &span.content else {
+                panic!("{span:?}");
+            };
+            chain = chain.extended(batch.header.checksum);
+            let bodies = batch.records.iter().map(|record| &record.body);
+            kinds.extend(bodies.clone().map(std::mem::discriminant));
+            let logs = bodies.filter_map(|body| match body {
+                ScannedBody::Logs(record) => Some(&record.logs),
+                _ => None,
+            });
+            entries += logs.flatten().map(|log| log.entries.len()).sum::<usize>();
+        }
+        let left = Sealed {
+            base: sealed.base,
+            end: sealed.end,
+            chain,
+        };
+        let by_index = read_index(file.as_ref(), &space, start, &left, &|_| ()).unwrap();
+        assert_eq!(by_index.unwrap(), scanned);
+    }
+    kinds.dedup();
+    assert!(5 < kinds.len(), "{kinds:?}");
+    assert_eq!(entries, 2 + 1 + 3);
 }
 
 #[test]
