@@ -98,17 +98,14 @@ impl Connection {
         // SQLite would ask for the database too, but its answer has no details.
         hub.open(name, options.create && !options.read_only)?;
         let errors = Arc::new(ErrorSlot::default());
-        hub.open_errors().take();
+        ErrorSlot::take_of_this_thread();
         let opened = Self::open_sqlite(hub, name, options, &errors);
         match opened {
             Ok(sqlite) => Ok(Self { sqlite, errors }),
             Err(source) => Err(Error::Sqlite {
                 name: name.to_owned(),
                 source,
-                engine: errors
-                    .take()
-                    .or_else(|| hub.open_errors().take())
-                    .map(Box::new),
+                engine: ErrorSlot::take_of_this_thread().map(Box::new),
             }),
         }
     }

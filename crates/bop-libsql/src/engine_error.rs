@@ -18,6 +18,7 @@ use bop_storage::error::{
 use bop_storage::io::IoFailure;
 use libsql_ffi as ffi;
 use parking_lot::Mutex;
+use std::cell::RefCell;
 use std::io::ErrorKind;
 use std::os::raw::c_int;
 
@@ -150,7 +151,11 @@ fn checkpoint_code(error: &CheckpointError) -> c_int {
     }
 }
 
-/// The newest engine error of one connection.
+thread_local! {
+    static OF_THIS_THREAD: RefCell<Option<EngineError>> = const { RefCell::new(None) };
+}
+
+/// The newest engine error of one connection, or of a store's VFS, which knows no connection.
 #[derive(Debug, Default)]
 pub(crate) struct ErrorSlot(Mutex<Option<EngineError>>);
 
@@ -163,6 +168,7 @@ impl ErrorSlot {
         } else {
             tracing::warn!(sqlite_code = code, code = %error.code(), %error, "engine error");
         }
+        OF_THIS_THREAD.set(Some(error.clone()));
         *self.0.lock() = Some(error);
         code
     }
@@ -172,9 +178,10 @@ impl ErrorSlot {
         self.0.lock().clone()
     }
 
-    /// The newest error, which is then forgotten.
-    pub(crate) fn take(&self) -> Option<EngineError> {
-        self.0.lock().take()
+    /// The newest error that this thread recorded, wherever, which is then forgotten. Opening a
+    /// connection is told here why it failed: others may fail at the same time in the same VFS.
+    pub(crate) fn take_of_this_thread() -> Option<EngineError> {
+        OF_THIS_THREAD.take()
     }
 }
 

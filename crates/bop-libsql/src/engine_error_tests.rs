@@ -183,6 +183,20 @@ fn an_error_names_the_place_and_stays_until_the_next_one() {
         "read: page 1 of database id 3 is damaged: checksum mismatch"
     );
     slot.record(BeginError::Busy.into());
-    assert_eq!(slot.take().unwrap().code(), ErrorCode::Busy);
-    assert!(slot.latest().is_none());
+    assert_eq!(slot.latest().unwrap().code(), ErrorCode::Busy);
+}
+
+#[test]
+fn a_thread_finds_its_own_error_beside_those_of_others_in_the_same_slot() {
+    let slot = ErrorSlot::default();
+    slot.record(BeginError::Closed.into());
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            assert!(ErrorSlot::take_of_this_thread().is_none());
+            slot.record(BeginError::Busy.into());
+        });
+    });
+    let own = ErrorSlot::take_of_this_thread().map(|error| error.code());
+    assert_eq!(own, Some(ErrorCode::Closed));
+    assert!(ErrorSlot::take_of_this_thread().is_none());
 }

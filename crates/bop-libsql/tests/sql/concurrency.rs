@@ -1,6 +1,8 @@
 //! Several connections and threads on one database.
 
 use crate::common::{code_of, connect_small_cache, int, integrity, new_store};
+use bop_libsql::{Options, Store};
+use bop_storage::ErrorCode;
 use rusqlite::{TransactionBehavior, ffi};
 use std::sync::Barrier;
 use std::time::Duration;
@@ -192,4 +194,31 @@ fn databases_of_a_store_do_not_wait_for_each_other() {
         ),
         (1, 2)
     );
+}
+
+/// Each of them fails where it is just then; none may be told the reason of another one, or none.
+#[test]
+fn whoever_connects_while_the_store_closes_is_told_that_it_is_closed() {
+    let (dir, store) = new_store();
+    store
+        .connect("a")
+        .unwrap()
+        .execute_batch("CREATE TABLE t(x)")
+        .unwrap();
+    drop(store);
+    for _ in 0..60 {
+        let store = Store::open(dir.path(), Options::new()).unwrap();
+        let started = Barrier::new(5);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    started.wait();
+                    let error = (0..).find_map(|_| store.connect("a").err()).unwrap();
+                    assert_eq!(error.code(), ErrorCode::Closed, "{error}");
+                });
+            }
+            started.wait();
+            store.manager().close(Duration::from_secs(60)).unwrap();
+        });
+    }
 }
