@@ -10,6 +10,7 @@
 //! Never: held by a worker thread longer than one piece of work.
 
 use super::chunks::ChunkSet;
+use super::guards::Guards;
 use super::housekeeper::Housekeeper;
 use super::images::ImageCounters;
 use super::lifecycle::Lifecycle;
@@ -74,6 +75,7 @@ pub(crate) struct Engine {
     pub(super) lifecycle: Arc<Lifecycle>,
     pub(super) signals: Arc<Signals>,
     pub(super) housekeeper: Housekeeper,
+    pub(super) guards: Guards,
     /// Held while a checkpoint runs.
     pub(super) checkpointing: Mutex<()>,
     pub(super) commit_ids: AtomicU64,

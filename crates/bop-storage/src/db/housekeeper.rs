@@ -2,18 +2,20 @@
 //!
 //! Invariants
 //! - it holds the engine only while it does one piece of work, and never the users' handle to it;
-//! - a panic in a piece of work is caught, reported and ends nothing but that piece.
+//! - a panic in a piece of work is caught, reported and ends nothing but that piece;
+//! - what failed several times in a row is left alone for a while, then tried once: see
+//!   [`guards`](super::guards).
 //!
-//! Never: retries by itself; the next event does.
+//! Never: retries what failed once; the next event does.
 
 use super::engine::Engine;
+use super::guards::Work;
 use super::signals::{Due, Signals};
 use crate::log::format::encode_note;
 use crate::log::format::record::NoteKind;
 use crate::log::{LogEvents, LogSegment, Priority, Silent};
-use crate::runtime::{Joiner, Spawn};
+use crate::runtime::{Joiner, Spawn, fence};
 use parking_lot::{Condvar, Mutex};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
@@ -124,26 +126,26 @@ impl Engine {
     /// Does what is due, one piece after the other.
     pub(super) fn keep_house(&self, due: Due) {
         let piece = |is_due: bool, stage: &'static str, work: fn(&Self)| {
-            if is_due && catch_unwind(AssertUnwindSafe(|| work(self))).is_err() {
-                tracing::error!(stage, "the housekeeper panicked");
+            if is_due && let Err(panic) = fence(stage, || work(self)) {
+                tracing::error!(%panic, "the housekeeper panicked");
             }
         };
-        piece(due.spares, "making spare segments", Self::make_spares);
-        piece(due.note, "writing a note", Self::write_note);
-        piece(due.spares, "writing an index", Self::write_gathered_indexes);
+        piece(due.spares, "made spare segments", Self::make_spares);
+        piece(due.note, "wrote a note", Self::write_note);
+        piece(due.spares, "wrote an index", Self::write_gathered_indexes);
         piece(
             due.checkpoint,
-            "a checkpoint",
+            "made a checkpoint",
             Self::checkpoint_in_background,
         );
         piece(
             due.checkpoint_check,
-            "a checkpoint",
+            "made a checkpoint",
             Self::checkpoint_if_long,
         );
         piece(
             due.checkpoint_check,
-            "writing an index",
+            "wrote an index",
             Self::write_all_indexes,
         );
     }
@@ -174,11 +176,9 @@ impl Engine {
     }
 
     fn make_spares(&self) {
-        if let Err(error) = self
-            .log
-            .spares()
-            .ensure(self.limits.segments_spare_min as usize)
-        {
+        let wanted = self.limits.segments_spare_min as usize;
+        let made = self.guarded(Work::Spares, || self.log.spares().ensure(wanted));
+        if let Some(Err(error)) = made {
             tracing::warn!(%error, "no spare segment could be made");
         }
     }
@@ -241,7 +241,8 @@ impl Engine {
     }
 
     fn checkpoint_in_background(&self) {
-        if let Err(error) = self.checkpoint() {
+        let made = self.guarded(Work::Checkpoint, || self.checkpoint());
+        if let Some(Err(error)) = made {
             tracing::warn!(%error, "checkpoint failed, the log keeps what it has");
         }
     }

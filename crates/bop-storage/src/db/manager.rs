@@ -3,6 +3,7 @@
 use super::database::Db;
 use super::engine::OpenStore;
 use super::group_commit::group_commit;
+use super::guards::Work;
 use super::open;
 use super::options::Options;
 use super::read::ReadTxn;
@@ -141,7 +142,8 @@ impl Manager {
     pub fn checkpoint(&self) -> Result<CheckpointReport, CheckpointError> {
         let work = self.engine.lifecycle().enter_work();
         let _work = work.ok_or(CheckpointError::Closed)?;
-        self.engine.checkpoint()
+        self.engine
+            .observed(Work::Checkpoint, || self.engine.checkpoint())
     }
 
     /// Commits transactions of several databases as one: after a crash all of them are there, or

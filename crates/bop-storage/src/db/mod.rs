@@ -21,6 +21,7 @@ mod database;
 mod durability;
 mod engine;
 mod group_commit;
+mod guards;
 mod housekeeper;
 mod images;
 mod leftovers;

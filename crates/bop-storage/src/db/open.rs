@@ -16,6 +16,7 @@
 use super::chunks::ChunkSet;
 use super::closed::settle_closed;
 use super::engine::{CatalogueCell, Engine};
+use super::guards::Guards;
 use super::housekeeper::{Housekeeper, Housekeeping};
 use super::images::ImageCounters;
 use super::leftovers::{forget_unused, sweep_leftovers, unused_segments};
@@ -310,6 +311,7 @@ impl Parts<'_> {
             closed: Mutex::new(closed),
             lifecycle: Lifecycle::new(),
             housekeeper: Housekeeper::default(),
+            guards: Guards::new(&self.limits),
             checkpointing: Mutex::new(()),
             commit_ids: AtomicU64::new(1),
             next_chunk: AtomicU64::new(next_chunk),

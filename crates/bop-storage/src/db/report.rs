@@ -15,6 +15,7 @@ use crate::io::InFlight;
 use crate::log::format::record::Encoding;
 use crate::manifest::ManifestState;
 use crate::pagestore::{ChunkDigest, ChunkIdentity, ChunkReader};
+use crate::runtime::BreakerStatus;
 use crate::superblock::Superblock;
 use crate::view::{Found, Pin};
 use std::path::PathBuf;
@@ -97,6 +98,8 @@ pub struct StoreStatus {
     pub damaged_bytes: u64,
     /// Records that wait for the next batch.
     pub queued_records: usize,
+    /// The work in the background that is left alone for a while after too many failures.
+    pub breakers: Vec<BreakerStatus>,
     /// Chunks that the manifest names.
     pub chunks: usize,
     /// Bytes of these chunks.
@@ -241,6 +244,7 @@ impl Engine {
             spare_segments: ring.spare_count(),
             damaged_bytes: rows.salvage().map(|(_, row)| row.capacity_bytes).sum(),
             queued_records: self.log.queued_records(),
+            breakers: self.guards.status(),
             chunks: rows.chunks().count(),
             chunk_bytes: rows.chunks().map(|(_, chunk)| chunk.file_bytes).sum(),
             databases,

@@ -1,6 +1,6 @@
 //! What there is to do for the housekeeper, and when.
 //!
-//! Owns: a handful of flags and one deadline. The log sets them from its commit path, so setting
+//! Owns: a handful of flags and a deadline for those that have to wait. The log sets them from its commit path, so setting
 //! one is a short lock and at most one wake-up.
 //!
 //! Never: does the work.
@@ -36,6 +36,25 @@ impl Due {
 struct State {
     due: Due,
     note_at: Option<Instant>,
+    spares_at: Option<Instant>,
+    checkpoint_at: Option<Instant>,
+}
+
+impl State {
+    /// What waited for its moment, and that is not after `now`, is due.
+    fn ripen(&mut self, now: Option<Instant>) {
+        let is_ripe =
+            |at: &mut Option<Instant>| at.take_if(|at| now.is_none_or(|now| *at <= now)).is_some();
+        self.due.note |= is_ripe(&mut self.note_at);
+        self.due.spares |= is_ripe(&mut self.spares_at);
+        self.due.checkpoint |= is_ripe(&mut self.checkpoint_at);
+    }
+
+    /// When the next of it is due.
+    fn next_at(&self) -> Option<Instant> {
+        let waiting = [self.note_at, self.spares_at, self.checkpoint_at];
+        waiting.into_iter().flatten().min()
+    }
 }
 
 /// The flags.
@@ -62,48 +81,34 @@ impl Signals {
     pub(crate) fn wait(&self) -> Due {
         let mut state = self.state.lock();
         loop {
-            if state.note_at.is_some_and(|at| at <= Instant::now()) {
-                state.note_at = None;
-                state.due.note = true;
-            }
+            state.ripen(Some(Instant::now()));
             if state.due.anything() {
                 return std::mem::take(&mut state.due);
             }
-            match state.note_at {
+            match state.next_at() {
                 Some(at) => drop(self.changed.wait_until(&mut state, at)),
                 None => self.changed.wait(&mut state),
             }
         }
     }
 
-    /// Takes what is due now; a note that waits for its moment counts.
+    /// Takes what is due now; what waits for its moment counts.
     pub(crate) fn take(&self) -> Due {
         let mut state = self.state.lock();
-        let note = state.note_at.take().is_some();
-        let due = std::mem::take(&mut state.due);
-        Due {
-            note: note || due.note,
-            ..due
-        }
+        state.ripen(None);
+        std::mem::take(&mut state.due)
     }
 
     /// Takes a note and spares that are due now, and nothing else.
     pub(crate) fn take_urgent(&self) -> Option<Due> {
         let mut state = self.state.lock();
-        let note = state.due.note || state.note_at.is_some_and(|at| at <= Instant::now());
+        state.ripen(Some(Instant::now()));
         let urgent = Due {
-            note,
-            spares: state.due.spares,
+            note: std::mem::take(&mut state.due.note),
+            spares: std::mem::take(&mut state.due.spares),
             ..Due::default()
         };
-        if !urgent.anything() {
-            return None;
-        }
-        if note {
-            state.note_at = None;
-        }
-        (state.due.note, state.due.spares) = (false, false);
-        Some(urgent)
+        urgent.anything().then_some(urgent)
     }
 
     /// Waits until the end is asked for, something else has become due, or `until`.
@@ -111,7 +116,7 @@ impl Signals {
         let mut state = self.state.lock();
         let before = state.due;
         while state.due == before && !state.due.stop {
-            let wake = state.note_at.map_or(until, |at| at.min(until));
+            let wake = state.next_at().map_or(until, |at| at.min(until));
             if self.changed.wait_until(&mut state, wake).timed_out() {
                 return;
             }
@@ -132,6 +137,18 @@ impl Signals {
     /// A checkpoint is wanted.
     pub(crate) fn want_checkpoint(&self) {
         self.set(|due| due.checkpoint = true);
+    }
+
+    /// Spares are to be tried again at `at`.
+    pub(crate) fn make_spares_at(&self, at: Instant) {
+        self.state.lock().spares_at = Some(at);
+        self.changed.notify_all();
+    }
+
+    /// A checkpoint is to be tried again at `at`.
+    pub(crate) fn checkpoint_at(&self, at: Instant) {
+        self.state.lock().checkpoint_at = Some(at);
+        self.changed.notify_all();
     }
 
     fn set(&self, change: impl FnOnce(&mut Due)) {

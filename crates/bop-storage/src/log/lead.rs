@@ -252,6 +252,10 @@ impl Shared {
             window.members
         };
         drop(state);
+        if matches!(rejection, Rejection::Segment(_)) {
+            // A checkpoint may give back what a segment needs.
+            self.parts.events.room_wanted();
+        }
         let outcome = || Err(CommitError::Rejected(rejection.clone()));
         let ended: Ended = refused
             .into_iter()

@@ -14,7 +14,6 @@
 //! Never: knows what a page means.
 
 mod background;
-mod backoff;
 pub mod format;
 mod future;
 mod group;

@@ -17,13 +17,12 @@
 //!
 //! Never: edits the batch, acknowledges before it is durable.
 
-use super::backoff::Backoff;
 use super::lead::{Ended, answer, take_over};
 use super::shared::Shared;
 use super::state::{Task, Turn};
 use crate::error::LogFailure;
 use crate::io::Block;
-use crate::runtime::{after, fence};
+use crate::runtime::{Backoff, after, fence, jitter};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -57,11 +56,7 @@ impl Shared {
             cap: self.parts.limits.retry_delay_max,
         };
         for attempt in 0..self.parts.limits.write_retries_max {
-            let random = self
-                .parts
-                .clock
-                .monotonic_us()
-                .wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let random = jitter(self.parts.clock.as_ref());
             if !self.pause(backoff.delay(attempt, random)) {
                 break;
             }

@@ -7,9 +7,14 @@
 //!
 //! Never: touches a file (that is [`Disk`](crate::io::Disk)).
 
+mod backoff;
+mod breaker;
 mod panics;
 mod system;
 
+pub(crate) use backoff::{Backoff, jitter};
+pub(crate) use breaker::Breaker;
+pub use breaker::{BreakerState, BreakerStatus};
 pub use panics::PanicReport;
 pub(crate) use panics::fence;
 pub use system::{SystemClock, SystemEntropy, SystemSpawn};

@@ -1,22 +1,28 @@
 //! How long to wait before the next attempt: doubling, capped, with jitter.
 //!
-//! Never: sleeps, reads a clock.
+//! Never: sleeps.
 
+use super::Clock;
 use std::time::Duration;
+
+/// A number for the jitter: the clock's last digits, spread over all bits.
+pub(crate) fn jitter(clock: &dyn Clock) -> u64 {
+    clock.monotonic_us().wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
 
 /// The waits before attempts 1, 2, 3, ...
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     /// Before the first attempt.
-    pub(super) first: Duration,
+    pub(crate) first: Duration,
     /// Never longer than this.
-    pub(super) cap: Duration,
+    pub(crate) cap: Duration,
 }
 
 impl Backoff {
     /// The wait before an attempt, counted from 0: between a half and the whole of the doubled wait,
     /// as `random` says, so that many stores on one device do not knock in step.
-    pub(super) fn delay(&self, attempt: u32, random: u64) -> Duration {
+    pub(crate) fn delay(&self, attempt: u32, random: u64) -> Duration {
         let factor = 1_u32.checked_shl(attempt).unwrap_or(u32::MAX);
         let whole = self.first.saturating_mul(factor).min(self.cap);
         let half = whole / 2;
