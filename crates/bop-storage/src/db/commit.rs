@@ -1,42 +1,38 @@
 //! From private pages to a durable, visible commit.
 //!
 //! ```text
-//! overlay -> hashes and rolling checksum -> one commit record ----------------> published
-//!                                       '-> fragment, fragment, ... , commit -> published
-//!                                            '- a failure: abort record
+//! overlay -> hashes and rolling checksum -> one commit record -> published
+//!                                       '-> too large: a chain of fragments, see `chain`
 //! ```
 //!
 //! Invariants
 //! - records are made outside every lock;
 //! - the writer slot travels with the record: it is free again when the commit is published, or
-//!   when it is certain that it will not be;
-//! - a chain of fragments holds the log from its first fragment on, and not before there was room
-//!   for that: whoever waits for room pins none of it.
+//!   when it is certain that it will not be.
 //!
 //! Never: changes a view but by publishing.
 
 use super::durability::Durability;
-use super::engine::{Engine, OpenStore};
+use super::engine::OpenStore;
 use super::images::{Images, OwnPage, Replaced};
 use super::lifecycle::Inside;
 use super::overlay::Overlay;
 use super::pending_commit::{PendingCommit, Visible};
-use super::publish::{PublishCommit, PublishFirstFragment, place};
+use super::publish::PublishCommit;
 use super::read::ReadTxn;
 use super::slot::SlotGuard;
 use super::state::DbState;
 use crate::checksum::{PageHash, RollingChecksum};
-use crate::error::{CommitError, LogFailure, ReadError, Rejection};
-use crate::ids::{CommitId, DbKind, PageNo};
+use crate::error::{CommitError, ReadError, Rejection};
+use crate::ids::{DbKind, PageNo};
 use crate::log::format::{
-    EncodedRecord, FragmentPart, MemberSpec, PageImage, encode_abort, encode_pages,
-    pages_record_bytes,
+    EncodedRecord, FragmentPart, MemberSpec, PageImage, encode_pages, pages_record_bytes,
 };
-use crate::log::{HoldReason, LogHold, Priority, Publish, Silent};
+use crate::log::{LogHold, Priority};
 use crate::page_one;
 use crate::view::{CommittedPage, Pin};
 use parking_lot::Mutex;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 /// How the record of a commit is appended.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -95,7 +91,7 @@ pub(super) struct Transaction {
     /// Asked for its view at each use: while the commit waits for room in the log, a checkpoint
     /// can take the log away from below the pin.
     pin: Pin,
-    overlay: Overlay,
+    pub(super) overlay: Overlay,
 }
 
 impl Transaction {
@@ -131,116 +127,9 @@ impl Transaction {
         }
     }
 
-    fn commit_chain(
-        self,
-        pages: &[PageNo],
-        parts: Vec<&[PageNo]>,
-        mode: Mode,
-    ) -> Result<PendingCommit, CommitError> {
-        let bytes = pages.len() as u64 * self.overlay.page_size().bytes() as u64;
-        self.engine.reserve_for_chain(bytes)?;
-        let commit = self.engine.next_commit_id();
-        let mut chain = Chain {
-            commit,
-            index: 0,
-            previous: 0,
-            placed: Vec::new(),
-            hold: Arc::default(),
-        };
-        let mut rolling = self.rolling_without_cut(pages)?;
-        let Some((last, fragments)) = parts.split_last() else {
-            return Err(Rejection::Invalid("a chain without parts").into());
-        };
-        for part in fragments {
-            if let Err(error) = self.append_fragment(&mut chain, part, &mut rolling) {
-                if chain.index > 0 {
-                    self.abort(chain.commit);
-                }
-                return Err(error);
-            }
-        }
-        let Chain {
-            index,
-            previous,
-            placed,
-            hold,
-            ..
-        } = chain;
-        let hold = hold.get().cloned();
-        let part = FragmentPart::Last {
-            commit,
-            index,
-            previous,
-        };
-        let loaded = self.load(part, last, rolling);
-        let ended = loaded.and_then(|(mut own, rolling)| {
-            let record = self.encode(part, &mut own, rolling)?;
-            Ok((record, own, rolling))
-        });
-        match ended {
-            Ok((record, own, rolling)) => {
-                let (engine, database) = (Arc::clone(self.engine.engine()), self.state.id());
-                let end = End {
-                    own,
-                    placed,
-                    rolling,
-                    hold,
-                };
-                let ended = self.append(record, end, Priority::Chain, mode);
-                if matches!(ended, Err(CommitError::Rejected(_))) {
-                    abort(&engine, commit, database);
-                }
-                ended
-            }
-            Err(error) => {
-                self.abort(commit);
-                Err(error)
-            }
-        }
-    }
-
-    fn append_fragment(
-        &self,
-        chain: &mut Chain,
-        pages: &[PageNo],
-        rolling: &mut RollingChecksum,
-    ) -> Result<(), CommitError> {
-        let Chain {
-            commit,
-            index,
-            previous,
-            ..
-        } = *chain;
-        let part = FragmentPart::Fragment {
-            commit,
-            index,
-            previous,
-        };
-        let (mut own, next) = self.load(part, pages, *rolling)?;
-        *rolling = next;
-        let mut record = self.encode(part, &mut own, next)?;
-        let offsets = std::mem::take(&mut record.image_offsets);
-        let previous = record.header_checksum;
-        let (priority, publish): (_, Box<dyn Publish>) = if index == 0 {
-            let begun = PublishFirstFragment {
-                engine: Arc::clone(self.engine.engine()),
-                reason: HoldReason::FragmentChain(self.state.id()),
-                hold: Arc::clone(&chain.hold),
-            };
-            (Priority::User, Box::new(begun))
-        } else {
-            (Priority::Chain, Box::new(Silent))
-        };
-        let appended = self.engine.log().append(record, priority, publish);
-        let placed = appended.map_err(fragment_failed)?;
-        chain.placed.extend(place(&own, &offsets, placed.lsn));
-        (chain.index, chain.previous) = (index + 1, previous);
-        Ok(())
-    }
-
     /// Reads private pages, and what a patch of them may rest on, with the rolling checksum after
     /// them.
-    fn load(
+    pub(super) fn load(
         &self,
         part: FragmentPart,
         pages: &[PageNo],
@@ -279,7 +168,10 @@ impl Transaction {
     }
 
     /// The rolling checksum without the pages that were cut off and not written again.
-    fn rolling_without_cut(&self, touched: &[PageNo]) -> Result<RollingChecksum, CommitError> {
+    pub(super) fn rolling_without_cut(
+        &self,
+        touched: &[PageNo],
+    ) -> Result<RollingChecksum, CommitError> {
         let head = *self.pin.view().head();
         let mut rolling = head.rolling_checksum;
         for raw in self.overlay.page_count_min().saturating_add(1)..=head.page_count {
@@ -295,7 +187,7 @@ impl Transaction {
         Ok(rolling)
     }
 
-    fn encode(
+    pub(super) fn encode(
         &self,
         part: FragmentPart,
         own: &mut [OwnPage],
@@ -306,7 +198,7 @@ impl Transaction {
         Ok(encode_pages(part, &[self.member(&images, rolling)])?)
     }
 
-    pub(super) fn images(&self, own: &mut [OwnPage]) -> Images {
+    pub(super) fn images(&self, own: &mut [OwnPage]) -> Images<'_> {
         let size = self.overlay.page_size();
         Images::make(own, size, &self.engine.engine().images)
     }
@@ -342,7 +234,7 @@ impl Transaction {
         self.load(FragmentPart::Whole, pages, rolling)
     }
 
-    fn append(
+    pub(super) fn append(
         self,
         mut record: EncodedRecord,
         end: End,
@@ -397,10 +289,6 @@ impl Transaction {
         };
         (publish, visible)
     }
-
-    fn abort(&self, commit: CommitId) {
-        abort(self.engine.engine(), commit, self.state.id());
-    }
 }
 
 /// What the last record of a commit leaves to be made visible.
@@ -411,41 +299,6 @@ pub(super) struct End {
     pub(super) rolling: RollingChecksum,
     /// Of the chain.
     pub(super) hold: Option<Arc<LogHold>>,
-}
-
-/// Without its last part a chain is void, whatever became of the others: nothing is unknown.
-fn fragment_failed(error: CommitError) -> CommitError {
-    match error {
-        CommitError::Unknown { cause, .. } => match *cause {
-            LogFailure::Stalled { waited } => Rejection::Timeout { waited }.into(),
-            _ => Rejection::Poisoned(cause).into(),
-        },
-        rejected => rejected,
-    }
-}
-
-/// Says in the log that a chain will not be committed. Without it the chain is void all the same.
-fn abort(engine: &Engine, commit: CommitId, database: crate::ids::DbId) {
-    let aborted = encode_abort(commit, database)
-        .map_err(CommitError::from)
-        .and_then(|record| {
-            engine
-                .log()
-                .append(record, Priority::Housekeeping, Box::new(Silent))
-        });
-    if let Err(error) = aborted {
-        tracing::debug!(%error, %database, "a chain ends without an abort record");
-    }
-}
-
-/// The fragments written so far.
-struct Chain {
-    commit: CommitId,
-    index: u32,
-    previous: u64,
-    placed: Vec<CommittedPage>,
-    /// Keeps the log from the first fragment on, once that is durable.
-    hold: Arc<OnceLock<Arc<LogHold>>>,
 }
 
 #[cfg(test)]

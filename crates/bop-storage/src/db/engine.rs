@@ -12,7 +12,7 @@
 use super::chunks::ChunkSet;
 use super::guards::Guards;
 use super::housekeeper::Housekeeper;
-use super::images::ImageCounters;
+use super::images::ImageMakers;
 use super::lifecycle::Lifecycle;
 use super::reader::PageReader;
 use super::signals::Signals;
@@ -80,7 +80,7 @@ pub(crate) struct Engine {
     pub(super) checkpointing: Mutex<()>,
     pub(super) commit_ids: AtomicU64,
     pub(super) next_chunk: AtomicU64,
-    pub(super) images: ImageCounters,
+    pub(super) images: ImageMakers,
     pub(super) index_entries: AtomicI64,
     pub(super) index_shrunk: (Mutex<()>, Condvar),
     pub(super) lock: Mutex<Option<Box<dyn StoreLock>>>,

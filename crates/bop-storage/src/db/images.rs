@@ -22,6 +22,7 @@ use crate::log::format::record::Encoding;
 use crate::log::format::{ImageForm, ImageMaker, MadeImage, PageImage, PatchBase};
 use crate::page::PageBytes;
 use crate::view::{Found, View};
+use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A page on its way into a record.
@@ -120,26 +121,54 @@ impl OwnPage {
     }
 }
 
+/// Idle makers that are kept: as many as are at work at a time on most machines.
+const IDLE_MAKERS_MAX: usize = 16;
+
+/// A maker whose images took more memory is not kept.
+const IDLE_MAKER_BYTES_MAX: usize = 256 << 10;
+
 /// The images of one record.
-pub(super) struct Images {
+pub(super) struct Images<'m> {
+    makers: &'m ImageMakers,
     maker: ImageMaker,
     made: Vec<MadeImage>,
 }
 
-impl Images {
+impl Drop for Images<'_> {
+    fn drop(&mut self) {
+        if self.maker.made_capacity_bytes() <= IDLE_MAKER_BYTES_MAX {
+            let mut idle = self.makers.idle.lock();
+            if idle.len() < IDLE_MAKERS_MAX {
+                let page_size = PageSize::DEFAULT;
+                idle.push(std::mem::replace(
+                    &mut self.maker,
+                    ImageMaker::new(page_size),
+                ));
+            }
+        }
+    }
+}
+
+impl<'m> Images<'m> {
     /// Makes them, and says in each page how it stands.
-    pub(super) fn make(own: &mut [OwnPage], size: PageSize, counters: &ImageCounters) -> Self {
-        let mut maker = ImageMaker::new(size);
+    pub(super) fn make(own: &mut [OwnPage], size: PageSize, makers: &'m ImageMakers) -> Self {
+        let idle = makers.idle.lock().pop();
+        let mut maker = idle.unwrap_or_else(|| ImageMaker::new(size));
+        maker.reset(size);
         let mut made = Vec::with_capacity(own.len());
         for page in own {
             let base = page.base.take();
             let base = base.as_ref().map(|base| (&base.place, &*base.content));
             let image = maker.make(&page.content, base);
             page.form = image.form;
-            counters.count(image.form);
+            makers.count(image.form);
             made.push(image);
         }
-        Self { maker, made }
+        Self {
+            makers,
+            maker,
+            made,
+        }
     }
 
     /// The images, for the record; `own` as they were made of.
@@ -168,16 +197,17 @@ pub struct ImageStats {
     pub bytes: u64,
 }
 
-/// Counts images.
+/// Makes the images of all commits with memory that is used again, and counts them.
 #[derive(Debug, Default)]
-pub(super) struct ImageCounters {
+pub(super) struct ImageMakers {
+    idle: Mutex<Vec<ImageMaker>>,
     raw: AtomicU64,
     compressed: AtomicU64,
     patches: AtomicU64,
     bytes: AtomicU64,
 }
 
-impl ImageCounters {
+impl ImageMakers {
     fn count(&self, form: ImageForm) {
         let counter = match form.encoding() {
             Encoding::Raw => &self.raw,

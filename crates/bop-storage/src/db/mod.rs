@@ -10,6 +10,7 @@
 //!
 //! Never: formats bytes, decides what damage means.
 
+mod chain;
 mod checkpoint;
 mod checkpoint_rows;
 mod chunks;

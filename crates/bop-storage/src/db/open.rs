@@ -18,7 +18,7 @@ use super::closed::settle_closed;
 use super::engine::{CatalogueCell, Engine};
 use super::guards::Guards;
 use super::housekeeper::{Housekeeper, Housekeeping};
-use super::images::ImageCounters;
+use super::images::ImageMakers;
 use super::leftovers::{forget_unused, sweep_leftovers, unused_segments};
 use super::lifecycle::Lifecycle;
 use super::options::Options;
@@ -315,7 +315,7 @@ impl Parts<'_> {
             checkpointing: Mutex::new(()),
             commit_ids: AtomicU64::new(1),
             next_chunk: AtomicU64::new(next_chunk),
-            images: ImageCounters::default(),
+            images: ImageMakers::default(),
             index_entries: AtomicI64::new(i64::try_from(entries).unwrap_or(i64::MAX)),
             index_shrunk: (Mutex::new(()), Condvar::new()),
             lock: Mutex::new(Some(lock)),

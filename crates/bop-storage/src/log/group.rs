@@ -106,15 +106,35 @@ impl Log {
         priority: Priority,
         publish: Box<dyn Publish>,
     ) -> Result<CommitFuture, CommitError> {
+        self.append_elsewhere(record, priority, publish, Patience::AtOnce)
+    }
+
+    /// Appends a record whose end is awaited later: its committer makes the next one while the device
+    /// writes this. Waits for room, and for nothing else.
+    ///
+    /// # Errors
+    /// Why it was not taken.
+    pub fn append_ahead(
+        &self,
+        record: EncodedRecord,
+        priority: Priority,
+        publish: Box<dyn Publish>,
+    ) -> Result<CommitFuture, CommitError> {
+        self.append_elsewhere(record, priority, publish, Patience::Wait)
+    }
+
+    fn append_elsewhere(
+        &self,
+        record: EncodedRecord,
+        priority: Priority,
+        publish: Box<dyn Publish>,
+        patience: Patience,
+    ) -> Result<CommitFuture, CommitError> {
         let ticket = Ticket::new(publish);
-        let patience = Patience::AtOnce;
-        let placed = self.shared.enqueue(
-            record,
-            (priority, Waits::Elsewhere),
-            &ticket,
-            false,
-            patience,
-        )?;
+        let waits = (priority, Waits::Elsewhere);
+        let placed = self
+            .shared
+            .enqueue(record, waits, &ticket, false, patience)?;
         if placed.leads {
             self.shared.lead(None);
         } else {

@@ -122,7 +122,9 @@ impl Shared {
 
     fn keep_buffer(&self, buffer: Vec<Block>) {
         let bytes = (buffer.capacity() * size_of::<Block>()) as u64;
-        if bytes <= self.parts.limits.batch_bytes_max {
+        // A large commit's fragments are a little larger than a batch: fresh memory for each of them
+        // costs as much as the device does.
+        if bytes <= 2 * self.parts.limits.batch_bytes_max {
             *self.buffer.lock() = buffer;
         }
     }

@@ -122,6 +122,8 @@ pub struct ImageMaker {
     page_size: PageSize,
     patches: PatchMaker,
     compressor: Option<Compressor>,
+    /// What of a page is compressed to see whether the whole is worth it.
+    sample: Vec<u8>,
     /// The images that are not raw.
     made: Vec<u8>,
 }
@@ -150,8 +152,23 @@ impl ImageMaker {
             page_size,
             patches: PatchMaker::default(),
             compressor: None,
+            sample: Vec::new(),
             made: Vec::new(),
         }
+    }
+
+    /// Forgets the images of the last record, for one with pages of `page_size`; keeps the memory.
+    pub fn reset(&mut self, page_size: PageSize) {
+        if page_size != self.page_size {
+            self.page_size = page_size;
+            self.compressor = None;
+        }
+        self.made.clear();
+    }
+
+    /// Bytes of memory that the images of the last record took.
+    pub fn made_capacity_bytes(&self) -> usize {
+        self.made.capacity()
     }
 
     /// Chooses the image of a page. `base`: the version that it replaces, and its content.
@@ -199,11 +216,11 @@ impl ImageMaker {
         let compressor = self.compressor.get_or_insert_with(|| Compressor::new(size));
         if SAMPLED_PAGE_BYTES <= content.len() {
             let piece = content.len() / 16;
-            let mut sample = Vec::with_capacity(SAMPLE_PIECES * piece);
+            self.sample.clear();
             for part in content.chunks_exact(content.len() / SAMPLE_PIECES) {
-                sample.extend_from_slice(&part[part.len() - piece..]);
+                self.sample.extend_from_slice(&part[part.len() - piece..]);
             }
-            if compressor.compress(&sample).is_none() {
+            if compressor.compress(&self.sample).is_none() {
                 return false;
             }
         }
