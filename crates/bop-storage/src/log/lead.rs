@@ -1,9 +1,11 @@
 //! Leading: the holder of the turn writes what waits, batch by batch, and hands the turn on.
 //!
 //! ```text
-//!   open window -> roll if it does not fit -> encode -> durable write -> close window -> publish
-//!                    |            |               '-----------|- fails or panics --> the retry thread
-//!                    '- no room --'--> the batch is refused, the log goes on
+//!   gather -> open window -> roll if it does not fit -> encode -> durable write -> close window
+//!                  |                  |                   |             |             -> publish
+//!                  |                  |                   '-------------'- fails, panics
+//!                  '---- no room -----'                                       -> the retry thread
+//!                        -> the batch is refused, the log goes on
 //! ```
 //! Invariants
 //! - nothing is published before it is durable, and everything in Lsn order;
@@ -84,6 +86,7 @@ impl Shared {
         let mut batches = 0;
         let mut own_ended = own.is_none();
         let ended = loop {
+            self.gather();
             match self.write_next(&mut buffer) {
                 Step::Lost => {
                     std::mem::forget(guard);
@@ -109,6 +112,27 @@ impl Shared {
         self.keep_buffer(buffer);
         self.hand_over();
         answer(ended);
+    }
+
+    /// Lets those run that are about to append, if there were more of them lately.
+    fn gather(&self) {
+        let mut state = self.state.lock();
+        let waiting = state.queue.records();
+        let Some((crowd, patience)) = state.gathering.begin(waiting) else {
+            return;
+        };
+        drop(state);
+        let started = Instant::now();
+        let all_came = loop {
+            std::thread::yield_now();
+            if crowd <= self.state.lock().queue.records() {
+                break true;
+            }
+            if patience <= started.elapsed() {
+                break false;
+            }
+        };
+        self.state.lock().gathering.end(all_came);
     }
 
     /// Whether the leader goes on for others. Where no thread writes what nobody waits for, it does.
@@ -201,6 +225,11 @@ impl Shared {
         state.writer = task.writer.clone();
         state.stuck = None;
         let window = state.window.take();
+        if let Some(window) = &window {
+            let (records, waiting) = (window.members.len(), state.queue.records());
+            let took = window.since.elapsed();
+            state.gathering.batch_ended(records, waiting, took);
+        }
         drop(state);
         self.index.lock().add(buffer);
         let ended = window.map(|window| self.publish(window, task.writer.end()));

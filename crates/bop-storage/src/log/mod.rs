@@ -16,6 +16,7 @@
 mod background;
 pub mod format;
 mod future;
+mod gather;
 mod group;
 mod holds;
 mod lead;

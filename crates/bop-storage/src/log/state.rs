@@ -16,6 +16,7 @@
 //!
 //! Never: does I/O, calls anybody.
 
+use super::gather::Gathering;
 use super::member::{Entry, Member, Priority, Waits};
 use super::queue::{Forming, Health, Queue};
 use super::writer::Writer;
@@ -70,6 +71,7 @@ pub(super) struct State {
     pub(super) number: u64,
     pub(super) window: Option<Window>,
     pub(super) writer: Writer,
+    pub(super) gathering: Gathering,
     /// How often the log was shortened.
     pub(super) shortened: u64,
     /// When the background thread has to write what waits, unless somebody does before.
@@ -90,6 +92,7 @@ impl State {
             number: 0,
             window: None,
             writer,
+            gathering: Gathering::default(),
             shortened: 0,
             due_at: None,
             stuck: None,
