@@ -165,7 +165,8 @@ impl std::ops::Deref for ValidLimits {
 }
 
 impl Limits {
-    /// Small limits, so that a test rolls, fragments, spills and checkpoints within a few pages.
+    /// Small limits, so that a test rolls, fragments, spills and checkpoints within a few pages, and
+    /// does not wait long for a device that will not heal.
     pub fn tiny() -> Self {
         Self {
             segment_bytes_min: 64 * KIB,
@@ -181,6 +182,8 @@ impl Limits {
             pack_bytes_max: 256 * KIB,
             databases_max: 1000,
             record_cache_bytes_max: 16 * KIB,
+            retry_delay_min: Duration::from_millis(1),
+            retry_delay_max: Duration::from_millis(4),
             ..Self::default()
         }
     }
