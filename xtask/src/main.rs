@@ -7,6 +7,7 @@
 #![deny(unsafe_code)]
 
 mod bench;
+mod soak;
 mod start;
 mod tasks;
 mod tidy;
@@ -38,6 +39,12 @@ enum Task {
     /// Measure bop against its peers
     #[command(subcommand)]
     Bench(Bench),
+    /// A mixed load for so long, which fails when memory, threads or descriptors grow
+    Soak {
+        /// For how long; at least 10
+        #[arg(value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(10..))]
+        seconds: u32,
+    },
     /// Compare the golden files of the formats, or write new ones
     Golden {
         /// Write the files of a new format version
@@ -78,6 +85,7 @@ fn main() -> ExitCode {
         Task::Bench(Bench::Sql(plan)) => bench::run(&root, Set::Sql, &plan),
         Task::Bench(Bench::Allocators(plan)) => bench::allocators(&root, &plan),
         Task::Bench(Bench::Start { runs, at_most_ms }) => start::start(&root, runs, at_most_ms),
+        Task::Soak { seconds } => soak::soak(&root, seconds),
         Task::Golden { bump } => tasks::golden(&root, bump),
     };
     match outcome {

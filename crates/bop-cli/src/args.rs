@@ -120,6 +120,8 @@ pub(crate) enum Command {
         #[arg(long)]
         yes: bool,
     },
+    /// Show the state of the store and what it measures
+    Stats,
     /// Write what the log holds into chunk files and release the log
     Checkpoint,
     /// Check every checksum of the store

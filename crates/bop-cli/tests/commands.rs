@@ -222,6 +222,38 @@ fn sql_on_a_raw_database_is_refused() {
 }
 
 #[test]
+fn stats_say_what_the_store_is_and_measures() {
+    let store = Store::new();
+    store.ok(&["sql", "d", "create table t(a)"]);
+    let stats = store.json(&["stats"]);
+    assert_eq!(
+        (&stats["healthy"], &stats["health"]),
+        (&true.into(), &"ok".into())
+    );
+    assert!(stats["published"].as_u64().unwrap() > 0);
+    let metrics = &stats["metrics"];
+    assert_eq!(metrics["bop_databases"], 1);
+    assert_eq!(metrics["bop_errors_total"]["busy"], 0);
+    assert!(
+        metrics["bop_checkpoint_seconds"]["p99"].is_null(),
+        "{stats}"
+    );
+    let documented = include_str!("../../../docs/metrics.md");
+    for name in metrics.as_object().unwrap().keys() {
+        assert!(documented.contains(name), "{name}");
+    }
+
+    let text = store.ok(&["stats"]);
+    let row = |name: &str| text.lines().find(|line| line.contains(name));
+    assert!(row("bop_databases").unwrap().contains(" 1 "), "{text}");
+    assert!(row("health").unwrap().ends_with("ok"), "{text}");
+    assert!(
+        row("bop_errors_total").is_none(),
+        "nothing happened: {text}"
+    );
+}
+
+#[test]
 fn checkpoint_and_verify_find_a_healthy_store() {
     let store = Store::new();
     store.ok(&[

@@ -59,6 +59,7 @@ fn a_missing_store_is_reported_and_not_made() {
         &["info", "d"],
         &["rename", "d", "e"],
         &["drop", "d", "--yes"],
+        &["stats"],
         &["checkpoint"],
         &["verify"],
         &["export", "d", "x.sqlite"],

@@ -24,6 +24,9 @@ mod lz4;
 // The outside world: time, randomness, threads, files.
 pub mod runtime;
 
+// What is measured, from the device up.
+pub mod meters;
+
 pub mod io;
 
 // A commit: into the log, then into a view, then read through the cache.
@@ -63,6 +66,10 @@ pub use error::{
 };
 pub use ids::{DbId, DbKind, Lsn, PageNo, PageSize, StoreId};
 pub use limits::Limits;
+pub use meters::{
+    METRICS, Metric, MetricFamily, MetricKind, MetricSample, MetricValue, MetricsReport,
+    SummaryValue,
+};
 pub use page::PageBytes;
 pub use recordlog::LogBounds;
 

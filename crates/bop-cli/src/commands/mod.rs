@@ -10,6 +10,7 @@ mod list;
 mod progress;
 mod rename;
 mod sql;
+mod stats;
 mod transfer;
 mod verify;
 
@@ -49,6 +50,7 @@ pub(crate) fn run(args: Args) -> Result<u8, Failure> {
         Command::Create { database, raw } => create::run(&context, &database, raw),
         Command::Rename { from, to } => rename::run(&context, &from, &to),
         Command::Drop { database, yes } => drop::run(&context, &database, yes),
+        Command::Stats => stats::run(&context),
         Command::Checkpoint => checkpoint::run(&context),
         Command::Verify { deep, database } => verify::run(&context, deep, database.as_deref()),
         Command::Import {

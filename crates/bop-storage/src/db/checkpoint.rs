@@ -35,6 +35,7 @@ use crate::view::{BasePage, BasePages, View};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 /// A database that the checkpoint copies.
 pub(super) struct Source {
@@ -90,6 +91,15 @@ impl Engine {
     /// Moves everything that is published into chunks and releases the log that nobody needs.
     pub(super) fn checkpoint(&self) -> Result<CheckpointReport, CheckpointError> {
         let _one_at_a_time = self.checkpointing.lock();
+        let begun = Instant::now();
+        let ended = self.checkpoint_alone();
+        let written = ended.as_ref().ok();
+        let written = written.map(|report| (report.pages, report.chunk_bytes));
+        self.meters.checkpoint_ended(begun.elapsed(), written);
+        ended
+    }
+
+    fn checkpoint_alone(&self) -> Result<CheckpointReport, CheckpointError> {
         // What it lets go of itself is no reason for another one.
         self.log.holds().watch(None);
         self.retire_dropped();

@@ -64,6 +64,10 @@ impl Db {
     /// # Errors
     /// [`BeginError::Dropped`], [`BeginError::Closed`].
     pub fn begin_read(&self) -> Result<ReadTxn, BeginError> {
+        self.engine.told(self.snapshot())
+    }
+
+    fn snapshot(&self) -> Result<ReadTxn, BeginError> {
         let inside = self.engine.lifecycle().enter().ok_or(BeginError::Closed)?;
         let (engine, state) = (Arc::clone(&self.engine), Arc::clone(&self.state));
         let snapshot = ReadTxn::new(engine, state, self.state.pin(), inside);
@@ -79,7 +83,7 @@ impl Db {
     /// [`BeginError::Busy`] after the wait, [`BeginError::Poisoned`], [`BeginError::Damaged`] after
     /// a checkpoint that could not read a page of it, and as for [`Db::begin_read`].
     pub fn begin_write(&self, wait: Duration) -> Result<WriteTxn, BeginError> {
-        self.begin(None, wait)
+        self.engine.told(self.begin(None, wait))
     }
 
     /// A write transaction on the state of `snapshot`, if that still is the newest one.
@@ -91,7 +95,7 @@ impl Db {
         snapshot: &ReadTxn,
         wait: Duration,
     ) -> Result<WriteTxn, BeginError> {
-        self.begin(Some(snapshot.lsn()), wait)
+        self.engine.told(self.begin(Some(snapshot.lsn()), wait))
     }
 
     fn begin(&self, at: Option<Lsn>, wait: Duration) -> Result<WriteTxn, BeginError> {
@@ -118,7 +122,7 @@ impl Db {
             return Err(BeginError::Damaged(damage.clone()));
         }
         self.check_snapshot(at)?;
-        let snapshot = self.begin_read()?;
+        let snapshot = self.snapshot()?;
         let (engine, state) = (Arc::clone(&self.engine), Arc::clone(&self.state));
         Ok(WriteTxn::new(engine, state, slot, snapshot))
     }

@@ -25,6 +25,7 @@ use crate::io::{Disk, StoreLock, WatchThread, Watchdog};
 use crate::limits::ValidLimits;
 use crate::log::{Log, LogHold};
 use crate::manifest::{ClosedRow, Manifest};
+use crate::meters::StoreMeters;
 use crate::recordlog::{RecordLogs, RecordReader};
 use crate::runtime::{Runtime, after};
 use parking_lot::{Condvar, Mutex};
@@ -50,6 +51,8 @@ pub(crate) struct Engine {
     pub(super) store: StoreId,
     pub(super) epoch: Epoch,
     pub(super) disk: Arc<dyn Disk>,
+    /// What is measured.
+    pub(super) meters: Arc<StoreMeters>,
     /// Watches the calls of `disk`.
     pub(super) watchdog: Arc<Watchdog>,
     pub(super) watch_thread: Mutex<Option<WatchThread>>,

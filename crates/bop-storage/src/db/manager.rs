@@ -16,6 +16,7 @@ use crate::error::{
     CatalogueError, CheckpointError, CloseError, CommitError, OpenError, Rejection,
 };
 use crate::ids::DbKind;
+use crate::meters::MetricsReport;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,7 +62,8 @@ impl Manager {
     /// [`CatalogueError::InvalidName`], [`CatalogueError::Exists`], [`CatalogueError::WrongKind`] for
     /// a record log, or why the record could not be committed.
     pub fn create_database(&self, name: &str, kind: DbKind) -> Result<Db, CatalogueError> {
-        let state = self.engine.create_database(name, kind)?;
+        let state = self.engine.create_database(name, kind);
+        let state = self.engine.told(state)?;
         Ok(Db::new(Arc::clone(&self.engine), state))
     }
 
@@ -70,7 +72,7 @@ impl Manager {
     /// # Errors
     /// As for [`Manager::create_database`].
     pub fn create_record_log(&self, name: &str) -> Result<RecordLog, CatalogueError> {
-        let state = self.engine.create_record_log(name)?;
+        let state = self.engine.told(self.engine.create_record_log(name))?;
         Ok(RecordLog::new(Arc::clone(&self.engine), state))
     }
 
@@ -80,7 +82,7 @@ impl Manager {
     /// [`CatalogueError::NotFound`] with the nearest name, [`CatalogueError::WrongKind`] when it is
     /// a database of pages, [`CatalogueError::Corrupt`].
     pub fn record_log(&self, name: &str) -> Result<RecordLog, CatalogueError> {
-        let state = self.engine.open_record_log(name)?;
+        let state = self.engine.told(self.engine.open_record_log(name))?;
         Ok(RecordLog::new(Arc::clone(&self.engine), state))
     }
 
@@ -90,7 +92,7 @@ impl Manager {
     /// # Errors
     /// Why the record could not be committed.
     pub fn begin_database(&self, kind: DbKind) -> Result<Unfinished, CatalogueError> {
-        let state = self.engine.create_unfinished(kind)?;
+        let state = self.engine.told(self.engine.create_unfinished(kind))?;
         let db = Db::new(Arc::clone(&self.engine), state);
         Ok(Unfinished::new(Arc::clone(&self.engine), db))
     }
@@ -101,7 +103,7 @@ impl Manager {
     /// [`CatalogueError::NotFound`] with the nearest name, [`CatalogueError::WrongKind`] when it is a
     /// record log, [`CatalogueError::Corrupt`].
     pub fn database(&self, name: &str) -> Result<Db, CatalogueError> {
-        let state = self.engine.open_database(name)?;
+        let state = self.engine.told(self.engine.open_database(name))?;
         Ok(Db::new(Arc::clone(&self.engine), state))
     }
 
@@ -115,7 +117,7 @@ impl Manager {
     /// # Errors
     /// [`CatalogueError::NotFound`] with the nearest name.
     pub fn info(&self, name: &str) -> Result<DatabaseInfo, CatalogueError> {
-        self.engine.database_info(name)
+        self.engine.told(self.engine.database_info(name))
     }
 
     /// Gives a database another name. Open handles go on.
@@ -123,7 +125,7 @@ impl Manager {
     /// # Errors
     /// As for [`Manager::create_database`], and [`CatalogueError::NotFound`].
     pub fn rename_database(&self, from: &str, to: &str) -> Result<(), CatalogueError> {
-        self.engine.rename_database(from, to)
+        self.engine.told(self.engine.rename_database(from, to))
     }
 
     /// Drops a database. Waits for its writer; open handles answer `Dropped` afterwards.
@@ -132,7 +134,7 @@ impl Manager {
     /// [`CatalogueError::NotFound`], [`CatalogueError::Busy`], or why the record could not be
     /// committed.
     pub fn drop_database(&self, name: &str) -> Result<(), CatalogueError> {
-        self.engine.drop_database(name)
+        self.engine.told(self.engine.drop_database(name))
     }
 
     /// Moves all that is committed into chunks, and releases the log that nobody needs any more.
@@ -141,9 +143,11 @@ impl Manager {
     /// See [`CheckpointError`]; nothing is lost.
     pub fn checkpoint(&self) -> Result<CheckpointReport, CheckpointError> {
         let work = self.engine.lifecycle().enter_work();
-        let _work = work.ok_or(CheckpointError::Closed)?;
-        self.engine
-            .observed(Work::Checkpoint, || self.engine.checkpoint())
+        let _work = self.engine.told(work.ok_or(CheckpointError::Closed))?;
+        let made = self
+            .engine
+            .observed(Work::Checkpoint, || self.engine.checkpoint());
+        self.engine.told(made)
     }
 
     /// Commits transactions of several databases as one: after a crash all of them are there, or
@@ -174,6 +178,10 @@ impl Manager {
     /// # }
     /// ```
     pub fn group_commit(&self, group: Vec<WriteTxn>) -> Result<Vec<ReadTxn>, CommitError> {
+        self.engine.told(self.commit_together(group))
+    }
+
+    fn commit_together(&self, group: Vec<WriteTxn>) -> Result<Vec<ReadTxn>, CommitError> {
         if group
             .iter()
             .any(|write| !Arc::ptr_eq(write.engine(), &self.engine))
@@ -190,7 +198,7 @@ impl Manager {
     /// # Errors
     /// Why it is not: the log has failed.
     pub fn sync(&self) -> Result<(), CommitError> {
-        self.engine.log().sync()
+        self.engine.told(self.engine.log().sync())
     }
 
     /// Reads every byte of the store that is in use and checks it. Runs beside everything else.
@@ -201,6 +209,30 @@ impl Manager {
     /// The state of the store.
     pub fn status(&self) -> StoreStatus {
         self.engine.status()
+    }
+
+    /// What the store has measured since it was opened, and how full it is. Costs about as much as
+    /// [`Manager::status`]; tells the levels to the application's recorder as well.
+    pub fn metrics(&self) -> MetricsReport {
+        self.engine.metrics()
+    }
+
+    /// The same as the text that Prometheus reads. `docs/metrics.md` says what each line means.
+    ///
+    /// # Example
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// use bop_storage::{DbKind, Manager, Options};
+    ///
+    /// let store = Manager::open(dir.path(), Options::new())?;
+    /// store.create_database("one", DbKind::Raw)?;
+    /// assert!(store.metrics_text().contains("\nbop_databases 1\n"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn metrics_text(&self) -> String {
+        self.metrics().to_string()
     }
 
     /// Does what the housekeeper would do now; for stores that have none.

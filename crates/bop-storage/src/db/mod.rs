@@ -28,6 +28,7 @@ mod images;
 mod leftovers;
 mod lifecycle;
 mod manager;
+mod metrics;
 mod names;
 mod open;
 mod options;

@@ -39,6 +39,7 @@ use crate::io::{
 use crate::limits::ValidLimits;
 use crate::log::{LogHolds, Ring};
 use crate::manifest::{LmdbManifest, Manifest, Table};
+use crate::meters::StoreMeters;
 use crate::recordlog::{RecentPayloads, RecordLogs, RecordReader};
 use crate::superblock::Superblock;
 use crate::view::View;
@@ -54,7 +55,8 @@ pub(super) fn open(path: &Path, options: Options) -> Result<Arc<Engine>, OpenErr
     let limits = options.limits.clone().validated()?;
     let watchdog = Watchdog::new(Arc::clone(&options.runtime.clock), limits.io_deadline);
     let disk = open_disk(path, &options, &limits)?;
-    let disk: Arc<dyn Disk> = Arc::new(WatchedDisk::new(disk, Arc::clone(&watchdog)));
+    let watched = Arc::new(WatchedDisk::new(disk, Arc::clone(&watchdog)));
+    let disk: Arc<dyn Disk> = Arc::clone(&watched) as _;
     let watch_thread = start_watching(&watchdog, &options)?;
     check_directory(path, disk.as_ref(), options.create)?;
     let lock = disk.lock().map_err(|failure| OpenError::Locked {
@@ -63,6 +65,8 @@ pub(super) fn open(path: &Path, options: Options) -> Result<Arc<Engine>, OpenErr
     })?;
     let (superblock, found) = superblock(path, disk.as_ref(), &options, &limits)?;
     let limits = limits.of_store(superblock.range_bytes);
+    let meters = Arc::new(StoreMeters::new(superblock.store));
+    watched.measure(&meters);
     let manifest = Arc::new(open_manifest(
         path,
         &disk,
@@ -78,6 +82,7 @@ pub(super) fn open(path: &Path, options: Options) -> Result<Arc<Engine>, OpenErr
     let parts = Parts {
         path,
         disk,
+        meters,
         watchdog,
         limits,
         manifest,
@@ -244,6 +249,7 @@ fn open_manifest(
 pub(super) struct Parts<'a> {
     pub(super) path: &'a Path,
     pub(super) disk: Arc<dyn Disk>,
+    pub(super) meters: Arc<StoreMeters>,
     pub(super) watchdog: Arc<Watchdog>,
     pub(super) limits: ValidLimits,
     pub(super) manifest: Arc<Manifest>,
@@ -289,6 +295,7 @@ impl Parts<'_> {
             store: self.superblock.store,
             epoch,
             disk: Arc::clone(&self.disk),
+            meters: Arc::clone(&self.meters),
             watchdog: Arc::clone(&self.watchdog),
             watch_thread: Mutex::new(None),
             runtime: self.options.runtime.clone(),

@@ -66,6 +66,16 @@ impl PendingCommit {
     /// # Errors
     /// As for [`WriteTxn::commit`](crate::WriteTxn::commit).
     pub fn wait(self) -> Result<ReadTxn, CommitError> {
+        let engine = self.visible.as_ref().map(|of| Arc::clone(&of.engine));
+        let ended = self.visible();
+        match engine {
+            Some(engine) => engine.told(ended),
+            None => ended,
+        }
+    }
+
+    /// The same, for a caller who counts errors by itself.
+    pub(super) fn visible(self) -> Result<ReadTxn, CommitError> {
         let Self { future, visible } = self;
         let Some(visible) = visible else {
             return Err(crate::error::Rejection::Closed.into());
@@ -85,7 +95,12 @@ impl Future for PendingCommit {
         if let Some(future) = &mut self.future {
             match PinFuture::new(future).poll(context) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Ready(Err(error)) => {
+                    if let Some(visible) = &self.visible {
+                        visible.engine.meters.error(error.code());
+                    }
+                    return Poll::Ready(Err(error));
+                }
                 Poll::Ready(Ok(_)) => {}
             }
         }

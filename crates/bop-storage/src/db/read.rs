@@ -84,6 +84,10 @@ impl ReadTxn {
     /// [`ReadError::Damaged`] with the place, an I/O failure, or that the store was closed or the
     /// database dropped.
     pub fn read_page(&self, page: PageNo) -> Result<PageBytes, ReadError> {
+        self.engine.told(self.read(page))
+    }
+
+    fn read(&self, page: PageNo) -> Result<PageBytes, ReadError> {
         self.engine.check_open()?;
         self.state.check_live()?;
         let read = self.engine.reader().read(&self.pin.view(), page);

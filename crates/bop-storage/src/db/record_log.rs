@@ -97,7 +97,8 @@ impl RecordLog {
     /// log has reached its cap and nothing freed any of it in time. A crash during a call whose
     /// entries need several records may leave the first ones.
     pub fn append(&self, entries: &[NewEntry<'_>]) -> Result<(), RecordLogError> {
-        self.engine.append_entries(&self.state, entries, None)
+        let appended = self.engine.append_entries(&self.state, entries, None);
+        self.engine.told(appended)
     }
 
     /// The same, and calls `on_durable` when the entries are durable, on whichever thread wrote
@@ -112,7 +113,8 @@ impl RecordLog {
         on_durable: impl FnOnce() + Send + 'static,
     ) -> Result<(), RecordLogError> {
         let on_durable = Some(Box::new(on_durable) as _);
-        self.engine.append_entries(&self.state, entries, on_durable)
+        let appended = self.engine.append_entries(&self.state, entries, on_durable);
+        self.engine.told(appended)
     }
 
     /// Cuts all entries from `from` on. What is not there needs no cut.
@@ -176,6 +178,10 @@ impl RecordLog {
     /// [`RecordLogError::VoteTooLarge`], else as for [`RecordLog::append`]; it is not refused
     /// because of what is live.
     pub fn set_vote(&self, vote: &[u8]) -> Result<(), RecordLogError> {
+        self.engine.told(self.write_vote(vote))
+    }
+
+    fn write_vote(&self, vote: &[u8]) -> Result<(), RecordLogError> {
         let (bytes, limit) = (
             vote.len() as u64,
             self.engine.limits().record_vote_bytes_max.into(),
@@ -269,6 +275,13 @@ impl RecordLog {
         &self,
         find: impl Fn() -> Result<Vec<(EntryKind, u64, Item)>, RecordLogError>,
     ) -> Result<Vec<LogRecordEntry>, RecordLogError> {
+        self.engine.told(self.read_found(find))
+    }
+
+    fn read_found(
+        &self,
+        find: impl Fn() -> Result<Vec<(EntryKind, u64, Item)>, RecordLogError>,
+    ) -> Result<Vec<LogRecordEntry>, RecordLogError> {
         loop {
             self.check_live()?;
             let wanted = find()?;
@@ -298,6 +311,17 @@ impl RecordLog {
 
     /// Writes what `plan` makes of the present bounds; nothing, when it says so.
     fn change(
+        &self,
+        kind: RecordKind,
+        plan: impl FnOnce(
+            LogBounds,
+            &dyn Fn(u64) -> Option<Item>,
+        ) -> Result<Option<Change>, RecordLogError>,
+    ) -> Result<(), RecordLogError> {
+        self.engine.told(self.write_planned(kind, plan))
+    }
+
+    fn write_planned(
         &self,
         kind: RecordKind,
         plan: impl FnOnce(

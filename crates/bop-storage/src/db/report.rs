@@ -243,7 +243,7 @@ impl Engine {
             log_segments: ring.sealed().len() + usize::from(ring.active().is_some()),
             spare_segments: ring.spare_count(),
             damaged_bytes: rows.salvage().map(|(_, row)| row.capacity_bytes).sum(),
-            queued_records: self.log.queued_records(),
+            queued_records: self.log.backlog().queued_records,
             breakers: self.guards.status(),
             chunks: rows.chunks().count(),
             chunk_bytes: rows.chunks().map(|(_, chunk)| chunk.file_bytes).sum(),

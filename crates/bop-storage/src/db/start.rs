@@ -80,6 +80,7 @@ impl Parts<'_> {
             spawn: background.then_some(spawn),
             limits: self.limits.clone(),
             events: Arc::clone(signals) as _,
+            meters: Arc::clone(&self.meters),
         };
         let log = Log::start(parts, start).map_err(|error| match error {
             StartError::Write(error) => OpenError::Start(Box::new(error)),

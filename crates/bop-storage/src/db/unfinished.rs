@@ -43,7 +43,7 @@ impl Unfinished {
     /// As for [`Manager::create_database`](super::Manager::create_database); the database is gone
     /// then.
     pub fn finish(mut self, name: &str) -> Result<Db, CatalogueError> {
-        self.engine.finish(self.db.id(), name)?;
+        self.engine.told(self.engine.finish(self.db.id(), name))?;
         self.finished = true;
         Ok(self.db.clone())
     }

@@ -229,10 +229,15 @@ impl WriteTxn {
     /// # }
     /// ```
     pub fn commit_with(self, durability: Durability) -> Result<ReadTxn, CommitError> {
-        match self.into_committer()? {
-            Changed::Yes(committer) => committer.commit(Mode::Wait(durability))?.wait(),
-            Changed::No(snapshot) => Ok(snapshot),
-        }
+        let engine = Arc::clone(&self.engine);
+        engine.told(match self.into_committer() {
+            Ok(Changed::Yes(committer)) => {
+                let placed = committer.commit(Mode::Wait(durability));
+                placed.and_then(PendingCommit::visible)
+            }
+            Ok(Changed::No(snapshot)) => Ok(snapshot),
+            Err(error) => Err(error),
+        })
     }
 
     /// Commits without waiting. The transaction is durable and visible when the future says so; to
@@ -263,10 +268,12 @@ impl WriteTxn {
     /// # }
     /// ```
     pub fn commit_async(self) -> Result<PendingCommit, CommitError> {
-        match self.into_committer()? {
-            Changed::Yes(committer) => committer.commit(Mode::Async),
-            Changed::No(snapshot) => Ok(PendingCommit::unchanged(snapshot)),
-        }
+        let engine = Arc::clone(&self.engine);
+        engine.told(match self.into_committer() {
+            Ok(Changed::Yes(committer)) => committer.commit(Mode::Async),
+            Ok(Changed::No(snapshot)) => Ok(PendingCommit::unchanged(snapshot)),
+            Err(error) => Err(error),
+        })
     }
 
     /// What a commit is made of, unless there is nothing to commit.

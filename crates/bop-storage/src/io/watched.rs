@@ -1,4 +1,5 @@
-//! A disk whose calls are watched: what it does is what the disk below does.
+//! A disk whose calls are watched, and whose syncs are measured: what it does is what the disk below
+//! does.
 //!
 //! Invariant: every call that can hang in the kernel is known to the watchdog from before it begins
 //! until after it returned, however it returned.
@@ -8,20 +9,45 @@ use super::{
     Block, BufferPool, Disk, DiskFile, FileEntry, IoFailure, IoOp, LockFailure, OpenMode, ReadPart,
     StoreLock, WritePart,
 };
+use crate::meters::StoreMeters;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 /// A disk, and who watches its calls.
 #[derive(Debug)]
 pub struct WatchedDisk {
     inner: Arc<dyn Disk>,
     watchdog: Arc<Watchdog>,
+    meters: SharedMeters,
+}
+
+/// The store's instruments, once it is known which store it is.
+type SharedMeters = Arc<OnceLock<Arc<StoreMeters>>>;
+
+fn measured<T>(meters: &SharedMeters, sync: impl FnOnce() -> T) -> T {
+    let begun = Instant::now();
+    let answer = sync();
+    if let Some(meters) = meters.get() {
+        meters.synced(begun.elapsed());
+    }
+    answer
 }
 
 impl WatchedDisk {
     /// Watches the calls of `inner`.
     pub fn new(inner: Arc<dyn Disk>, watchdog: Arc<Watchdog>) -> Self {
-        Self { inner, watchdog }
+        let meters = SharedMeters::default();
+        Self {
+            inner,
+            watchdog,
+            meters,
+        }
+    }
+
+    /// Measures syncs from now on, those of files too that are open already. Counts once.
+    pub fn measure(&self, meters: &Arc<StoreMeters>) {
+        self.meters.get_or_init(|| Arc::clone(meters));
     }
 
     fn watch<T>(&self, op: IoOp, path: &Path, call: impl FnOnce(&dyn Disk) -> T) -> T {
@@ -37,6 +63,7 @@ impl Disk for WatchedDisk {
             inner,
             key: self.watchdog.add_file(path),
             watchdog: Arc::clone(&self.watchdog),
+            meters: Arc::clone(&self.meters),
         }))
     }
 
@@ -57,7 +84,9 @@ impl Disk for WatchedDisk {
     }
 
     fn sync_dir(&self, dir: &Path) -> Result<(), IoFailure> {
-        self.watch(IoOp::SyncDirectory, dir, |disk| disk.sync_dir(dir))
+        measured(&self.meters, || {
+            self.watch(IoOp::SyncDirectory, dir, |disk| disk.sync_dir(dir))
+        })
     }
 
     fn free_bytes(&self) -> Result<u64, IoFailure> {
@@ -84,6 +113,7 @@ struct WatchedFile {
     inner: Arc<dyn DiskFile>,
     key: FileKey,
     watchdog: Arc<Watchdog>,
+    meters: SharedMeters,
 }
 
 impl WatchedFile {
@@ -138,7 +168,9 @@ impl DiskFile for WatchedFile {
     }
 
     fn sync(&self) -> Result<(), IoFailure> {
-        self.watch(IoOp::Sync, None, |file| file.sync())
+        measured(&self.meters, || {
+            self.watch(IoOp::Sync, None, |file| file.sync())
+        })
     }
 
     fn allocate(&self, bytes: u64) -> Result<(), IoFailure> {

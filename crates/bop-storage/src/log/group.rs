@@ -25,7 +25,7 @@ use super::format::{BatchLayout, EncodedRecord, encode_note};
 use super::future::CommitFuture;
 use super::holds::LogHolds;
 use super::member::{Entry, Placed, Priority, Publish, Silent, Waits};
-use super::parts::LogParts;
+use super::parts::{Backlog, LogParts};
 use super::queue::Health;
 use super::ring::Ring;
 use super::seal::SealGatherer;
@@ -234,9 +234,14 @@ impl Log {
         self.shared.stalled(&self.shared.state.lock())
     }
 
-    /// Records that wait for the next batch.
-    pub fn queued_records(&self) -> usize {
-        self.shared.state.lock().queue.records()
+    /// What was taken and is not durable.
+    pub fn backlog(&self) -> Backlog {
+        let state = self.shared.state.lock();
+        Backlog {
+            queued_records: state.queue.records(),
+            queued_bytes: state.queue.bytes(),
+            in_flight_bytes: state.window.as_ref().map_or(0, |window| window.bytes),
+        }
     }
 
     /// Waits until no thread is writing a batch, or about to; `false` when `deadline` came first.

@@ -11,7 +11,7 @@ use std::sync::mpsc;
 use std::thread;
 
 fn wait_for_records(log: &Log, count: usize) {
-    while log.queued_records() != count {
+    while log.backlog().queued_records != count {
         thread::yield_now();
     }
 }

@@ -183,7 +183,8 @@ impl Shared {
         if !task.writer.takes(task.start, task.bytes) {
             self.roll(task, task.keep_spares)?;
         }
-        task.writer.write(task.start, &task.entries, buffer)?;
+        let took = task.writer.write(task.start, &task.entries, buffer)?;
+        self.parts.meters.batch_written(took);
         Ok(())
     }
 
@@ -238,6 +239,7 @@ impl Shared {
 
     /// Makes a durable window visible; each record gets its end.
     pub(super) fn publish(&self, window: Window, end: Lsn) -> Ended {
+        self.parts.meters.batch_durable(&window.measures());
         let notes_only = window.members.iter().all(|member| member.is_note);
         let mut poison = None;
         let mut publish = |member: Member| {
@@ -311,6 +313,7 @@ impl Shared {
         let cause = Arc::new(failure);
         tracing::warn!(%cause, lsn = %task.start, "a write of the log failed");
         take_over(&mut state, &cause);
+        self.parts.meters.batch_failed(&cause);
         drop(state);
         if self.parts.spawn.is_some() {
             self.failed.notify_one();

@@ -44,7 +44,7 @@ pub use future::CommitFuture;
 pub use group::{Log, StartError};
 pub use holds::{HoldReason, LogHold, LogHolds};
 pub use member::{Placed, Priority, Publish, Silent};
-pub use parts::{LogEvents, LogParts};
+pub use parts::{Backlog, LogEvents, LogParts};
 pub use recover::{
     Checkpointed, Helpers, LogState, RegisteredSegment, ReplaySink, ReplayedCatalogue,
     ReplayedCommit, ReplayedLog, ReplayedMember, recover,

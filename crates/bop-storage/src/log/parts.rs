@@ -8,6 +8,7 @@ use super::spares::SpareMaker;
 use super::unwritten::Unwritten;
 use crate::ids::StoreId;
 use crate::limits::ValidLimits;
+use crate::meters::StoreMeters;
 use crate::runtime::{Clock, Spawn};
 use std::sync::Arc;
 
@@ -46,4 +47,17 @@ pub struct LogParts {
     pub limits: ValidLimits,
     /// Hears what happens.
     pub events: Arc<dyn LogEvents>,
+    /// Measures what is written.
+    pub meters: Arc<StoreMeters>,
+}
+
+/// What a log has taken and is not durable yet.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Backlog {
+    /// Records that wait for the next batch.
+    pub queued_records: usize,
+    /// Their bytes.
+    pub queued_bytes: u64,
+    /// Bytes of the batch that is being written.
+    pub in_flight_bytes: u64,
 }

@@ -42,6 +42,7 @@ impl Shared {
             let cause = Arc::new(LogFailure::Stalled { waited });
             tracing::warn!(%cause, "the batch goes to another segment");
             take_over(&mut state, &cause);
+            self.parts.meters.batch_failed(&cause);
         }
         true
     }
@@ -60,6 +61,7 @@ impl Shared {
             if !self.pause(backoff.delay(attempt, random)) {
                 break;
             }
+            self.parts.meters.batch_rewrite(&cause);
             let mut buffer = Vec::new();
             let written = fence("rewrote a batch", || {
                 self.write_afresh(&mut task, &mut buffer)
@@ -72,6 +74,7 @@ impl Shared {
             if let Some(segment) = task.writer.segment() {
                 segment.suspect();
             }
+            self.parts.meters.batch_failed(&cause);
             tracing::warn!(%cause, attempt, lsn = %task.start, "a batch was not rewritten");
         }
         self.poison(&cause);
@@ -103,6 +106,7 @@ impl Shared {
         self.roll(task, 0)?;
         let (start, entries) = (task.start, Arc::clone(&task.entries));
         let written = task.writer.write(start, &entries, buffer);
+        let written = written.map(|took| self.parts.meters.batch_written(took));
         written.map_err(|error| LogFailure::from(super::lead::Stopped::from(error)))
     }
 

@@ -101,6 +101,7 @@ pub(super) fn start(disk: &SimDisk, limits: Limits, spawn: Option<Arc<dyn Spawn>
         spawn,
         limits,
         events: Arc::new(Nobody),
+        meters: Arc::new(crate::meters::StoreMeters::new(store)),
     };
     let position = LogEnd {
         end: Lsn::ZERO,

@@ -22,6 +22,7 @@ use super::queue::{Forming, Health, Queue};
 use super::writer::Writer;
 use crate::error::LogFailure;
 use crate::ids::Lsn;
+use crate::meters::Batch;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -54,6 +55,17 @@ pub(super) struct Window {
 }
 
 impl Window {
+    /// What is measured of it once it is durable.
+    pub(super) fn measures(&self) -> Batch {
+        let ends_change = |entry: &&Entry| entry.record.kind.ends_change();
+        Batch {
+            bytes: self.bytes,
+            records: self.members.len() as u64,
+            commits: self.entries.iter().filter(ends_change).count() as u64,
+            since: self.since,
+        }
+    }
+
     /// The batch it was taken as, when nothing of it was written.
     pub(super) fn into_forming(self) -> Forming {
         let entries = Arc::unwrap_or_clone(self.entries);

@@ -24,7 +24,7 @@ use crate::ids::{Epoch, Lsn, SegmentId, StoreId};
 use crate::io::{BLOCK_BYTES, Block, DiskFile, IoFailure};
 use crate::runtime::after;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What a roll or a write ended with, when not well.
 #[derive(Debug)]
@@ -150,13 +150,14 @@ impl Writer {
         Ok(next)
     }
 
-    /// Writes one batch to the active segment, which takes it; on `Ok` it is durable.
+    /// Writes one batch to the active segment, which takes it; on `Ok` it is durable. Says how long
+    /// the device took.
     pub(crate) fn write(
         &mut self,
         start: Lsn,
         entries: &[Entry],
         buffer: &mut Vec<Block>,
-    ) -> Result<(), WriteError> {
+    ) -> Result<Duration, WriteError> {
         let Some(segment) = &self.segment else {
             return Err(WriteError::Refused(Rejection::Closed));
         };
@@ -177,12 +178,14 @@ impl Writer {
         let Some(offset) = segment.offset_of(start) else {
             return Err(WriteError::Failed(LogFailure::Exhausted { at: start }));
         };
+        let begun = Instant::now();
         write_durable(segment.file.as_ref(), offset, buffer)?;
+        let took = begun.elapsed();
         self.position.end = encoded.end;
         self.position.chain_hash = self.position.chain_hash.extended(encoded.header_checksum);
         let newest = entries.last().map_or(0, |entry| entry.time_us);
         self.position.last_time_us = self.position.last_time_us.max(newest);
-        Ok(())
+        Ok(took)
     }
 
     fn identity(&self, segment: &LogSegment) -> SegmentIdentity {

@@ -75,6 +75,20 @@ impl RecordKind {
         Self::ALL.iter().copied().find(|kind| kind.code() == code)
     }
 
+    /// Whether a record of this kind ends a change that somebody asked for: it is neither the log's
+    /// own, nor a part of something that is still to come.
+    pub const fn ends_change(self) -> bool {
+        matches!(
+            self,
+            Self::Commit
+                | Self::Catalogue
+                | Self::Append
+                | Self::Truncate
+                | Self::Purge
+                | Self::Vote
+        )
+    }
+
     /// Whether a record of this kind changes a database, or the catalogue.
     pub const fn touches_databases(self) -> bool {
         !matches!(self, Self::Note | Self::Close | Self::SealIndex)

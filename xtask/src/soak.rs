@@ -1,0 +1,30 @@
+//! `cargo xtask soak`: a mixed load in a process of its own, for so long.
+//!
+//! The program is the crate `soak`, in release. Its directory is on the disk of the build directory,
+//! and gone afterwards; what it says goes on to whoever asked.
+//!
+//! Never: judges; the program's exit status says.
+
+use crate::bench::{failed, with_dir};
+use crate::tasks::{Failure, cargo};
+use std::path::Path;
+use std::process::Command;
+
+/// Builds and runs it.
+pub(crate) fn soak(root: &Path, seconds: u32) -> Result<(), Failure> {
+    let build = ["build", "--release", "-p", "soak"];
+    cargo(root, "build soak", &build, &[])?;
+    let target = root.join("target");
+    let binary = target.join("release/soak");
+    with_dir(&target, |dir| {
+        let mut command = Command::new(&binary);
+        command.arg(seconds.to_string()).arg(dir.join("store"));
+        let status = command.status();
+        let status = status.map_err(|source| failed("start", binary.display(), source))?;
+        if status.success() {
+            Ok(())
+        } else {
+            Err(failed("soak for", format!("{seconds} s"), status))
+        }
+    })
+}
