@@ -10,8 +10,7 @@
 //!
 //! glibc gives threads arenas of their own, and each keeps what it once had: with the threads of ever
 //! new openings that looks like a leak for minutes. So `cargo xtask soak` runs with one arena, where
-//! memory is flat once the caches are full. The slack for memory is as large as these caches: on a
-//! slow machine they may fill in the second quarter of a short run.
+//! memory is flat once everything is full. The loads fill their databases first, so that this is soon.
 //!
 //! Threads have no slack: a store has as many as it has, whatever the load. What a closed store
 //! leaves is no matter of statistics at all, and is compared exactly, elsewhere

@@ -84,7 +84,7 @@ pub(crate) fn soak(length: Duration, dir: &Path) -> Result<()> {
         line_at: began + line_every,
         every: (length / SAMPLES).min(SAMPLE_MAX),
         line_every,
-        rss: Series::new("resident bytes", slack(10, 12 * MIB)),
+        rss: Series::new("resident bytes", slack(5, 4 * MIB)),
         threads: Series::new("threads", none),
         workers: Series::new("workers of the kernel", slack(0, 16)),
         // Chunks are opened as they are read, up to a bound that is met only in a long run.

@@ -45,6 +45,27 @@ impl Pages {
             .collect::<std::result::Result<_, _>>()?)
     }
 
+    fn fill(&mut self, db: &Db, database: usize) -> Result<()> {
+        let mut write = db.begin_write(WAIT)?;
+        for page in 0..PAGES {
+            self.write_page(&mut write, database, page)?;
+        }
+        write.commit()?;
+        Ok(())
+    }
+
+    fn write_page(&mut self, write: &mut WriteTxn, database: usize, page: usize) -> Result<()> {
+        self.stamp += 1;
+        let mut content = vec![0; PAGE_BYTES];
+        if self.random.one_in(2) {
+            self.random.fill(&mut content);
+        }
+        content[..8].copy_from_slice(&self.stamp.to_le_bytes());
+        write.write_page(page_no(page)?, &content)?;
+        self.stamps[database][page] = self.stamp;
+        Ok(())
+    }
+
     /// Writes some pages of a transaction, and remembers them.
     fn write(&mut self, db: &Db, database: usize) -> Result<WriteTxn> {
         let mut write = db.begin_write(WAIT)?;
@@ -52,14 +73,7 @@ impl Pages {
         let most = if self.random.one_in(200) { 400 } else { 4 };
         for _ in 0..=self.random.below(most) {
             let page = self.random.below(PAGES);
-            self.stamp += 1;
-            let mut content = vec![0; PAGE_BYTES];
-            if self.random.one_in(2) {
-                self.random.fill(&mut content);
-            }
-            content[..8].copy_from_slice(&self.stamp.to_le_bytes());
-            write.write_page(page_no(page)?, &content)?;
-            self.stamps[database][page] = self.stamp;
+            self.write_page(&mut write, database, page)?;
         }
         Ok(write)
     }
@@ -70,38 +84,35 @@ impl Pages {
         let after = match self.random.below(8) {
             0..4 => write.commit()?,
             4..6 => write.commit_with(Durability::RELAXED)?,
-            6 => write.commit_async()?.wait()?,
+            6 => self.commit_async(write, &databases[database], database)?,
             _ => {
                 let other = (database + 1) % DATABASES;
                 let mut small = databases[other].begin_write(WAIT)?;
-                self.stamp += 1;
-                let mut content = vec![0; PAGE_BYTES];
-                content[..8].copy_from_slice(&self.stamp.to_le_bytes());
                 let page = self.random.below(PAGES);
-                small.write_page(page_no(page)?, &content)?;
-                self.commit_both(manager, write, small, (other, page))?
+                self.write_page(&mut small, other, page)?;
+                commit_both(manager, write, small)?
             }
         };
         let page = self.random.below(PAGES);
         self.look(&after, database, page)
     }
 
-    /// As a group; where one of them is too large for that, one after the other.
-    fn commit_both(
-        &mut self,
-        manager: &Manager,
-        write: WriteTxn,
-        small: WriteTxn,
-        (other, page): (usize, usize),
-    ) -> Result<ReadTxn> {
-        let is_large = 8 < write.touched_pages().len();
-        self.stamps[other][page] = self.stamp;
-        if is_large {
-            small.commit()?;
-            return Ok(write.commit()?);
+    /// Without waiting; where the log has no room at once nothing has happened, and the pages are
+    /// written again by a commit that waits.
+    fn commit_async(&mut self, write: WriteTxn, db: &Db, database: usize) -> Result<ReadTxn> {
+        let pages = write.touched_pages();
+        match write.commit_async() {
+            Ok(pending) => Ok(pending.wait()?),
+            Err(error) if error.code() == ErrorCode::Busy => {
+                let mut again = db.begin_write(WAIT)?;
+                for page in pages {
+                    let page = usize::try_from(page.get())? - 1;
+                    self.write_page(&mut again, database, page)?;
+                }
+                Ok(again.commit()?)
+            }
+            Err(error) => Err(error.into()),
         }
-        let mut both = manager.group_commit(vec![write, small])?.into_iter();
-        Ok(both.next().ok_or("a group without a snapshot")?)
     }
 
     fn look(&self, read: &ReadTxn, database: usize, page: usize) -> Result<()> {
@@ -113,6 +124,16 @@ impl Pages {
         let expected = self.stamps[database][page];
         same("the stamp of a page", &u64::from_le_bytes(stamp), &expected)
     }
+}
+
+/// As a group; where one of them is too large for that, one after the other.
+fn commit_both(manager: &Manager, write: WriteTxn, small: WriteTxn) -> Result<ReadTxn> {
+    if 8 < write.touched_pages().len() {
+        small.commit()?;
+        return Ok(write.commit()?);
+    }
+    let mut both = manager.group_commit(vec![write, small])?.into_iter();
+    Ok(both.next().ok_or("a group without a snapshot")?)
 }
 
 fn page_no(page: usize) -> Result<PageNo> {
@@ -132,6 +153,12 @@ impl Load for Pages {
             let read = db.begin_read()?;
             for page in 0..PAGES {
                 self.look(&read, database, page)?;
+            }
+        }
+        if self.stamp == 0 {
+            // Full from the beginning: what grows then is a leak.
+            for (database, db) in databases.iter().enumerate() {
+                self.fill(db, database)?;
             }
         }
         while !stop.is_set() {
