@@ -23,7 +23,7 @@ use super::writer::{WriteError, take_spare};
 use crate::error::{CommitError, LogFailure, Rejection};
 use crate::ids::Lsn;
 use crate::io::Block;
-use crate::runtime::fence;
+use crate::runtime::{fence, sync};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -101,7 +101,7 @@ impl Shared {
                     }
                     answer(ended);
                     // Those that were just told have something new to write, soon.
-                    std::thread::yield_now();
+                    sync::yield_now();
                 }
             }
         };
@@ -292,6 +292,11 @@ impl Shared {
             oldest.make_leader();
             state.turn = Turn::Led;
             return;
+        }
+        if self.parts.spawn.is_none() && state.queue.has_unattended() {
+            // It came after the leader's last look, and no thread writes it.
+            drop(state);
+            return self.lead(None);
         }
         state.turn = Turn::Free;
         if state.due_at.is_some() {

@@ -8,6 +8,7 @@
 //! Never: touches a file (that is [`Disk`](crate::io::Disk)).
 
 mod panics;
+pub(crate) mod sync;
 mod system;
 
 pub use panics::PanicReport;
