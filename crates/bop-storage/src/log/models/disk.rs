@@ -8,18 +8,29 @@ use crate::io::{
 };
 use crate::testing::SimDisk;
 use parking_lot::Mutex;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+/// Runs inside of a durable write.
+type Hook = Arc<dyn Fn() + Send + Sync>;
+
 /// What the files of a disk share.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Memory {
+    hook: Mutex<Option<Hook>>,
     /// Durable writes before the one that panics, counted from 1; 0 for none.
     until_panic: AtomicU32,
     /// What was written durably: file, first byte, end.
     durable: Mutex<Vec<(PathBuf, u64, u64)>>,
+}
+
+impl fmt::Debug for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Memory({})", self.durable.lock().len())
+    }
 }
 
 /// The disk.
@@ -40,6 +51,11 @@ impl ModelDisk {
     /// The durable write that follows so many others panics.
     pub(super) fn panic_after(&self, writes: u32) {
         self.memory.until_panic.store(writes + 1, Ordering::Relaxed);
+    }
+
+    /// Runs `hook` inside of each durable write from now on.
+    pub(super) fn during_writes(&self, hook: impl Fn() + Send + Sync + 'static) {
+        *self.memory.hook.lock() = Some(Arc::new(hook));
     }
 
     /// Whether a byte of a file was written durably.
@@ -84,6 +100,10 @@ impl DiskFile for ModelFile {
             .until_panic
             .store(left.saturating_sub(1), Ordering::Relaxed);
         assert!(left != 1, "the device driver's panic");
+        let hook = self.memory.hook.lock().clone();
+        if let Some(hook) = hook {
+            hook();
+        }
         self.file.write_durable_at(offset, blocks)?;
         let end = offset + size_of_val(blocks) as u64;
         let written = (self.path.clone(), offset, end);

@@ -29,7 +29,7 @@ use shuttle::scheduler::{PctScheduler, RandomScheduler, ReplayScheduler, Schedul
 use shuttle::{Config, MaxSteps, Runner};
 
 /// How often a model runs under each scheduler.
-const ITERATIONS: usize = 500;
+const ITERATIONS: usize = 2000;
 
 /// Priorities change so often in a schedule of PCT: most bugs need fewer changes.
 const PCT_DEPTH: usize = 3;

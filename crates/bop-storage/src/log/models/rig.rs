@@ -4,17 +4,18 @@
 //! Invariant: what a publisher finds wrong is remembered and fails the model, since a panic in it is
 //! caught by the log.
 
-use super::super::format::{EncodedRecord, FragmentPart, MemberSpec, encode_pages};
+use super::super::format::record::Encoding;
+use super::super::format::{EncodedRecord, FragmentPart, MemberSpec, PageImage, encode_pages};
 use super::super::group::Log;
-use super::super::member::{Placed, Priority, Publish};
+use super::super::member::{Placed, Priority, Publish, Silent};
 use super::super::rig::{LONG, Nobody, start_on};
 use super::super::scan::{Content, Manner, ScannedBody, SegmentSpace, scan_segment};
 use super::super::state::Turn;
 use super::super::{CommitFuture, LogEvents, LogSegment};
 use super::disk::{ModelDisk, moment};
-use crate::checksum::RollingChecksum;
+use crate::checksum::{PageHash, RollingChecksum};
 use crate::error::CommitError;
-use crate::ids::{DbId, Epoch, Lsn, PageSize, StoreId};
+use crate::ids::{DbId, Epoch, Lsn, PageNo, PageSize, StoreId};
 use crate::io::layout;
 use crate::limits::Limits;
 use crate::log::format::SegmentIdentity;
@@ -45,6 +46,9 @@ impl Spawn for ModelSpawn {
         Ok(Box::new(ModelJoiner(named.spawn(body)?)))
     }
 }
+
+/// Stands in records that are there to take room.
+const FILLING: u64 = 1000;
 
 /// Whether the log has its two threads.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -104,6 +108,17 @@ impl Rig {
         let log = start_on(Arc::new(disk.clone()), limits, spawn, events);
         let witness = Arc::default();
         Arc::new(Self { disk, log, witness })
+    }
+
+    /// Fills the log up to its cap with records of housekeeping.
+    pub(super) fn fill(&self) {
+        while self.log.ring().held_bytes() < limits().log_bytes_max {
+            let silent = Box::new(Silent);
+            let filled = self
+                .log
+                .append(large_record(), Priority::Housekeeping, silent);
+            filled.unwrap();
+        }
     }
 
     /// Runs `body` as a thread of the model.
@@ -245,11 +260,29 @@ fn records_of(segment: &LogSegment, end: Lsn) -> Vec<(u64, Lsn)> {
         for record in batch.records {
             if let ScannedBody::Pages(pages) = record.body {
                 let tag = pages.members[0].database.get();
-                found.push((tag, record.lsn));
+                if tag != FILLING {
+                    found.push((tag, record.lsn));
+                }
             }
         }
     }
     found
+}
+
+/// A record that leaves no room for another one in its segment.
+fn large_record() -> EncodedRecord {
+    let content = [7; 4096];
+    let image = |number| {
+        let page = PageNo::new(number)?;
+        Some(PageImage {
+            page,
+            hash: PageHash::of(page, &content),
+            encoding: Encoding::Raw,
+            content: &content,
+        })
+    };
+    let images: Vec<_> = (1..=12).filter_map(image).collect();
+    record_of(FILLING, &images)
 }
 
 /// Tells the witness.
@@ -288,14 +321,18 @@ impl Publish for Watched {
 
 /// A record that can be told from others.
 pub(crate) fn record(tag: u64) -> EncodedRecord {
+    record_of(tag, &[])
+}
+
+fn record_of(tag: u64, pages: &[PageImage<'_>]) -> EncodedRecord {
     let member = MemberSpec {
         database: DbId::new(tag),
         parent: Lsn::ZERO,
         rolling: RollingChecksum::EMPTY,
-        page_count: 1,
+        page_count: pages.len().max(1) as u32,
         page_count_min: 1,
         page_size: PageSize::DEFAULT,
-        pages: &[],
+        pages,
     };
     encode_pages(FragmentPart::Whole, &[member]).unwrap()
 }

@@ -66,6 +66,46 @@ fn the_same_without_threads() {
     explore(|| close(Threads::None));
 }
 
+/// Commits wait for room in a log that is full, which is made, or the log is closed.
+fn full_log(closes: bool) {
+    let rig = Rig::new(limits(), Threads::None);
+    rig.fill();
+    let committers: Vec<_> = (1..=2)
+        .map(|tag| {
+            rig.thread(move |rig| match rig.append(tag) {
+                Ok(_) => assert!(rig.log.ring().held_bytes() < limits().log_bytes_max),
+                Err(error) => {
+                    assert!(closes, "{error}");
+                    assert_closed(&error);
+                }
+            })
+        })
+        .collect();
+    if closes {
+        rig.log.close();
+    } else {
+        let mut oldest = rig.log.ring().sealed();
+        oldest.truncate(4);
+        rig.log.spares().release(oldest).unwrap();
+        rig.log.room_made();
+    }
+    for committer in committers {
+        committer.join().unwrap();
+    }
+    assert_eq!(rig.visible().is_empty(), closes);
+    rig.finish();
+}
+
+#[test]
+fn who_waits_for_room_in_the_log_gets_it() {
+    explore(|| full_log(false));
+}
+
+#[test]
+fn who_waits_for_room_in_the_log_is_refused_when_it_closes() {
+    explore(|| full_log(true));
+}
+
 /// Nobody waits for the last commit of a user when the engine closes.
 fn close_behind_an_unattended_commit() {
     let rig = Rig::new(limits(), Threads::Both);

@@ -4,6 +4,8 @@ use super::explore;
 use super::rig::{Rig, Threads, limits};
 use crate::error::{CommitError, Rejection};
 use crate::limits::Limits;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -73,4 +75,34 @@ fn full_queue() {
 #[test]
 fn who_waits_for_room_gets_it_when_the_queue_is_taken() {
     explore(full_queue);
+}
+
+/// A batch is written until the next record is there, which waits for the room that the batch left.
+fn room_during_a_write() {
+    let rig = Rig::new(
+        Limits {
+            queue_records_max: 1,
+            ..limits()
+        },
+        Threads::None,
+    );
+    let (log, writes) = (Arc::downgrade(&rig.log), AtomicU32::new(0));
+    rig.disk.during_writes(move || {
+        let last = writes.fetch_add(1, Ordering::Relaxed) == 2;
+        while !last && log.upgrade().is_some_and(|log| log.queued_records() == 0) {
+            shuttle::thread::yield_now();
+        }
+    });
+    let committers: Vec<_> = (1..=3)
+        .map(|tag| rig.thread(move |rig| rig.commit(tag)))
+        .collect();
+    for committer in committers {
+        committer.join().unwrap();
+    }
+    rig.finish();
+}
+
+#[test]
+fn room_is_told_of_when_a_batch_is_taken_and_not_when_it_is_written() {
+    explore(room_during_a_write);
 }
