@@ -71,6 +71,32 @@ pub(super) struct Prepared {
     after: Arc<View>,
 }
 
+impl Prepared {
+    fn new(state: &DbState, at: Placed, make: impl FnOnce(&View) -> Arc<View>) -> Self {
+        let before = state.view();
+        let after = make(&before);
+        Self { at, before, after }
+    }
+}
+
+/// Replaces a database's view by the one that was made ready, if it still fits, else by what `make`
+/// makes of it. Returns how many index entries that added.
+fn exchange(
+    state: &DbState,
+    at: Placed,
+    prepared: Option<Prepared>,
+    make: impl FnOnce(&View) -> Arc<View>,
+) -> i64 {
+    let (_, added) = state.publish_shared(|view| {
+        let fits = |ready: &Prepared| ready.at == at && Arc::ptr_eq(&ready.before, view);
+        match prepared.filter(fits) {
+            Some(ready) => ready.after,
+            None => make(view),
+        }
+    });
+    added
+}
+
 impl PublishCommit {
     /// The view with this commit on top of `before`.
     fn view_on(&mut self, before: &View, at: Placed) -> Arc<View> {
@@ -104,19 +130,13 @@ impl PublishCommit {
 
 impl Publish for PublishCommit {
     fn prepare(&mut self, at: Placed) {
-        let before = self.state.view();
-        let after = self.view_on(&before, at);
-        self.prepared = Some(Prepared { at, before, after });
+        let state = Arc::clone(&self.state);
+        self.prepared = Some(Prepared::new(&state, at, |view| self.view_on(view, at)));
     }
 
     fn publish(mut self: Box<Self>, at: Placed) {
         let (state, prepared) = (Arc::clone(&self.state), self.prepared.take());
-        let (_, added) = state.publish_shared(|view| match &prepared {
-            Some(ready) if ready.at == at && Arc::ptr_eq(&ready.before, view) => {
-                Arc::clone(&ready.after)
-            }
-            _ => self.view_on(view, at),
-        });
+        let added = exchange(&state, at, prepared, |view| self.view_on(view, at));
         self.engine.count_index_entries(added);
         *self.pinned.lock() = Some(self.state.pin());
         let database = self.state.id();
@@ -136,3 +156,7 @@ impl Publish for PublishCommit {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "publish_models.rs"]
+mod models;

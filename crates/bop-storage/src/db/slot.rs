@@ -16,7 +16,7 @@
 //! Never: knows what a transaction is.
 
 use crate::runtime::after;
-use parking_lot::{Condvar, Mutex};
+use crate::runtime::sync::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

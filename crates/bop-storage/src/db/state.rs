@@ -9,9 +9,9 @@
 use super::slot::WriterSlot;
 use crate::error::{Damage, ReadError};
 use crate::ids::{DbId, DbKind, Lsn};
+use crate::runtime::sync::Mutex;
 use crate::view::{BasePages, Pin, Pins, View};
 use arc_swap::ArcSwap;
-use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 

@@ -10,7 +10,7 @@
 use super::shared::Shared;
 use super::state::Turn;
 use crate::runtime::Joiner;
-use parking_lot::Mutex;
+use crate::runtime::sync::{Mutex, MutexGuard};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -126,7 +126,7 @@ fn write_in_background(shared: &Shared) {
             Some(due) if due <= Instant::now() => {
                 // What is due stays due until nothing waits: it may be the second batch.
                 state.turn = Turn::Led;
-                parking_lot::MutexGuard::unlocked(&mut state, || shared.lead(None));
+                MutexGuard::unlocked(&mut state, || shared.lead(None));
             }
             Some(due) => drop(shared.work.wait_until(&mut state, due)),
             None => shared.work.wait(&mut state),
@@ -139,9 +139,9 @@ fn rewrite_in_background(shared: &Shared) {
     let look_again = shared.parts.limits.stall_limit / 4;
     let mut state = shared.state.lock();
     while !state.stop {
-        let due = parking_lot::MutexGuard::unlocked(&mut state, || shared.take_stalled());
+        let due = MutexGuard::unlocked(&mut state, || shared.take_stalled());
         if due {
-            parking_lot::MutexGuard::unlocked(&mut state, || shared.rewrite());
+            MutexGuard::unlocked(&mut state, || shared.rewrite());
         } else if !state.stop && !state.window_failed() {
             let wait = crate::runtime::after(Instant::now(), look_again);
             shared.failed.wait_until(&mut state, wait);

@@ -50,7 +50,7 @@ impl Gathering {
             return None;
         }
         let patience = (self.write / WRITE_FRACTION).min(PATIENCE_MAX);
-        Some((self.crowd, patience))
+        (!patience.is_zero()).then_some((self.crowd, patience))
     }
 
     /// A wait has ended.

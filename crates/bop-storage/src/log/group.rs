@@ -171,7 +171,7 @@ impl Log {
         CommitFuture::new(ticket, placed.at.lsn).wait(patience)
     }
 
-    /// Returns when everything that was appended before is durable.
+    /// Returns when everything that was appended before is durable and visible.
     ///
     /// # Errors
     /// Why it is not: the failure of the log.
@@ -180,7 +180,9 @@ impl Log {
         if let Health::Poisoned(cause) = &state.health {
             return Err(Rejection::Poisoned(Arc::clone(cause)).into());
         }
-        let idle = state.queue.records() == 0 && state.window.is_none();
+        // A window is ended before its records are published.
+        let published = self.published() == state.writer.end();
+        let idle = state.queue.records() == 0 && state.window.is_none() && published;
         drop(state);
         if idle {
             return Ok(());

@@ -25,7 +25,7 @@ use super::writer::{WriteError, take_spare};
 use crate::error::{CommitError, LogFailure, Rejection};
 use crate::ids::Lsn;
 use crate::io::Block;
-use crate::runtime::fence;
+use crate::runtime::{fence, sync};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -34,6 +34,9 @@ const LEAD_BATCHES_MAX: u32 = 8;
 
 /// With fewer records waiting the oldest of their committers may as well write them.
 const LEAD_RECORDS_MIN: usize = 3;
+
+/// So often a leader that gathers lets others run, whatever the clock says: a test's may stand still.
+const GATHER_YIELDS_MAX: u32 = 1000;
 
 /// What is visible and had no room on the device is tried again after this long.
 const STUCK_RETRY: Duration = Duration::from_millis(100);
@@ -104,7 +107,7 @@ impl Shared {
                     }
                     answer(ended);
                     // Those that were just told have something new to write, soon.
-                    std::thread::yield_now();
+                    sync::yield_now();
                 }
             }
         };
@@ -122,16 +125,16 @@ impl Shared {
             return;
         };
         drop(state);
-        let started = Instant::now();
-        let all_came = loop {
-            std::thread::yield_now();
-            if crowd <= self.state.lock().queue.records() {
-                break true;
+        let began_us = self.parts.clock.monotonic_us();
+        let mut all_came = false;
+        for _ in 0..GATHER_YIELDS_MAX {
+            sync::yield_now();
+            all_came = crowd <= self.state.lock().queue.records();
+            let waited_us = self.parts.clock.monotonic_us().saturating_sub(began_us);
+            if all_came || patience <= Duration::from_micros(waited_us) {
+                break;
             }
-            if patience <= started.elapsed() {
-                break false;
-            }
-        };
+        }
         self.state.lock().gathering.end(all_came);
     }
 
@@ -163,11 +166,12 @@ impl Shared {
         let records = task.entries.len();
         let _span = tracing::debug_span!("batch", records, bytes = task.bytes).entered();
         let before = task.writer.segment().map(|segment| segment.id);
+        let began_us = self.parts.clock.monotonic_us();
         let written = fence("wrote a batch", || self.perform(&mut task, buffer));
         let written = written
             .unwrap_or_else(|panic| Err(Stopped::Failed(LogFailure::Panic(Box::new(panic)))));
         let step = match written {
-            Ok(()) => self.close_window(&task, buffer),
+            Ok(()) => self.close_window(&task, buffer, began_us),
             Err(Stopped::Lost) => Step::Lost,
             Err(Stopped::Refused(rejection)) => self.refuse_window(&task, &rejection),
             Err(Stopped::Failed(failure)) => self.window_failed(&task, failure),
@@ -218,7 +222,8 @@ impl Shared {
     }
 
     /// The window is durable: makes it visible.
-    fn close_window(&self, task: &Task, buffer: &[Block]) -> Step {
+    fn close_window(&self, task: &Task, buffer: &[Block], began_us: u64) -> Step {
+        let took_us = self.parts.clock.monotonic_us().saturating_sub(began_us);
         let mut state = self.state.lock();
         if state.number != task.number {
             return Step::Lost;
@@ -228,7 +233,7 @@ impl Shared {
         let window = state.window.take();
         if let Some(window) = &window {
             let (records, waiting) = (window.members.len(), state.queue.records());
-            let took = window.since.elapsed();
+            let took = Duration::from_micros(took_us);
             state.gathering.batch_ended(records, waiting, took);
         }
         drop(state);
@@ -330,6 +335,11 @@ impl Shared {
             oldest.make_leader();
             state.turn = Turn::Led;
             return;
+        }
+        if self.parts.spawn.is_none() && state.queue.has_unattended() {
+            // It came after the leader's last look, and no thread writes it.
+            drop(state);
+            return self.lead(None);
         }
         state.turn = Turn::Free;
         if state.due_at.is_some() {

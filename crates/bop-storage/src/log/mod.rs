@@ -21,6 +21,8 @@ mod group;
 mod holds;
 mod lead;
 mod member;
+#[cfg(test)]
+pub(crate) mod models;
 mod parts;
 mod queue;
 pub mod recover;

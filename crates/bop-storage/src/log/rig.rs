@@ -12,6 +12,7 @@ use super::writer::LogStart;
 use super::{LogEnd, LogEvents, RegisteredSegment};
 use crate::error::{CommitError, ManifestError};
 use crate::ids::{Epoch, Lsn, SegmentId, StoreId};
+use crate::io::{Disk, layout};
 use crate::limits::Limits;
 use crate::runtime::{Runtime, Spawn};
 use crate::testing::SimDisk;
@@ -70,7 +71,15 @@ pub(super) fn threaded(disk: &SimDisk, limits: Limits) -> Arc<Log> {
 }
 
 pub(super) fn start(disk: &SimDisk, limits: Limits, spawn: Option<Arc<dyn Spawn>>) -> Arc<Log> {
-    use crate::io::{Disk, layout};
+    start_on(Arc::new(disk.clone()), limits, spawn, Arc::new(Nobody))
+}
+
+pub(super) fn start_on(
+    disk: Arc<dyn Disk>,
+    limits: Limits,
+    spawn: Option<Arc<dyn Spawn>>,
+    events: Arc<dyn LogEvents>,
+) -> Arc<Log> {
     disk.create_dir(std::path::Path::new(layout::LOG_DIR))
         .unwrap();
     let limits = limits.validated().unwrap();
@@ -83,7 +92,7 @@ pub(super) fn start(disk: &SimDisk, limits: Limits, spawn: Option<Arc<dyn Spawn>
         SegmentId::default(),
     ));
     let spares = Arc::new(SpareMaker::new(
-        Arc::new(disk.clone()),
+        disk,
         store,
         runtime.entropy,
         Arc::new(Nobody),
@@ -100,7 +109,7 @@ pub(super) fn start(disk: &SimDisk, limits: Limits, spawn: Option<Arc<dyn Spawn>
         clock: runtime.clock,
         spawn,
         limits,
-        events: Arc::new(Nobody),
+        events,
         meters: Arc::new(crate::meters::StoreMeters::new(store)),
     };
     let position = LogEnd {

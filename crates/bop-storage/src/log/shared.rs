@@ -17,8 +17,8 @@ use crate::error::{CommitError, LogFailure, Rejection};
 use crate::ids::{Lsn, SegmentId};
 use crate::io::Block;
 use crate::runtime::after;
-use parking_lot::{Condvar, Mutex, MutexGuard};
-use std::sync::atomic::{AtomicU64, Ordering};
+use crate::runtime::sync::{AtomicU64, Condvar, Mutex, MutexGuard};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 

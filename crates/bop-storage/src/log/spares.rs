@@ -26,7 +26,7 @@ use crate::io::errno::EEXIST;
 use crate::io::{BLOCK_BYTES, Block, Disk, DiskFile, IoFailure, OpenMode, layout, zeroed_blocks};
 use crate::limits::ValidLimits;
 use crate::runtime::Entropy;
-use parking_lot::Mutex;
+use crate::runtime::sync::Mutex;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -14,11 +14,10 @@
 
 use super::member::{Placed, Publish};
 use crate::error::CommitError;
-use parking_lot::Mutex;
+use crate::runtime::sync::{self, AtomicBool, Mutex, Thread};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::{Poll, Waker};
-use std::thread::Thread;
 use std::time::Instant;
 
 /// How a record ended.
@@ -119,18 +118,18 @@ impl Ticket {
     pub(crate) fn wait(&self, deadline: Instant) -> Answer {
         let mut yields = 0;
         while yields < YIELDS && !self.spoken.load(Ordering::Acquire) {
-            std::thread::yield_now();
+            sync::yield_now();
             yields += 1;
         }
         loop {
-            if let Some(answer) = self.take(|| Waiter::Thread(std::thread::current())) {
+            if let Some(answer) = self.take(|| Waiter::Thread(sync::current_thread())) {
                 return answer;
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Answer::TimedOut;
             }
-            std::thread::park_timeout(left);
+            sync::park_timeout(left);
         }
     }
 

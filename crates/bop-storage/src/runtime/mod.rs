@@ -10,6 +10,7 @@
 mod backoff;
 mod breaker;
 mod panics;
+pub(crate) mod sync;
 mod system;
 
 pub(crate) use backoff::{Backoff, jitter};

@@ -14,7 +14,7 @@
 
 use super::{BasePages, View};
 use crate::ids::Lsn;
-use parking_lot::Mutex;
+use crate::runtime::sync::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

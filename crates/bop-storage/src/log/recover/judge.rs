@@ -104,10 +104,21 @@ pub(super) fn unknown_tail(judged: &[Judged], known: Lsn) -> Option<&IoFailure> 
 mod tests {
     use super::*;
     use crate::ids::Epoch;
+    use crate::io::IoOp;
+    use crate::io::errno::EIO;
     use crate::log::scan::{BadBytes, ScannedBatch};
 
-    /// `b` a sound batch, `h` a bad one with a sound header, `x` bad bytes, `0` zeros; one block
-    /// each. A sound header has the watermark given, or its own place.
+    fn refused() -> IoFailure {
+        IoFailure {
+            op: IoOp::Read,
+            path: "1.seg".into(),
+            offset: None,
+            errno: EIO,
+        }
+    }
+
+    /// `b` a sound batch, `h` a bad one with a sound header, `x` bad bytes, `u` what the device
+    /// refused to read, `0` zeros; one block each. A sound header has the watermark given, or its own place.
     fn spans(picture: &str, watermark: Option<u64>) -> Vec<Span> {
         let span = |(index, sort): (usize, char)| {
             let lsn = Lsn::new(index as u64 * 4096);
@@ -116,10 +127,10 @@ mod tests {
                 epoch: Epoch::new(1),
                 checksum: 0,
             };
-            let bad = |header| {
+            let bad = |header, reason| {
                 Content::Bad(BadBytes {
                     at: lsn,
-                    reason: Reject::Checksum,
+                    reason,
                     header,
                     directory: None,
                     open_end: false,
@@ -135,8 +146,9 @@ mod tests {
                         records: Vec::new(),
                         spare_damage: None,
                     }),
-                    'h' => bad(Some(header)),
-                    'x' => bad(None),
+                    'h' => bad(Some(header), Reject::Checksum),
+                    'x' => bad(None, Reject::Checksum),
+                    'u' => bad(None, Reject::Unreadable(refused())),
                     _ => Content::Zeros,
                 },
             }
@@ -145,10 +157,8 @@ mod tests {
     }
 
     /// `R`eplay, `D`amaged, `E`nd, dead `.`
-    fn check(picture: &str, watermark: Option<u64>, dead_from: Option<u64>, verdicts: &str) {
-        let spans = spans(picture, watermark);
-        let known = known_by(&spans).max(dead_from.map_or(Lsn::ZERO, Lsn::new));
-        let letters: String = judge(spans, dead_from.map(Lsn::new), known)
+    fn letters(spans: Vec<Span>, dead_from: Option<Lsn>, known: Lsn) -> String {
+        judge(spans, dead_from, known)
             .iter()
             .map(|judged| match judged.verdict {
                 Verdict::Replay => 'R',
@@ -156,8 +166,69 @@ mod tests {
                 Verdict::End => 'E',
                 Verdict::Dead => '.',
             })
-            .collect();
-        assert_eq!(letters, verdicts, "{picture}");
+            .collect()
+    }
+
+    fn check(picture: &str, watermark: Option<u64>, dead_from: Option<u64>, verdicts: &str) {
+        let spans = spans(picture, watermark);
+        let known = known_by(&spans).max(dead_from.map_or(Lsn::ZERO, Lsn::new));
+        let found = letters(spans, dead_from.map(Lsn::new), known);
+        assert_eq!(found, verdicts, "{picture}");
+    }
+
+    /// The rule in words, for a whole segment: nothing from where the next one says that this one
+    /// ends; all of what was durable once, or it is damaged; then what is sound and what cannot be
+    /// read, up to the first torn bytes, at which the log ends.
+    fn in_words(picture: &str, dead_from: Option<Lsn>, known: Lsn) -> String {
+        let place = |index: usize| Lsn::new(index as u64 * 4096);
+        let torn = |(index, sort): (usize, char)| known <= place(index) && "hx0".contains(sort);
+        let end = picture.chars().enumerate().position(torn);
+        let word = |(index, sort): (usize, char)| match sort {
+            _ if dead_from.is_some_and(|dead| dead <= place(index)) => '.',
+            _ if end.is_some_and(|end| end <= index) => 'E',
+            'b' => 'R',
+            _ => 'D',
+        };
+        picture.chars().enumerate().map(word).collect()
+    }
+
+    /// All segments of up to four spans.
+    fn all_pictures() -> Vec<String> {
+        let mut all = vec![String::new()];
+        let mut from = 0;
+        for _ in 0..4 {
+            let shorter = all[from..].to_vec();
+            from = all.len();
+            for picture in shorter {
+                all.extend("bhxu0".chars().map(|sort| format!("{picture}{sort}")));
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn every_short_segment_is_judged_by_the_words() {
+        let places = || (0..=4).map(|block| block * 4096);
+        let maybe = || places().map(Some).chain([None]);
+        let mut judged = 0;
+        for picture in all_pictures() {
+            for (watermark, dead_from) in maybe().flat_map(|a| maybe().map(move |b| (a, b))) {
+                let dead_from = dead_from.map(Lsn::new);
+                for told in places().map(Lsn::new) {
+                    let spans = spans(&picture, watermark);
+                    let dead = dead_from.unwrap_or(Lsn::ZERO);
+                    let known = known_by(&spans).max(dead).max(told);
+                    let found = letters(spans, dead_from, known);
+                    let words = in_words(&picture, dead_from, known);
+                    assert_eq!(
+                        found, words,
+                        "{picture}, {watermark:?}, {dead_from:?}, {told}"
+                    );
+                    judged += 1;
+                }
+            }
+        }
+        assert_eq!(judged, 781 * 36 * 5);
     }
 
     #[test]
