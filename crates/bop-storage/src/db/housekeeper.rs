@@ -11,7 +11,7 @@ use super::signals::{Due, Signals};
 use crate::log::format::encode_note;
 use crate::log::format::record::NoteKind;
 use crate::log::{LogEvents, LogSegment, Priority, Silent};
-use crate::runtime::{Joiner, Spawn};
+use crate::runtime::{Joiner, Spawn, after};
 use parking_lot::{Condvar, Mutex};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
@@ -173,13 +173,15 @@ impl Engine {
         self.signals.segment_sealed();
     }
 
+    /// Whoever makes spares already may not come back from the device: a checkpoint does not wait
+    /// for that.
     fn make_spares(&self) {
-        if let Err(error) = self
-            .log
-            .spares()
-            .ensure(self.limits.segments_spare_min as usize)
-        {
-            tracing::warn!(%error, "no spare segment could be made");
+        let wanted = self.limits.segments_spare_min as usize;
+        let deadline = after(Instant::now(), self.limits.io_deadline);
+        match self.log.spares().ensure_until(wanted, deadline) {
+            Ok(true) => {}
+            Ok(false) => tracing::warn!("another thread makes spare segments, and does not return"),
+            Err(error) => tracing::warn!(%error, "no spare segment could be made"),
         }
     }
 

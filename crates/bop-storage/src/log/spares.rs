@@ -291,15 +291,16 @@ impl SpareMaker {
             .partition(|sealed| aside.contains(&sealed.segment.id));
         let aside: Vec<_> = aside.iter().map(|sealed| sealed.segment.id).collect();
         move_to_damaged(self.disk.as_ref(), &aside)?;
-        let mut recyclable = self.recyclable.lock();
+        // Whoever makes spares may not come back from the device: then nothing is used again.
+        let mut recyclable = self.recyclable.try_lock_for(self.limits.io_deadline);
         let wanted = self.capacity_bytes.load(Ordering::Relaxed);
         for sealed in released {
-            let room = recyclable.len() < self.limits.segments_spare_min as usize;
             let fits = sealed.segment.capacity_bytes == wanted && !sealed.segment.is_suspect();
-            if room && fits {
-                recyclable.push(sealed);
-            } else {
-                self.disk.remove(&layout::segment(sealed.segment.id))?;
+            match &mut recyclable {
+                Some(kept) if fits && kept.len() < self.limits.segments_spare_min as usize => {
+                    kept.push(sealed);
+                }
+                _ => self.disk.remove(&layout::segment(sealed.segment.id))?,
             }
         }
         Ok(())
