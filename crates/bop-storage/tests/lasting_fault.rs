@@ -11,6 +11,7 @@ use bop_storage::manifest::MemoryManifest;
 use bop_storage::testing::{Fault, SimDisk};
 use bop_storage::{
     BeginError, CommitError, Db, DbKind, Health, Housekeeping, Limits, Manager, Options, PageNo,
+    Rejection,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -60,7 +61,9 @@ fn wait_for_threads(wanted: usize) {
 struct Told {
     committed: u8,
     unknown: Option<u8>,
+    /// For want of a segment, or of an answer.
     rejected: usize,
+    /// Because the log is poisoned.
     refused: usize,
 }
 
@@ -84,6 +87,7 @@ fn work(db: &Db) -> Told {
             Err(CommitError::Unknown { .. }) => {
                 assert_eq!(told.unknown.replace(byte), None, "two of unknown end");
             }
+            Err(CommitError::Rejected(Rejection::Poisoned(_))) => told.refused += 1,
             Err(_) => told.rejected += 1,
         }
         let seen = first(db);
@@ -153,6 +157,7 @@ fn fails_for_ever(fault: Fault, later: u64) -> (bool, usize) {
     // for the removal of what may be left of it.
     let calls = disk.op_count() - first_bad;
     let rejected: usize = told.iter().map(|told| told.rejected).sum();
+    println!("{case}: {calls} calls, {rejected} rejected, poisoned: {poisoned}");
     let bound = 8 * u64::from(ATTEMPTS + 1) + 3 * rejected as u64;
     assert!(
         calls <= bound,
@@ -193,5 +198,6 @@ fn a_device_that_fails_for_ever_costs_a_bounded_number_of_attempts_threads_and_m
     }
     let poisoned = ends.iter().filter(|(poisoned, _)| *poisoned).count();
     let unknown: usize = ends.iter().map(|(_, unknown)| unknown).sum();
+    println!("{ends:?}");
     assert!(poisoned >= 4 && unknown > 0, "{ends:?}");
 }
