@@ -353,3 +353,48 @@ fn a_power_cut_in_a_batch_leaves_parts_before_it_and_behind_it_in_doubt() {
         "only the first: {done:?}"
     );
 }
+
+#[test]
+fn a_short_write_takes_the_first_blocks_and_a_short_allocation_the_first_bytes() {
+    let mut taken = BTreeSet::new();
+    for seed in 0..40 {
+        let disk = SimDisk::new(seed);
+        disk.write_raw(Path::new("a"), &[1; 4 * BLOCK_BYTES]);
+        let file = disk.open(Path::new("a"), OpenMode::Write).unwrap();
+        disk.fail_next(IoOp::WriteDurable, Fault::Short(ENOSPC));
+        let blocks = [block(2), block(3), block(4)];
+        let short = file.write_durable_at(BLOCK, &blocks).unwrap_err();
+        assert_eq!((short.errno, short.offset), (ENOSPC, Some(BLOCK)));
+        let firsts: Vec<u8> = sectors(&disk, "a").into_iter().step_by(8).collect();
+        let written = firsts[1..].iter().take_while(|first| **first != 1).count();
+        let expected = [1, 2, 3, 4].map(|at| if written < usize::from(at) - 1 { 1 } else { at });
+        assert_eq!(firsts, expected, "seed {seed}");
+        assert_eq!(sectors(&disk.crash_image_keeping_nothing(), "a"), [1; 32]);
+        disk.fail_next(IoOp::Allocate, Fault::Short(ENOSPC));
+        file.allocate(8 * BLOCK).unwrap_err();
+        let bytes = file.bytes().unwrap();
+        assert!((4 * BLOCK..8 * BLOCK).contains(&bytes), "{bytes}");
+        taken.insert((written, bytes));
+    }
+    assert!(taken.iter().any(|(written, _)| *written == 2), "{taken:?}");
+    assert!(taken.iter().all(|(written, _)| *written < 3), "{taken:?}");
+    assert!(taken.len() > 6, "{taken:?}");
+}
+
+#[test]
+fn a_panic_comes_once_or_for_ever() {
+    let (disk, file) = with_file(1);
+    let write = |disk: &SimDisk| {
+        disk.fail_at(disk.op_count() + 1, Fault::StickyPanic);
+        let write = || file.write_at(0, &[block(2)]);
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(write))
+    };
+    disk.fail_next(IoOp::Write, Fault::Panic);
+    assert!(write(&disk).is_err());
+    for _ in 0..3 {
+        assert!(write(&disk).is_err());
+    }
+    disk.heal();
+    file.write_at(0, &[block(3)]).unwrap();
+    assert_eq!(sectors(&disk, "a"), [3; 8]);
+}

@@ -14,7 +14,7 @@ use super::signals::{Due, Signals};
 use crate::log::format::encode_note;
 use crate::log::format::record::NoteKind;
 use crate::log::{LogEvents, LogSegment, Priority, Silent};
-use crate::runtime::{Joiner, Spawn, fence};
+use crate::runtime::{Joiner, Spawn, after, fence};
 use parking_lot::{Condvar, Mutex};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
@@ -175,11 +175,18 @@ impl Engine {
         self.signals.segment_sealed();
     }
 
+    /// Whoever makes spares already may not come back from the device: a checkpoint does not wait
+    /// for that.
     fn make_spares(&self) {
         let wanted = self.limits.segments_spare_min as usize;
-        let made = self.guarded(Work::Spares, || self.log.spares().ensure(wanted));
-        if let Some(Err(error)) = made {
-            tracing::warn!(%error, "no spare segment could be made");
+        let deadline = after(Instant::now(), self.limits.io_deadline);
+        let spares = self.log.spares();
+        match self.guarded(Work::Spares, || spares.ensure_until(wanted, deadline)) {
+            None | Some(Ok(true)) => {}
+            Some(Ok(false)) => {
+                tracing::warn!("another thread makes spare segments, and does not return");
+            }
+            Some(Err(error)) => tracing::warn!(%error, "no spare segment could be made"),
         }
     }
 

@@ -1,16 +1,21 @@
 //! A disk whose calls are watched, and whose syncs are measured: what it does is what the disk below
 //! does.
 //!
-//! Invariant: every call that can hang in the kernel is known to the watchdog from before it begins
-//! until after it returned, however it returned.
+//! Invariants
+//! - every call that can hang in the kernel is known to the watchdog from before it begins until
+//!   after it returned, however it returned;
+//! - a call that panics has failed, with `EIO`: what it did is as open as after that error, and
+//!   whoever made it knows what to do about one.
 
+use super::errno::EIO;
 use super::watchdog::{FileKey, Watchdog};
 use super::{
     Block, BufferPool, Disk, DiskFile, FileEntry, IoFailure, IoOp, LockFailure, OpenMode, ReadPart,
     StoreLock, WritePart,
 };
 use crate::meters::StoreMeters;
-use std::path::Path;
+use crate::runtime::fence;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -50,10 +55,34 @@ impl WatchedDisk {
         self.meters.get_or_init(|| Arc::clone(meters));
     }
 
-    fn watch<T>(&self, op: IoOp, path: &Path, call: impl FnOnce(&dyn Disk) -> T) -> T {
+    fn watch<T, E: From<IoFailure>>(
+        &self,
+        op: IoOp,
+        path: &Path,
+        call: impl FnOnce(&dyn Disk) -> Result<T, E>,
+    ) -> Result<T, E> {
         let _watched = self.watchdog.name_call(op, path);
-        call(self.inner.as_ref())
+        guarded(op, path, None, || call(self.inner.as_ref()))
     }
+}
+
+/// What `call` answers; a panic in it is a failure like any other.
+fn guarded<T, E: From<IoFailure>>(
+    op: IoOp,
+    path: &Path,
+    offset: Option<u64>,
+    call: impl FnOnce() -> Result<T, E>,
+) -> Result<T, E> {
+    fence("made a call of the disk", call).unwrap_or_else(|panic| {
+        let failure = IoFailure {
+            op,
+            path: path.to_owned(),
+            offset,
+            errno: EIO,
+        };
+        tracing::error!(%failure, %panic, backtrace = %panic.backtrace, "the disk panicked");
+        Err(failure.into())
+    })
 }
 
 impl Disk for WatchedDisk {
@@ -61,6 +90,7 @@ impl Disk for WatchedDisk {
         let inner = self.watch(IoOp::Open, path, |disk| disk.open(path, mode))?;
         Ok(Arc::new(WatchedFile {
             inner,
+            path: path.to_owned(),
             key: self.watchdog.add_file(path),
             watchdog: Arc::clone(&self.watchdog),
             meters: Arc::clone(&self.meters),
@@ -111,6 +141,7 @@ impl Disk for WatchedDisk {
 #[derive(Debug)]
 struct WatchedFile {
     inner: Arc<dyn DiskFile>,
+    path: PathBuf,
     key: FileKey,
     watchdog: Arc<Watchdog>,
     meters: SharedMeters,
@@ -124,7 +155,7 @@ impl WatchedFile {
         call: impl FnOnce(&dyn DiskFile) -> Result<T, IoFailure>,
     ) -> Result<T, IoFailure> {
         let _watched = self.watchdog.transfer(op, self.key, offset);
-        call(self.inner.as_ref())
+        guarded(op, &self.path, offset, || call(self.inner.as_ref()))
     }
 }
 

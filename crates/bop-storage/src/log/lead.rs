@@ -203,7 +203,10 @@ impl Shared {
         let next = next.map_err(|failure| Stopped::Failed(failure.into()))?;
         let mut state = self.state.lock();
         if state.number != task.number {
+            drop(state);
+            // Nothing more is written to it: nobody has to find it again after the next start.
             self.abandoned.lock().push(id);
+            self.discard_abandoned();
             return Err(Stopped::Lost);
         }
         self.parts.ring.activate(Arc::clone(&next), sealed_at);

@@ -127,7 +127,7 @@ impl Shared {
     }
 
     /// Segments that were tried in vain are no part of the log: their files go.
-    fn discard_abandoned(&self) {
+    pub(super) fn discard_abandoned(&self) {
         let abandoned = std::mem::take(&mut *self.abandoned.lock());
         if abandoned.is_empty() {
             return;

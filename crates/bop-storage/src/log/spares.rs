@@ -25,8 +25,8 @@ use crate::ids::{Incarnation, Lsn, SegmentId, StoreId};
 use crate::io::errno::EEXIST;
 use crate::io::{BLOCK_BYTES, Block, Disk, DiskFile, IoFailure, OpenMode, layout, zeroed_blocks};
 use crate::limits::ValidLimits;
-use crate::runtime::Entropy;
 use crate::runtime::sync::Mutex;
+use crate::runtime::{Entropy, after};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -291,15 +291,17 @@ impl SpareMaker {
             .partition(|sealed| aside.contains(&sealed.segment.id));
         let aside: Vec<_> = aside.iter().map(|sealed| sealed.segment.id).collect();
         move_to_damaged(self.disk.as_ref(), &aside)?;
-        let mut recyclable = self.recyclable.lock();
+        // Whoever makes spares may not come back from the device: then nothing is used again.
+        let deadline = after(Instant::now(), self.limits.io_deadline);
+        let mut recyclable = self.recyclable.try_lock_until(deadline);
         let wanted = self.capacity_bytes.load(Ordering::Relaxed);
         for sealed in released {
-            let room = recyclable.len() < self.limits.segments_spare_min as usize;
             let fits = sealed.segment.capacity_bytes == wanted && !sealed.segment.is_suspect();
-            if room && fits {
-                recyclable.push(sealed);
-            } else {
-                self.disk.remove(&layout::segment(sealed.segment.id))?;
+            match &mut recyclable {
+                Some(kept) if fits && kept.len() < self.limits.segments_spare_min as usize => {
+                    kept.push(sealed);
+                }
+                _ => self.disk.remove(&layout::segment(sealed.segment.id))?,
             }
         }
         Ok(())

@@ -2,13 +2,13 @@
 //! there when the device works again, also when the power goes after that.
 
 use crate::oracle::{check, open};
-use crate::replay::{Replay, is_replay, seeds};
+use crate::replay::{Replay, is_replay, one_of, seeds};
 use crate::rig::{Keep, ManifestFault, Rig};
 use crate::session::{Done, Session, Weather};
 use crate::world::{World, is_state, judge, observe};
 use bop_storage::io::errno::{EIO, ENOSPC};
 use bop_storage::testing::{Fault, SplitMix64};
-use bop_storage::{BeginError, Limits};
+use bop_storage::{BeginError, Health, Limits, Manager};
 use std::time::Duration;
 
 /// Calls of which one fails.
@@ -24,8 +24,10 @@ struct Case {
     class: Class,
     fault: Fault,
     manifest: ManifestFault,
-    /// Which share of the calls is tried: every one, or every so-manieth.
+    /// Which share of the calls is tried: every one, or every so-manieth from one on that the seed
+    /// chooses. `BOP_CRASH_ALL=1` tries all.
     stride: usize,
+    steps: u32,
 }
 
 fn limits() -> Limits {
@@ -67,16 +69,17 @@ fn fail_each(test: &'static str, range: std::ops::Range<u64>, case: Case) {
     let (mut runs, mut poisoned) = (0, 0);
     for seed in seeds(range) {
         let _replay = Replay::new(test, seed);
-        let first = usize::try_from(seed).unwrap() % case.stride;
+        let stride = one_of(case.stride);
+        let first = usize::try_from(seed).unwrap() % stride;
         let origin = origin(seed);
-        for call in (first as u64..).step_by(case.stride) {
+        for call in (first as u64..).step_by(stride) {
             let (rig, world) = (origin.rig.copied(seed, case.manifest), origin.world.clone());
             match case.class {
                 Class::Changes => rig.disk.fail_at(call, case.fault),
                 Class::Reads => rig.disk.fail_read_at(call, case.fault),
             }
             let mut session = Session::new(rig, &limits(), world, Weather::Foul, seed);
-            session.run(STEPS);
+            session.run(case.steps);
             let calls = match case.class {
                 Class::Changes => session.rig.disk.op_count(),
                 Class::Reads => session.rig.disk.read_count(),
@@ -84,7 +87,7 @@ fn fail_each(test: &'static str, range: std::ops::Range<u64>, case: Case) {
             runs += 1;
             poisoned += u64::from(session.in_flight.is_some());
             done.add(&session.done);
-            aftermath(session, call)
+            aftermath(session, call, case)
                 .unwrap_or_else(|violation| panic!("{case:?}, call {call}: {violation}"));
             if calls <= call {
                 break;
@@ -95,17 +98,20 @@ fn fail_each(test: &'static str, range: std::ops::Range<u64>, case: Case) {
     if !is_replay() {
         assert!(runs >= 30, "{runs} runs");
         assert!(done.commits >= 50 && done.rejected >= 5, "{done:?}");
+        let fills = case.fault == Fault::Full;
+        assert!(!fills || done.without_room >= 5, "{done:?}");
         // A single failure is made good in a fresh segment, whatever call it hits.
         match (case.class, case.fault) {
-            (Class::Changes, Fault::Sticky(_)) => assert!(poisoned >= 3, "{poisoned} poisoned"),
-            (_, Fault::Error(_)) => assert_eq!(poisoned, 0, "ended unknown"),
-            _ => {}
+            (Class::Changes, fault) if is_for_ever(fault) => {
+                assert!(poisoned >= 3, "{poisoned} poisoned");
+            }
+            _ => assert_eq!(poisoned, 0, "ended unknown"),
         }
     }
 }
 
 /// After the failure: the open store, the store opened again, and what a power cut leaves of each.
-fn aftermath(mut session: Session, call: u64) -> Result<(), String> {
+fn aftermath(mut session: Session, call: u64, case: Case) -> Result<(), String> {
     let mut random = SplitMix64::new(call);
     let disk = session.rig.disk.clone();
     for keep in [
@@ -118,20 +124,17 @@ fn aftermath(mut session: Session, call: u64) -> Result<(), String> {
         check(image, &limits(), acknowledged, in_flight, random.next_u64())
             .map_err(|violation| format!("power cut at once, {keep:?}: {violation}"))?;
     }
-    disk.heal();
-    if let Some(store) = &session.store
-        && session.in_flight.is_some()
-    {
+    if case.class == Class::Reads {
+        disk.heal();
+    }
+    if let Some(store) = &session.store {
         let found = observe(store)?;
         judge(&found, &session.acknowledged, None)
-            .map_err(|violation| format!("the poisoned store: {violation}"))?;
-        if let Some(name) = session.acknowledged.keys().next() {
-            let db = store.database(name).map_err(|error| error.to_string())?;
-            let begun = db.begin_write(Duration::ZERO).map(drop);
-            if !matches!(begun, Err(BeginError::Poisoned(_))) {
-                return Err(format!("a poisoned store takes commits: {begun:?}"));
-            }
-        }
+            .map_err(|violation| format!("reads while the device fails: {violation}"))?;
+    }
+    disk.heal();
+    if let Some(store) = session.store.clone() {
+        goes_on(&mut session, &store, case)?;
     }
     session.leave(random.chance(1, 2));
     let store = open(&session.rig, &limits(), "the open after the failure")?;
@@ -147,6 +150,41 @@ fn aftermath(mut session: Session, call: u64) -> Result<(), String> {
     Ok(())
 }
 
+/// The open store, once the device works again: as good as new, or poisoned when more than one call
+/// failed.
+fn goes_on(session: &mut Session, store: &Manager, case: Case) -> Result<(), String> {
+    let Health::Poisoned { .. } = store.status().health else {
+        session.weather = Weather::Fair;
+        session.commit();
+        session.commit();
+        session.weather = Weather::Foul;
+        let found = observe(store)?;
+        return judge(&found, &session.acknowledged, None)
+            .map(drop)
+            .map_err(|violation| format!("commits when the device is well: {violation}"));
+    };
+    let may_be = case.class == Class::Changes && is_for_ever(case.fault);
+    if !may_be {
+        return Err("a single failure poisons".to_owned());
+    }
+    if let Some(name) = session.acknowledged.keys().next() {
+        let db = store.database(name).map_err(|error| error.to_string())?;
+        let begun = db.begin_write(Duration::ZERO).map(drop);
+        if !matches!(begun, Err(BeginError::Poisoned(_))) {
+            return Err(format!("a poisoned store takes commits: {begun:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// Whether the log can find no segment that takes what another one did not.
+fn is_for_ever(fault: Fault) -> bool {
+    matches!(
+        fault,
+        Fault::Sticky(_) | Fault::StickyShort(_) | Fault::StickyPanic
+    )
+}
+
 #[test]
 fn one_change_fails() {
     let case = Case {
@@ -154,6 +192,7 @@ fn one_change_fails() {
         fault: Fault::Error(EIO),
         manifest: ManifestFault::Either,
         stride: 1,
+        steps: STEPS,
     };
     fail_each("one_change_fails", 0..2, case);
 }
@@ -165,6 +204,7 @@ fn all_changes_fail_from_one_on() {
         fault: Fault::Sticky(EIO),
         manifest: ManifestFault::Either,
         stride: 2,
+        steps: STEPS,
     };
     fail_each("all_changes_fail_from_one_on", 10..12, case);
 }
@@ -176,6 +216,7 @@ fn the_device_is_full_once() {
         fault: Fault::Error(ENOSPC),
         manifest: ManifestFault::NotApplied,
         stride: 2,
+        steps: STEPS,
     };
     fail_each("the_device_is_full_once", 20..22, case);
 }
@@ -187,8 +228,22 @@ fn the_device_stays_full() {
         fault: Fault::Sticky(ENOSPC),
         manifest: ManifestFault::NotApplied,
         stride: 2,
+        steps: STEPS,
     };
     fail_each("the_device_stays_full", 30..32, case);
+}
+
+/// Space runs out and comes back: nobody has to open the store again for that.
+#[test]
+fn a_disk_without_room_heals() {
+    let case = Case {
+        class: Class::Changes,
+        fault: Fault::Full,
+        manifest: ManifestFault::Either,
+        stride: 16,
+        steps: 5 * STEPS,
+    };
+    fail_each("a_disk_without_room_heals", 120..124, case);
 }
 
 #[test]
@@ -198,6 +253,7 @@ fn one_read_fails() {
         fault: Fault::Error(EIO),
         manifest: ManifestFault::Either,
         stride: 2,
+        steps: STEPS,
     };
     fail_each("one_read_fails", 40..42, case);
 }
@@ -209,6 +265,67 @@ fn all_reads_fail_from_one_on() {
         fault: Fault::Sticky(EIO),
         manifest: ManifestFault::Either,
         stride: 2,
+        steps: STEPS,
     };
     fail_each("all_reads_fail_from_one_on", 50..52, case);
+}
+
+#[test]
+fn one_change_is_cut_short() {
+    let case = Case {
+        class: Class::Changes,
+        fault: Fault::Short(ENOSPC),
+        manifest: ManifestFault::NotApplied,
+        stride: 3,
+        steps: STEPS,
+    };
+    fail_each("one_change_is_cut_short", 60..62, case);
+}
+
+#[test]
+fn all_changes_are_cut_short_from_one_on() {
+    let case = Case {
+        class: Class::Changes,
+        fault: Fault::StickyShort(EIO),
+        manifest: ManifestFault::Either,
+        stride: 4,
+        steps: STEPS,
+    };
+    fail_each("all_changes_are_cut_short_from_one_on", 70..72, case);
+}
+
+#[test]
+fn one_change_panics() {
+    let case = Case {
+        class: Class::Changes,
+        fault: Fault::Panic,
+        manifest: ManifestFault::Either,
+        stride: 3,
+        steps: STEPS,
+    };
+    fail_each("one_change_panics", 80..82, case);
+}
+
+#[test]
+fn all_changes_panic_from_one_on() {
+    let case = Case {
+        class: Class::Changes,
+        fault: Fault::StickyPanic,
+        manifest: ManifestFault::Either,
+        stride: 4,
+        steps: STEPS,
+    };
+    fail_each("all_changes_panic_from_one_on", 90..92, case);
+}
+
+#[test]
+fn one_read_panics() {
+    let case = Case {
+        class: Class::Reads,
+        fault: Fault::Panic,
+        manifest: ManifestFault::Either,
+        stride: 4,
+        steps: STEPS,
+    };
+    fail_each("one_read_panics", 100..102, case);
 }

@@ -6,6 +6,7 @@
 //! session   a seeded workload on a rig, step by step        oracle   opens what is left and judges it
 //! images    power cuts, again inside recovery               faults   the N-th call fails
 //! hangs     the N-th call does not return                   lies     the N-th write is lost or misplaced
+//! stalls    the same with all threads, and another segment
 //! crowd     many writers, a power cut                 overtaking  what follows a hung change
 //! ```
 //! A failure prints its seed and the command that runs it again.
@@ -25,4 +26,5 @@ mod overtaking;
 mod replay;
 mod rig;
 mod session;
+mod stalls;
 mod world;

@@ -7,9 +7,10 @@ use crate::rig::Rig;
 use crate::world::{Database, World, content, judge, observe, observe_snapshot};
 use bop_storage::testing::SplitMix64;
 use bop_storage::{
-    BeginError, CatalogueError, CommitError, DbKind, Limits, Manager, PageNo, ReadTxn, Rejection,
-    WriteTxn,
+    BeginError, CatalogueError, CommitError, DbKind, ErrorCode, Limits, Manager, PageNo, ReadTxn,
+    Rejection, WriteTxn,
 };
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
 const WAIT: Duration = Duration::from_millis(200);
@@ -32,12 +33,16 @@ pub(crate) struct Done {
     pub(crate) chains: u64,
     pub(crate) patches: u64,
     pub(crate) rejected: u64,
+    /// Of them, for want of room on the device.
+    pub(crate) without_room: u64,
     pub(crate) unknown: u64,
     pub(crate) catalogue: u64,
     pub(crate) truncations: u64,
     pub(crate) checkpoints: u64,
     pub(crate) segments_released: u64,
     pub(crate) reopened: u64,
+    /// Calls that a panic of the manifest came out of.
+    pub(crate) unwound: u64,
 }
 
 impl Done {
@@ -46,12 +51,14 @@ impl Done {
         self.chains += other.chains;
         self.patches += other.patches;
         self.rejected += other.rejected;
+        self.without_room += other.without_room;
         self.unknown += other.unknown;
         self.catalogue += other.catalogue;
         self.truncations += other.truncations;
         self.checkpoints += other.checkpoints;
         self.segments_released += other.segments_released;
         self.reopened += other.reopened;
+        self.unwound += other.unwound;
     }
 }
 
@@ -60,7 +67,7 @@ pub(crate) struct Session {
     pub(crate) rig: Rig,
     pub(crate) limits: Limits,
     pub(crate) random: SplitMix64,
-    weather: Weather,
+    pub(crate) weather: Weather,
     pub(crate) store: Option<Manager>,
     pub(crate) acknowledged: World,
     /// The state before the newest acknowledged operation.
@@ -98,15 +105,20 @@ impl Session {
 
     /// Opens the store, unless that fails as it may in foul weather.
     pub(crate) fn open(&mut self) {
-        match self.rig.open(&self.limits) {
+        let (rig, limits) = (&self.rig, &self.limits);
+        let Some(opened) = unless_it_unwinds(&mut self.done, || rig.open(limits)) else {
+            return;
+        };
+        match opened {
             Ok(store) => {
-                match observe(&store) {
-                    Ok(_) if !self.looks_at_open => {}
-                    Ok(found) => {
+                match unless_it_unwinds(&mut self.done, || observe(&store)) {
+                    None => {}
+                    Some(Ok(_)) if !self.looks_at_open => {}
+                    Some(Ok(found)) => {
                         let verdict = judge(&found, &self.acknowledged, None);
                         verdict.expect("an open store shows what was acknowledged");
                     }
-                    Err(error) => self.excuse("reading after open", &error),
+                    Some(Err(error)) => self.excuse("reading after open", &error),
                 }
                 self.store = Some(store);
             }
@@ -149,11 +161,16 @@ impl Session {
             78..84 => self.checkpoint(),
             84..88 => self.take_reader(),
             88..92 => self.release_reader(),
-            _ => self.store().keep_house(),
+            _ => self.keep_house(),
         }
         if self.random.chance(1, 3) && !self.is_over() {
-            self.store().keep_house();
+            self.keep_house();
         }
+    }
+
+    fn keep_house(&mut self) {
+        let store = self.store();
+        let _unwound = unless_it_unwinds(&mut self.done, || store.keep_house());
     }
 
     /// Lets go of the store, with a close or without.
@@ -161,7 +178,7 @@ impl Session {
         self.reader = None;
         if let Some(store) = self.store.take()
             && close
-            && let Err(error) = store.close(CLOSE)
+            && let Some(Err(error)) = unless_it_unwinds(&mut self.done, || store.close(CLOSE))
         {
             self.excuse("close", &error);
         }
@@ -200,6 +217,7 @@ impl Session {
     }
 
     fn failed(&mut self, error: &CommitError, after: World) {
+        self.done.without_room += u64::from(error.code() == ErrorCode::OutOfSpace);
         match error {
             CommitError::Rejected(Rejection::LogFull { .. } | Rejection::Timeout { .. }) => {
                 self.done.rejected += 1;
@@ -264,12 +282,14 @@ impl Session {
     }
 
     fn checkpoint(&mut self) {
-        match self.store().checkpoint() {
-            Ok(report) => {
+        let store = self.store();
+        match unless_it_unwinds(&mut self.done, || store.checkpoint()) {
+            Some(Ok(report)) => {
                 self.done.checkpoints += 1;
                 self.done.segments_released += report.segments_released as u64;
             }
-            Err(error) => self.excuse("a checkpoint", &error),
+            Some(Err(error)) => self.excuse("a checkpoint", &error),
+            None => {}
         }
     }
 
@@ -289,9 +309,11 @@ impl Session {
         let Some((read, expected)) = self.reader.take() else {
             return;
         };
-        match observe_snapshot(expected.kind, &read) {
-            Ok(found) => assert_eq!(found, expected, "a snapshot has moved"),
-            Err(error) => self.excuse("a snapshot", &error),
+        let observed = unless_it_unwinds(&mut self.done, || observe_snapshot(expected.kind, &read));
+        match observed {
+            Some(Ok(found)) => assert_eq!(found, expected, "a snapshot has moved"),
+            Some(Err(error)) => self.excuse("a snapshot", &error),
+            None => {}
         }
     }
 
@@ -384,6 +406,24 @@ impl Session {
             truncate(random, write, database);
         }
         Ok(())
+    }
+}
+
+/// What `call` answers; `None` when a panic of the manifest came out of it. One of the disk never
+/// does, and no commit and no change of the catalogue ends so: each has an outcome.
+fn unless_it_unwinds<T>(done: &mut Done, call: impl FnOnce() -> T) -> Option<T> {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(answer) => Some(answer),
+        Err(panic) => {
+            let message = panic.downcast_ref::<String>();
+            if !message
+                .is_some_and(|message| message.starts_with("the disk panics at ManifestCommit"))
+            {
+                resume_unwind(panic);
+            }
+            done.unwound += 1;
+            None
+        }
     }
 }
 

@@ -29,7 +29,7 @@ impl Database {
     }
 
     /// Whether `found` is this state.
-    fn is(&self, found: &Self) -> bool {
+    pub(crate) fn is(&self, found: &Self) -> bool {
         self.kind == found.kind
             && self.page_size == found.page_size
             && self.pages == found.pages

@@ -1,7 +1,7 @@
 //! With a clock that stands still until it is moved, over the simulated disk.
 
 use super::*;
-use crate::io::{Block, Disk, OpenMode, WatchedDisk, WritePart};
+use crate::io::{Block, Disk, IoFailure, LockFailure, OpenMode, WatchedDisk, WritePart};
 use crate::runtime::SystemSpawn;
 use crate::testing::{Fault, ManualClock, SimDisk};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -213,4 +213,25 @@ impl StallSink for Panics {
     fn resumed(&self, _call: &InFlight) {
         panic!("as the test wants");
     }
+}
+
+#[test]
+fn a_call_that_panics_has_failed_and_is_watched_no_longer() {
+    let rig = Rig::new();
+    let file = rig.disk.open(Path::new("f"), OpenMode::CreateNew).unwrap();
+    let block = [Block([7; 4096])];
+    rig.sim.fail_next(IoOp::Write, Fault::Panic);
+    let failed = file.write_at(4096, &block).unwrap_err();
+    let expected = IoFailure {
+        op: IoOp::Write,
+        path: "f".into(),
+        offset: Some(4096),
+        errno: crate::io::errno::EIO,
+    };
+    assert_eq!(failed, expected);
+    rig.sim.fail_next(IoOp::Lock, Fault::Panic);
+    assert!(matches!(rig.disk.lock(), Err(LockFailure::Io(failed)) if failed.op == IoOp::Lock));
+    rig.clock.advance(DEADLINE_US);
+    assert_eq!(rig.watchdog.stalled(), []);
+    file.write_at(4096, &block).unwrap();
 }

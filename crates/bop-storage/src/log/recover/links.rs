@@ -11,7 +11,8 @@
 //!   of the log, the log has a hole there;
 //! - the predecessors, walked from the newest activated segment backwards, are the log: what stands
 //!   between two of them is *abandoned* if it started where the later one says that the earlier one
-//!   ended, and else a contradiction.
+//!   ended, and else a contradiction; and so is what stands before a segment whose predecessor was
+//!   released: the log is released from its beginning on.
 //!
 //! Never: reads a file.
 
@@ -44,7 +45,7 @@ pub(super) struct Links {
 /// Finds the abandoned segments among the activated ones: a write of their activation failed, the
 /// log went on in a later one from the same place, and that one does not know them. The newest
 /// activated segment is never abandoned: nobody went on without it.
-pub(super) fn set_aside_abandoned(segments: &mut [Inspected]) {
+pub(super) fn set_aside_abandoned(segments: &mut [Inspected], truncated: Lsn) {
     let mut later: Option<Activated> = None;
     for segment in segments.iter_mut().rev() {
         let Some(opened) = segment.opened() else {
@@ -52,7 +53,7 @@ pub(super) fn set_aside_abandoned(segments: &mut [Inspected]) {
         };
         let space = opened.space;
         let own = opened.activation.map(|(activated, _)| activated);
-        if is_abandoned(space.identity.segment, own, later) {
+        if is_abandoned(space.identity.segment, own, later, truncated) {
             tracing::info!(segment = %space.identity.segment, "its activation was given up");
             segment.findings.clear();
             segment.state = State::Abandoned(space.limit());
@@ -62,15 +63,23 @@ pub(super) fn set_aside_abandoned(segments: &mut [Inspected]) {
     }
 }
 
-/// Whether the log went on in `later` without the segment `id`, from where that one was to start.
-fn is_abandoned(id: SegmentId, own: Option<Activated>, later: Option<Activated>) -> bool {
+/// Whether the log went on without the segment `id` and came to `later`.
+fn is_abandoned(
+    id: SegmentId,
+    own: Option<Activated>,
+    later: Option<Activated>,
+    truncated: Lsn,
+) -> bool {
     let (Some(own), Some(later)) = (own, later) else {
         return false;
     };
-    // Behind an unclean stop a segment starts far behind the end of the one it follows.
     later.predecessor.is_some_and(|before| {
+        // Behind an unclean stop a segment starts far behind the end of the one it follows.
         let same_place = own.base_lsn == before.end || own.predecessor == later.predecessor;
-        before.segment < id && own.epoch <= later.epoch && same_place
+        let followed = before.segment < id && same_place;
+        // Or those that went on in its place are released, as it would be if it were the log's.
+        let outlived = id < before.segment && before.end <= truncated;
+        own.epoch <= later.epoch && (followed || outlived)
     })
 }
 

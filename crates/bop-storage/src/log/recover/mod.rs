@@ -172,7 +172,7 @@ pub fn recover(
             look_behind_zeros(state.store, segment)?;
         }
     }
-    set_aside_abandoned(&mut segments);
+    set_aside_abandoned(&mut segments, state.truncated);
     let links = link(&segments, state.truncated)?;
     let databases = Databases::new(state.checkpointed, state.catalogue, state.truncated);
     let walk = Walk::new(state, Replay::new(databases, sink));

@@ -5,12 +5,14 @@
 use super::content::{Content, end_of};
 use super::faults::{Faults, Lie};
 use super::names::{Inode, Names, Node};
-use crate::io::Block;
 use crate::io::errno::ENOSPC;
+use crate::io::{BLOCK_BYTES, Block};
 use crate::testing::SplitMix64;
 use parking_lot::Mutex;
 use std::path::Path;
 use std::sync::Arc;
+
+const BLOCK: u64 = BLOCK_BYTES as u64;
 
 /// Everything of a disk, behind one lock.
 #[derive(Debug)]
@@ -95,6 +97,28 @@ impl State {
         }
     }
 
+    /// Does the first part of a call: fewer blocks than it has, none of them durable, or fewer bytes.
+    pub(super) fn perform_in_part(&mut self, act: Act<'_>) {
+        match act {
+            Act::Write(inode, first, blocks) | Act::WriteDurable(inode, first, blocks) => {
+                let some = &blocks[..self.random.index(blocks.len().max(1))];
+                let fits = self.reserve(inode, end_of(first, some)).is_ok();
+                if fits && !some.is_empty() {
+                    inode.lock().write(first, some);
+                }
+            }
+            Act::Allocate(inode, bytes) => {
+                let there = inode.lock().bytes();
+                let more = bytes.saturating_sub(there) / BLOCK;
+                let some = there + self.random.below(more.max(1)) * BLOCK;
+                if self.reserve(inode, some).is_ok() {
+                    inode.lock().grow(some);
+                }
+            }
+            other => self.leave_behind(other, Broken::Error),
+        }
+    }
+
     /// What a broken call may have done all the same.
     pub(super) fn leave_behind(&mut self, act: Act<'_>, how: Broken) {
         match act {
@@ -119,6 +143,9 @@ impl State {
 
     /// Bytes that can still be allocated.
     pub(super) fn free_bytes(&self) -> u64 {
+        if self.faults.full {
+            return 0;
+        }
         let Some(capacity) = self.capacity else {
             return u64::MAX / 2;
         };
@@ -131,7 +158,8 @@ impl State {
 
     fn reserve(&self, inode: &Inode, bytes: u64) -> Result<(), i32> {
         let there = inode.lock().bytes();
-        if bytes > there && self.capacity.is_some() && bytes - there > self.free_bytes() {
+        let is_limited = self.capacity.is_some() || self.faults.full;
+        if bytes > there && is_limited && bytes - there > self.free_bytes() {
             return Err(ENOSPC);
         }
         Ok(())

@@ -167,6 +167,15 @@ impl SimDisk {
                 }
                 Err(errno)
             }
+            Verdict::Short(errno) => {
+                state.perform_in_part(act);
+                Err(errno)
+            }
+            Verdict::Panic => {
+                state.leave_behind(act, Broken::Error);
+                drop(state);
+                panics(op, path)
+            }
             Verdict::Hang => {
                 state.leave_behind(act, Broken::InFlight);
                 self.hang(&mut state);
@@ -196,7 +205,11 @@ impl SimDisk {
         let mut state = self.shared.state.lock();
         let answer = match state.faults.next(Class::Read, op) {
             Verdict::Go | Verdict::Lie(_) => body(&mut state),
-            Verdict::Fail(errno) => Err(errno),
+            Verdict::Fail(errno) | Verdict::Short(errno) => Err(errno),
+            Verdict::Panic => {
+                drop(state);
+                panics(op, path)
+            }
             Verdict::Hang => {
                 self.hang(&mut state);
                 if state.faults.is_cut() {
@@ -322,6 +335,11 @@ pub(super) fn failure(op: IoOp, path: &Path, offset: Option<u64>, errno: i32) ->
         offset,
         errno,
     }
+}
+
+/// The panic of [`Fault::Panic`] and [`Fault::StickyPanic`].
+fn panics(op: IoOp, path: &Path) -> ! {
+    panic!("the disk panics at {op:?} of {}", path.display())
 }
 
 /// Refuses a path that could lead out of the store.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   running --power cut--> cut (for ever: every call fails with EIO)
-//!   running --sticky-----> every later call of its class fails, until `heal`
+//!   running --sticky-----> every later call of its class fails likewise, until `heal`
 //! ```
 //! Invariant: state-changing calls and reads are numbered apart, each from 0, so that adding a read
 //! to the engine does not move a planned failure of a write.
@@ -19,6 +19,18 @@ pub enum Fault {
     Error(i32),
     /// It and all later calls of its class (state-changing, or reads) fail with this errno.
     Sticky(i32),
+    /// A write takes its first blocks, an allocation its first bytes, before it fails with this
+    /// errno, as a loop does that was told of a short count; any other call just fails.
+    Short(i32),
+    /// As [`Fault::Short`], and all later calls of its class too.
+    StickyShort(i32),
+    /// From it on no file gets longer: what would need room fails with `ENOSPC`, all else is done,
+    /// until [`SimDisk::heal`](super::SimDisk::heal).
+    Full,
+    /// It panics, and may have left behind what a failing call does; the next one works again.
+    Panic,
+    /// It and all later calls of its class panic.
+    StickyPanic,
     /// It does not return before [`SimDisk::release_hung`](super::SimDisk::release_hung), and is
     /// done then.
     Hang,
@@ -49,6 +61,8 @@ pub(super) enum Class {
 pub(super) enum Verdict {
     Go,
     Fail(i32),
+    Short(i32),
+    Panic,
     Hang,
     /// This is the call during which the power goes.
     Cut,
@@ -59,7 +73,7 @@ pub(super) enum Verdict {
 struct Plan {
     calls: u64,
     at: BTreeMap<u64, Fault>,
-    sticky: Option<i32>,
+    sticky: Option<Verdict>,
 }
 
 /// The plan, and how far it has come.
@@ -69,6 +83,8 @@ pub(super) struct Faults {
     reads: Plan,
     next_of: Vec<(IoOp, Fault)>,
     cut: bool,
+    /// Nothing gets longer.
+    pub(super) full: bool,
     /// The call during which the power went.
     pub(super) cut_during: Option<IoOp>,
     /// Calls that hang now.
@@ -92,6 +108,7 @@ impl Faults {
 
     pub(super) fn heal(&mut self) {
         self.next_of.clear();
+        self.full = false;
         for plan in [&mut self.changes, &mut self.reads] {
             plan.at.clear();
             plan.sticky = None;
@@ -117,13 +134,22 @@ impl Faults {
         let planned = plan.at.remove(&call);
         let sticky = plan.sticky;
         let fault = planned.or_else(|| self.take_next_of(op));
+        let mut for_ever = |verdict| {
+            self.plan_mut(class).sticky = Some(verdict);
+            verdict
+        };
         match fault {
-            None => sticky.map_or(Verdict::Go, Verdict::Fail),
+            None => sticky.unwrap_or(Verdict::Go),
             Some(Fault::Error(errno)) => Verdict::Fail(errno),
-            Some(Fault::Sticky(errno)) => {
-                self.plan_mut(class).sticky = Some(errno);
-                Verdict::Fail(errno)
+            Some(Fault::Sticky(errno)) => for_ever(Verdict::Fail(errno)),
+            Some(Fault::Full) => {
+                self.full = true;
+                Verdict::Go
             }
+            Some(Fault::Short(errno)) => Verdict::Short(errno),
+            Some(Fault::StickyShort(errno)) => for_ever(Verdict::Short(errno)),
+            Some(Fault::Panic) => Verdict::Panic,
+            Some(Fault::StickyPanic) => for_ever(Verdict::Panic),
             Some(Fault::Hang) => Verdict::Hang,
             Some(Fault::PowerCut) => {
                 self.cut = true;

@@ -1,8 +1,9 @@
 //! Activations that failed and were given up: the log is what the predecessors say.
 
+use super::super::Checkpointed;
 use super::writer::{TestLog, damaged};
 use crate::error::{OpenError, Reject};
-use crate::ids::SegmentId;
+use crate::ids::{DbId, SegmentId};
 use crate::io::{BLOCK_BYTES, Block, layout};
 
 /// A log in segment 1 with a commit of database 1, and many spares.
@@ -156,4 +157,29 @@ fn a_segment_that_the_log_was_in_is_not_passed_over() {
         refused.to_string().contains(path.to_str().unwrap()),
         "{refused}"
     );
+}
+
+#[test]
+fn one_that_was_given_up_and_outlived_those_that_went_on_in_its_place_is_no_damage() {
+    for copies in [[true, true], [true, false]] {
+        let mut log = one_commit();
+        give_up(&mut log, copies);
+        log.activate();
+        log.commit(1, 2);
+        log.activate();
+        // Segments 1 and 3 are released; 2 was still in the kernel's hands.
+        log.truncated = log.active.unwrap().base;
+        let head = log.head(1);
+        log.checkpointed
+            .insert(DbId::new(1), Checkpointed::at(head));
+        log.segments
+            .retain(|segment| [2, 4, 5, 6].contains(&segment.id.get()));
+        log.commit(1, 3);
+        let (recovered, lines) = log.recover();
+        assert_eq!(lines, ["1:3"], "{copies:?}");
+        assert_eq!(recovered.findings, [], "{copies:?}");
+        assert_eq!(damaged(&recovered), [0; 0], "{copies:?}");
+        assert_eq!(ids(&recovered.abandoned), [2], "{copies:?}");
+        assert_eq!(recovered.sealed.len(), 0, "{copies:?}");
+    }
 }
