@@ -19,6 +19,8 @@ const DATABASES: usize = 1_000;
 const THREADS: usize = 64;
 /// Commits of each thread.
 const COMMITS: usize = 48;
+/// And on a real device, where the queue takes one record.
+const COMMITS_EACH_ALONE: usize = 8;
 const WAIT: Duration = Duration::from_secs(60);
 
 fn name(number: usize) -> String {
@@ -32,7 +34,11 @@ fn counted(write: &mut WriteTxn, to: u64) {
 }
 
 fn count(db: &Db) -> u64 {
-    let page = db.begin_read().unwrap().read_page(PageNo::FIRST).unwrap();
+    let read = db.begin_read().unwrap();
+    if read.page_count() == 0 {
+        return 0;
+    }
+    let page = read.read_page(PageNo::FIRST).unwrap();
     u64::from_le_bytes(page[..8].try_into().unwrap())
 }
 
@@ -59,15 +65,15 @@ fn count_up(db: &Db, to: u64, random: &mut SplitMix64) -> Lsn {
 /// What the committers of one thread were told last of each of their databases.
 type Told = Vec<(usize, u64)>;
 
-fn work(store: &Manager, thread: usize, newest: &AtomicU64) -> Told {
+fn work(store: &Manager, thread: usize, newest: &AtomicU64, commits: usize) -> Told {
     let mut random = SplitMix64::new(thread as u64);
     let mine: Vec<usize> = (thread..DATABASES).step_by(THREADS).collect();
     let handles: Vec<Db> = mine
         .iter()
         .map(|number| store.database(&name(*number)).unwrap())
         .collect();
-    let mut counts = vec![0; mine.len()];
-    for round in 0..COMMITS {
+    let mut counts: Vec<u64> = handles.iter().map(count).collect();
+    for round in 0..commits {
         let at = round % mine.len();
         // A commit that is begun after another one returned stands behind it.
         let before = newest.load(Ordering::SeqCst);
@@ -81,15 +87,26 @@ fn work(store: &Manager, thread: usize, newest: &AtomicU64) -> Told {
 }
 
 fn stress(store: &Manager) -> Told {
-    for number in 0..DATABASES {
-        store.create_database(&name(number), DbKind::Raw).unwrap();
-    }
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            scope.spawn(move || {
+                for number in (thread..DATABASES).step_by(THREADS) {
+                    store.create_database(&name(number), DbKind::Raw).unwrap();
+                }
+            });
+        }
+    });
+    rounds(store, COMMITS)
+}
+
+/// So many more commits of each thread.
+fn rounds(store: &Manager, commits: usize) -> Told {
     let newest = AtomicU64::new(0);
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..THREADS)
             .map(|thread| {
                 let newest = &newest;
-                scope.spawn(move || work(store, thread, newest))
+                scope.spawn(move || work(store, thread, newest, commits))
             })
             .collect();
         let told = threads.into_iter().map(|thread| thread.join().unwrap());
@@ -97,9 +114,9 @@ fn stress(store: &Manager) -> Told {
     })
 }
 
-fn check(store: &Manager, told: &Told) {
+fn check(store: &Manager, told: &Told, each: usize) {
     let commits: u64 = told.iter().map(|(_, count)| count).sum();
-    assert_eq!(commits as usize, THREADS * COMMITS);
+    assert_eq!(commits as usize, THREADS * each);
     for (number, expected) in told {
         let found = count(&store.database(&name(*number)).unwrap());
         assert_eq!(found, *expected, "{}", name(*number));
@@ -124,11 +141,11 @@ fn every_commit_is_accounted_for_whatever_the_queue_takes() {
         };
         let store = open(disk.clone(), manifest.clone());
         let told = stress(&store);
-        check(&store, &told);
+        check(&store, &told, COMMITS);
         store.sync().unwrap();
         let image = disk.crash_image_keeping_nothing();
         let after = open(image, manifest.snapshot());
-        check(&after, &told);
+        check(&after, &told, COMMITS);
         store.close(WAIT).unwrap();
     }
 }
@@ -137,8 +154,8 @@ fn every_commit_is_accounted_for_whatever_the_queue_takes() {
 fn every_backend_takes_them() {
     for backend in [IoBackend::Std, IoBackend::Direct, IoBackend::Uring] {
         let dir = tempfile::tempdir().unwrap();
-        let options = || Options::new().limits(limits(64)).io(backend);
-        let store = match Manager::open(dir.path(), options()) {
+        let options = |queue| Options::new().limits(limits(queue)).io(backend);
+        let store = match Manager::open(dir.path(), options(64)) {
             Ok(store) => store,
             Err(error) if error.code() == bop_storage::ErrorCode::BackendUnavailable => {
                 println!("SKIPPED: {backend:?} is not to be had here: {error}");
@@ -147,10 +164,16 @@ fn every_backend_takes_them() {
             Err(error) => panic!("{backend:?}: {error}"),
         };
         let told = stress(&store);
-        check(&store, &told);
+        check(&store, &told, COMMITS);
         store.close(WAIT).unwrap();
-        let again = Manager::open(dir.path(), options()).unwrap();
-        check(&again, &told);
+        // Each record a batch of its own.
+        let again = Manager::open(dir.path(), options(1)).unwrap();
+        check(&again, &told, COMMITS);
+        let told = rounds(&again, COMMITS_EACH_ALONE);
+        check(&again, &told, COMMITS + COMMITS_EACH_ALONE);
         assert!(again.verify().is_healthy());
+        again.close(WAIT).unwrap();
+        let last = Manager::open(dir.path(), options(1)).unwrap();
+        check(&last, &told, COMMITS + COMMITS_EACH_ALONE);
     }
 }

@@ -7,6 +7,7 @@
 //! images    power cuts, again inside recovery               faults   the N-th call fails
 //! hangs     the N-th call does not return                   lies     the N-th write is lost or misplaced
 //! stalls    the same with all threads, and another segment
+//! ways      all ways to commit, a power cut
 //! crowd     many writers, a power cut                 overtaking  what follows a hung change
 //! ```
 //! A failure prints its seed and the command that runs it again.
@@ -27,4 +28,5 @@ mod replay;
 mod rig;
 mod session;
 mod stalls;
+mod ways;
 mod world;
