@@ -129,8 +129,7 @@ impl Script {
             9..12 => self.asynchronous(store),
             12..14 => self.group(store),
             14 => self.wait_for_all(),
-            _ if store.sync().is_ok() => self.promise(),
-            _ => self.over = true,
+            _ => self.sync(store),
         }
         if self.random.chance(1, 8) && store.checkpoint().is_err() {
             self.over = self.rig.disk.is_cut();
@@ -176,6 +175,16 @@ impl Script {
                 self.pending.push((place, vec![number], pending));
             }
             Err(error) => self.failed(&error, vec![(number, after)]),
+        }
+    }
+
+    /// Promises what is visible: an asynchronous commit is not, and may yet be refused.
+    fn sync(&mut self, store: &Manager) {
+        let all_visible = self.pending.is_empty();
+        match store.sync() {
+            Ok(()) if all_visible => self.promise(),
+            Ok(()) => {}
+            Err(_) => self.over = true,
         }
     }
 
