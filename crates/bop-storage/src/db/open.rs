@@ -286,8 +286,7 @@ impl Parts<'_> {
         } = state;
         findings.extend(found);
         let databases = states_of(views, &catalogue);
-        let states = databases.values();
-        let entries: usize = states.map(|state| state.view().index_entries()).sum();
+        let entries = index_entries(databases.values());
         let ring = Arc::clone(log.ring());
         let next_chunk = rows.watermarks().next_chunk.get();
         let engine = Arc::new(Engine {
@@ -323,7 +322,7 @@ impl Parts<'_> {
             commit_ids: AtomicU64::new(1),
             next_chunk: AtomicU64::new(next_chunk),
             images: ImageMakers::default(),
-            index_entries: AtomicI64::new(i64::try_from(entries).unwrap_or(i64::MAX)),
+            index_entries: AtomicI64::new(entries),
             index_shrunk: (Mutex::new(()), Condvar::new()),
             lock: Mutex::new(Some(lock)),
         });
@@ -334,6 +333,11 @@ impl Parts<'_> {
         let recent = Arc::new(RecentPayloads::new(self.limits.record_cache_bytes_max));
         RecordReader::new(Arc::clone(ring), recent)
     }
+}
+
+fn index_entries<'s>(states: impl Iterator<Item = &'s Arc<DbState>>) -> i64 {
+    let entries: usize = states.map(|state| state.view().index_entries()).sum();
+    i64::try_from(entries).unwrap_or(i64::MAX)
 }
 
 /// The run-time states of databases with commits that no checkpoint covers.

@@ -15,7 +15,7 @@ use crate::ids::{Epoch, Lsn, SegmentId, StoreId};
 use crate::io::{Disk, layout};
 use crate::limits::Limits;
 use crate::runtime::{Runtime, Spawn};
-use crate::testing::SimDisk;
+use crate::testing::{ManualClock, SimDisk};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -106,7 +106,8 @@ pub(super) fn start_on(
         spares,
         holds: LogHolds::new(Arc::new(Nobody)),
         unwritten: Arc::default(),
-        clock: runtime.clock,
+        // It stands still: what a leader does must not depend on how fast the machine is.
+        clock: Arc::new(ManualClock::new(1_700_000_000_000_000)),
         spawn,
         limits,
         events,
