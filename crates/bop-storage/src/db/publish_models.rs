@@ -2,45 +2,18 @@
 //! publishes their views, readers pin them, a checkpoint puts a base below.
 
 use super::super::slot::SlotGuard;
+use super::super::state::tests::Everything;
 use super::*;
 use crate::checksum::PageHash;
-use crate::error::ReadError;
 use crate::ids::{DbId, DbKind, Generation, PageNo};
 use crate::log::format::ImageForm;
 use crate::log::models::{explore, moment, record, start_log};
 use crate::log::{Log, LogHolds, Priority};
-use crate::page::PageBytes;
-use crate::view::{BasePage, BasePages, Found, NoBase};
+use crate::view::{BasePages, Found, NoBase};
 use std::time::{Duration, Instant};
 
 const LONG: Duration = Duration::from_secs(60);
 const DATABASE: DbId = DbId::new(1);
-
-/// A base that has every page.
-#[derive(Debug)]
-struct Everything(Generation);
-
-impl BasePages for Everything {
-    fn generation(&self) -> Generation {
-        self.0
-    }
-
-    fn read(&self, _page: PageNo) -> Result<Option<PageBytes>, ReadError> {
-        Ok(None)
-    }
-
-    fn load(&self, _page: PageNo) -> Result<Option<BasePage>, ReadError> {
-        Ok(None)
-    }
-
-    fn version(&self, _page: PageNo) -> Result<Option<(PageHash, Lsn)>, ReadError> {
-        Ok(None)
-    }
-
-    fn in_memory(&self, _page: PageNo) -> Option<PageBytes> {
-        None
-    }
-}
 
 fn page(number: u32) -> PageNo {
     PageNo::new(number).unwrap()

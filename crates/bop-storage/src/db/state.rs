@@ -178,4 +178,4 @@ fn entries(view: &View) -> i64 {
 
 #[cfg(test)]
 #[path = "state_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -15,7 +15,7 @@ const DATABASE: DbId = DbId::new(1);
 
 /// A base of some generation that has every page.
 #[derive(Debug)]
-struct Everything(Generation);
+pub(in crate::db) struct Everything(pub(in crate::db) Generation);
 
 impl BasePages for Everything {
     fn generation(&self) -> Generation {
