@@ -3,7 +3,7 @@
 //! Committers that were just told have their next commit ready within microseconds. A leader that
 //! writes at once leaves them to the batch behind: two halves of a crowd then take turns at the
 //! device, and each of them waits for two writes. So the leader lets others run until as many records
-//! wait as there were committers about, for a share of what the write will take.
+//! wait as there were committers about, for no longer than the write will take.
 //!
 //! ```text
 //!   as many as last time came in time --> wait again next time
@@ -11,17 +11,14 @@
 //! ```
 //! Invariants
 //! - a lone committer never waits;
-//! - nobody waits longer than [`PATIENCE_MAX`], nor longer than a fraction of the last write.
+//! - nobody waits longer than [`PATIENCE_MAX`], nor longer than the last write took.
 //!
 //! Never: waits, reads a clock.
 
 use std::time::Duration;
 
-/// A leader waits for at most one part in so many of the last write.
-const WRITE_FRACTION: u32 = 2;
-
-/// And never longer than this.
-const PATIENCE_MAX: Duration = Duration::from_micros(100);
+/// A leader never waits longer than this.
+const PATIENCE_MAX: Duration = Duration::from_micros(200);
 
 /// After waits in vain: so many batches are written without one, at most.
 const SKIPS_MAX: u32 = 64;
@@ -49,7 +46,7 @@ impl Gathering {
             self.skips -= 1;
             return None;
         }
-        let patience = (self.write / WRITE_FRACTION).min(PATIENCE_MAX);
+        let patience = self.write.min(PATIENCE_MAX);
         (!patience.is_zero()).then_some((self.crowd, patience))
     }
 
@@ -88,10 +85,10 @@ mod tests {
     fn both_halves_of_a_crowd_are_waited_for() {
         let mut gathering = Gathering::default();
         gathering.batch_ended(4, 4, WRITE);
-        assert_eq!(gathering.begin(4), Some((8, WRITE / 2)));
+        assert_eq!(gathering.begin(4), Some((8, WRITE)));
         gathering.end(true);
         gathering.batch_ended(8, 0, WRITE);
-        assert_eq!(gathering.begin(1), Some((8, WRITE / 2)));
+        assert_eq!(gathering.begin(1), Some((8, WRITE)));
         gathering.end(true);
         assert_eq!(gathering.begin(8), None, "they are there");
         gathering.batch_ended(8, 0, Duration::from_secs(1));
