@@ -245,7 +245,7 @@ impl WriteTxn {
     /// writer.
     ///
     /// # Errors
-    /// As for [`WriteTxn::commit`]; [`Rejection::Busy`] when the log's queue is full.
+    /// As for [`WriteTxn::commit`]; [`Rejection::Busy`] when the queue is full, or the log is at its cap.
     ///
     /// # Example
     /// ```
