@@ -12,7 +12,7 @@
 //!   whoever waits for room pins none of it;
 //! - the last part is appended when all others are durable: it alone makes them count.
 //!
-//! Never: patches, a reader would need both fragments to be in memory.
+//! Never: makes a patch. A page of a transaction in several parts has a full image.
 
 use super::commit::{End, Mode, Transaction};
 use super::engine::Engine;

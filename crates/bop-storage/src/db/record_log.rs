@@ -318,34 +318,24 @@ impl RecordLog {
             &dyn Fn(u64) -> Option<Item>,
         ) -> Result<Option<Change>, RecordLogError>,
     ) -> Result<(), RecordLogError> {
-        self.engine.told(self.write_planned(kind, plan))
-    }
-
-    fn write_planned(
-        &self,
-        kind: RecordKind,
-        plan: impl FnOnce(
-            LogBounds,
-            &dyn Fn(u64) -> Option<Item>,
-        ) -> Result<Option<Change>, RecordLogError>,
-    ) -> Result<(), RecordLogError> {
-        let _work = self
-            .engine
-            .lifecycle()
-            .enter_work()
-            .ok_or(RecordLogError::Closed)?;
-        let writer = self.engine.record_writer(&self.state)?;
-        let planned = {
-            let inner = self.state.look();
-            plan(inner.index.bounds(), &|index| inner.index.item(index))?
+        let written = || {
+            let work = self.engine.lifecycle().enter_work();
+            let _work = work.ok_or(RecordLogError::Closed)?;
+            let writer = self.engine.record_writer(&self.state)?;
+            let planned = {
+                let inner = self.state.look();
+                plan(inner.index.bounds(), &|index| inner.index.item(index))?
+            };
+            match planned {
+                // What frees room must not wait for it.
+                Some(change) => {
+                    let priority = Priority::Housekeeping;
+                    self.engine.write_change(&writer, kind, change, priority)
+                }
+                None => Ok(()),
+            }
         };
-        match planned {
-            // What frees room must not wait for it.
-            Some(change) => self
-                .engine
-                .write_change(&writer, kind, change, Priority::Housekeeping),
-            None => Ok(()),
-        }
+        self.engine.told(written())
     }
 
     fn check_live(&self) -> Result<(), RecordLogError> {

@@ -1,7 +1,7 @@
 //! What there is to do for the housekeeper, and when.
 //!
-//! Owns: a handful of flags and a deadline for those that have to wait. The log sets them from its commit path, so setting
-//! one is a short lock and at most one wake-up.
+//! Owns: a handful of flags, and a moment for those that have to wait. The log sets them from its
+//! commit path, so setting one is a short lock and at most one wake-up.
 //!
 //! Never: does the work.
 

@@ -12,14 +12,6 @@ use crate::testing::{Fault, SimDisk};
 use std::sync::mpsc;
 use std::thread;
 
-fn limits() -> Limits {
-    Limits {
-        retry_delay_min: Duration::from_millis(1),
-        retry_delay_max: Duration::from_millis(4),
-        ..Limits::tiny()
-    }
-}
-
 /// Tells where its record is.
 struct Tells(mpsc::Sender<Placed>);
 
@@ -37,7 +29,7 @@ fn segment_of(log: &Log, at: Placed) -> u64 {
 fn a_failed_batch_is_durable_in_a_fresh_segment() {
     for start in [log_within, threaded] {
         let disk = SimDisk::new(1);
-        let log = start(&disk, limits());
+        let log = start(&disk, Limits::tiny());
         let before = append(&log).unwrap();
         disk.fail_next(IoOp::WriteDurable, Fault::Error(EIO));
         let at = append(&log).unwrap();
@@ -53,7 +45,7 @@ fn a_failed_batch_is_durable_in_a_fresh_segment() {
 #[test]
 fn activations_that_fail_are_given_up_and_their_segments_removed() {
     let disk = SimDisk::new(1);
-    let log = threaded(&disk, limits());
+    let log = threaded(&disk, Limits::tiny());
     append(&log).unwrap();
     // The batch, the first activation block of the next segment, the second one of the one after.
     let fail = || disk.fail_next(IoOp::WriteDurable, Fault::Error(EIO));
@@ -75,7 +67,7 @@ fn a_device_that_fails_for_ever_poisons_after_so_many_attempts() {
         &disk,
         Limits {
             write_retries_max: attempts,
-            ..limits()
+            ..Limits::tiny()
         },
     );
     let before = disk.op_count();
@@ -102,7 +94,7 @@ fn a_write_that_does_not_return_stalls_the_log_and_is_overtaken() {
         Limits {
             io_deadline: Duration::from_millis(20),
             stall_limit: Duration::from_millis(200),
-            ..limits()
+            ..Limits::tiny()
         },
     );
     append(&log).unwrap();
@@ -134,7 +126,7 @@ fn while_the_log_is_stalled_nothing_is_taken() {
         &disk,
         Limits {
             io_deadline: Duration::from_millis(20),
-            ..limits()
+            ..Limits::tiny()
         },
     );
     disk.fail_next(IoOp::WriteDurable, Fault::Hang);

@@ -25,8 +25,6 @@ fn limits() -> Limits {
     limits.stall_limit = Duration::from_millis(5);
     limits.io_deadline = Duration::from_millis(40);
     limits.writer_wait = Duration::from_millis(40);
-    limits.retry_delay_min = Duration::from_millis(1);
-    limits.retry_delay_max = Duration::from_millis(4);
     limits.idle_note_delay = Duration::from_millis(1);
     limits.log_sealed_segments_max = 2;
     limits
