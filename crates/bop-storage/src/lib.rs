@@ -15,6 +15,8 @@ pub mod checksum;
 
 pub mod name;
 
+pub mod buffer;
+
 pub mod page;
 
 pub mod page_one;

@@ -6,6 +6,7 @@
 //!
 //! Never: knows where the bytes came from, or whether they were verified.
 
+use crate::buffer::Buffer;
 use crate::ids::PageSize;
 use crate::io::Block;
 use std::fmt;
@@ -23,7 +24,7 @@ pub struct PageBytes(Content);
 #[derive(Clone)]
 enum Content {
     Zeros(PageSize),
-    Copied(Arc<[u8]>),
+    Copied(Arc<Buffer>),
     /// As the disk delivered it. A vector and not a slice in the `Arc`: a slice of blocks would
     /// push the counters in front of it out to a whole block.
     Blocks(Arc<Vec<Block>>),
@@ -37,7 +38,7 @@ impl PageBytes {
 
     /// A page with a copy of `content`.
     pub fn copy_of(content: &[u8]) -> Self {
-        Self(Content::Copied(Arc::from(content)))
+        Self(Content::Copied(Arc::new(Buffer::copy_of(content))))
     }
 
     /// A page that is exactly the content of `blocks`, without copying.

@@ -32,6 +32,7 @@ use crate::log::{LogHold, Priority};
 use crate::page_one;
 use crate::view::{CommittedPage, Pin};
 use parking_lot::Mutex;
+use smallvec::SmallVec;
 use std::sync::Arc;
 
 /// How the record of a commit is appended.
@@ -98,8 +99,8 @@ impl Transaction {
     fn commit(self, mode: Mode) -> Result<PendingCommit, CommitError> {
         let _span = tracing::debug_span!("commit", database = %self.state.id()).entered();
         let pages = self.touched();
-        let parts = self.cut_into_parts(&pages);
-        if parts.len() == 1 {
+        let part_pages = self.part_pages_max();
+        if pages.len() <= part_pages {
             let (mut own, rolling) = self.load_whole(&pages)?;
             let record = self.encode(FragmentPart::Whole, &mut own, rolling)?;
             let end = End {
@@ -110,21 +111,17 @@ impl Transaction {
             };
             return self.append(record, end, Priority::User, mode);
         }
+        let parts = pages.chunks(part_pages).collect();
         self.commit_chain(&pages, parts, mode)
     }
 
-    /// The pages of each record, so that none is larger than a fragment may be.
-    fn cut_into_parts<'p>(&self, pages: &'p [PageNo]) -> Vec<&'p [PageNo]> {
+    /// So many pages stand in one record, at most: none is larger than a fragment may be.
+    fn part_pages_max(&self) -> usize {
         let limit = usize::try_from(self.engine.log().fragment_bytes_max()).unwrap_or(usize::MAX);
         let page_bytes = self.overlay.page_size().bytes();
         let fixed = pages_record_bytes(1, 0, 0);
         let each = pages_record_bytes(1, 1, page_bytes) - fixed;
-        let pages_in_part = (limit.saturating_sub(fixed) / each).max(1);
-        if pages.is_empty() {
-            vec![pages]
-        } else {
-            pages.chunks(pages_in_part).collect()
-        }
+        (limit.saturating_sub(fixed) / each).max(1)
     }
 
     /// Reads private pages, and what a patch of them may rest on, with the rolling checksum after
@@ -221,7 +218,7 @@ impl Transaction {
     }
 
     /// Its pages, ascending.
-    pub(super) fn touched(&self) -> Vec<PageNo> {
+    pub(super) fn touched(&self) -> SmallVec<[PageNo; 8]> {
         self.overlay.touched().collect()
     }
 

@@ -23,6 +23,7 @@ use crate::log::format::{ImageForm, ImageMaker, MadeImage, PageImage, PatchBase}
 use crate::page::PageBytes;
 use crate::view::{Found, View};
 use parking_lot::Mutex;
+use smallvec::SmallVec;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A page on its way into a record.
@@ -131,7 +132,7 @@ const IDLE_MAKER_BYTES_MAX: usize = 256 << 10;
 pub(super) struct Images<'m> {
     makers: &'m ImageMakers,
     maker: ImageMaker,
-    made: Vec<MadeImage>,
+    made: SmallVec<[MadeImage; 4]>,
 }
 
 impl Drop for Images<'_> {
@@ -155,7 +156,7 @@ impl<'m> Images<'m> {
         let idle = makers.idle.lock().pop();
         let mut maker = idle.unwrap_or_else(|| ImageMaker::new(size));
         maker.reset(size);
-        let mut made = Vec::with_capacity(own.len());
+        let mut made = SmallVec::with_capacity(own.len());
         for page in own {
             let base = page.base.take();
             let base = base.as_ref().map(|base| (&base.place, &*base.content));
@@ -172,7 +173,7 @@ impl<'m> Images<'m> {
     }
 
     /// The images, for the record; `own` as they were made of.
-    pub(super) fn list<'a>(&'a self, own: &'a [OwnPage]) -> Vec<PageImage<'a>> {
+    pub(super) fn list<'a>(&'a self, own: &'a [OwnPage]) -> SmallVec<[PageImage<'a>; 4]> {
         let image = |(own, made): (&'a OwnPage, &MadeImage)| PageImage {
             page: own.page,
             hash: own.hash,

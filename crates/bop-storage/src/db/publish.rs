@@ -2,7 +2,8 @@
 //!
 //! Invariants
 //! - the hold of a commit's part of the log exists before the commit is visible;
-//! - pages go into the cache under a place that is final, never before.
+//! - pages go into the cache under a place that is final, never before;
+//! - a small commit changes the view where it is: nothing is copied that no reader has pinned.
 //!
 //! Never: waits.
 
@@ -33,16 +34,19 @@ impl Publish for PublishFirstFragment {
 }
 
 /// Where the pages of a record stand.
-pub(super) fn place(own: &[OwnPage], offsets: &[u32], record: Lsn) -> Vec<CommittedPage> {
+pub(super) fn place(
+    own: &[OwnPage],
+    offsets: &[u32],
+    record: Lsn,
+) -> impl Iterator<Item = CommittedPage> {
     own.iter()
         .zip(offsets)
-        .map(|(own, offset)| CommittedPage {
+        .map(move |(own, offset)| CommittedPage {
             page: own.page,
             hash: own.hash,
             image_lsn: Lsn::new(record.get() + u64::from(*offset)),
             form: own.form,
         })
-        .collect()
 }
 
 /// Makes a durable commit visible: cache, view, the committer's pin; then the slot is free.
@@ -62,6 +66,9 @@ pub(super) struct PublishCommit {
     /// Freed when it is dropped.
     pub(super) _slot: SlotGuard,
 }
+
+/// Commits of more pages make their view aside, as far as possible while the device writes.
+const IN_PLACE_PAGES_MAX: usize = 64;
 
 /// The view that a commit will make, if it comes to stand at `at` and nobody changes the view
 /// before.
@@ -98,12 +105,19 @@ fn exchange(
 }
 
 impl PublishCommit {
+    fn is_small(&self) -> bool {
+        self.placed.is_empty() && self.own.len() <= IN_PLACE_PAGES_MAX
+    }
+
     /// The view with this commit on top of `before`.
     fn view_on(&mut self, before: &View, at: Placed) -> Arc<View> {
-        // Those of a chain are many: they are lent, not copied.
-        let fragments = self.placed.len();
-        let mut pages = std::mem::take(&mut self.placed);
-        pages.extend(place(&self.own, &self.image_offsets, at.lsn));
+        let mut view = before.clone();
+        self.add_to(&mut view, at);
+        Arc::new(view)
+    }
+
+    /// Adds this commit to a view.
+    fn add_to(&mut self, view: &mut View, at: Placed) {
         let head = Head {
             lsn: at.lsn,
             time_us: at.time_us,
@@ -111,32 +125,42 @@ impl PublishCommit {
             page_count: self.page_count,
             rolling_checksum: self.rolling,
         };
+        // Those of a chain are many: they are lent, not copied.
+        let fragments = self.placed.len();
+        self.placed
+            .extend(place(&self.own, &self.image_offsets, at.lsn));
         let commit = CommitPages {
             version: at.lsn,
             page_count: self.page_count,
             page_count_min: self.page_count_min,
-            pages: &pages,
+            pages: &self.placed,
         };
-        let hold = self.hold.clone().unwrap_or_else(|| {
-            let holds = self.engine.log().holds();
-            holds.hold(at.lsn, HoldReason::Pages(self.state.id()))
+        view.add_commit(head, &commit, || match &self.hold {
+            Some(hold) => Arc::clone(hold),
+            None => {
+                let holds = self.engine.log().holds();
+                holds.hold(at.lsn, HoldReason::Pages(self.state.id()))
+            }
         });
-        let view = Arc::new(before.with_commit(head, &commit, &hold));
-        pages.truncate(fragments);
-        self.placed = pages;
-        view
+        self.placed.truncate(fragments);
     }
 }
 
 impl Publish for PublishCommit {
     fn prepare(&mut self, at: Placed) {
-        let state = Arc::clone(&self.state);
-        self.prepared = Some(Prepared::new(&state, at, |view| self.view_on(view, at)));
+        if !self.is_small() {
+            let state = Arc::clone(&self.state);
+            self.prepared = Some(Prepared::new(&state, at, |view| self.view_on(view, at)));
+        }
     }
 
     fn publish(mut self: Box<Self>, at: Placed) {
         let (state, prepared) = (Arc::clone(&self.state), self.prepared.take());
-        let added = exchange(&state, at, prepared, |view| self.view_on(view, at));
+        let added = if self.is_small() {
+            state.publish_in_place(|view| self.add_to(view, at))
+        } else {
+            exchange(&state, at, prepared, |view| self.view_on(view, at))
+        };
         self.engine.count_index_entries(added);
         *self.pinned.lock() = Some(self.state.pin());
         let database = self.state.id();

@@ -23,13 +23,15 @@ fn page(number: u32) -> PageNo {
 struct AddPage {
     state: Arc<DbState>,
     holds: Arc<LogHolds>,
+    in_place: bool,
     prepared: Option<Prepared>,
     _slot: SlotGuard,
 }
 
-fn with_next_page(before: &View, at: Placed, holds: &Arc<LogHolds>) -> Arc<View> {
+fn add_next_page(view: &mut View, at: Placed, holds: &Arc<LogHolds>) {
     moment();
-    let number = before.head().page_count + 1;
+    let before = view.head().page_count;
+    let number = before + 1;
     let head = Head {
         lsn: at.lsn,
         time_us: at.time_us,
@@ -46,30 +48,45 @@ fn with_next_page(before: &View, at: Placed, holds: &Arc<LogHolds>) -> Arc<View>
     let commit = CommitPages {
         version: at.lsn,
         page_count: number,
-        page_count_min: before.head().page_count,
+        page_count_min: before,
         pages: &pages,
     };
-    let hold = holds.hold(at.lsn, HoldReason::Pages(DATABASE));
-    Arc::new(before.with_commit(head, &commit, &hold))
+    view.add_commit(head, &commit, || {
+        holds.hold(at.lsn, HoldReason::Pages(DATABASE))
+    });
+}
+
+fn with_next_page(before: &View, at: Placed, holds: &Arc<LogHolds>) -> Arc<View> {
+    let mut view = before.clone();
+    add_next_page(&mut view, at, holds);
+    Arc::new(view)
 }
 
 impl Publish for AddPage {
     fn prepare(&mut self, at: Placed) {
-        let make = |view: &View| with_next_page(view, at, &self.holds);
-        self.prepared = Some(Prepared::new(&self.state, at, make));
+        if !self.in_place {
+            let make = |view: &View| with_next_page(view, at, &self.holds);
+            self.prepared = Some(Prepared::new(&self.state, at, make));
+        }
     }
 
     fn publish(mut self: Box<Self>, at: Placed) {
-        let make = |view: &View| with_next_page(view, at, &self.holds);
-        exchange(&self.state, at, self.prepared.take(), make);
+        if self.in_place {
+            let added = |view: &mut View| add_next_page(view, at, &self.holds);
+            self.state.publish_in_place(added);
+        } else {
+            let make = |view: &View| with_next_page(view, at, &self.holds);
+            exchange(&self.state, at, self.prepared.take(), make);
+        }
     }
 }
 
-fn commit(log: &Log, state: &Arc<DbState>) -> Placed {
+fn commit(log: &Log, state: &Arc<DbState>, in_place: bool) -> Placed {
     let slot = state.slot().acquire(LONG).unwrap();
     let publish = AddPage {
         state: Arc::clone(state),
         holds: Arc::clone(log.holds()),
+        in_place,
         prepared: None,
         _slot: slot,
     };
@@ -91,7 +108,9 @@ fn all_at_once() {
     let writers: Vec<_> = (0..2)
         .map(|_| {
             let (log, state) = (Arc::clone(&log), Arc::clone(&state));
-            shuttle::thread::spawn(move || [commit(&log, &state), commit(&log, &state)])
+            shuttle::thread::spawn(move || {
+                [true, false].map(|in_place| commit(&log, &state, in_place))
+            })
         })
         .collect();
     let reader = {

@@ -109,12 +109,18 @@ impl DbState {
         let before = self.view();
         let after = change(&before);
         *self.view.lock() = Arc::clone(&after);
-        let added = if *counted {
-            entries(&after) - entries(&before)
-        } else {
-            0
-        };
+        let added = added_entries(*counted, entries(&before), entries(&after));
         (after, added)
+    }
+
+    /// Changes the newest view where it is; one that somebody reads stays, and a copy takes its place.
+    /// Readers wait for the change: it is to be small. Returns how many index entries it added.
+    pub(crate) fn publish_in_place(&self, change: impl FnOnce(&mut View)) -> i64 {
+        let counted = self.publishing.lock();
+        let mut newest = self.view.lock();
+        let before = entries(&newest);
+        change(Arc::make_mut(&mut newest));
+        added_entries(*counted, before, entries(&newest))
     }
 
     /// Closes the newest layer and returns the view that a checkpoint may copy: no commit gets
@@ -170,6 +176,11 @@ impl DbState {
             Ok(())
         }
     }
+}
+
+/// What a change of the view is for the store's count of entries.
+fn added_entries(counted: bool, before: i64, after: i64) -> i64 {
+    if counted { after - before } else { 0 }
 }
 
 fn entries(view: &View) -> i64 {

@@ -287,13 +287,13 @@ impl WriteTxn {
             early: _,
         } = self;
         match overlay {
-            Some(overlay) if !overlay.is_unchanged() => Ok(Changed::Yes(Box::new(Committer {
+            Some(overlay) if !overlay.is_unchanged() => Ok(Changed::Yes(Committer {
                 engine,
                 state,
                 slot,
                 snapshot,
                 overlay,
-            }))),
+            })),
             _ => {
                 engine.check_open().map_err(|_| Rejection::Closed)?;
                 Ok(Changed::No(snapshot))
@@ -308,7 +308,11 @@ impl WriteTxn {
 }
 
 /// Whether a transaction has anything to commit.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "moved once on its way, which costs less than a box"
+)]
 pub(super) enum Changed {
-    Yes(Box<Committer>),
+    Yes(Committer),
     No(ReadTxn),
 }

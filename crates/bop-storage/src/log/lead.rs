@@ -249,12 +249,10 @@ impl Shared {
     pub(super) fn publish(&self, window: Window, end: Lsn) -> Ended {
         self.parts.meters.batch_durable(&window.measures());
         let notes_only = window.members.iter().all(|member| member.is_note);
+        let exposed = window.members.iter().any(Member::is_exposed);
         let mut poison = None;
         let mut publish = |member: Member| {
             let published = fence("published a commit", || member.publish());
-            if member.is_exposed() {
-                self.parts.unwritten.remove(member.at.lsn);
-            }
             // Durable, but readers may not see it: the next open makes it right.
             let outcome = published.map(|()| member.at).map_err(|panic| {
                 let cause = Arc::new(LogFailure::Panic(Box::new(panic)));
@@ -264,6 +262,9 @@ impl Shared {
             (member, outcome)
         };
         let ended = window.members.into_iter().map(&mut publish).collect();
+        if exposed {
+            self.parts.unwritten.remove_before(end);
+        }
         self.set_published(end);
         if let Some(cause) = poison {
             self.poison(&cause);

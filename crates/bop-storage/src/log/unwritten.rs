@@ -7,35 +7,43 @@
 use super::format::EncodedRecord;
 use crate::ids::Lsn;
 use parking_lot::RwLock;
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// The records.
 #[derive(Debug, Default)]
 pub struct Unwritten {
-    records: RwLock<BTreeMap<Lsn, Arc<EncodedRecord>>>,
+    /// Ascending: they come and go in the order of their places.
+    records: RwLock<VecDeque<(Lsn, Arc<EncodedRecord>)>>,
 }
 
 impl Unwritten {
+    /// One more, behind all the others.
     pub(super) fn add(&self, lsn: Lsn, record: Arc<EncodedRecord>) {
-        self.records.write().insert(lsn, record);
+        self.records.write().push_back((lsn, record));
     }
 
-    pub(super) fn remove(&self, lsn: Lsn) {
-        self.records.write().remove(&lsn);
+    /// Those before `end` are durable.
+    pub(super) fn remove_before(&self, end: Lsn) {
+        let mut records = self.records.write();
+        let durable = records.partition_point(|(lsn, _)| *lsn < end);
+        let durable: Vec<_> = records.drain(..durable).collect();
+        // They are freed when nobody waits for it.
+        drop(records);
+        drop(durable);
     }
 
     /// `bytes` bytes of the log from `lsn` on, if a record that is here has them.
     pub fn read(&self, lsn: Lsn, bytes: usize) -> Option<Vec<u8>> {
         let records = self.records.read();
-        let (start, record) = records.range(..=lsn).next_back()?;
+        let behind = records.partition_point(|(start, _)| *start <= lsn);
+        let (start, record) = records.get(behind.checked_sub(1)?)?;
         let at = usize::try_from(lsn.bytes_since(*start)?).ok()?;
         Some(record.bytes.get(at..at.checked_add(bytes)?)?.to_vec())
     }
 
     /// Where the oldest of them stands.
     pub fn oldest(&self) -> Option<Lsn> {
-        let records = self.records.read();
-        records.first_key_value().map(|(lsn, _)| *lsn)
+        self.records.read().front().map(|(lsn, _)| *lsn)
     }
 }

@@ -95,9 +95,15 @@ impl IndexLayer {
     /// What the layer says of a page. A page above the database's page count is not for it to
     /// know: the view checks that first.
     pub fn lookup(&self, page: PageNo) -> Lookup {
-        if let Some((first, extent)) = self.extents.get_prev(&page.get())
-            && let Some(version) = extent.nth(page.get() - first)
-        {
+        // Most extents are one page: it is found without the iterator that `get_prev` allocates.
+        let (first, extent) = match self.extents.get(&page.get()) {
+            Some(extent) => (page.get(), Some(extent)),
+            None => match self.extents.get_prev(&page.get()) {
+                Some((first, extent)) => (*first, Some(extent)),
+                None => (0, None),
+            },
+        };
+        if let Some(version) = extent.and_then(|extent| extent.nth(page.get() - first)) {
             return Lookup::Found(version);
         }
         if page.get() > self.page_count_min {

@@ -238,17 +238,9 @@ impl View {
         }
     }
 
-    /// The state after one more commit. `hold` keeps the commit's images in the log; it is not
-    /// needed when an older layer still takes commits.
-    #[must_use]
-    pub fn with_commit(&self, head: Head, pages: &CommitPages<'_>, hold: &Arc<LogHold>) -> Self {
-        let mut next = self.clone();
-        next.add_commit(head, pages, || Arc::clone(hold));
-        next
-    }
-
-    /// Becomes the state after one more commit, for a view that nobody reads yet. `hold` is asked
-    /// for when a layer is begun.
+    /// Becomes the state after one more commit, for a view that nobody reads. `hold`, which keeps the
+    /// commit's images in the log, is asked for when a layer is begun: an older one that still takes
+    /// commits has its own.
     pub fn add_commit(
         &mut self,
         head: Head,

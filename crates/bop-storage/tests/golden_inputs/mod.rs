@@ -38,7 +38,7 @@ pub(crate) fn files() -> Vec<(String, Vec<u8>)> {
             ("patch", patch()),
             ("patch_on_chunk", patch_on_chunk()),
         ])
-        .map(|(name, record)| (format!("record_{name}.bin"), record.bytes));
+        .map(|(name, record)| (format!("record_{name}.bin"), record.bytes.to_vec()));
     files.extend(named);
     files
 }

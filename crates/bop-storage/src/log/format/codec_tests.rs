@@ -301,7 +301,7 @@ proptest! {
     ) {
         let records = every_record();
         let record = &records[which % records.len()];
-        let mut bytes = record.bytes.clone();
+        let mut bytes = record.bytes.to_vec();
         let at = at % bytes.len();
         bytes[at] = byte;
         bytes.truncate(bytes.len() - (cut % bytes.len()) * usize::from(byte & 1));

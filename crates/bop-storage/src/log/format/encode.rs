@@ -12,6 +12,7 @@ use super::record::{
     Abort, CloseHead, Encoding, Member, Note, NoteKind, PageEntry, PageRecord, RecordHeader,
     RecordKind,
 };
+use crate::buffer::Buffer;
 use crate::checksum::{Crc64, PageHash, RollingChecksum, crc64};
 use crate::error::{Reject, Rejection};
 use crate::ids::{CommitId, DbId, Lsn, PageNo, PageSize};
@@ -25,7 +26,7 @@ pub const RECORD_BYTES_MAX: u64 = 1 << 30;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct EncodedRecord {
     /// The whole record, its length a multiple of 8.
-    pub bytes: Vec<u8>,
+    pub bytes: Buffer,
     /// What it is.
     pub kind: RecordKind,
     /// The databases it touches, ascending; none for a note and a close record.
@@ -360,13 +361,13 @@ fn rejection(reject: Reject) -> Rejection {
 /// A record that is being made.
 pub(super) struct Draft {
     kind: RecordKind,
-    bytes: Vec<u8>,
+    bytes: Buffer,
     header_bytes: usize,
 }
 
 impl Draft {
     pub(super) fn new(kind: RecordKind, bytes: usize) -> Self {
-        let mut buffer = Vec::with_capacity(bytes);
+        let mut buffer = Buffer::with_capacity(bytes);
         buffer.resize(size_of::<RecordHeader>(), 0);
         Self {
             kind,
@@ -385,7 +386,8 @@ impl Draft {
     }
 
     pub(super) fn finish(mut self, databases: Vec<DbId>) -> Result<EncodedRecord, Rejection> {
-        self.bytes.resize(padded(self.bytes.len()), 0);
+        let bytes = padded(self.bytes.len());
+        self.bytes.resize(bytes, 0);
         check_size(self.bytes.len())?;
         let mut header = RecordHeader {
             kind: self.kind.code().into(),
