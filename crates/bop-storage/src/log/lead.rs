@@ -20,7 +20,7 @@ use super::queue::Health;
 use super::seal::SealGatherer;
 use super::shared::Shared;
 use super::state::{State, Task, Turn, Window};
-use super::ticket::{Outcome, Ticket};
+use super::ticket::{Crowd, Outcome, Ticket};
 use super::writer::{WriteError, take_spare};
 use crate::error::{CommitError, LogFailure, Rejection};
 use crate::ids::Lsn;
@@ -371,9 +371,10 @@ impl Shared {
         state.due_at = None;
         self.room.notify_all();
         drop(state);
+        let mut crowd = Crowd::default();
         for member in waiting {
             let error = member.failed(cause);
-            member.answer(Err(error));
+            member.answer(Err(error), &mut crowd);
         }
     }
 }
@@ -390,9 +391,11 @@ pub(super) fn take_over(state: &mut State, cause: &Arc<LogFailure>) {
     }
 }
 
+/// Tells the committers, and wakes them all when each has its answer.
 pub(super) fn answer(ended: Ended) {
+    let mut crowd = Crowd::default();
     for (member, outcome) in ended {
-        member.answer(outcome);
+        member.answer(outcome, &mut crowd);
     }
 }
 

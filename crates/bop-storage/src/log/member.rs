@@ -7,7 +7,7 @@
 //! Never: calls [`Publish`] under a lock of the log.
 
 use super::format::EncodedRecord;
-use super::ticket::{Outcome, Ticket};
+use super::ticket::{Crowd, Outcome, Ticket};
 use crate::error::{CommitError, LogFailure, Rejection};
 use crate::ids::Lsn;
 use std::sync::Arc;
@@ -130,16 +130,16 @@ impl Member {
         }
     }
 
-    /// Ends the record's way and wakes its committer.
-    pub(crate) fn answer(mut self, outcome: Outcome) {
-        self.end(outcome);
+    /// Ends the record's way. Its committer is woken with the crowd.
+    pub(crate) fn answer(mut self, outcome: Outcome, crowd: &mut Crowd) {
+        self.end(outcome, crowd);
     }
 
-    fn end(&mut self, outcome: Outcome) {
+    fn end(&mut self, outcome: Outcome, crowd: &mut Crowd) {
         self.answered = true;
         // What it would have published goes first: it may hold the database's writer slot.
         drop(self.ticket.take_publish());
-        self.ticket.finish(outcome);
+        self.ticket.finish(outcome, crowd);
     }
 }
 
@@ -148,7 +148,7 @@ impl Drop for Member {
         if !self.answered {
             let cause = Arc::new(LogFailure::Lost);
             let outcome = Err(self.failed(&cause));
-            self.end(outcome);
+            self.end(outcome, &mut Crowd::default());
         }
     }
 }

@@ -23,6 +23,7 @@ use super::member::{Entry, Member, Placed, Priority, Waits};
 use super::ticket::Ticket;
 use crate::error::{LogFailure, Rejection};
 use crate::ids::Lsn;
+use crate::runtime::sync::Gate;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -59,11 +60,14 @@ pub(super) struct Forming {
     pub(super) entries: Vec<Entry>,
     /// Who waits for them, in the same order.
     pub(super) members: Vec<Member>,
+    /// Where they park.
+    gate: Arc<Gate>,
 }
 
 impl Forming {
     fn new(start: Lsn) -> Self {
         Self {
+            gate: Arc::default(),
             start,
             layout: BatchLayout::default(),
             entries: Vec::new(),
@@ -74,6 +78,7 @@ impl Forming {
     /// A batch of records that have their places.
     pub(super) fn of(start: Lsn, entries: Vec<Entry>, members: Vec<Member>) -> Self {
         Self {
+            gate: Arc::default(),
             start,
             layout: BatchLayout::of(entries.iter().map(|entry| &*entry.record)),
             entries,
@@ -183,6 +188,7 @@ impl Queue {
         let is_note = record.kind == super::format::record::RecordKind::Note;
         self.records += 1;
         self.bytes += record.bytes.len() as u64;
+        ticket.sit(&batch.gate, batch.members.len());
         batch.layout = layout;
         batch
             .members

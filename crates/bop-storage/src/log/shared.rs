@@ -12,7 +12,7 @@ use super::parts::LogParts;
 use super::queue::Health;
 use super::seal::SealGatherer;
 use super::state::{State, Turn};
-use super::ticket::{Answer, Outcome, Ticket};
+use super::ticket::{Answer, Crowd, Outcome, Ticket};
 use crate::error::{CommitError, LogFailure, Rejection};
 use crate::ids::{Lsn, SegmentId};
 use crate::io::Block;
@@ -298,7 +298,7 @@ impl Shared {
         Some(Err(match withdrawn {
             Some(member) => {
                 let rejection = CommitError::Rejected(Rejection::Timeout { waited });
-                member.answer(Err(rejection.clone()));
+                member.answer(Err(rejection.clone()), &mut Crowd::default());
                 rejection
             }
             None => CommitError::Unknown {

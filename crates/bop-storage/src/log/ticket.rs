@@ -8,24 +8,21 @@
 //! Invariants
 //! - a ticket is answered exactly once, whatever becomes of the batch: see
 //!   [`Member`](super::member::Member);
-//! - each waiter is woken by itself: a thread by its own parker, a task by its waker.
+//! - threads park at the gate of the batch that their record joined first: those whose records end
+//!   together are woken together, a new leader by itself; a task is woken by its waker.
 //!
 //! Never: calls anybody under a lock of its own, but what it publishes.
 
 use super::member::{Placed, Publish};
 use crate::error::CommitError;
-use crate::runtime::sync::{self, AtomicBool, Mutex, Thread};
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use crate::runtime::sync::{Gate, Mark, Mutex};
+use smallvec::SmallVec;
+use std::sync::{Arc, OnceLock};
 use std::task::{Poll, Waker};
 use std::time::Instant;
 
 /// How a record ended.
 pub(crate) type Outcome = Result<Placed, CommitError>;
-
-/// How often a waiter lets others run before it parks: a batch is often durable by then, and
-/// parking and waking cost more than the write's rest.
-const YIELDS: u32 = 2;
 
 /// What a ticket says.
 #[derive(Debug)]
@@ -40,17 +37,33 @@ enum Turn {
 #[derive(Debug)]
 enum Waiter {
     Nobody,
-    Thread(Thread),
+    Thread,
     Task(Waker),
 }
 
-impl Waiter {
-    fn wake(self) {
-        match self {
-            Self::Nobody => {}
-            Self::Thread(thread) => thread.unpark(),
-            Self::Task(waker) => waker.wake(),
+/// Where a ticket's thread parks.
+#[derive(Debug)]
+struct Seat {
+    gate: Arc<Gate>,
+    mark: Mark,
+}
+
+/// The gates of threads that have an answer: opened when this is dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Crowd(SmallVec<[Arc<Gate>; 2]>);
+
+impl Crowd {
+    fn add(&mut self, gate: &Arc<Gate>) {
+        // Mostly the last one's: they come in the order in which they joined their batches.
+        if !self.0.last().is_some_and(|last| Arc::ptr_eq(last, gate)) {
+            self.0.push(Arc::clone(gate));
         }
+    }
+}
+
+impl Drop for Crowd {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|gate| gate.wake_all());
     }
 }
 
@@ -68,10 +81,9 @@ pub(crate) enum Answer {
 /// A committer's place to wait.
 pub(crate) struct Ticket {
     inner: Mutex<(Turn, Waiter)>,
-    /// Set when there is something to say: to be looked at without the lock.
-    spoken: AtomicBool,
     /// Taken by whoever makes the record visible. Its committer may make it ready before.
     publish: Mutex<Option<Box<dyn Publish>>>,
+    seat: OnceLock<Seat>,
 }
 
 impl std::fmt::Debug for Ticket {
@@ -84,8 +96,24 @@ impl Ticket {
     pub(crate) fn new(publish: Box<dyn Publish>) -> Arc<Self> {
         Arc::new(Self {
             inner: Mutex::new((Turn::Waiting, Waiter::Nobody)),
-            spoken: AtomicBool::new(false),
             publish: Mutex::new(Some(publish)),
+            seat: OnceLock::new(),
+        })
+    }
+
+    /// Its record is the `nth` of a batch whose committers park at `gate`. Told before anybody waits;
+    /// when the record moves to another batch, its thread stays where it is.
+    pub(crate) fn sit(&self, gate: &Arc<Gate>, nth: usize) {
+        self.seat.get_or_init(|| Seat {
+            gate: Arc::clone(gate),
+            mark: Mark::nth(nth),
+        });
+    }
+
+    fn seat(&self) -> &Seat {
+        self.seat.get_or_init(|| Seat {
+            gate: Arc::default(),
+            mark: Mark::nth(0),
         })
     }
 
@@ -116,20 +144,16 @@ impl Ticket {
 
     /// Waits until this ticket leads, is done, or `deadline` has passed.
     pub(crate) fn wait(&self, deadline: Instant) -> Answer {
-        let mut yields = 0;
-        while yields < YIELDS && !self.spoken.load(Ordering::Acquire) {
-            sync::yield_now();
-            yields += 1;
-        }
+        let seat = self.seat();
         loop {
-            if let Some(answer) = self.take(|| Waiter::Thread(sync::current_thread())) {
+            let seen = seat.gate.look();
+            if let Some(answer) = self.take(|| Waiter::Thread) {
                 return answer;
             }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            if deadline <= Instant::now() {
                 return Answer::TimedOut;
             }
-            sync::park_timeout(left);
+            seat.gate.wait(seen, seat.mark, deadline);
         }
     }
 
@@ -147,7 +171,6 @@ impl Ticket {
         match std::mem::replace(&mut inner.0, Turn::Taken) {
             Turn::Lead => {
                 inner.0 = Turn::Waiting;
-                self.spoken.store(false, Ordering::Release);
                 Some(Answer::Lead)
             }
             Turn::Done(outcome) => Some(Answer::Done(outcome)),
@@ -178,20 +201,32 @@ impl Ticket {
 
     /// Called under the queue's lock alone, see [`Ticket::is_to_lead`].
     pub(crate) fn make_leader(&self) {
-        self.speak(Turn::Lead);
+        if self.speak(Turn::Lead) {
+            let Seat { gate, mark } = self.seat();
+            gate.wake(*mark);
+        }
     }
 
-    /// The record has ended.
-    pub(crate) fn finish(&self, outcome: Outcome) {
-        self.speak(Turn::Done(outcome));
+    /// The record has ended. A thread that waits for that joins the crowd, to be woken with it.
+    pub(crate) fn finish(&self, outcome: Outcome, crowd: &mut Crowd) {
+        if self.speak(Turn::Done(outcome)) {
+            crowd.add(&self.seat().gate);
+        }
     }
 
-    fn speak(&self, turn: Turn) {
+    /// Wakes a task; answers whether a thread is to be woken.
+    fn speak(&self, turn: Turn) -> bool {
         let mut inner = self.inner.lock();
         inner.0 = turn;
         let waiter = std::mem::replace(&mut inner.1, Waiter::Nobody);
-        self.spoken.store(true, Ordering::Release);
         drop(inner);
-        waiter.wake();
+        match waiter {
+            Waiter::Nobody => false,
+            Waiter::Thread => true,
+            Waiter::Task(waker) => {
+                waker.wake();
+                false
+            }
+        }
     }
 }

@@ -9,6 +9,7 @@
 
 mod backoff;
 mod breaker;
+mod gate;
 mod panics;
 pub(crate) mod sync;
 mod system;

@@ -16,6 +16,7 @@
     reason = "public as the types they stand for are, which public functions name"
 )]
 
+use super::super::gate;
 use parking_lot::WaitTimeoutResult as RealTimeout;
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::sync as model;
@@ -212,26 +213,6 @@ impl fmt::Debug for Condvar {
     }
 }
 
-/// `std::sync::atomic::AtomicBool`.
-#[derive(Debug, Default)]
-pub struct AtomicBool(atomic::AtomicBool);
-
-impl AtomicBool {
-    pub const fn new(value: bool) -> Self {
-        Self(atomic::AtomicBool::new(value))
-    }
-
-    pub fn load(&self, order: Ordering) -> bool {
-        point();
-        self.0.load(order)
-    }
-
-    pub fn store(&self, value: bool, order: Ordering) {
-        point();
-        self.0.store(value, order);
-    }
-}
-
 /// `std::sync::atomic::AtomicU64`.
 #[derive(Debug, Default)]
 pub struct AtomicU64(atomic::AtomicU64);
@@ -252,39 +233,69 @@ impl AtomicU64 {
     }
 }
 
-/// `std::thread::Thread`.
-#[derive(Clone, Debug)]
-pub enum Thread {
-    Real(std::thread::Thread),
-    Model(shuttle::thread::Thread),
+/// [`gate::Gate`](super::super::gate::Gate).
+#[derive(Debug, Default)]
+pub struct Gate {
+    real: gate::Gate,
+    model: Mutex<ModelGate>,
+    woken: Condvar,
 }
 
-impl Thread {
-    pub fn unpark(&self) {
-        match self {
-            Self::Real(thread) => thread.unpark(),
-            Self::Model(thread) => thread.unpark(),
+/// The word, and how often each mark was woken.
+#[derive(Debug, Default)]
+struct ModelGate {
+    word: u32,
+    wakes: [u32; 32],
+}
+
+impl Gate {
+    pub fn look(&self) -> u32 {
+        if in_model() {
+            self.model.lock().word
+        } else {
+            self.real.look()
         }
     }
-}
 
-/// `std::thread::current`.
-pub fn current_thread() -> Thread {
-    if in_model() {
-        Thread::Model(shuttle::thread::current())
-    } else {
-        Thread::Real(std::thread::current())
+    pub fn wait(&self, seen: u32, mark: gate::Mark, deadline: Instant) {
+        if !in_model() {
+            return self.real.wait(seen, mark, deadline);
+        }
+        let mut model = self.model.lock();
+        if model.word != seen {
+            return;
+        }
+        let bit = mark.bits().trailing_zeros() as usize;
+        let before = model.wakes[bit];
+        while model.wakes[bit] == before {
+            if self.woken.wait_until(&mut model, deadline).timed_out() {
+                return;
+            }
+        }
     }
-}
 
-/// `std::thread::park_timeout`.
-pub fn park_timeout(wait: Duration) {
-    if !in_model() {
-        std::thread::park_timeout(wait);
-    } else if FAR <= wait {
-        shuttle::thread::park();
-    } else {
-        shuttle::thread::yield_now();
+    pub fn wake_all(&self) {
+        self.wake_where(|_| true);
+        self.real.wake_all();
+    }
+
+    pub fn wake(&self, mark: gate::Mark) {
+        let bit = mark.bits().trailing_zeros() as usize;
+        self.wake_where(|other| other == bit);
+        self.real.wake(mark);
+    }
+
+    fn wake_where(&self, is_woken: impl Fn(usize) -> bool) {
+        if in_model() {
+            let mut model = self.model.lock();
+            model.word += 1;
+            let wakes = model.wakes.iter_mut().enumerate();
+            wakes
+                .filter(|(bit, _)| is_woken(*bit))
+                .for_each(|(_, wakes)| *wakes += 1);
+            drop(model);
+            self.woken.notify_all();
+        }
     }
 }
 
