@@ -113,6 +113,7 @@ impl Shared {
         };
         std::mem::forget(guard);
         self.keep_buffer(buffer);
+        let ended = answer_exposed(ended);
         self.hand_over();
         answer(ended);
     }
@@ -359,20 +360,29 @@ impl Shared {
             state.health = Health::Poisoned(Arc::clone(cause));
             self.poison.get_or_init(|| Arc::clone(cause));
         }
-        let mut waiting = state.queue.drain();
-        waiting.extend(
-            state
-                .window
-                .take()
-                .into_iter()
-                .flat_map(|window| window.members),
-        );
+        // In the order of the log.
+        let window = state.window.take();
+        let mut waiting = window.map(|window| window.members).unwrap_or_default();
+        waiting.extend(state.queue.drain());
         state.due_at = None;
         self.room.notify_all();
         drop(state);
         for member in waiting {
             let error = member.failed(cause);
             member.answer(Err(error));
+        }
+    }
+
+    /// Refuses what waits while nobody has the turn, who would write it.
+    pub(super) fn refuse_rest(&self) {
+        let mut state = self.state.lock();
+        if state.turn != Turn::Free {
+            return;
+        }
+        let waiting = state.queue.drain();
+        drop(state);
+        for member in waiting {
+            member.answer(Err(Rejection::Closed.into()));
         }
     }
 }
@@ -393,6 +403,16 @@ pub(super) fn answer(ended: Ended) {
     for (member, outcome) in ended {
         member.answer(outcome);
     }
+}
+
+/// Answers those whose end is told in order: before somebody else can write, and answer, what comes
+/// next. The others need not wait for their answers to be told of theirs.
+pub(super) fn answer_exposed(ended: Ended) -> Ended {
+    let (exposed, others) = ended
+        .into_iter()
+        .partition(|(member, _)| member.is_exposed());
+    answer(exposed);
+    others
 }
 
 /// Poisons the log when its leader unwinds all the same: what the device holds is unknown then.

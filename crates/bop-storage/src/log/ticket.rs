@@ -8,12 +8,14 @@
 //! Invariants
 //! - a ticket is answered exactly once, whatever becomes of the batch: see
 //!   [`Member`](super::member::Member);
-//! - each waiter is woken by itself: a thread by its own parker, a task by its waker.
+//! - each waiter is woken by itself: a thread by its own parker, a task by its waker; one that is
+//!   to be told is told by whoever answers, outside the ticket's locks.
 //!
 //! Never: calls anybody under a lock of its own, but what it publishes.
 
-use super::member::{Placed, Publish};
+use super::member::{OnEnd, Placed, Publish};
 use crate::error::CommitError;
+use crate::runtime::fence;
 use crate::runtime::sync::{self, AtomicBool, Mutex, Thread};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -36,18 +38,29 @@ enum Turn {
     Taken,
 }
 
-/// Who is to be woken.
-#[derive(Debug)]
+/// Who is to be woken, or told.
 enum Waiter {
     Nobody,
     Thread(Thread),
     Task(Waker),
+    Told(Box<dyn OnEnd>),
+}
+
+impl std::fmt::Debug for Waiter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Nobody => "Nobody",
+            Self::Thread(_) => "Thread",
+            Self::Task(_) => "Task",
+            Self::Told(_) => "Told",
+        })
+    }
 }
 
 impl Waiter {
     fn wake(self) {
         match self {
-            Self::Nobody => {}
+            Self::Nobody | Self::Told(_) => {}
             Self::Thread(thread) => thread.unpark(),
             Self::Task(waker) => waker.wake(),
         }
@@ -82,8 +95,17 @@ impl std::fmt::Debug for Ticket {
 
 impl Ticket {
     pub(crate) fn new(publish: Box<dyn Publish>) -> Arc<Self> {
+        Self::with(publish, Waiter::Nobody)
+    }
+
+    /// One that nobody waits on: its end is told.
+    pub(crate) fn told(publish: Box<dyn Publish>, on_end: Box<dyn OnEnd>) -> Arc<Self> {
+        Self::with(publish, Waiter::Told(on_end))
+    }
+
+    fn with(publish: Box<dyn Publish>, waiter: Waiter) -> Arc<Self> {
         Arc::new(Self {
-            inner: Mutex::new((Turn::Waiting, Waiter::Nobody)),
+            inner: Mutex::new((Turn::Waiting, waiter)),
             spoken: AtomicBool::new(false),
             publish: Mutex::new(Some(publish)),
         })
@@ -188,10 +210,22 @@ impl Ticket {
 
     fn speak(&self, turn: Turn) {
         let mut inner = self.inner.lock();
-        inner.0 = turn;
         let waiter = std::mem::replace(&mut inner.1, Waiter::Nobody);
+        let (turn, told) = match (turn, waiter) {
+            (Turn::Done(outcome), Waiter::Told(on_end)) => (Turn::Taken, Ok((on_end, outcome))),
+            (turn, waiter) => (turn, Err(waiter)),
+        };
+        inner.0 = turn;
         self.spoken.store(true, Ordering::Release);
         drop(inner);
-        waiter.wake();
+        match told {
+            Err(waiter) => waiter.wake(),
+            // A panic in it must not keep those behind from their answers.
+            Ok((on_end, outcome)) => {
+                if let Err(panic) = fence("told of a record's end", || on_end.ended(outcome)) {
+                    tracing::error!(%panic, "whoever is told of a record's end panicked");
+                }
+            }
+        }
     }
 }
