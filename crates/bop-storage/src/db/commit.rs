@@ -110,7 +110,7 @@ impl Transaction {
             };
             return self.append(record, end, Priority::User, mode);
         }
-        self.commit_chain(&pages, parts, mode)
+        self.commit_chain(&pages, &parts, mode)
     }
 
     /// The pages of each record, so that none is larger than a fragment may be.
