@@ -27,6 +27,8 @@ fn limits() -> Limits {
     limits.idle_note_delay = Duration::from_millis(1);
     // Some groups are one record, some are several.
     limits.fragment_bytes_max = 12 << 10;
+    // What is refused is refused for the power: the log is never full.
+    limits.log_bytes_max = 8 << 20;
     // The power does not come back by waiting.
     limits.retry_delay_min = Duration::from_millis(1);
     limits.retry_delay_max = Duration::from_millis(1);
