@@ -251,3 +251,7 @@ fn encode(
         .collect();
     Ok(encode_pages(part, &specs)?)
 }
+
+#[cfg(test)]
+#[path = "group_tests.rs"]
+mod tests;
