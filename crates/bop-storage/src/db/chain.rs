@@ -1,4 +1,4 @@
-//! A commit that is too large for one record: a chain of fragments, the last of which is the commit.
+//! A commit, or a group, that is too large for one record: a chain of fragments, the last of which is the commit.
 //!
 //! ```text
 //! make 1 --> make 2 --> make 3 -----> make the last
@@ -15,36 +15,168 @@
 //! Never: makes a patch. A page of a transaction in several parts has a full image.
 
 use super::commit::{End, Mode, Transaction};
-use super::engine::Engine;
+use super::engine::OpenStore;
 use super::images::OwnPage;
 use super::pending_commit::PendingCommit;
 use super::publish::{PublishFirstFragment, place};
 use crate::checksum::RollingChecksum;
 use crate::error::{CommitError, LogFailure, Rejection};
-use crate::ids::{CommitId, PageNo};
-use crate::log::format::{FragmentPart, encode_abort};
+use crate::ids::{CommitId, DbId, PageNo};
+use crate::log::format::{EncodedRecord, FragmentPart, encode_abort};
 use crate::log::{CommitFuture, HoldReason, LogHold, Priority, Publish, Silent};
 use crate::view::CommittedPage;
 use std::sync::{Arc, OnceLock};
 
-/// The fragments written so far.
-struct Chain {
+/// The fragments written so far, of a transaction over some databases.
+pub(super) struct Chain {
+    engine: Arc<OpenStore>,
+    /// The first of its databases.
+    database: DbId,
     commit: CommitId,
     index: u32,
     previous: u64,
-    /// The pages of those that are durable.
-    placed: Vec<CommittedPage>,
+    /// The pages of those that are durable, for each member.
+    placed: Vec<Vec<CommittedPage>>,
     /// The newest one, until it is.
     in_flight: Option<InFlight>,
     /// Keeps the log from the first fragment on, once that is durable.
     hold: Arc<OnceLock<Arc<LogHold>>>,
 }
 
+/// The pages that a fragment has of some of the members.
+pub(super) type OwnOfMembers = Vec<(usize, Vec<OwnPage>)>;
+
 /// A fragment that the log has taken.
 struct InFlight {
     future: CommitFuture,
-    own: Vec<OwnPage>,
+    own: OwnOfMembers,
     offsets: Vec<u32>,
+}
+
+impl Chain {
+    /// A chain for `bytes` bytes of pages, if there is room for them.
+    pub(super) fn begin(
+        engine: &Arc<OpenStore>,
+        database: DbId,
+        members: usize,
+        bytes: u64,
+    ) -> Result<Self, CommitError> {
+        engine.reserve_for_chain(bytes)?;
+        Ok(Self {
+            engine: Arc::clone(engine),
+            database,
+            commit: engine.next_commit_id(),
+            index: 0,
+            previous: 0,
+            placed: (0..members).map(|_| Vec::new()).collect(),
+            in_flight: None,
+            hold: Arc::default(),
+        })
+    }
+
+    /// The place of the next fragment.
+    pub(super) fn next_part(&self) -> FragmentPart {
+        FragmentPart::Fragment {
+            commit: self.commit,
+            index: self.index,
+            previous: self.previous,
+        }
+    }
+
+    /// The place of the record that commits.
+    pub(super) fn last_part(&self) -> FragmentPart {
+        FragmentPart::Last {
+            commit: self.commit,
+            index: self.index,
+            previous: self.previous,
+        }
+    }
+
+    /// Puts the next fragment on its way, when the one before has arrived: that one is written while
+    /// this one is made.
+    pub(super) fn append(
+        &mut self,
+        mut record: EncodedRecord,
+        own: OwnOfMembers,
+    ) -> Result<(), CommitError> {
+        let offsets = std::mem::take(&mut record.image_offsets);
+        let previous = record.header_checksum;
+        let (priority, publish): (_, Box<dyn Publish>) = if self.index == 0 {
+            let begun = PublishFirstFragment {
+                engine: Arc::clone(self.engine.engine()),
+                reason: HoldReason::FragmentChain(self.database),
+                hold: Arc::clone(&self.hold),
+            };
+            (Priority::User, Box::new(begun))
+        } else {
+            (Priority::Chain, Box::new(Silent))
+        };
+        self.land()?;
+        let appended = self.engine.log().append_ahead(record, priority, publish);
+        let future = appended.map_err(fragment_failed)?;
+        self.in_flight = Some(InFlight {
+            future,
+            own,
+            offsets,
+        });
+        (self.index, self.previous) = (self.index + 1, previous);
+        Ok(())
+    }
+
+    /// Waits until the fragment in flight is durable, if there is one.
+    pub(super) fn land(&mut self) -> Result<(), CommitError> {
+        let Some(flight) = self.in_flight.take() else {
+            return Ok(());
+        };
+        let patience = self.engine.limits().io_deadline;
+        let placed = flight.future.wait(patience).map_err(fragment_failed)?;
+        let mut offsets = flight.offsets.as_slice();
+        for (member, own) in &flight.own {
+            let (mine, rest) = offsets.split_at(own.len().min(offsets.len()));
+            offsets = rest;
+            if let Some(all) = self.placed.get_mut(*member) {
+                all.extend(place(own, mine, placed.lsn));
+            }
+        }
+        Ok(())
+    }
+
+    /// What the durable fragments leave to be made visible with a member's pages of the last record.
+    pub(super) fn end(
+        &mut self,
+        member: usize,
+        own: Vec<OwnPage>,
+        rolling: RollingChecksum,
+    ) -> End {
+        End {
+            own,
+            placed: self
+                .placed
+                .get_mut(member)
+                .map(std::mem::take)
+                .unwrap_or_default(),
+            rolling,
+            hold: self.hold.get().cloned(),
+        }
+    }
+
+    /// Says in the log that the chain will not be committed, if it has begun. Without it the chain is
+    /// void all the same.
+    pub(super) fn abort(&self) {
+        if self.index == 0 {
+            return;
+        }
+        let database = self.database;
+        let aborted = encode_abort(self.commit, database)
+            .map_err(CommitError::from)
+            .and_then(|record| {
+                let priority = Priority::Housekeeping;
+                self.engine.log().append(record, priority, Box::new(Silent))
+            });
+        if let Err(error) = aborted {
+            tracing::debug!(%error, %database, "a chain ends without an abort record");
+        }
+    }
 }
 
 impl Transaction {
@@ -52,125 +184,50 @@ impl Transaction {
     pub(super) fn commit_chain(
         self,
         pages: &[PageNo],
-        parts: Vec<&[PageNo]>,
+        parts: &[&[PageNo]],
         mode: Mode,
     ) -> Result<PendingCommit, CommitError> {
         let bytes = pages.len() as u64 * self.overlay.page_size().bytes() as u64;
-        self.engine.reserve_for_chain(bytes)?;
-        let commit = self.engine.next_commit_id();
-        let mut chain = Chain {
-            commit,
-            index: 0,
-            previous: 0,
-            placed: Vec::new(),
-            in_flight: None,
-            hold: Arc::default(),
-        };
-        let mut rolling = self.rolling_without_cut(pages)?;
-        let Some((last, fragments)) = parts.split_last() else {
-            return Err(Rejection::Invalid("a chain without parts").into());
-        };
-        for part in fragments {
-            if let Err(error) = self.append_fragment(&mut chain, part, &mut rolling) {
-                if chain.index > 0 {
-                    self.abort(chain.commit);
-                }
-                return Err(error);
-            }
-        }
-        let part = FragmentPart::Last {
-            commit,
-            index: chain.index,
-            previous: chain.previous,
-        };
-        let loaded = self.load(part, last, rolling);
-        let ended = loaded.and_then(|(mut own, rolling)| {
-            let record = self.encode(part, &mut own, rolling)?;
-            self.land(&mut chain)?;
-            Ok((record, own, rolling))
-        });
-        match ended {
+        let mut chain = Chain::begin(&self.engine, self.state.id(), 1, bytes)?;
+        match self.append_parts(&mut chain, pages, parts) {
             Ok((record, own, rolling)) => {
-                let (engine, database) = (Arc::clone(self.engine.engine()), self.state.id());
-                let end = End {
-                    own,
-                    placed: chain.placed,
-                    rolling,
-                    hold: chain.hold.get().cloned(),
-                };
+                let end = chain.end(0, own, rolling);
                 let ended = self.append(record, end, Priority::Chain, mode);
                 if matches!(ended, Err(CommitError::Rejected(_))) {
-                    abort(&engine, commit, database);
+                    chain.abort();
                 }
                 ended
             }
             Err(error) => {
-                self.abort(commit);
+                chain.abort();
                 Err(error)
             }
         }
     }
 
-    /// Puts the next fragment on its way, when the one before has arrived: that one is written while
-    /// this one is made.
-    fn append_fragment(
+    /// Writes all parts but the last one, which it makes.
+    fn append_parts(
         &self,
         chain: &mut Chain,
         pages: &[PageNo],
-        rolling: &mut RollingChecksum,
-    ) -> Result<(), CommitError> {
-        let Chain {
-            commit,
-            index,
-            previous,
-            ..
-        } = *chain;
-        let part = FragmentPart::Fragment {
-            commit,
-            index,
-            previous,
+        parts: &[&[PageNo]],
+    ) -> Result<(EncodedRecord, Vec<OwnPage>, RollingChecksum), CommitError> {
+        let mut rolling = self.rolling_without_cut(pages)?;
+        let Some((last, fragments)) = parts.split_last() else {
+            return Err(Rejection::Invalid("a chain without parts").into());
         };
-        let (mut own, next) = self.load(part, pages, *rolling)?;
-        *rolling = next;
-        let mut record = self.encode(part, &mut own, next)?;
-        let offsets = std::mem::take(&mut record.image_offsets);
-        let previous = record.header_checksum;
-        let (priority, publish): (_, Box<dyn Publish>) = if index == 0 {
-            let begun = PublishFirstFragment {
-                engine: Arc::clone(self.engine.engine()),
-                reason: HoldReason::FragmentChain(self.state.id()),
-                hold: Arc::clone(&chain.hold),
-            };
-            (Priority::User, Box::new(begun))
-        } else {
-            (Priority::Chain, Box::new(Silent))
-        };
-        self.land(chain)?;
-        let appended = self.engine.log().append_ahead(record, priority, publish);
-        let future = appended.map_err(fragment_failed)?;
-        chain.in_flight = Some(InFlight {
-            future,
-            own,
-            offsets,
-        });
-        (chain.index, chain.previous) = (index + 1, previous);
-        Ok(())
-    }
-
-    /// Waits until the fragment in flight is durable, if there is one.
-    fn land(&self, chain: &mut Chain) -> Result<(), CommitError> {
-        let Some(flight) = chain.in_flight.take() else {
-            return Ok(());
-        };
-        let patience = self.engine.limits().io_deadline;
-        let placed = flight.future.wait(patience).map_err(fragment_failed)?;
-        let pages = place(&flight.own, &flight.offsets, placed.lsn);
-        chain.placed.extend(pages);
-        Ok(())
-    }
-
-    fn abort(&self, commit: CommitId) {
-        abort(self.engine.engine(), commit, self.state.id());
+        for pages in fragments {
+            let part = chain.next_part();
+            let (mut own, next) = self.load(part, pages, rolling)?;
+            rolling = next;
+            let record = self.encode(part, &mut own, rolling)?;
+            chain.append(record, vec![(0, own)])?;
+        }
+        let part = chain.last_part();
+        let (mut own, rolling) = self.load(part, last, rolling)?;
+        let record = self.encode(part, &mut own, rolling)?;
+        chain.land()?;
+        Ok((record, own, rolling))
     }
 }
 
@@ -182,19 +239,5 @@ fn fragment_failed(error: CommitError) -> CommitError {
             _ => Rejection::Poisoned(cause).into(),
         },
         rejected => rejected,
-    }
-}
-
-/// Says in the log that a chain will not be committed. Without it the chain is void all the same.
-fn abort(engine: &Engine, commit: CommitId, database: crate::ids::DbId) {
-    let aborted = encode_abort(commit, database)
-        .map_err(CommitError::from)
-        .and_then(|record| {
-            engine
-                .log()
-                .append(record, Priority::Housekeeping, Box::new(Silent))
-        });
-    if let Err(error) = aborted {
-        tracing::debug!(%error, %database, "a chain ends without an abort record");
     }
 }

@@ -55,6 +55,10 @@ impl Engine {
             std::mem::forget(self.lock.lock().take());
             return Err(CloseError::StillStalled);
         }
+        self.log.refuse_rest();
+        if !self.callbacks.close(until) {
+            tracing::warn!("a callback of an append still runs, others are behind it");
+        }
         closing.refuse_all();
         self.manifest.close();
         *self.lock.lock() = None;

@@ -35,6 +35,9 @@ use parking_lot::Mutex;
 use smallvec::SmallVec;
 use std::sync::Arc;
 
+/// The pages of a transaction, ascending: mostly a few.
+pub(super) type Touched = SmallVec<[PageNo; 8]>;
+
 /// How the record of a commit is appended.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(super) enum Mode {
@@ -111,8 +114,8 @@ impl Transaction {
             };
             return self.append(record, end, Priority::User, mode);
         }
-        let parts = pages.chunks(part_pages).collect();
-        self.commit_chain(&pages, parts, mode)
+        let parts: Vec<_> = pages.chunks(part_pages).collect();
+        self.commit_chain(&pages, &parts, mode)
     }
 
     /// So many pages stand in one record, at most: none is larger than a fragment may be.
@@ -218,7 +221,7 @@ impl Transaction {
     }
 
     /// Its pages, ascending.
-    pub(super) fn touched(&self) -> SmallVec<[PageNo; 8]> {
+    pub(super) fn touched(&self) -> Touched {
         self.overlay.touched().collect()
     }
 

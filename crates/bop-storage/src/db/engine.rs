@@ -9,6 +9,7 @@
 //!
 //! Never: held by a worker thread longer than one piece of work.
 
+use super::callbacks::Callbacks;
 use super::chunks::ChunkSet;
 use super::guards::Guards;
 use super::housekeeper::Housekeeper;
@@ -69,6 +70,8 @@ pub(crate) struct Engine {
     /// The record logs; they have no [`DbState`].
     pub(super) records: Arc<RecordLogs>,
     pub(super) record_reader: RecordReader,
+    /// Calls back those who appended and did not wait.
+    pub(super) callbacks: Callbacks,
     /// Damage that closes a database, found at open. Never shrinks.
     pub(super) damaged: BTreeMap<DbId, Damage>,
     /// Damage that closes no database, found at open.

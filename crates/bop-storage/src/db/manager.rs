@@ -154,9 +154,9 @@ impl Manager {
     /// none. The snapshots that show them stand in the same order.
     ///
     /// # Errors
-    /// As for [`WriteTxn::commit`], for all of them; [`Rejection::TooLarge`] when they do not fit one
-    /// record (`fragment_bytes_max`, and a quarter of a segment); [`Rejection::Invalid`] when one is
-    /// of another store.
+    /// As for [`WriteTxn::commit`], for all of them; [`Rejection::TooLarge`] when there are more
+    /// databases than one record names (40 bytes each, of `fragment_bytes_max`, and of a quarter of
+    /// a segment); [`Rejection::Invalid`] when one is of another store.
     ///
     /// # Example
     /// ```

@@ -10,6 +10,7 @@
 //!
 //! Never: formats bytes, decides what damage means.
 
+mod callbacks;
 mod chain;
 mod checkpoint;
 mod checkpoint_rows;
@@ -38,6 +39,7 @@ mod publish;
 mod read;
 mod reader;
 mod record_log;
+mod record_pending;
 mod record_report;
 mod record_write;
 mod recovery;

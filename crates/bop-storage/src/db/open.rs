@@ -13,6 +13,7 @@
 //!
 //! Never: opens a database (that happens when it is used).
 
+use super::callbacks::Callbacks;
 use super::chunks::ChunkSet;
 use super::closed::settle_closed;
 use super::engine::{CatalogueCell, Engine};
@@ -37,7 +38,7 @@ use crate::io::{
     WatchedDisk, layout,
 };
 use crate::limits::ValidLimits;
-use crate::log::{LogHolds, Ring};
+use crate::log::{Log, LogHolds};
 use crate::manifest::{LmdbManifest, Manifest, Table};
 use crate::meters::StoreMeters;
 use crate::recordlog::{RecentPayloads, RecordLogs, RecordReader};
@@ -288,7 +289,6 @@ impl Parts<'_> {
         let databases = states_of(views, &catalogue);
         let entries = index_entries(databases.values());
         let ring = Arc::clone(log.ring());
-        let next_chunk = rows.watermarks().next_chunk.get();
         let engine = Arc::new(Engine {
             path: self.path.to_owned(),
             store: self.superblock.store,
@@ -301,6 +301,7 @@ impl Parts<'_> {
             limits: self.limits.clone(),
             reader: PageReader::new(Arc::clone(&ring), Arc::clone(log.unwritten()), cache),
             signals,
+            record_reader: self.record_reader(&log),
             log,
             manifest: Arc::clone(&self.manifest),
             chunks,
@@ -311,7 +312,7 @@ impl Parts<'_> {
             catalogue_writer: Arc::default(),
             databases: Mutex::new(databases),
             records: Arc::new(RecordLogs::new(record_logs, holds)),
-            record_reader: self.record_reader(&ring),
+            callbacks: Callbacks::new(&self.options.runtime.spawn, &self.limits),
             damaged,
             findings,
             closed: Mutex::new(closed),
@@ -320,7 +321,7 @@ impl Parts<'_> {
             guards: Guards::new(&self.limits),
             checkpointing: Mutex::new(()),
             commit_ids: AtomicU64::new(1),
-            next_chunk: AtomicU64::new(next_chunk),
+            next_chunk: AtomicU64::new(rows.watermarks().next_chunk.get()),
             images: ImageMakers::default(),
             index_entries: AtomicI64::new(entries),
             index_shrunk: (Mutex::new(()), Condvar::new()),
@@ -329,9 +330,10 @@ impl Parts<'_> {
         Ok((engine, unused))
     }
 
-    fn record_reader(&self, ring: &Arc<Ring>) -> RecordReader {
+    fn record_reader(&self, log: &Log) -> RecordReader {
+        let (ring, unwritten) = (log.ring(), Arc::clone(log.unwritten()));
         let recent = Arc::new(RecentPayloads::new(self.limits.record_cache_bytes_max));
-        RecordReader::new(Arc::clone(ring), recent)
+        RecordReader::new(Arc::clone(ring), unwritten, recent)
     }
 }
 

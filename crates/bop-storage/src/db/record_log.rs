@@ -1,5 +1,6 @@
 //! The handle to a record log.
 
+use super::callbacks::OnDurable;
 use super::engine::OpenStore;
 use super::record_write::NewEntry;
 use crate::error::{ReadError, RecordLogError};
@@ -15,7 +16,7 @@ use std::sync::Arc;
 /// A record log of an open store, as a Raft group needs one. Cheap to clone; keeps the store open.
 ///
 /// Every change is durable when its call returns, together with those of all other logs and
-/// databases of the store that were waiting.
+/// databases of the store that were waiting. [`RecordLog::append_with`] alone returns before.
 ///
 /// # Example
 /// ```
@@ -97,23 +98,72 @@ impl RecordLog {
     /// log has reached its cap and nothing freed any of it in time. A crash during a call whose
     /// entries need several records may leave the first ones.
     pub fn append(&self, entries: &[NewEntry<'_>]) -> Result<(), RecordLogError> {
-        let appended = self.engine.append_entries(&self.state, entries, None);
+        let appended = self.engine.append_entries(&self.state, entries);
         self.engine.told(appended)
     }
 
-    /// The same, and calls `on_durable` when the entries are durable, on whichever thread wrote
-    /// them and under no lock: it must not block. The entries can be read when this returns. It is
-    /// not called when the append fails.
+    /// The same, but returns as soon as the entries have their place in the log and can be read, and
+    /// calls `on_durable` once: with `Ok` when they are durable, and all that was appended before;
+    /// with an error when they have failed to become so. Then they are gone from what is read, and
+    /// so are those that were appended behind them, each of which fails as well. Of a call whose
+    /// entries need several records the first ones may be left, as after a crash. As long as the
+    /// device has no room for what can be read already, nothing is called: it may be given some.
+    ///
+    /// What comes later is behind the entries whatever becomes of them: a cut, a purge or a vote is
+    /// durable when its call returns, and so are they. After a crash there is what was durable.
+    ///
+    /// The callbacks of a store are called one after the other, on a thread that does nothing else.
+    /// They may use the store. While one does not return the others wait, and when
+    /// [`Limits::queue_records_max`](crate::Limits) of them do, further calls of this. The end of
+    /// the store waits for them, but when it is a callback that drops the last handle.
+    ///
+    /// An entry that is larger than [`Limits::fragment_bytes_max`](crate::Limits) is waited for, with
+    /// those before it in the call. Without
+    /// [`Housekeeping::Background`](crate::Housekeeping) no thread writes what nobody waits for: the
+    /// next write of the store does, or [`Manager::sync`](crate::Manager::sync).
     ///
     /// # Errors
-    /// As for [`RecordLog::append`].
+    /// As for [`RecordLog::append`]; with [`Rejection::Timeout`](crate::Rejection) when as much waits
+    /// for the device, or for callbacks, as the limits allow, and
+    /// [`RecordLogError::Thread`]. Nothing was appended, and `on_durable` is dropped uncalled.
+    ///
+    /// # Example
+    /// As openraft's storage does it: what is appended is read at once, and leader or candidate hear
+    /// when it counts.
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// use bop_storage::{Manager, NewEntry, Options};
+    /// use std::sync::mpsc;
+    ///
+    /// let store = Manager::open(dir.path(), Options::new())?;
+    /// let log = store.create_record_log("group-1")?;
+    /// let (flushed, wait_for_flush) = mpsc::channel();
+    /// for index in 1..=3 {
+    ///     let flushed = flushed.clone();
+    ///     let entry = NewEntry { index, term: 1, payload: b"set x 1" };
+    ///     log.append_with(&[entry], move |durable| {
+    ///         // Whoever waits may have gone.
+    ///         let _ = flushed.send((index, durable));
+    ///     })?;
+    ///     // Durable or not, it is there.
+    ///     assert_eq!(log.read(index..index + 1, u64::MAX)?[0].index, index);
+    /// }
+    /// for index in 1..=3 {
+    ///     let (told, durable) = wait_for_flush.recv()?;
+    ///     durable?;
+    ///     assert_eq!(told, index, "in their order");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn append_with(
         &self,
         entries: &[NewEntry<'_>],
-        on_durable: impl FnOnce() + Send + 'static,
+        on_durable: impl FnOnce(Result<(), RecordLogError>) + Send + 'static,
     ) -> Result<(), RecordLogError> {
-        let on_durable = Some(Box::new(on_durable) as _);
-        let appended = self.engine.append_entries(&self.state, entries, on_durable);
+        let on_durable: OnDurable = Box::new(on_durable);
+        let appended = self.engine.append_pending(&self.state, entries, on_durable);
         self.engine.told(appended)
     }
 
@@ -213,7 +263,7 @@ impl RecordLog {
         };
         let (kind, priority) = (RecordKind::Vote, Priority::Chain);
         self.engine
-            .write_specs(&writer, kind, vec![spec], change, priority, None)
+            .write_specs(&writer, kind, vec![spec], change, priority)
     }
 
     /// The hard state; `None` before the first.

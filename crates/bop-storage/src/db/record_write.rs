@@ -12,10 +12,10 @@
 
 use super::engine::Engine;
 use crate::error::{CommitError, RecordLogError, Rejection};
-use crate::ids::Lsn;
+use crate::ids::{DbId, Lsn};
 use crate::log::format::record::RecordKind;
 use crate::log::format::{
-    EntryKind, EntrySpec, LogSpec, encode_logs, entry_hash, logs_record_bytes,
+    EncodedRecord, EntryKind, EntrySpec, LogSpec, encode_logs, entry_hash, logs_record_bytes,
 };
 use crate::log::{Placed, Priority, Publish};
 use crate::recordlog::{
@@ -37,9 +37,6 @@ pub struct NewEntry<'a> {
     pub payload: &'a [u8],
 }
 
-/// Called when something is durable.
-pub(super) type OnDurable = Box<dyn FnOnce() + Send>;
-
 /// What one record does to one log; the writer is held until that is published or has failed.
 pub(super) struct Part {
     pub(super) writer: Arc<RecordWriter>,
@@ -53,7 +50,6 @@ pub(super) struct PublishRecords {
     pub(super) parts: Vec<Part>,
     /// Payloads that are kept in memory, with where they are in the record.
     pub(super) recent: Vec<(u32, Arc<[u8]>)>,
-    pub(super) on_durable: Option<OnDurable>,
 }
 
 impl Publish for PublishRecords {
@@ -65,9 +61,6 @@ impl Publish for PublishRecords {
         for part in &self.parts {
             self.logs.publish(part.writer.state(), &part.change, at);
         }
-        if let Some(on_durable) = self.on_durable {
-            on_durable();
-        }
     }
 }
 
@@ -77,10 +70,20 @@ impl Engine {
         &self,
         state: &Arc<RecordState>,
         entries: &[NewEntry<'_>],
-        on_durable: Option<OnDurable>,
+    ) -> Result<(), RecordLogError> {
+        self.appended(state, entries, |writer, pieces| {
+            self.append_pieces(writer, pieces)
+        })
+    }
+
+    /// Checks new entries, waits for room and writer, and has `append` write them, cut into records.
+    pub(super) fn appended<'p>(
+        &self,
+        state: &Arc<RecordState>,
+        entries: &[NewEntry<'p>],
+        append: impl FnOnce(Arc<RecordWriter>, &[&[NewEntry<'p>]]) -> Result<(), RecordLogError>,
     ) -> Result<(), RecordLogError> {
         let (Some(first), Some(last)) = (entries.first(), entries.last()) else {
-            on_durable.into_iter().for_each(|call| call());
             return Ok(());
         };
         let _work = self
@@ -106,17 +109,23 @@ impl Engine {
         let writer = self.record_writer(state)?;
         let terms = entries.iter().map(|entry| entry.term);
         state.look().index.check_append(first.index, terms)?;
-        let pieces = self.cut_entries(entries);
-        let mut on_durable = on_durable;
+        append(writer, &self.cut_entries(entries))
+    }
+
+    /// Appends one record after the other and waits for each.
+    pub(super) fn append_pieces(
+        &self,
+        writer: Arc<RecordWriter>,
+        pieces: &[&[NewEntry<'_>]],
+    ) -> Result<(), RecordLogError> {
         for (nth, piece) in pieces.iter().enumerate() {
-            let on_durable = if nth + 1 == pieces.len() {
-                on_durable.take()
-            } else {
-                None
-            };
-            if let Err(error) = self.append_piece(&writer, piece, on_durable) {
-                if nth > 0 && !state.look().is_doubtful() {
-                    self.undo_append(&writer, first.index);
+            let first = piece.first().map_or(0, |entry| entry.index);
+            let specs = entry_specs(writer.state().id(), piece);
+            let change = |items| Change::Append { first, items };
+            let (kind, priority) = (RecordKind::Append, Priority::Chain);
+            if let Err(error) = self.write_specs(&writer, kind, specs, change, priority) {
+                if nth > 0 {
+                    self.undo_append(&writer, pieces);
                 }
                 return Err(error);
             }
@@ -237,42 +246,16 @@ impl Engine {
         pieces
     }
 
-    fn append_piece(
-        &self,
-        writer: &Arc<RecordWriter>,
-        entries: &[NewEntry<'_>],
-        on_durable: Option<OnDurable>,
-    ) -> Result<(), RecordLogError> {
-        let id = writer.state().id();
-        let specs: Vec<EntrySpec<'_>> = entries
-            .iter()
-            .map(|entry| EntrySpec {
-                kind: EntryKind::Entry,
-                index: entry.index,
-                term: entry.term,
-                old: Lsn::ZERO,
-                hash: entry_hash(id, EntryKind::Entry, entry.index, entry.term, entry.payload),
-                payload: entry.payload,
-            })
-            .collect();
-        let first = entries.first().map_or(0, |entry| entry.index);
-        let change = |items| Change::Append { first, items };
-        self.write_specs(
-            writer,
-            RecordKind::Append,
-            specs,
-            change,
-            Priority::Chain,
-            on_durable,
-        )
-    }
-
     /// A record of a call that was cut into several was refused: those before it are cut again.
-    fn undo_append(&self, writer: &Arc<RecordWriter>, first: u64) {
+    pub(super) fn undo_append(&self, writer: &Arc<RecordWriter>, pieces: &[&[NewEntry<'_>]]) {
+        let first = pieces.first().and_then(|piece| piece.first());
+        let Some(first) = first.filter(|_| !writer.state().look().is_doubtful()) else {
+            return;
+        };
         let undone = self.write_change(
             writer,
             RecordKind::Truncate,
-            Change::Truncate { next: first },
+            Change::Truncate { next: first.index },
             Priority::Housekeeping,
         );
         if let Err(error) = undone {
@@ -290,7 +273,7 @@ impl Engine {
         change: Change,
         priority: Priority,
     ) -> Result<(), RecordLogError> {
-        self.write_specs(writer, kind, Vec::new(), |_| change, priority, None)
+        self.write_specs(writer, kind, Vec::new(), |_| change, priority)
     }
 
     /// Writes one record of one log. `change` makes of the items what the record does.
@@ -301,8 +284,43 @@ impl Engine {
         specs: Vec<EntrySpec<'_>>,
         change: impl FnOnce(Vec<Item>) -> Change,
         priority: Priority,
-        on_durable: Option<OnDurable>,
     ) -> Result<(), RecordLogError> {
+        let made = MadeRecord::new(writer.state(), kind, specs, change)?;
+        let publish = PublishRecords {
+            logs: Arc::clone(&self.records),
+            reader: self.record_reader.clone(),
+            parts: vec![Part {
+                writer: Arc::clone(writer),
+                change: made.change,
+            }],
+            recent: made.recent,
+        };
+        let (log, record) = (self.log(), made.record);
+        let ended = log.append(record, priority, Box::new(publish));
+        if matches!(ended, Err(CommitError::Unknown { .. })) {
+            writer.state().mark_doubtful();
+        }
+        ended.map(drop).map_err(RecordLogError::Commit)
+    }
+}
+
+/// A record of one log, and what is to be done with it.
+pub(super) struct MadeRecord {
+    pub(super) record: EncodedRecord,
+    pub(super) change: Change,
+    /// The log's newest record when this was made.
+    pub(super) parent: Lsn,
+    pub(super) recent: Vec<(u32, Arc<[u8]>)>,
+}
+
+impl MadeRecord {
+    /// `change` makes of the items what the record does. The log's writer is held.
+    pub(super) fn new(
+        state: &RecordState,
+        kind: RecordKind,
+        specs: Vec<EntrySpec<'_>>,
+        change: impl FnOnce(Vec<Item>) -> Change,
+    ) -> Result<Self, RecordLogError> {
         let mut offset = logs_record_bytes(1, specs.len(), 0) as u64;
         let item = |spec: &EntrySpec<'_>| {
             let place = Lsn::new(offset);
@@ -317,25 +335,30 @@ impl Engine {
         };
         let change = change(specs.iter().map(item).collect());
         let payloads: Vec<Arc<[u8]>> = specs.iter().map(|spec| Arc::from(spec.payload)).collect();
-        let spec = log_spec(writer.state(), &change, specs);
+        let spec = log_spec(state, &change, specs);
+        let parent = spec.parent;
         let record = encode_logs(kind, &[spec])?;
         let recent = record.image_offsets.iter().copied().zip(payloads).collect();
-        let publish = PublishRecords {
-            logs: Arc::clone(&self.records),
-            reader: self.record_reader.clone(),
-            parts: vec![Part {
-                writer: Arc::clone(writer),
-                change,
-            }],
+        Ok(Self {
+            record,
+            change,
+            parent,
             recent,
-            on_durable,
-        };
-        let ended = self.log().append(record, priority, Box::new(publish));
-        if matches!(ended, Err(CommitError::Unknown { .. })) {
-            writer.state().mark_doubtful();
-        }
-        ended.map(drop).map_err(RecordLogError::Commit)
+        })
     }
+}
+
+/// New entries as their record has them.
+pub(super) fn entry_specs<'p>(id: DbId, entries: &[NewEntry<'p>]) -> Vec<EntrySpec<'p>> {
+    let spec = |entry: &NewEntry<'p>| EntrySpec {
+        kind: EntryKind::Entry,
+        index: entry.index,
+        term: entry.term,
+        old: Lsn::ZERO,
+        hash: entry_hash(id, EntryKind::Entry, entry.index, entry.term, entry.payload),
+        payload: entry.payload,
+    };
+    entries.iter().map(spec).collect()
 }
 
 /// What a record says of a log that `change` is done to.

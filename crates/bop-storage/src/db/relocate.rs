@@ -231,7 +231,6 @@ impl Engine {
             parts,
             // Cold: it is not what anybody reads next.
             recent: Vec::new(),
-            on_durable: None,
         };
         let ended = self
             .log

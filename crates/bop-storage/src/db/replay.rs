@@ -198,9 +198,7 @@ fn add_commit(
         pages: &pages,
     };
     view.add_commit(head, &committed, || {
-        let first = member.pages.iter().map(|page| page.image).min();
-        let first = first.unwrap_or(commit.lsn).min(commit.lsn);
-        holds.hold(first, HoldReason::Pages(member.database))
+        holds.hold(commit.since, HoldReason::Pages(member.database))
     });
 }
 

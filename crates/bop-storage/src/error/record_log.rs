@@ -1,6 +1,7 @@
 //! The errors of record logs.
 
 use super::{CommitError, Damage, ErrorCode, ReadError, Rejection};
+use std::sync::Arc;
 
 /// An operation on a record log failed; the log is as it was, unless the variant says otherwise.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -66,6 +67,12 @@ pub enum RecordLogError {
     /// writes until the store is opened again.
     #[error("{0}")]
     Commit(#[from] CommitError),
+    /// No thread was to be had that calls back.
+    #[error("no thread that calls back: {source}")]
+    Thread {
+        /// The operating system's answer.
+        source: Arc<std::io::Error>,
+    },
     /// The log was dropped.
     #[error("the record log was dropped")]
     Dropped,
@@ -88,6 +95,7 @@ impl RecordLogError {
             Self::Damaged(_) => ErrorCode::Corrupt,
             Self::Read(error) => error.code(),
             Self::Commit(error) => error.code(),
+            Self::Thread { .. } => ErrorCode::Io,
             Self::Dropped => ErrorCode::DatabaseDropped,
             Self::Closed => ErrorCode::Closed,
         }

@@ -24,7 +24,7 @@ use super::format::record::NoteKind;
 use super::format::{BatchLayout, EncodedRecord, encode_note};
 use super::future::CommitFuture;
 use super::holds::LogHolds;
-use super::member::{Entry, Placed, Priority, Publish, Silent, Waits};
+use super::member::{Entry, OnEnd, Placed, Priority, Publish, Silent, Waits};
 use super::parts::{Backlog, LogParts};
 use super::queue::Health;
 use super::ring::Ring;
@@ -171,6 +171,31 @@ impl Log {
         CommitFuture::new(ticket, placed.at.lsn).wait(patience)
     }
 
+    /// Appends a record that is visible when this returns, unless it has failed already: `on_end` is
+    /// told so, or that the record is durable. It is written at once by whoever leads, or by the
+    /// background thread. Without such a thread the next committer writes it, or [`Log::sync`].
+    ///
+    /// # Errors
+    /// Why it was not taken: `on_end` is dropped untold then.
+    pub fn append_exposed(
+        &self,
+        record: EncodedRecord,
+        priority: Priority,
+        publish: Box<dyn Publish>,
+        on_end: Box<dyn OnEnd>,
+    ) -> Result<(), CommitError> {
+        let ticket = Ticket::told(publish, on_end);
+        let waits = (priority, Waits::Relaxed(Duration::ZERO));
+        let placed = self
+            .shared
+            .enqueue(record, waits, &ticket, false, Patience::Wait)?;
+        ticket.publish_now(placed.at);
+        if placed.leads {
+            self.shared.lead(None);
+        }
+        Ok(())
+    }
+
     /// Returns when everything that was appended before is durable and visible.
     ///
     /// # Errors
@@ -286,6 +311,12 @@ impl Log {
     /// it.
     pub fn stop(&self, deadline: Instant) -> bool {
         self.threads.stop(&self.shared, deadline)
+    }
+
+    /// Answers those whose records are visible and found no room on the device. The log has ended and
+    /// its threads too, so nobody writes them any more.
+    pub fn refuse_rest(&self) {
+        self.shared.refuse_rest();
     }
 
     #[cfg(test)]

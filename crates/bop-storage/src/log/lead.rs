@@ -113,6 +113,7 @@ impl Shared {
         };
         std::mem::forget(guard);
         self.keep_buffer(buffer);
+        let ended = answer_exposed(ended);
         self.hand_over();
         answer(ended);
     }
@@ -360,22 +361,30 @@ impl Shared {
             state.health = Health::Poisoned(Arc::clone(cause));
             self.poison.get_or_init(|| Arc::clone(cause));
         }
-        let mut waiting = state.queue.drain();
-        waiting.extend(
-            state
-                .window
-                .take()
-                .into_iter()
-                .flat_map(|window| window.members),
-        );
+        // In the order of the log.
+        let window = state.window.take();
+        let mut waiting = window.map(|window| window.members).unwrap_or_default();
+        waiting.extend(state.queue.drain());
         state.due_at = None;
         self.room.notify_all();
         drop(state);
-        let mut crowd = Crowd::default();
-        for member in waiting {
+        let failed = |member: Member| {
             let error = member.failed(cause);
-            member.answer(Err(error), &mut crowd);
+            (member, Err(error))
+        };
+        answer(waiting.into_iter().map(failed).collect());
+    }
+
+    /// Refuses what waits while nobody has the turn, who would write it.
+    pub(super) fn refuse_rest(&self) {
+        let mut state = self.state.lock();
+        if state.turn != Turn::Free {
+            return;
         }
+        let waiting = state.queue.drain();
+        drop(state);
+        let refused = |member| (member, Err(Rejection::Closed.into()));
+        answer(waiting.into_iter().map(refused).collect());
     }
 }
 
@@ -397,6 +406,16 @@ pub(super) fn answer(ended: Ended) {
     for (member, outcome) in ended {
         member.answer(outcome, &mut crowd);
     }
+}
+
+/// Answers those whose end is told in order: before somebody else can write, and answer, what comes
+/// next. The others need not wait for their answers to be told of theirs.
+pub(super) fn answer_exposed(ended: Ended) -> Ended {
+    let (exposed, others) = ended
+        .into_iter()
+        .partition(|(member, _)| member.is_exposed());
+    answer(exposed);
+    others
 }
 
 /// Poisons the log when its leader unwinds all the same: what the device holds is unknown then.

@@ -33,6 +33,14 @@ pub trait Publish: Send {
     fn publish(self: Box<Self>, at: Placed);
 }
 
+/// Told once how a record ended that was visible from the start: when it is durable and all before
+/// it were published, or has failed. Those before it were told of theirs. Called under no lock, by whoever wrote the record, who may
+/// have the turn: it must neither block nor write to the log.
+pub trait OnEnd: Send {
+    /// The record has ended so.
+    fn ended(self: Box<Self>, outcome: Result<Placed, CommitError>);
+}
+
 /// Publishes nothing: for records that change no state (notes, fragments, the close record).
 #[derive(Debug)]
 pub struct Silent;
@@ -48,6 +56,9 @@ pub enum Priority {
     User,
     /// The rest of a begun chain of fragments: never waits at the cap.
     Chain,
+    /// An entry of a record log that nobody waits for: waits for room in the queue, never at the
+    /// cap. Its log's writer is held meanwhile, and what shortens the log may need that.
+    Queued,
     /// Drop, abort, note, close: what releases space must not need space.
     Housekeeping,
 }

@@ -17,7 +17,7 @@
 //!
 //! Never: edits the batch, acknowledges before it is durable.
 
-use super::lead::{Ended, answer, take_over};
+use super::lead::{Ended, answer, answer_exposed, take_over};
 use super::shared::Shared;
 use super::state::{Task, Turn};
 use crate::error::LogFailure;
@@ -121,6 +121,7 @@ impl Shared {
             .map(|window| self.publish(window, task.writer.end()))
             .unwrap_or_default();
         self.discard_abandoned();
+        let ended = answer_exposed(ended);
         self.hand_over();
         self.parts.events.segment_sealed();
         answer(ended);

@@ -256,12 +256,12 @@ impl Shared {
     }
 
     fn shortage(&self, state: &State, bytes: u64, priority: Priority) -> Option<Shortage> {
-        if priority != Priority::User {
+        if !matches!(priority, Priority::User | Priority::Queued) {
             return None;
         }
         let limits = &self.parts.limits;
         let held = self.parts.ring.held_bytes();
-        if held >= limits.log_bytes_max {
+        if priority == Priority::User && held >= limits.log_bytes_max {
             return Some(Shortage::Log(held));
         }
         let queue = &state.queue;

@@ -9,12 +9,14 @@
 //! - a ticket is answered exactly once, whatever becomes of the batch: see
 //!   [`Member`](super::member::Member);
 //! - threads park at the gate of the batch that their record joined first: those whose records end
-//!   together are woken together, a new leader by itself; a task is woken by its waker.
+//!   together are woken together, a new leader by itself; a task is woken by its waker;
+//! - one that is to be told is told by whoever answers, outside the ticket's locks.
 //!
 //! Never: calls anybody under a lock of its own, but what it publishes.
 
-use super::member::{Placed, Publish};
+use super::member::{OnEnd, Placed, Publish};
 use crate::error::CommitError;
+use crate::runtime::fence;
 use crate::runtime::sync::{Gate, Mark, Mutex};
 use smallvec::SmallVec;
 use std::sync::{Arc, OnceLock};
@@ -33,12 +35,23 @@ enum Turn {
     Taken,
 }
 
-/// Who is to be woken.
-#[derive(Debug)]
+/// Who is to be woken, or told.
 enum Waiter {
     Nobody,
     Thread,
     Task(Waker),
+    Told(Box<dyn OnEnd>),
+}
+
+impl std::fmt::Debug for Waiter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Nobody => "Nobody",
+            Self::Thread => "Thread",
+            Self::Task(_) => "Task",
+            Self::Told(_) => "Told",
+        })
+    }
 }
 
 /// Where a ticket's thread parks.
@@ -94,8 +107,17 @@ impl std::fmt::Debug for Ticket {
 
 impl Ticket {
     pub(crate) fn new(publish: Box<dyn Publish>) -> Arc<Self> {
+        Self::with(publish, Waiter::Nobody)
+    }
+
+    /// One that nobody waits on: its end is told.
+    pub(crate) fn told(publish: Box<dyn Publish>, on_end: Box<dyn OnEnd>) -> Arc<Self> {
+        Self::with(publish, Waiter::Told(on_end))
+    }
+
+    fn with(publish: Box<dyn Publish>, waiter: Waiter) -> Arc<Self> {
         Arc::new(Self {
-            inner: Mutex::new((Turn::Waiting, Waiter::Nobody)),
+            inner: Mutex::new((Turn::Waiting, waiter)),
             publish: Mutex::new(Some(publish)),
             seat: OnceLock::new(),
         })
@@ -214,19 +236,35 @@ impl Ticket {
         }
     }
 
-    /// Wakes a task; answers whether a thread is to be woken.
+    /// Wakes a task, tells who is to be told; answers whether a thread is to be woken.
     fn speak(&self, turn: Turn) -> bool {
         let mut inner = self.inner.lock();
-        inner.0 = turn;
         let waiter = std::mem::replace(&mut inner.1, Waiter::Nobody);
+        let (turn, waiter) = match (turn, waiter) {
+            (Turn::Done(outcome), Waiter::Told(on_end)) => {
+                inner.0 = Turn::Taken;
+                drop(inner);
+                tell(on_end, outcome);
+                return false;
+            }
+            other => other,
+        };
+        inner.0 = turn;
         drop(inner);
         match waiter {
-            Waiter::Nobody => false,
+            Waiter::Nobody | Waiter::Told(_) => false,
             Waiter::Thread => true,
             Waiter::Task(waker) => {
                 waker.wake();
                 false
             }
         }
+    }
+}
+
+/// A panic in it must not keep those behind from their answers.
+fn tell(on_end: Box<dyn OnEnd>, outcome: Outcome) {
+    if let Err(panic) = fence("told of a record's end", || on_end.ended(outcome)) {
+        tracing::error!(%panic, "whoever is told of a record's end panicked");
     }
 }

@@ -7,7 +7,8 @@
 //! Invariants
 //! - the live entries are `first..next` without a hole, their terms never decrease;
 //! - an entry's *place*, the Lsn of its payload, changes by relocation alone;
-//! - an index is changed by [`LogIndex::apply`] alone, with what stands durable in the log.
+//! - an index is changed by [`LogIndex::apply`] with what stands durable in the log, and by
+//!   [`pending`](super::pending) with what is to.
 //!
 //! Never: does I/O, holds a payload.
 
@@ -242,7 +243,7 @@ impl LogIndex {
         }
     }
 
-    /// Applies a change whose record is durable at `at`.
+    /// Applies a change whose record stands at `at`.
     pub(crate) fn apply(&mut self, change: &Change, at: Lsn) {
         self.head = at;
         let placed = |offset: u64| Lsn::new(at.get() + offset);

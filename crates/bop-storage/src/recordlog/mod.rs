@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! change (checked against the index) -> record in the log -> durable -> applied to the index
+//! append that nobody waits for       -> record in the queue -> applied -> durable, or undone
 //! replay of the log -> rebuild -> index
 //! read: index -> recent payloads, or the log, checked by the entry's hash
 //! ```
@@ -11,6 +12,7 @@
 //! Never: writes to the log (its users above do), knows what a payload means.
 
 mod index;
+mod pending;
 mod reader;
 mod rebuild;
 mod registry;

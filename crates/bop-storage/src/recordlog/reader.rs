@@ -1,4 +1,5 @@
-//! Reads payloads: from memory when they are recent, else from the log, checked by their hash.
+//! Reads payloads: from memory when they are recent or not written yet, else from the log, checked by
+//! their hash.
 //!
 //! Invariants
 //! - what was read from the device is handed out only after its hash was checked against the one
@@ -13,8 +14,8 @@ use super::index::Item;
 use crate::error::{Damage, Place, ReadError, Reject};
 use crate::ids::{DbId, Lsn, SegmentId};
 use crate::io::{BLOCK_BYTES, blocks_for, zeroed_blocks};
-use crate::log::Ring;
 use crate::log::format::{EntryKind, entry_hash};
+use crate::log::{Ring, Unwritten};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use std::fmt;
@@ -69,6 +70,9 @@ impl RecentPayloads {
 #[derive(Clone, Debug)]
 pub(crate) struct RecordReader {
     ring: Arc<Ring>,
+    /// What the device may not have yet. Looked into before the device: once it is not there it is
+    /// durable.
+    unwritten: Arc<Unwritten>,
     recent: Arc<RecentPayloads>,
 }
 
@@ -76,8 +80,16 @@ pub(crate) struct RecordReader {
 pub(crate) type Wanted = (EntryKind, u64, Item);
 
 impl RecordReader {
-    pub(crate) fn new(ring: Arc<Ring>, recent: Arc<RecentPayloads>) -> Self {
-        Self { ring, recent }
+    pub(crate) fn new(
+        ring: Arc<Ring>,
+        unwritten: Arc<Unwritten>,
+        recent: Arc<RecentPayloads>,
+    ) -> Self {
+        Self {
+            ring,
+            unwritten,
+            recent,
+        }
     }
 
     pub(crate) fn recent(&self) -> &RecentPayloads {
@@ -96,7 +108,11 @@ impl RecordReader {
                 payloads.push(payload);
                 continue;
             }
-            let left = &wanted[payloads.len()..];
+            if let Some(payload) = self.not_written(item) {
+                payloads.push(Arc::from(payload));
+                continue;
+            }
+            let left = self.written(&wanted[payloads.len()..]);
             for (one, payload) in left.iter().zip(self.load_run(database, left)?) {
                 self.recent.insert(one.2.place, &payload);
                 payloads.push(payload);
@@ -105,8 +121,23 @@ impl RecordReader {
         Ok(payloads)
     }
 
-    /// The same, from the device whatever is in memory.
+    /// As many of them from the first one on, which is, as are surely on the device.
+    fn written<'w>(&self, wanted: &'w [Wanted]) -> &'w [Wanted] {
+        let Some(oldest) = self.unwritten.oldest() else {
+            return wanted;
+        };
+        let older = wanted.iter().take_while(|one| one.2.place < oldest);
+        &wanted[..older.count().max(1).min(wanted.len())]
+    }
+
+    fn not_written(&self, item: &Item) -> Option<Vec<u8>> {
+        self.unwritten.read(item.place, item.bytes as usize)
+    }
+
+    /// The same, from the device whatever is in memory, but what the device does not have yet.
     pub(crate) fn check(&self, database: DbId, wanted: &[Wanted]) -> Result<(), ReadError> {
+        let written = |one: &&Wanted| self.not_written(&one.2).is_none();
+        let wanted: Vec<Wanted> = wanted.iter().filter(written).copied().collect();
         let mut checked = 0;
         while checked < wanted.len() {
             checked += self.load_run(database, &wanted[checked..])?.len();

@@ -9,6 +9,7 @@
 //! Never: writes to the log.
 
 use super::index::{Change, LogIndex};
+use super::pending::PendingAppends;
 use super::state::{Inner, RecordState};
 use crate::error::Damage;
 use crate::ids::{DbId, Lsn};
@@ -24,6 +25,9 @@ use std::time::Instant;
 pub(crate) struct RecordLogs {
     logs: Mutex<BTreeMap<DbId, Arc<RecordState>>>,
     holds: Arc<LogHolds>,
+    /// Appends that are visible and not durable, of those logs that have any: an idle log is to cost
+    /// nothing for them. Locked behind the log's own lock.
+    pending: Mutex<BTreeMap<DbId, PendingAppends>>,
     /// Bytes of the log that what is live needs.
     live_bytes: AtomicU64,
     /// Live entries.
@@ -70,6 +74,7 @@ impl RecordLogs {
         let all = Self {
             logs: Mutex::default(),
             holds,
+            pending: Mutex::default(),
             live_bytes: AtomicU64::new(0),
             entries: AtomicU64::new(0),
             damaged: Mutex::default(),
@@ -126,15 +131,64 @@ impl RecordLogs {
     /// Applies what stands durable in the log. What it keeps of the log is registered before.
     pub(crate) fn publish(&self, state: &RecordState, change: &Change, at: Placed) {
         self.change(state, |inner| {
+            // Records become durable in order.
+            self.settle_up_to(state.id(), at.lsn);
             if inner.is_dropped() {
                 return;
             }
-            if inner.held == Lsn::ZERO {
-                self.holds.hold_records(state.id(), Lsn::ZERO, at.lsn);
-                inner.held = at.lsn;
-            }
+            self.keep_from(state, inner, at.lsn);
             inner.index.apply(change, at.lsn);
         });
+    }
+
+    /// Applies an append that has its place and is not durable yet; `parent` is the newest record of
+    /// the index that it was made for.
+    pub(crate) fn expose(&self, state: &RecordState, change: &Change, at: Placed, parent: Lsn) {
+        self.change(state, |inner| {
+            let mut pending = self.pending.lock();
+            let pending = pending.entry(state.id()).or_default();
+            if pending.expose(&mut inner.index, change, at.lsn, parent) {
+                self.keep_from(state, inner, at.lsn);
+            }
+        });
+    }
+
+    /// An append that was exposed is durable.
+    pub(crate) fn settle(&self, state: &RecordState, at: Lsn) {
+        let _inner = state.look();
+        self.settle_up_to(state.id(), at);
+    }
+
+    /// The log's lock is held.
+    fn settle_up_to(&self, id: DbId, at: Lsn) {
+        let mut all = self.pending.lock();
+        if let Some(pending) = all.get_mut(&id) {
+            pending.settle(at);
+            if pending.is_empty() {
+                all.remove(&id);
+            }
+        }
+    }
+
+    /// An append that was exposed has failed.
+    pub(crate) fn undo(&self, state: &RecordState, at: Lsn) {
+        self.change(state, |inner| {
+            let mut all = self.pending.lock();
+            if let Some(pending) = all.get_mut(&state.id()) {
+                pending.undo(&mut inner.index, at);
+                if pending.is_empty() {
+                    all.remove(&state.id());
+                }
+            }
+        });
+        self.refresh_hold(state);
+    }
+
+    fn keep_from(&self, state: &RecordState, inner: &mut Inner, at: Lsn) {
+        if inner.held == Lsn::ZERO {
+            self.holds.hold_records(state.id(), Lsn::ZERO, at);
+            inner.held = at;
+        }
     }
 
     /// Lets go of what the log does not need any more. Answers the oldest position that it needs.
@@ -158,7 +212,10 @@ impl RecordLogs {
         let dropped: Vec<_> = logs.extract_if(.., is_dropped).collect();
         drop(logs);
         for (id, state) in dropped {
-            self.change(&state, |inner| inner.index = LogIndex::default());
+            self.change(&state, |inner| {
+                inner.index = LogIndex::default();
+                self.pending.lock().remove(&id);
+            });
             self.refresh_hold(&state);
             self.damaged.lock().remove(&id);
         }

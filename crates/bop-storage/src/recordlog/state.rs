@@ -2,7 +2,8 @@
 //!
 //! Invariants
 //! - one writer at a time, from its plan to the publication of its record (also when nobody waits
-//!   for it any more: the guard travels with the record);
+//!   for it any more: the guard travels with the record); the publication of an append that is not
+//!   waited for is before it is durable;
 //! - the lock is held for looks at memory alone, never during I/O, so readers do not wait for a
 //!   writer;
 //! - an idle log costs less than 200 bytes: a test counts.

@@ -25,8 +25,10 @@ const LATER: Duration = Duration::from_secs(1000);
 fn limits() -> Limits {
     let mut limits = Limits::tiny();
     limits.idle_note_delay = Duration::from_millis(1);
-    // A group is one record.
-    limits.fragment_bytes_max = 48 << 10;
+    // Some groups are one record, some are several.
+    limits.fragment_bytes_max = 12 << 10;
+    // What is refused is refused for the power: the log is never full.
+    limits.log_bytes_max = 8 << 20;
     // The power does not come back by waiting.
     limits.retry_delay_min = Duration::from_millis(1);
     limits.retry_delay_max = Duration::from_millis(1);

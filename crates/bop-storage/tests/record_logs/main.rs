@@ -12,6 +12,7 @@ mod crowd;
 mod damage;
 mod model;
 mod ordinary;
-#[expect(dead_code, reason = "the crash suite uses all of it")]
+mod pending;
 #[path = "../crash/rig.rs"]
 mod rig;
+mod told;

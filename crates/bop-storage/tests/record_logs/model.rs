@@ -1,12 +1,16 @@
-//! Seeded lives of a store with record logs and a database of pages beside them: cut at any call, it
-//! has what was acknowledged, and of the call in flight all or nothing (of one that needs several
-//! records, the first ones).
+//! Seeded lives of a store with record logs and a database of pages beside them: cut at any call, or
+//! with a device that fails, it has what was acknowledged, and of the call in flight all or nothing
+//! (of one that needs several records, the first ones). Appends that are not waited for are read at
+//! once; after a crash the first of them are there, and their callbacks came once.
 
 use crate::rig::{Keep, ManifestFault, Rig};
+use crate::told::{LONG, Pending, with_entries};
+use bop_storage::io::errno::EIO;
 use bop_storage::testing::{Fault, SplitMix64};
 use bop_storage::{
-    CommitError, DbKind, Limits, LogBounds, Manager, NewEntry, PageNo, RecordLog, RecordLogError,
+    CommitError, Db, DbKind, Health, Limits, LogBounds, Manager, PageNo, RecordLog, RecordLogError,
 };
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 const LOGS: usize = 3;
@@ -71,7 +75,7 @@ fn payload(random: &mut SplitMix64, large: bool) -> Vec<u8> {
 }
 
 #[derive(Clone, Debug)]
-enum Step {
+pub(crate) enum Step {
     Append(u64, Vec<(u64, Vec<u8>)>),
     Truncate(u64),
     Purge(u64),
@@ -137,16 +141,7 @@ fn after(model: &Model, step: &Step) -> Model {
 fn perform(log: &RecordLog, step: &Step) -> Result<(), RecordLogError> {
     match step {
         Step::Append(start, entries) => {
-            let entry = |(index, (term, payload)): (u64, &'_ (u64, Vec<u8>))| {
-                (index, *term, payload.clone())
-            };
-            let owned: Vec<_> = (*start..).zip(entries).map(entry).collect();
-            let entries = owned.iter().map(|(index, term, payload)| NewEntry {
-                index: *index,
-                term: *term,
-                payload,
-            });
-            log.append(&entries.collect::<Vec<_>>())
+            with_entries(*start, entries, |entries| log.append(entries))
         }
         Step::Truncate(from) => log.truncate(*from),
         Step::Purge(up_to) => log.purge(*up_to),
@@ -155,8 +150,8 @@ fn perform(log: &RecordLog, step: &Step) -> Result<(), RecordLogError> {
     }
 }
 
-/// The call that was in flight when the power went: its log, and the states that it may leave.
-type InFlight = Option<(usize, Vec<Model>)>;
+/// The states that each log may be in.
+type Possible = Vec<Vec<Model>>;
 
 fn possible(model: &Model, step: &Step) -> Vec<Model> {
     match step {
@@ -175,11 +170,23 @@ fn possible(model: &Model, step: &Step) -> Vec<Model> {
 }
 
 struct Life {
+    /// What is visible.
     models: Vec<Model>,
+    /// What of it is not known to be durable, in the order of the log.
+    pending: Vec<Pending>,
     random: SplitMix64,
     limits: Limits,
-    relocated: u64,
+    /// The device fails from this call on, for once or for good.
+    fails_at: Option<u64>,
+    tally: Tally,
+}
+
+#[derive(Default, Debug)]
+struct Tally {
+    released: u64,
     cuts: u64,
+    /// Appends that were read, and gone when the device did not take them.
+    undone: u64,
 }
 
 impl Life {
@@ -188,70 +195,168 @@ impl Life {
         (0..LOGS).map(log).collect()
     }
 
+    fn is_failing(&self, rig: &Rig) -> bool {
+        rig.disk.is_cut() || self.fails_at.is_some_and(|at| at < rig.disk.op_count())
+    }
+
     /// Takes what is found for the truth, if it is one of the states that may be.
-    fn check(&mut self, store: &Manager, in_flight: InFlight) {
+    fn check(&mut self, store: &Manager, possible: Option<Possible>) {
         for (nth, log) in self.logs(store).iter().enumerate() {
             let found = Model::of(log);
-            match &in_flight {
-                Some((at, states)) if *at == nth => {
+            match &possible {
+                Some(states) => {
+                    let states = &states[nth];
                     assert!(
                         states.contains(&found),
                         "log {nth}: {found:?} is none of {states:?}"
                     );
                     self.models[nth] = found;
                 }
-                _ => assert_eq!(found, self.models[nth], "log {nth}"),
+                None => assert_eq!(found, self.models[nth], "log {nth}"),
             }
         }
     }
 
-    fn run(&mut self, store: &Manager, rig: &Rig) -> InFlight {
+    /// What may be found after a crash: of the appends that were not waited for the first ones.
+    fn possible(&self) -> Possible {
+        let states = |(nth, model): (usize, &Model)| {
+            let of_log = self.pending.iter().filter(|pending| pending.log == nth);
+            let mut states: Vec<Model> = of_log
+                .flat_map(|one| possible(&one.before, &one.step))
+                .collect();
+            states.push(model.clone());
+            states
+        };
+        self.models.iter().enumerate().map(states).collect()
+    }
+
+    /// Something that came behind them is durable, so they are.
+    fn settle(&mut self) {
+        for pending in self.pending.drain(..) {
+            pending.outcome().unwrap();
+        }
+    }
+
+    /// The log takes nothing any more: each has its answer, and what has failed is gone. Nothing is
+    /// known of the log whose call was in flight.
+    fn poisoned(&mut self, logs: &[RecordLog], in_flight: usize) {
+        let pending = std::mem::take(&mut self.pending);
+        let mut outcomes = pending.iter().map(|one| (one, one.outcome()));
+        let failed: Vec<&Pending> = outcomes
+            .by_ref()
+            .skip_while(|(_, outcome)| outcome.is_ok())
+            .map(|(one, outcome)| {
+                outcome.expect_err("nothing is durable behind what is not");
+                one
+            })
+            .collect();
+        for (nth, log) in logs.iter().enumerate().filter(|(nth, _)| *nth != in_flight) {
+            let first_failed = failed.iter().find(|one| one.log == nth);
+            let states = match first_failed {
+                Some(one) => possible(&one.before, &one.step),
+                None => vec![self.models[nth].clone()],
+            };
+            let bounds = log.bounds().unwrap();
+            let is_as_before =
+                |state: &Model| (state.first, state.next()) == (bounds.first, bounds.next);
+            assert!(
+                states.iter().any(is_as_before),
+                "{bounds:?} is none of {states:?}"
+            );
+            self.tally.undone += u64::from(first_failed.is_some());
+        }
+    }
+
+    /// Appends without waiting; what is there can be read at once.
+    fn append_pending(
+        &mut self,
+        log: &RecordLog,
+        nth: usize,
+        step: &Step,
+    ) -> Result<(), RecordLogError> {
+        let Step::Append(start, entries) = step else {
+            return perform(log, step);
+        };
+        let (tell, told) = channel();
+        let appended = with_entries(*start, entries, |entries| {
+            log.append_with(entries, move |outcome| tell.send(outcome).unwrap())
+        });
+        if appended.is_err() {
+            let untold = told.recv_timeout(LONG).unwrap_err();
+            assert_eq!(untold, RecvTimeoutError::Disconnected);
+            return appended;
+        }
+        self.pending.push(Pending {
+            log: nth,
+            before: self.models[nth].clone(),
+            step: step.clone(),
+            told,
+        });
+        Ok(())
+    }
+
+    fn run(&mut self, store: &Manager, rig: &Rig) -> Possible {
         let logs = self.logs(store);
         let pages = store.database("pages").unwrap();
         for _ in 0..40 {
             let nth = self.random.index(LOGS);
             let step = step(&self.models[nth], &mut self.random);
-            let done = perform(&logs[nth], &step);
+            let waits = self.random.chance(1, 2);
+            let done = if waits {
+                perform(&logs[nth], &step)
+            } else {
+                self.append_pending(&logs[nth], nth, &step)
+            };
             match done {
-                Ok(()) => self.models[nth] = after(&self.models[nth], &step),
-                Err(RecordLogError::Commit(CommitError::Unknown { .. })) => {
-                    assert!(rig.disk.is_cut(), "unknown without a cut");
-                    return Some((nth, possible(&self.models[nth], &step)));
+                Ok(()) => {
+                    self.models[nth] = after(&self.models[nth], &step);
+                    // A cut may find nothing to do, and write nothing.
+                    if matches!(step, Step::Vote(_)) || waits && matches!(step, Step::Append(..)) {
+                        self.settle();
+                    }
                 }
-                Err(error) if rig.disk.is_cut() => {
+                Err(RecordLogError::Commit(CommitError::Rejected(_))) if !self.is_failing(rig) => {}
+                Err(error) => {
+                    assert!(self.is_failing(rig), "{step:?} of log {nth}: {error}");
                     tracing_of(&error);
                     // The half of a call that was cut into several records may be there.
-                    let half = matches!(step, Step::Append(..));
-                    let states = possible(&self.models[nth], &step);
-                    let states = if half {
-                        states
-                    } else {
-                        vec![self.models[nth].clone()]
-                    };
-                    return Some((nth, states));
+                    let mut states = self.possible();
+                    states[nth].extend(possible(&self.models[nth], &step));
+                    if matches!(store.status().health, Health::Poisoned(_)) {
+                        self.poisoned(&logs, nth);
+                    }
+                    return states;
                 }
-                Err(RecordLogError::Commit(CommitError::Rejected(_))) => {}
-                Err(error) => panic!("{step:?} of log {nth}: {error}"),
             }
-            if self.random.chance(1, 4) && !rig.disk.is_cut() {
-                let mut write = pages.begin_write(Duration::ZERO).unwrap();
-                let page = PageNo::new(1 + u32::try_from(self.random.below(6)).unwrap()).unwrap();
-                write.write_page(page, &vec![1; 4096]).unwrap();
-                drop(write.commit());
-            }
-            if self.random.chance(1, 3) {
-                store.keep_house();
-            }
-            if self.random.chance(1, 12)
-                && let Ok(report) = store.checkpoint()
-            {
-                self.relocated += report.segments_released as u64;
-            }
-            if !rig.disk.is_cut() && self.random.chance(1, 6) {
-                self.check(store, None);
-            }
+            self.around(store, rig, &pages);
         }
-        None
+        self.possible()
+    }
+
+    /// What others do meanwhile.
+    fn around(&mut self, store: &Manager, rig: &Rig, pages: &Db) {
+        if self.random.chance(1, 6)
+            && !rig.disk.is_cut()
+            && let Ok(mut write) = pages.begin_write(Duration::ZERO)
+        {
+            let page = PageNo::new(1 + u32::try_from(self.random.below(6)).unwrap()).unwrap();
+            write.write_page(page, &vec![1; 4096]).unwrap();
+            drop(write.commit());
+        }
+        if self.random.chance(1, 3) {
+            store.keep_house();
+        }
+        if self.random.chance(1, 12)
+            && let Ok(report) = store.checkpoint()
+        {
+            self.tally.released += report.segments_released as u64;
+        }
+        if self.random.chance(1, 10) && store.sync().is_ok() {
+            self.settle();
+        }
+        if !self.is_failing(rig) && self.random.chance(1, 4) {
+            self.check(store, None);
+        }
     }
 }
 
@@ -259,19 +364,22 @@ fn tracing_of(error: &RecordLogError) {
     assert!(!error.to_string().is_empty());
 }
 
-fn lives(seed: u64, tally: &mut (u64, u64)) {
+fn lives(seed: u64, tally: &mut Tally) {
     let mut random = SplitMix64::new(seed);
     let mut limits = Limits::tiny();
     limits.log_sealed_segments_max = 1 + u32::try_from(random.below(3)).unwrap();
     limits.fragment_bytes_max = [4 << 10, 8 << 10, 16 << 10][random.index(3)];
     limits.record_cache_bytes_max = [0, 16 << 10][random.index(2)];
     limits.writer_wait = Duration::from_millis(20);
+    limits.retry_delay_min = Duration::from_millis(1);
+    limits.retry_delay_max = Duration::from_millis(1);
     let mut life = Life {
         models: vec![Model::default(); LOGS],
+        pending: Vec::new(),
         random,
         limits,
-        relocated: 0,
-        cuts: 0,
+        fails_at: None,
+        tally: std::mem::take(tally),
     };
     let mut rig = Rig::new(seed, ManifestFault::Either);
     let store = rig.open(&life.limits).unwrap();
@@ -280,33 +388,47 @@ fn lives(seed: u64, tally: &mut (u64, u64)) {
     }
     store.create_database("pages", DbKind::Raw).unwrap();
     drop(store);
-    let mut in_flight = None;
+    let mut possible = None;
     for _ in 0..8 {
         let opened = rig.open(&life.limits);
         let store = opened.unwrap_or_else(|error| panic!("a store that cannot be opened: {error}"));
         let report = store.verify();
         assert!(report.is_healthy(), "{report:?} {:?}", store.status());
-        life.check(&store, in_flight.take());
+        life.check(&store, possible.take());
         if life.random.chance(3, 4) {
-            let cut = rig.disk.op_count() + life.random.below(120);
-            rig.disk.fail_at(cut, Fault::PowerCut);
+            let at = rig.disk.op_count() + life.random.below(120);
+            let faults = [
+                Fault::PowerCut,
+                Fault::PowerCut,
+                Fault::Sticky(EIO),
+                Fault::Error(EIO),
+            ];
+            rig.disk.fail_at(at, faults[life.random.index(4)]);
+            life.fails_at = Some(at);
         }
-        in_flight = life.run(&store, &rig);
-        life.cuts += u64::from(rig.disk.is_cut());
+        let found = life.run(&store, &rig);
+        let fails = life.is_failing(&rig);
+        life.tally.cuts += u64::from(rig.disk.is_cut());
         let next = life.random.next_u64();
         let end = life.random.below(3);
-        if rig.disk.is_cut() || end > 0 {
+        if fails || end > 0 {
             let keep = [Keep::Some(next), Keep::Nothing, Keep::Everything][life.random.index(3)];
             let crashed = rig.crashed(keep, next);
             drop(store);
+            // Whatever became of it, whoever appended was told.
+            life.pending
+                .drain(..)
+                .for_each(|pending| drop(pending.outcome()));
             rig = crashed;
+            possible = Some(found);
         } else {
             rig.disk.heal();
             store.close(Duration::ZERO).unwrap();
+            life.settle();
         }
+        life.fails_at = None;
     }
-    tally.0 += life.relocated;
-    tally.1 += life.cuts;
+    *tally = life.tally;
 }
 
 /// Prints the seed when a life panics.
@@ -331,14 +453,18 @@ fn record_logs_are_the_model_whatever_call_the_power_goes_at() {
         Ok(seed) => vec![seed.parse().expect("BOP_RECORDS_SEED is a number")],
         Err(_) => (0..60).collect(),
     };
-    let mut tally = (0, 0);
+    let mut tally = Tally::default();
     for seed in seeds {
         let _seed = Seed(seed);
         lives(seed, &mut tally);
     }
-    let (released, cuts) = tally;
+    let Tally {
+        released,
+        cuts,
+        undone,
+    } = tally;
     assert!(
-        one.is_ok() || (released > 60 && cuts > 100),
-        "{released} released, {cuts} cuts"
+        one.is_ok() || (released > 60 && cuts > 100 && undone > 20),
+        "{released} released, {cuts} cuts, {undone} undone"
     );
 }

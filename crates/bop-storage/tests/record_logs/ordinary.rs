@@ -6,8 +6,6 @@ use bop_storage::{
     CatalogueError, CommitError, DbKind, Housekeeping, Limits, Manager, NewEntry, RecordLogError,
     Rejection,
 };
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 fn entry(index: u64, term: u64, payload: &[u8]) -> NewEntry<'_> {
@@ -126,35 +124,6 @@ fn what_does_not_follow_is_refused_and_changes_nothing() {
     assert_eq!(log.term(3).unwrap(), None);
     assert_eq!(log.read(1..3, 0).unwrap().len(), 1, "one entry at least");
     assert_eq!(log.read(1..3, 6).unwrap().len(), 2);
-}
-
-#[test]
-fn the_callback_comes_once_and_what_is_read_then_is_durable() {
-    let rig = Rig::new(3, ManifestFault::NotApplied);
-    let store = open(&rig);
-    let log = store.create_record_log("log").unwrap();
-    let calls = Arc::new(AtomicUsize::new(0));
-    let counted = |calls: &Arc<AtomicUsize>| {
-        let calls = Arc::clone(calls);
-        move || {
-            calls.fetch_add(1, Ordering::Relaxed);
-        }
-    };
-    let large = vec![3; 3000];
-    let entries: Vec<_> = (1..=10).map(|index| entry(index, 1, &large)).collect();
-    // More than one record.
-    log.append_with(&entries, counted(&calls)).unwrap();
-    assert_eq!(calls.load(Ordering::Relaxed), 1);
-    log.append_with(&[entry(5, 1, b"")], counted(&calls))
-        .unwrap_err();
-    assert_eq!(calls.load(Ordering::Relaxed), 1);
-    let rig = rig.crashed(crate::rig::Keep::Nothing, 4);
-    let found = open(&rig)
-        .record_log("log")
-        .unwrap()
-        .read(1..11, u64::MAX)
-        .unwrap();
-    assert_eq!(found.len(), 10);
 }
 
 #[test]

@@ -15,6 +15,7 @@
 //! Never: a copy of the log's code.
 
 mod disk;
+mod exposed;
 mod hand_off;
 mod panics;
 mod publication;

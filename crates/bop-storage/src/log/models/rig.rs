@@ -7,7 +7,7 @@
 use super::super::format::record::Encoding;
 use super::super::format::{EncodedRecord, FragmentPart, MemberSpec, PageImage, encode_pages};
 use super::super::group::Log;
-use super::super::member::{Placed, Priority, Publish, Silent};
+use super::super::member::{OnEnd, Placed, Priority, Publish, Silent};
 use super::super::rig::{LONG, Nobody, start_on};
 use super::super::scan::{Content, Manner, ScannedBody, SegmentSpace, scan_segment};
 use super::super::state::Turn;
@@ -164,6 +164,18 @@ impl Rig {
             .append_relaxed(record(tag), Priority::User, delay, publish)
     }
 
+    /// Appends a record that is visible at once, and tells `ended` how it ended.
+    pub(super) fn append_exposed(
+        &self,
+        tag: u64,
+        ended: impl FnOnce(Result<Placed, CommitError>) + Send + 'static,
+    ) -> Result<(), CommitError> {
+        let publish = self.publisher(tag, false);
+        let on_end = Box::new(Told(ended));
+        self.log
+            .append_exposed(record(tag), Priority::Queued, publish, on_end)
+    }
+
     /// An outcome must agree with what was seen.
     pub(super) fn check(&self, tag: u64, outcome: &Result<Placed, CommitError>) {
         let seen = self.seen(tag);
@@ -193,10 +205,13 @@ impl Rig {
 
     /// Whether the device has the first byte of a record.
     pub(super) fn is_durable(&self, lsn: Lsn) -> bool {
-        let place = self.log.ring().locate(lsn);
-        place.is_some_and(|(segment, offset)| {
-            self.disk.is_durable(&layout::segment(segment.id), offset)
-        })
+        Self::holds(&self.disk, self.log.ring(), lsn)
+    }
+
+    /// The same, for somebody who must not keep the log.
+    pub(super) fn holds(disk: &ModelDisk, ring: &super::super::Ring, lsn: Lsn) -> bool {
+        let place = ring.locate(lsn);
+        place.is_some_and(|(segment, offset)| disk.is_durable(&layout::segment(segment.id), offset))
     }
 
     /// All is said and done: nobody has the turn, nothing waits, and the device has exactly the
@@ -285,6 +300,16 @@ fn large_record() -> EncodedRecord {
     record_of(FILLING, &images)
 }
 
+/// Hands on how a record ended.
+struct Told<F>(F);
+
+impl<F: FnOnce(Result<Placed, CommitError>) + Send> OnEnd for Told<F> {
+    fn ended(self: Box<Self>, outcome: Result<Placed, CommitError>) {
+        moment();
+        (self.0)(outcome);
+    }
+}
+
 /// Tells the witness.
 struct Watched {
     tag: u64,
@@ -297,13 +322,10 @@ impl Publish for Watched {
     fn publish(self: Box<Self>, at: Placed) {
         moment();
         let mut wrong = Vec::new();
-        if let Some((disk, ring)) = &self.disk {
-            let durable = ring.locate(at.lsn).is_some_and(|(segment, offset)| {
-                disk.is_durable(&layout::segment(segment.id), offset)
-            });
-            if !durable {
-                wrong.push(format!("record {} is visible and not durable", self.tag));
-            }
+        if let Some((disk, ring)) = &self.disk
+            && !Rig::holds(disk, ring, at.lsn)
+        {
+            wrong.push(format!("record {} is visible and not durable", self.tag));
         }
         let mut visible = self.witness.visible.lock();
         let strict = self.disk.is_some();

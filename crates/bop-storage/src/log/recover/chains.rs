@@ -23,6 +23,8 @@ struct Gathered {
 
 #[derive(Debug)]
 struct Chain {
+    /// Where its first part is.
+    since: Lsn,
     next_index: u32,
     /// Header checksum of the newest part.
     previous: u64,
@@ -66,6 +68,16 @@ impl Chains {
         }
     }
 
+    /// Where the first part is of the transaction that this record, at `lsn`, belongs to.
+    pub(super) fn since(&self, lsn: Lsn, part: FragmentPart) -> Lsn {
+        match part {
+            FragmentPart::Whole => lsn,
+            FragmentPart::Fragment { commit, .. } | FragmentPart::Last { commit, .. } => {
+                self.open.get(&commit).map_or(lsn, |chain| chain.since)
+            }
+        }
+    }
+
     /// The chain will not be committed.
     pub(super) fn abort(&mut self, commit: CommitId) {
         self.open.remove(&commit);
@@ -81,6 +93,7 @@ impl Chains {
     ) {
         if index == 0 {
             let begun = Chain {
+                since: lsn,
                 next_index: 0,
                 previous: 0,
                 members: BTreeMap::new(),

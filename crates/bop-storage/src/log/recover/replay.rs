@@ -131,8 +131,18 @@ impl<'a> Replay<'a> {
         pages: &PagesRecord,
         at: &Damage,
     ) {
+        let since = self.chains.since(record.lsn, pages.part);
+        let needed = [since, record.lsn];
+        let needed = if pages.part.kind() == RecordKind::Commit {
+            // Parts of it may have been other databases' alone.
+            &needed[..]
+        } else {
+            &needed[1..]
+        };
         for member in &pages.members {
-            self.databases.seen(member.database, record.lsn);
+            for lsn in needed {
+                self.databases.seen(member.database, *lsn);
+            }
         }
         let Some(gathered) = self.chains.part(record.lsn, pages) else {
             return;
@@ -159,6 +169,7 @@ impl<'a> Replay<'a> {
         if !members.is_empty() {
             self.sink.commit(ReplayedCommit {
                 lsn: record.lsn,
+                since,
                 segment,
                 time_us: record.time_us,
                 members,

@@ -27,6 +27,9 @@ pub struct ReplayedCommit {
     pub lsn: Lsn,
     /// The segment that its record (the last one, of several) is in.
     pub segment: SegmentId,
+    /// Where the first of its records is. As long as one of its databases needs the commit, the log is
+    /// needed from here on: without one of the parts all others are void.
+    pub since: Lsn,
     /// When it was appended, in microseconds since the Unix epoch.
     pub time_us: u64,
     /// Its databases. One that is damaged is left out.

@@ -140,6 +140,38 @@ fn fragments_replay_as_one_commit_at_their_last_part() {
 }
 
 #[test]
+fn all_databases_of_a_chain_need_it_from_its_first_part_on() {
+    let mut log = TestLog::new();
+    log.commit(1, 1);
+    log.commit(2, 1);
+    let commit = CommitId::new(5);
+    let mut lsns = Vec::new();
+    let mut previous = 0;
+    for (index, database) in (0..).zip([1, 2]) {
+        let part = FragmentPart::Fragment {
+            commit,
+            index,
+            previous,
+        };
+        let part = log.pages_part(part, &[database], &[7]);
+        previous = part.record.header_checksum;
+        lsns.push(log.write(&[part]));
+    }
+    let part = FragmentPart::Last {
+        commit,
+        index: 2,
+        previous,
+    };
+    let part = log.pages_part(part, &[1, 2, 3], &[]);
+    lsns.push(log.write(&[part]));
+    let (recovered, lines) = log.recover();
+    assert_eq!(lines, ["1:1", "2:1", "1:7 2:7 3:"]);
+    assert_eq!(damaged(&recovered), [0; 0]);
+    // Of the third it has nothing but the commit, which is void without the first part.
+    assert_eq!(recovered.spans[&DbId::new(3)], (lsns[0], lsns[2]));
+}
+
+#[test]
 fn chains_without_their_commit_are_void() {
     let mut log = TestLog::new();
     let open = |commit| FragmentPart::Fragment {

@@ -424,6 +424,9 @@ impl ReplaySink for Lines {
             let pages: Vec<String> = member.pages.iter().map(|p| p.page.to_string()).collect();
             format!("{}:{}", member.database, pages.join(","))
         };
+        let pages = commit.members.iter().flat_map(|member| &member.pages);
+        let mut images = pages.map(|page| page.image);
+        assert!(images.all(|image| commit.since <= image) && commit.since <= commit.lsn);
         let members: Vec<String> = commit.members.iter().map(member).collect();
         self.0.push(members.join(" "));
     }
