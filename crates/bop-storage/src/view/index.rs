@@ -124,12 +124,15 @@ impl IndexLayer {
     /// Adds a commit to a layer that nobody else has: what it shares with no clone is changed in
     /// place.
     pub fn add(&mut self, commit: &CommitPages<'_>) {
-        self.cut_to(commit.page_count_min.min(commit.page_count));
+        let kept = commit.page_count_min.min(commit.page_count);
+        self.cut_to(kept);
+        // No extent goes further: what the commit has behind is new to the layer.
+        let known = self.page_count.min(kept);
         self.page_count = commit.page_count;
         let mut rest = commit.pages;
         while let Some((run, behind)) = split_run(rest) {
             rest = behind;
-            self.put(run, commit);
+            self.put(run, commit, known);
         }
     }
 
@@ -181,7 +184,8 @@ impl IndexLayer {
             .map_or(0, |(first, extent)| first + (extent.pages() - 1))
     }
 
-    fn put(&mut self, run: &[CommittedPage], commit: &CommitPages<'_>) {
+    /// `known`: no extent that overlaps the run goes further.
+    fn put(&mut self, run: &[CommittedPage], commit: &CommitPages<'_>, known: u32) {
         let (Some(first), Some(last)) = (run.first(), run.last()) else {
             return;
         };
@@ -197,10 +201,12 @@ impl IndexLayer {
             return;
         };
         let first = first.page.get();
-        // The usual rewrite replaces an extent of the same place and size: nothing else overlaps.
-        let old = self.extents.get(&first);
-        if old.is_none_or(|old| old.pages() != extent.pages()) {
-            self.clear(first, first + (extent.pages() - 1));
+        if first <= known {
+            // The usual rewrite replaces an extent of the same place and size: nothing else overlaps.
+            let old = self.extents.get(&first);
+            if old.is_none_or(|old| old.pages() != extent.pages()) {
+                self.clear(first, first + (extent.pages() - 1));
+            }
         }
         self.extents.insert(first, extent);
     }
