@@ -66,7 +66,10 @@ pub struct Limits {
     /// Bytes of one batch, unless a single record is larger.
     pub batch_bytes_max: u64,
     /// How long a committer waits for a write that does not return; a call that takes longer is
-    /// reported as stalled.
+    /// reported as stalled. The committer whose thread is itself in the call, since it leads the
+    /// batch, comes back only when the kernel lets it go, whatever the backend. Whoever needs a
+    /// segment waits as long for another thread that makes one, and for another transaction of the
+    /// manifest.
     pub io_deadline: Duration,
     /// A batch that failed is written into fresh segments so often, then the log is poisoned.
     pub write_retries_max: u32,

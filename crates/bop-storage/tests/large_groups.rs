@@ -125,8 +125,7 @@ fn whenever_the_power_goes_all_of_it_is_there_or_nothing() {
     for call in 0.. {
         let rig = origin.copied(1, ManifestFault::NotApplied);
         let store = rig.open(&limits()).unwrap();
-        rig.disk
-            .fail_at(rig.disk.op_count() + call, Fault::PowerCut);
+        rig.disk.fail_in(call, Fault::PowerCut);
         let committed = group(&store, 2);
         let keeps = [
             Keep::Nothing,
@@ -163,8 +162,7 @@ fn a_crash_in_the_checkpoint_behind_it_takes_nothing_from_it() {
     for call in 0.. {
         let rig = origin.copied(2, ManifestFault::Either);
         let store = rig.open(&limits()).unwrap();
-        rig.disk
-            .fail_at(rig.disk.op_count() + call, Fault::PowerCut);
+        rig.disk.fail_in(call, Fault::PowerCut);
         // Gone, with its part of the group; the others need that part until they are in chunks.
         let dropped = store.drop_database(NAMES[1]).is_ok();
         let made = store.checkpoint();
@@ -198,8 +196,7 @@ fn one_that_fails_is_void_and_the_store_goes_on() {
         // No second try.
         limits.write_retries_max = 0;
         let store = rig.open(&limits).unwrap();
-        rig.disk
-            .fail_at(rig.disk.op_count() + write, Fault::Sticky(EIO));
+        rig.disk.fail_in(write, Fault::Sticky(EIO));
         let committed = group(&store, 2);
         let is_ok = committed.is_ok();
         if let Err(error) = &committed {

@@ -136,8 +136,7 @@ fn fails_for_ever(fault: Fault, later: u64) -> (bool, usize) {
     let create = |number| store.create_database(&name(number), DbKind::Raw).unwrap();
     let dbs: Vec<Db> = (0..COMMITTERS).map(create).collect();
     wait_for_threads(before + STORE_THREADS);
-    let first_bad = disk.op_count() + later;
-    disk.fail_at(first_bad, fault);
+    let first_bad = disk.fail_in(later, fault);
     let started = Instant::now();
     let (told, most) = crowd(&dbs);
     let case = format!("{fault:?} from call {later} on");

@@ -59,9 +59,10 @@ impl Engine {
     /// Removes chunks whose publication failed, if it is certain that the manifest does not have them.
     pub(super) fn discard_unpublished(&self, chunks: &[FinishedChunk]) {
         let first = chunks.first().map(|chunk| chunk.id);
-        if first
-            .is_some_and(|id| self.manifest.settle() && self.manifest.state().chunk(id).is_none())
-        {
+        if first.is_some_and(|id| {
+            self.manifest.settle(self.limits.io_deadline)
+                && self.manifest.state().chunk(id).is_none()
+        }) {
             self.discard(chunks);
         }
     }

@@ -181,12 +181,18 @@ impl Engine {
         let wanted = self.limits.segments_spare_min as usize;
         let deadline = after(Instant::now(), self.limits.io_deadline);
         let spares = self.log.spares();
-        match self.guarded(Work::Spares, || spares.ensure_until(wanted, deadline)) {
-            None | Some(Ok(true)) => {}
-            Some(Ok(false)) => {
+        // No spare was made, whatever the reason: both count against the breaker.
+        let make = || match spares.ensure_until(wanted, deadline) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(None),
+            Err(error) => Err(Some(error)),
+        };
+        match self.guarded(Work::Spares, make) {
+            None | Some(Ok(())) => {}
+            Some(Err(None)) => {
                 tracing::warn!("another thread makes spare segments, and does not return");
             }
-            Some(Err(error)) => tracing::warn!(%error, "no spare segment could be made"),
+            Some(Err(Some(error))) => tracing::warn!(%error, "no spare segment could be made"),
         }
     }
 

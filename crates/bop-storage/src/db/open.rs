@@ -31,7 +31,7 @@ use super::state::DbState;
 use super::strangers::check_unregistered;
 use crate::cache::PageCache;
 use crate::catalogue::Catalogue;
-use crate::error::{Damage, OpenError, Place, Reject};
+use crate::error::{Damage, ManifestError, OpenError, Place, Reject};
 use crate::ids::{DbId, SegmentId, StoreId};
 use crate::io::{
     BufferPool, Disk, IoFailure, NativeDisk, OpenDiskError, StoreLock, WatchThread, Watchdog,
@@ -39,7 +39,7 @@ use crate::io::{
 };
 use crate::limits::ValidLimits;
 use crate::log::{Log, LogHolds};
-use crate::manifest::{LmdbManifest, Manifest, Table};
+use crate::manifest::{LmdbManifest, Manifest, Table, fenced};
 use crate::meters::StoreMeters;
 use crate::recordlog::{RecentPayloads, RecordLogs, RecordReader};
 use crate::superblock::Superblock;
@@ -233,16 +233,22 @@ fn open_manifest(
         Ok(is_empty(layout::LOG_DIR)? && is_empty(layout::CHUNK_DIR)?)
     };
     if let Some(given) = &options.manifest {
-        if given.scan(Table::Meta, &[], 1)?.is_empty() && unfinished()? {
+        let is_new = fenced("read the manifest", || {
+            Ok::<_, ManifestError>(given.scan(Table::Meta, &[], 1)?.is_empty())
+        })?;
+        if is_new && unfinished()? {
             return Ok(Manifest::initialize(Arc::clone(given), store)?);
         }
         return Ok(Manifest::open(Arc::clone(given), store)?);
     }
-    let lmdb = if !LmdbManifest::exists(path)? && unfinished()? {
-        LmdbManifest::create(path, limits, &Manifest::initial_writes(store)?)?
-    } else {
-        LmdbManifest::open(path, limits)?
-    };
+    let lmdb = fenced("opened the manifest", || -> Result<_, OpenError> {
+        if !LmdbManifest::exists(path)? && unfinished()? {
+            let rows = Manifest::initial_writes(store)?;
+            Ok(LmdbManifest::create(path, limits, &rows)?)
+        } else {
+            Ok(LmdbManifest::open(path, limits)?)
+        }
+    })?;
     Ok(Manifest::open(Arc::new(lmdb), store)?)
 }
 

@@ -1,12 +1,17 @@
 //! The manifest as the log sees it: which segment files are part of the store.
 //!
+//! Invariant: whoever makes or discards a spare, a committer among them, waits a bounded time for
+//! another transaction that does not come back from the device.
+//!
 //! Never: touches a file.
 
 use crate::error::ManifestError;
 use crate::ids::{Lsn, SegmentId};
+use crate::limits::ValidLimits;
 use crate::log::{RegisteredSegment, SealedSegment, SegmentRegistry};
 use crate::manifest::{Edit, Manifest, SalvageRow, SegmentRow};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Registered segments before `last` that the log does not know: nobody could tell what is in them.
 /// While a database is closed they may be what it lacks.
@@ -34,11 +39,22 @@ fn set_unknown_aside(
 
 /// The manifest as the log sees it.
 #[derive(Debug)]
-pub(super) struct ManifestRegistry(pub(super) Arc<Manifest>);
+pub(super) struct ManifestRegistry {
+    manifest: Arc<Manifest>,
+    /// How long a spare waits for another transaction.
+    wait: Duration,
+}
+
+impl ManifestRegistry {
+    pub(super) fn new(manifest: &Arc<Manifest>, limits: &ValidLimits) -> Self {
+        let (manifest, wait) = (Arc::clone(manifest), limits.io_deadline);
+        Self { manifest, wait }
+    }
+}
 
 impl SegmentRegistry for ManifestRegistry {
     fn register(&self, segments: &[RegisteredSegment]) -> Result<(), ManifestError> {
-        self.0.transact(|edit| {
+        self.manifest.transact_within(self.wait, |edit| {
             segments.iter().try_for_each(|segment| {
                 let RegisteredSegment {
                     id,
@@ -61,20 +77,21 @@ impl SegmentRegistry for ManifestRegistry {
         segments: &[SegmentId],
         truncated: Option<Lsn>,
     ) -> Result<(), ManifestError> {
-        self.0.transact(|edit| -> Result<(), ManifestError> {
-            segments.iter().for_each(|id| edit.delete_segment(*id));
-            if let Some(truncated) = truncated {
-                edit.set_truncated(truncated);
-            }
-            Ok(())
-        })
+        self.manifest
+            .transact_within(self.wait, |edit| -> Result<(), ManifestError> {
+                segments.iter().for_each(|id| edit.delete_segment(*id));
+                if let Some(truncated) = truncated {
+                    edit.set_truncated(truncated);
+                }
+                Ok(())
+            })
     }
 
     fn release(&self, segments: &[SealedSegment]) -> Result<Vec<SegmentId>, ManifestError> {
         let Some(last) = segments.last() else {
             return Ok(Vec::new());
         };
-        self.0.transact(|edit| -> Result<_, ManifestError> {
+        self.manifest.transact(|edit| -> Result<_, ManifestError> {
             let mut aside = Vec::new();
             for SealedSegment { segment, end } in segments {
                 if edit.state().is_needed(segment.base, *end) {
@@ -97,11 +114,11 @@ impl SegmentRegistry for ManifestRegistry {
     }
 
     fn failure(&self) -> Option<ManifestError> {
-        self.0.failure()
+        self.manifest.failure()
     }
 
     fn is_registered(&self, segment: SegmentId) -> Option<bool> {
-        let settled = self.0.settle();
-        settled.then(|| self.0.state().segment(segment).is_some())
+        let settled = self.manifest.settle(self.wait);
+        settled.then(|| self.manifest.state().segment(segment).is_some())
     }
 }

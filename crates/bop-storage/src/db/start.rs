@@ -49,7 +49,7 @@ impl Parts<'_> {
             spawn,
         } = self.options.runtime.clone();
         let background = self.options.housekeeping == Housekeeping::Background;
-        let registry = Arc::new(ManifestRegistry(Arc::clone(&self.manifest)));
+        let registry = Arc::new(ManifestRegistry::new(&self.manifest, &self.limits));
         let (disk, limits) = (Arc::clone(&self.disk), self.limits.clone());
         let store = self.superblock.store;
         let spares = Arc::new(SpareMaker::new(

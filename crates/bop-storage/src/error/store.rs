@@ -2,8 +2,10 @@
 
 use super::{CommitError, Damage, ErrorCode, ReadError, Reject, SegmentError};
 use crate::io::{BackendUnavailable, IoFailure, LockFailure};
+use crate::runtime::PanicReport;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Opening a store failed; nothing was changed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -115,6 +117,15 @@ pub enum ManifestError {
     /// The store is closed.
     #[error("the manifest is closed")]
     Closed,
+    /// It panicked. What the commit that panicked has left is unknown until the next open.
+    #[error("manifest: {0}")]
+    Panic(Box<PanicReport>),
+    /// Another transaction has not returned, and this one did not begin: nothing was written.
+    #[error("manifest: another transaction has not returned after {waited:?}")]
+    Stalled {
+        /// How long this one waited for it.
+        waited: Duration,
+    },
     /// A transaction would break an invariant; nothing was written.
     #[error("manifest invariant {invariant} would be broken: {detail}")]
     Invariant {
@@ -142,6 +153,8 @@ impl ManifestError {
             }
             Self::Engine { .. } | Self::Invariant { .. } => ErrorCode::Manifest,
             Self::Full { .. } => ErrorCode::LimitReached,
+            Self::Panic(_) => ErrorCode::Panic,
+            Self::Stalled { .. } => ErrorCode::Stalled,
             Self::Closed => ErrorCode::Closed,
         }
     }

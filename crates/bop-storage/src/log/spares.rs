@@ -40,7 +40,8 @@ pub trait SegmentRegistry: Send + Sync + std::fmt::Debug {
     /// These files are part of the store from now on. Durable on return.
     ///
     /// # Errors
-    /// The manifest's.
+    /// The manifest's; [`ManifestError::Stalled`], with nothing registered, where another call keeps
+    /// this one waiting for as long as `io_deadline`.
     fn register(&self, segments: &[RegisteredSegment]) -> Result<(), ManifestError>;
 
     /// These files are no longer part of the store, and nothing below `truncated` is, where that
@@ -263,8 +264,11 @@ impl SpareMaker {
             })
             .collect();
         if let Err(error) = self.registry.register(&rows) {
-            let unregistered =
-                |spare: &&SpareSegment| self.registry.is_registered(spare.id) == Some(false);
+            // It did not begin: that they are not registered needs no asking, which would wait again.
+            let began = !matches!(error, ManifestError::Stalled { .. });
+            let unregistered = |spare: &&SpareSegment| {
+                !began || self.registry.is_registered(spare.id) == Some(false)
+            };
             let useless = made.iter().filter(unregistered);
             useless.for_each(|spare| self.remove_unregistered(spare.id));
             return Err(error.into());

@@ -226,8 +226,10 @@ impl ManifestStore for LmdbManifest {
         }
     }
 
+    /// While a commit runs it has not failed: one behind a failure does not run. A commit that does
+    /// not come back from the device holds up nobody here.
     fn failure(&self) -> Option<ManifestError> {
-        self.writer.lock().clone()
+        self.writer.try_lock().and_then(|failed| failed.clone())
     }
 
     fn close(&self) {

@@ -4,7 +4,7 @@
 //! both share: the rows, their checksums, the invariants of every commit.
 //!
 //! ```text
-//! Manifest (typed)  state, edit, invariants
+//! Manifest (typed)  state, edit, invariants; fenced: a panic from here on down is an error
 //!      | rows in envelopes, as byte keys and byte values
 //! ManifestStore     LmdbManifest (env, walker) | MemoryManifest
 //! ```
@@ -17,6 +17,7 @@ mod closed_rows;
 mod database_row;
 mod edit;
 mod env;
+mod fenced;
 mod invariants;
 mod lmdb;
 mod memory;
@@ -33,6 +34,7 @@ pub use closed_rows::{ClosedBy, ClosedBytes, ClosedRow, SalvageBytes, SalvageRow
 pub(crate) use database_row::decode_name;
 pub use database_row::{CheckpointedHead, DatabaseBytes, DatabaseRow, DatabaseState};
 pub use edit::Edit;
+pub(crate) use fenced::fenced;
 pub use lmdb::LmdbManifest;
 pub use memory::{Gate, MemoryManifest};
 pub use rows::{

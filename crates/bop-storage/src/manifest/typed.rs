@@ -6,11 +6,13 @@
 //! ```
 //! Invariants
 //! - a transaction is checked before a byte of it is written;
-//! - what [`Manifest::state`] answers was durable in the store.
+//! - what [`Manifest::state`] answers was durable in the store;
+//! - no call unwinds: a panic in the store or in an edit is [`ManifestError::Panic`].
 //!
-//! Never: retries a commit that failed.
+//! Never: retries a commit that failed, or makes another one behind one that panicked.
 
 use super::edit::{Edit, put, writes};
+use super::fenced::{Fenced, fenced};
 use super::invariants::{self, Change};
 use super::rows::{MetaRow, Watermarks};
 use super::schema::{Key, SCHEMA_VERSION, Single};
@@ -20,11 +22,12 @@ use crate::error::{Damage, ManifestError};
 use crate::ids::StoreId;
 use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The manifest of an open store.
 #[derive(Debug)]
 pub struct Manifest {
-    store: Arc<dyn ManifestStore>,
+    store: Fenced,
     store_id: StoreId,
     /// Held for the whole of a transaction. `true` when a commit failed: its writes may be there.
     writer: Mutex<bool>,
@@ -56,6 +59,7 @@ impl Manifest {
         store: Arc<dyn ManifestStore>,
         store_id: StoreId,
     ) -> Result<Self, ManifestError> {
+        let store = Fenced::new(store);
         for table in Table::ALL {
             if !store.scan(table, &[], 1)?.is_empty() {
                 return Err(ManifestError::Invariant {
@@ -65,7 +69,7 @@ impl Manifest {
             }
         }
         store.commit(&Self::initial_writes(store_id)?)?;
-        Self::open(store, store_id)
+        Self::load(store, store_id)
     }
 
     /// Reads and checks all rows. Damage of a row that one database or one segment needs is in
@@ -75,7 +79,13 @@ impl Manifest {
     /// [`ManifestError::Damaged`] when the manifest is missing, of another store, of a newer
     /// schema, or damaged where every database needs it; else what the store refuses.
     pub fn open(store: Arc<dyn ManifestStore>, store_id: StoreId) -> Result<Self, ManifestError> {
-        let state = ManifestState::load(&*store, store_id)?;
+        Self::load(Fenced::new(store), store_id)
+    }
+
+    fn load(store: Fenced, store_id: StoreId) -> Result<Self, ManifestError> {
+        let state = fenced("read the manifest's rows", || {
+            ManifestState::load(&store, store_id)
+        })?;
         Ok(Self {
             store,
             store_id,
@@ -93,13 +103,44 @@ impl Manifest {
     /// answers is answered after the commit. An error of `edit` leaves everything as it was.
     ///
     /// # Errors
-    /// That of `edit`; [`ManifestError::Invariant`] for what must not be; what the store refuses.
+    /// That of `edit`; [`ManifestError::Invariant`] for what must not be; what the store refuses;
+    /// [`ManifestError::Panic`]. A panic of `edit` has changed nothing; after one of the store's
+    /// commit every transaction fails until the store is opened again.
     pub fn transact<T, E: From<ManifestError>>(
         &self,
         edit: impl FnOnce(&mut Edit<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
         let mut unsure = self.writer.lock();
-        self.read_again(&mut unsure)?;
+        fenced("changed the manifest", || {
+            self.transaction(&mut unsure, edit)
+        })
+    }
+
+    /// The same for whoever must not wait for ever behind a transaction that does not come back from
+    /// the device. This one's own commit takes as long as the device does.
+    ///
+    /// # Errors
+    /// [`ManifestError::Stalled`] when `wait` was over before this transaction could begin; else as
+    /// for [`Manifest::transact`].
+    pub fn transact_within<T, E: From<ManifestError>>(
+        &self,
+        wait: Duration,
+        edit: impl FnOnce(&mut Edit<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let Some(mut unsure) = self.writer.try_lock_for(wait) else {
+            return Err(ManifestError::Stalled { waited: wait }.into());
+        };
+        fenced("changed the manifest", || {
+            self.transaction(&mut unsure, edit)
+        })
+    }
+
+    fn transaction<T, E: From<ManifestError>>(
+        &self,
+        unsure: &mut bool,
+        edit: impl FnOnce(&mut Edit<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.read_again(unsure)?;
         let before = self.state();
         let mut edited = Edit::new(&before);
         let answer = edit(&mut edited)?;
@@ -123,9 +164,11 @@ impl Manifest {
 
     /// Finds out what a transaction that failed has left: [`Manifest::state`] is all that the store
     /// has when this answers `true`. It cannot be told before the store is opened again when the
-    /// store itself has failed.
-    pub fn settle(&self) -> bool {
-        let mut unsure = self.writer.lock();
+    /// store itself has failed, nor while another transaction does not return for as long as `wait`.
+    pub fn settle(&self, wait: Duration) -> bool {
+        let Some(mut unsure) = self.writer.try_lock_for(wait) else {
+            return false;
+        };
         !*unsure || (self.failure().is_none() && self.read_again(&mut unsure).is_ok())
     }
 
@@ -136,7 +179,9 @@ impl Manifest {
 
     fn read_again(&self, unsure: &mut bool) -> Result<(), ManifestError> {
         if *unsure {
-            let state = ManifestState::load(&*self.store, self.store_id)?;
+            let state = fenced("read the manifest's rows", || {
+                ManifestState::load(&self.store, self.store_id)
+            })?;
             *self.state.write() = state;
             *unsure = false;
         }
@@ -155,7 +200,9 @@ impl Manifest {
     /// As for [`Manifest::open`].
     pub fn verify(&self) -> Result<Vec<Damage>, ManifestError> {
         let _no_transaction = self.writer.lock();
-        let state = ManifestState::load(&*self.store, self.store_id)?;
+        let state = fenced("read the manifest's rows", || {
+            ManifestState::load(&self.store, self.store_id)
+        })?;
         let mut findings: Vec<Damage> = state.damaged().iter().cloned().collect();
         findings.extend(invariants::check_all(&state));
         // A damaged chunk stands with itself and with each database it touches.

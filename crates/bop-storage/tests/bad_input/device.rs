@@ -81,7 +81,7 @@ fn a_read_only_device_is_an_error_that_names_a_file_and_nothing_is_changed() {
     for (errno, closed) in [(EROFS, true), (EROFS, false), (EACCES, true)] {
         let sim = simulated(closed);
         let before = Files::of_disk(&sim.disk);
-        sim.disk.fail_at(sim.disk.op_count(), Fault::Sticky(errno));
+        sim.disk.fail_in(0, Fault::Sticky(errno));
         let error = open(&sim.disk, &sim.manifest).unwrap_err();
         assert_eq!(error.code(), ErrorCode::Io, "{error}");
         let named = ["lock", "log", "scratch", "store.bop"];

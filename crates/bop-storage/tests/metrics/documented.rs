@@ -204,7 +204,7 @@ fn damage(rig: &Rig, told: &mut Told) {
 fn poison(rig: &Rig, told: &mut Told) {
     let store = rig.open(limits(), Housekeeping::Manual);
     let db = store.create_database("last", DbKind::Raw).unwrap();
-    rig.disk.fail_at(rig.disk.op_count(), Fault::Sticky(EIO));
+    rig.disk.fail_in(0, Fault::Sticky(EIO));
     let mut write = db.begin_write(WAIT).unwrap();
     write.write_page(PageNo::FIRST, &noise(1)).unwrap();
     write.commit().unwrap_err();

@@ -82,7 +82,7 @@ fn a_failed_write_its_rewrites_and_the_error_are_counted_by_kind() {
     let errors = |code| of_label(&store.metrics(), "bop_errors_total", code);
     assert_eq!(errors("commit_unknown"), 0);
 
-    rig.disk.fail_at(rig.disk.op_count(), Fault::Sticky(EIO));
+    rig.disk.fail_in(0, Fault::Sticky(EIO));
     let mut write = db.begin_write(WAIT).unwrap();
     write
         .write_page(bop_storage::PageNo::FIRST, &noise(2))

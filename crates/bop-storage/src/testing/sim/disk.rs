@@ -81,6 +81,16 @@ impl SimDisk {
         self.state(|s| s.faults.fail_at(Class::Change, op, fault));
     }
 
+    /// Plans `fault` for a state-changing call that is yet to come, whoever calls meanwhile: the next
+    /// one, or one that is `later` behind that. Returns its number.
+    pub fn fail_in(&self, later: u64, fault: Fault) -> u64 {
+        self.state(|s| {
+            let op = s.faults.count(Class::Change) + later;
+            s.faults.fail_at(Class::Change, op, fault);
+            op
+        })
+    }
+
     /// Plans `fault` for the reading call number `read`, counted from 0.
     pub fn fail_read_at(&self, read: u64, fault: Fault) {
         self.state(|s| s.faults.fail_at(Class::Read, read, fault));
