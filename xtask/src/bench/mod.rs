@@ -78,25 +78,31 @@ pub(crate) fn run(root: &Path, set: Set, plan: &Plan) -> Result<(), Failure> {
             format!("there are {}", ids.join(", ")),
         ));
     }
+    let mut unmeasured = Vec::new();
     measured(root, plan, |place| {
         let mut rows = Vec::new();
         for work in chosen {
-            let row = match row(work, place, plan) {
-                Ok(row) => row,
-                // What was measured until then is worth seeing.
-                Err(failure) => {
-                    eprintln!("{}", report::table(&rows));
-                    return Err(failure);
+            // One that a machine cannot do, for want of descriptors or room, keeps no other back.
+            match row(work, place, plan) {
+                Ok(row) => {
+                    eprintln!("{}", row.summary());
+                    if plan.json {
+                        println!("{}", row.json());
+                    }
+                    rows.push(row);
                 }
-            };
-            eprintln!("{}", row.summary());
-            if plan.json {
-                println!("{}", row.json());
+                Err(failure) => {
+                    eprintln!("{}: not measured: {failure}", work.want.id);
+                    unmeasured.push((work.want.id, failure));
+                }
             }
-            rows.push(row);
         }
         Ok(rows)
-    })
+    })?;
+    match unmeasured.into_iter().next() {
+        Some((id, failure)) => Err(failed("measure", id, failure)),
+        None => Ok(()),
+    }
 }
 
 /// Compares allocators, see [`mod@allocators`].
