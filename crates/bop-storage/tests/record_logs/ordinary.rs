@@ -8,7 +8,7 @@ use bop_storage::{
 };
 use std::time::Duration;
 
-fn entry(index: u64, term: u64, payload: &[u8]) -> NewEntry<'_> {
+pub(crate) fn entry(index: u64, term: u64, payload: &[u8]) -> NewEntry<'_> {
     NewEntry {
         index,
         term,
@@ -16,10 +16,15 @@ fn entry(index: u64, term: u64, payload: &[u8]) -> NewEntry<'_> {
     }
 }
 
-fn open(rig: &Rig) -> Manager {
+/// A small store whose writers wait so long for room.
+pub(crate) fn open_waiting(rig: &Rig, writer_wait: Duration) -> Manager {
     let mut limits = Limits::tiny();
-    limits.writer_wait = Duration::from_millis(50);
+    limits.writer_wait = writer_wait;
     rig.open(&limits).unwrap()
+}
+
+fn open(rig: &Rig) -> Manager {
+    open_waiting(rig, Duration::from_millis(50))
 }
 
 #[test]

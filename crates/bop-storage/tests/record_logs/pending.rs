@@ -1,12 +1,13 @@
 //! Appends that are not waited for: read at once, called back once, gone when they fail.
 
+use crate::ordinary::{entry, open_waiting};
 use crate::rig::{Keep, ManifestFault, Rig};
 use bop_storage::io::IoOp;
 use bop_storage::io::errno::EIO;
 use bop_storage::testing::Fault;
 use bop_storage::{
-    CommitError, DbKind, Housekeeping, Limits, Manager, NewEntry, PageNo, RecordLog,
-    RecordLogError, Rejection,
+    CommitError, DbKind, Housekeeping, Limits, Manager, PageNo, RecordLog, RecordLogError,
+    Rejection,
 };
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
@@ -15,18 +16,8 @@ const LONG: Duration = Duration::from_secs(60);
 
 type Told = (u64, Result<(), RecordLogError>);
 
-fn entry(index: u64, term: u64, payload: &[u8]) -> NewEntry<'_> {
-    NewEntry {
-        index,
-        term,
-        payload,
-    }
-}
-
 fn open(rig: &Rig) -> Manager {
-    let mut limits = Limits::tiny();
-    limits.writer_wait = Duration::from_secs(20);
-    rig.open(&limits).unwrap()
+    open_waiting(rig, Duration::from_secs(20))
 }
 
 /// Appends one entry; the callback says its index.
