@@ -8,7 +8,7 @@
 //! idle, in the list of its size --with_capacity--> in use --drop--> idle, or freed when enough are
 //! ```
 //! Invariants
-//! - what is idle takes no more than [`IDLE_BYTES_MAX`] for each size, in the whole process;
+//! - what is idle takes no more than `IDLE_BYTES_MAX` for each size, in the whole process;
 //! - a buffer is empty when it is handed out: nobody reads what it held before.
 //!
 //! Never: waits for anything but the lists' locks, which are held to push or to pop.
