@@ -18,7 +18,7 @@ use super::commit::{End, Mode, Transaction};
 use super::engine::OpenStore;
 use super::images::OwnPage;
 use super::pending_commit::PendingCommit;
-use super::publish::{PublishFirstFragment, place};
+use super::publish::{PublishFirstFragment, next_offsets, place};
 use crate::checksum::RollingChecksum;
 use crate::error::{CommitError, LogFailure, Rejection};
 use crate::ids::{CommitId, DbId, PageNo};
@@ -132,8 +132,7 @@ impl Chain {
         let placed = flight.future.wait(patience).map_err(fragment_failed)?;
         let mut offsets = flight.offsets.as_slice();
         for (member, own) in &flight.own {
-            let (mine, rest) = offsets.split_at(own.len().min(offsets.len()));
-            offsets = rest;
+            let mine = next_offsets(&mut offsets, own.len());
             if let Some(all) = self.placed.get_mut(*member) {
                 all.extend(place(own, mine, placed.lsn));
             }

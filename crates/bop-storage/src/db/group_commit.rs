@@ -21,7 +21,7 @@ use super::commit::{End, Touched, Transaction};
 use super::engine::OpenStore;
 use super::images::OwnPage;
 use super::pending_commit::Visible;
-use super::publish::PublishCommit;
+use super::publish::{PublishCommit, next_offsets};
 use super::read::ReadTxn;
 use super::write::Changed;
 use crate::checksum::RollingChecksum;
@@ -222,8 +222,7 @@ fn land(
     let mut offsets = record.image_offsets.as_slice();
     let (mut publishers, mut visible) = (Vec::new(), Vec::new());
     for (member, end) in members.into_iter().zip(ends) {
-        let (mine, rest) = offsets.split_at(end.own.len().min(offsets.len()));
-        offsets = rest;
+        let mine = next_offsets(&mut offsets, end.own.len());
         let (publisher, seen) = member.into_publisher(mine.to_vec(), end);
         publishers.push(publisher);
         visible.push(seen);

@@ -49,6 +49,13 @@ pub(super) fn place(
         })
 }
 
+/// Splits off the offsets of the next `pages` images of a record.
+pub(super) fn next_offsets<'o>(offsets: &mut &'o [u32], pages: usize) -> &'o [u32] {
+    let (next, rest) = offsets.split_at(pages.min(offsets.len()));
+    *offsets = rest;
+    next
+}
+
 /// Makes a durable commit visible: cache, view, the committer's pin; then the slot is free.
 pub(super) struct PublishCommit {
     pub(super) engine: Arc<Engine>,

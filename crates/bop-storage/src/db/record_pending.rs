@@ -40,10 +40,7 @@ struct Expose {
 
 impl Publish for Expose {
     fn publish(self: Box<Self>, at: Placed) {
-        for (offset, payload) in &self.recent {
-            let place = Lsn::new(at.lsn.get() + u64::from(*offset));
-            self.reader.recent().insert(place, payload);
-        }
+        self.reader.recent().insert_all(at.lsn, &self.recent);
         self.logs.expose(&self.state, &self.change, at, self.parent);
         self.shown_at.get_or_init(|| at.lsn);
     }

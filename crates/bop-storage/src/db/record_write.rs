@@ -54,10 +54,7 @@ pub(super) struct PublishRecords {
 
 impl Publish for PublishRecords {
     fn publish(self: Box<Self>, at: Placed) {
-        for (offset, payload) in &self.recent {
-            let place = Lsn::new(at.lsn.get() + u64::from(*offset));
-            self.reader.recent().insert(place, payload);
-        }
+        self.reader.recent().insert_all(at.lsn, &self.recent);
         for part in &self.parts {
             self.logs.publish(part.writer.state(), &part.change, at);
         }

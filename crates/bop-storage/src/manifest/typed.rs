@@ -83,9 +83,7 @@ impl Manifest {
     }
 
     fn load(store: Fenced, store_id: StoreId) -> Result<Self, ManifestError> {
-        let state = fenced("read the manifest's rows", || {
-            ManifestState::load(&store, store_id)
-        })?;
+        let state = read_rows(&store, store_id)?;
         Ok(Self {
             store,
             store_id,
@@ -111,9 +109,7 @@ impl Manifest {
         edit: impl FnOnce(&mut Edit<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
         let mut unsure = self.writer.lock();
-        fenced("changed the manifest", || {
-            self.transaction(&mut unsure, edit)
-        })
+        self.transaction(&mut unsure, edit)
     }
 
     /// The same for whoever must not wait for ever behind a transaction that does not come back from
@@ -130,12 +126,18 @@ impl Manifest {
         let Some(mut unsure) = self.writer.try_lock_for(wait) else {
             return Err(ManifestError::Stalled { waited: wait }.into());
         };
-        fenced("changed the manifest", || {
-            self.transaction(&mut unsure, edit)
-        })
+        self.transaction(&mut unsure, edit)
     }
 
     fn transaction<T, E: From<ManifestError>>(
+        &self,
+        unsure: &mut bool,
+        edit: impl FnOnce(&mut Edit<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        fenced("changed the manifest", || self.edited(unsure, edit))
+    }
+
+    fn edited<T, E: From<ManifestError>>(
         &self,
         unsure: &mut bool,
         edit: impl FnOnce(&mut Edit<'_>) -> Result<T, E>,
@@ -179,9 +181,7 @@ impl Manifest {
 
     fn read_again(&self, unsure: &mut bool) -> Result<(), ManifestError> {
         if *unsure {
-            let state = fenced("read the manifest's rows", || {
-                ManifestState::load(&self.store, self.store_id)
-            })?;
+            let state = read_rows(&self.store, self.store_id)?;
             *self.state.write() = state;
             *unsure = false;
         }
@@ -200,9 +200,7 @@ impl Manifest {
     /// As for [`Manifest::open`].
     pub fn verify(&self) -> Result<Vec<Damage>, ManifestError> {
         let _no_transaction = self.writer.lock();
-        let state = fenced("read the manifest's rows", || {
-            ManifestState::load(&self.store, self.store_id)
-        })?;
+        let state = read_rows(&self.store, self.store_id)?;
         let mut findings: Vec<Damage> = state.damaged().iter().cloned().collect();
         findings.extend(invariants::check_all(&state));
         // A damaged chunk stands with itself and with each database it touches.
@@ -215,4 +213,11 @@ impl Manifest {
     pub fn close(&self) {
         self.store.close();
     }
+}
+
+/// All rows. A panic in what they are believed to be is an error, too.
+fn read_rows(store: &Fenced, store_id: StoreId) -> Result<ManifestState, ManifestError> {
+    fenced("read the manifest's rows", || {
+        ManifestState::load(store, store_id)
+    })
 }

@@ -58,6 +58,13 @@ impl RecentPayloads {
         }
     }
 
+    /// Keeps the payloads of the record at `record`, each with where it is in there.
+    pub(crate) fn insert_all(&self, record: Lsn, payloads: &[(u32, Arc<[u8]>)]) {
+        for (offset, payload) in payloads {
+            self.insert(Lsn::new(record.get() + u64::from(*offset)), payload);
+        }
+    }
+
     fn get(&self, item: &Item) -> Option<Arc<[u8]>> {
         if item.bytes == 0 {
             return None;

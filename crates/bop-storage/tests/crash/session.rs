@@ -10,7 +10,6 @@ use bop_storage::{
     BeginError, CatalogueError, CommitError, DbKind, ErrorCode, Limits, Manager, PageNo, ReadTxn,
     Rejection, WriteTxn,
 };
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
 const WAIT: Duration = Duration::from_millis(200);
@@ -41,8 +40,6 @@ pub(crate) struct Done {
     pub(crate) checkpoints: u64,
     pub(crate) segments_released: u64,
     pub(crate) reopened: u64,
-    /// Calls that a panic of the manifest came out of.
-    pub(crate) unwound: u64,
 }
 
 impl Done {
@@ -58,7 +55,6 @@ impl Done {
         self.checkpoints += other.checkpoints;
         self.segments_released += other.segments_released;
         self.reopened += other.reopened;
-        self.unwound += other.unwound;
     }
 }
 
@@ -106,19 +102,15 @@ impl Session {
     /// Opens the store, unless that fails as it may in foul weather.
     pub(crate) fn open(&mut self) {
         let (rig, limits) = (&self.rig, &self.limits);
-        let Some(opened) = unless_it_unwinds(&mut self.done, || rig.open(limits)) else {
-            return;
-        };
-        match opened {
+        match rig.open(limits) {
             Ok(store) => {
-                match unless_it_unwinds(&mut self.done, || observe(&store)) {
-                    None => {}
-                    Some(Ok(_)) if !self.looks_at_open => {}
-                    Some(Ok(found)) => {
+                match observe(&store) {
+                    Ok(_) if !self.looks_at_open => {}
+                    Ok(found) => {
                         let verdict = judge(&found, &self.acknowledged, None);
                         verdict.expect("an open store shows what was acknowledged");
                     }
-                    Some(Err(error)) => self.excuse("reading after open", &error),
+                    Err(error) => self.excuse("reading after open", &error),
                 }
                 self.store = Some(store);
             }
@@ -169,8 +161,7 @@ impl Session {
     }
 
     fn keep_house(&mut self) {
-        let store = self.store();
-        let _unwound = unless_it_unwinds(&mut self.done, || store.keep_house());
+        self.store().keep_house();
     }
 
     /// Lets go of the store, with a close or without.
@@ -178,7 +169,7 @@ impl Session {
         self.reader = None;
         if let Some(store) = self.store.take()
             && close
-            && let Some(Err(error)) = unless_it_unwinds(&mut self.done, || store.close(CLOSE))
+            && let Err(error) = store.close(CLOSE)
         {
             self.excuse("close", &error);
         }
@@ -289,13 +280,12 @@ impl Session {
 
     fn checkpoint(&mut self) {
         let store = self.store();
-        match unless_it_unwinds(&mut self.done, || store.checkpoint()) {
-            Some(Ok(report)) => {
+        match store.checkpoint() {
+            Ok(report) => {
                 self.done.checkpoints += 1;
                 self.done.segments_released += report.segments_released as u64;
             }
-            Some(Err(error)) => self.excuse("a checkpoint", &error),
-            None => {}
+            Err(error) => self.excuse("a checkpoint", &error),
         }
     }
 
@@ -315,11 +305,9 @@ impl Session {
         let Some((read, expected)) = self.reader.take() else {
             return;
         };
-        let observed = unless_it_unwinds(&mut self.done, || observe_snapshot(expected.kind, &read));
-        match observed {
-            Some(Ok(found)) => assert_eq!(found, expected, "a snapshot has moved"),
-            Some(Err(error)) => self.excuse("a snapshot", &error),
-            None => {}
+        match observe_snapshot(expected.kind, &read) {
+            Ok(found) => assert_eq!(found, expected, "a snapshot has moved"),
+            Err(error) => self.excuse("a snapshot", &error),
         }
     }
 
@@ -412,24 +400,6 @@ impl Session {
             truncate(random, write, database);
         }
         Ok(())
-    }
-}
-
-/// What `call` answers; `None` when a panic of the manifest came out of it. One of the disk never
-/// does, and no commit and no change of the catalogue ends so: each has an outcome.
-fn unless_it_unwinds<T>(done: &mut Done, call: impl FnOnce() -> T) -> Option<T> {
-    match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(answer) => Some(answer),
-        Err(panic) => {
-            let message = panic.downcast_ref::<String>();
-            if !message
-                .is_some_and(|message| message.starts_with("the disk panics at ManifestCommit"))
-            {
-                resume_unwind(panic);
-            }
-            done.unwound += 1;
-            None
-        }
     }
 }
 
