@@ -165,13 +165,15 @@ proptest! {
             }
             // The rows follow the log at any distance.
             if n % 7 == 3 {
-                manifest.transact(|edit| live.write_rows(edit)).unwrap();
+                let rows = live.clone();
+                manifest.transact(move |edit| rows.write_rows(edit)).unwrap();
             }
             check_same(&live, &model);
         }
         prop_assert_eq!(&replayed, &live);
         prop_assert_eq!(&decode_section(&encode_section(&live)).unwrap(), &live);
-        manifest.transact(|edit| live.write_rows(edit)).unwrap();
+        let rows = live.clone();
+        manifest.transact(move |edit| rows.write_rows(edit)).unwrap();
         let reopened = Manifest::open(store, store_id).unwrap();
         prop_assert_eq!(&Catalogue::from_rows(&reopened.state()), &live);
         prop_assert_eq!(reopened.verify().unwrap(), []);

@@ -90,7 +90,7 @@ fn fill(manifest: &Manifest) {
     let dropped = DatabaseState::Tombstone {
         dropped_us: 0x7777_8888,
     };
-    let filled = manifest.transact(|edit| {
+    let filled = manifest.transact(move |edit| {
         edit.put_database(
             DbId::new(1),
             database("caf\u{e9}", DatabaseState::Live, head),

@@ -225,7 +225,8 @@ proptest! {
                 Cut::Before => store.set_gate(Some(power_cut())),
                 Cut::After => store.set_gate_after(Some(power_cut())),
             }
-            let committed = manifest.transact(|edit| world.edit(&op, edit));
+            let (asked, at) = (op.clone(), world.clone());
+            let committed = manifest.transact(move |edit| at.edit(&asked, edit));
             store.set_gate(None);
             store.set_gate_after(None);
             // A transaction that changes nothing asks nobody.

@@ -80,7 +80,7 @@ fn publish(
 fn sample() -> (MemoryManifest, Manifest) {
     let store = MemoryManifest::new();
     let manifest = Manifest::initialize(Arc::new(store.clone()), STORE).unwrap();
-    let made = manifest.transact(|edit| {
+    let made = manifest.transact(move |edit| {
         edit.put_database(ONE, database("one"))?;
         edit.put_database(TWO, database("two"))?;
         publish(edit, ONE, 1, 1)?;
@@ -132,7 +132,9 @@ fn rows_come_back_as_they_were_written() {
 #[test]
 fn a_generation_reads_the_newest_row_that_is_not_newer() {
     let (_, manifest) = sample();
-    manifest.transact(|edit| publish(edit, ONE, 4, 3)).unwrap();
+    manifest
+        .transact(move |edit| publish(edit, ONE, 4, 3))
+        .unwrap();
     let state = manifest.state();
     let found = |database, number, generation| {
         let generation = Generation::new(generation);
@@ -221,7 +223,7 @@ fn transactions_that_break_an_invariant_are_refused() {
 #[test]
 fn two_databases_can_swap_their_names_in_one_transaction() {
     let (store, manifest) = sample();
-    let swapped = manifest.transact(|edit| {
+    let swapped = manifest.transact(move |edit| {
         let (mut one, mut two) = (
             edit.state().database(ONE).expect("it is there").clone(),
             edit.state().database(TWO).expect("it is there").clone(),
@@ -239,9 +241,11 @@ fn two_databases_can_swap_their_names_in_one_transaction() {
 #[test]
 fn a_chunk_is_forgotten_when_its_last_range_is() {
     let (_, manifest) = sample();
-    manifest.transact(|edit| publish(edit, ONE, 2, 3)).unwrap();
     manifest
-        .transact(|edit| {
+        .transact(move |edit| publish(edit, ONE, 2, 3))
+        .unwrap();
+    manifest
+        .transact(move |edit| {
             edit.delete_range(range(ONE, 0, 1));
             Ok::<_, ManifestError>(())
         })
@@ -249,7 +253,7 @@ fn a_chunk_is_forgotten_when_its_last_range_is() {
     let garbage = *manifest.state().chunk(ChunkId::new(1)).unwrap();
     assert_eq!(garbage.references, 0);
     manifest
-        .transact(|edit| {
+        .transact(move |edit| {
             edit.delete_chunk(ChunkId::new(1));
             Ok::<_, ManifestError>(())
         })
@@ -276,7 +280,7 @@ fn a_flipped_byte_closes_what_it_touches() {
         Reject::Checksum,
     );
     let closed = ClosedRow::new(&damage, Lsn::new(100), Lsn::new(250));
-    let added = manifest.transact(|edit| {
+    let added = manifest.transact(move |edit| {
         edit.close_database(ONE, &closed);
         edit.set_aside(SegmentId::new(3), aside)
     });
@@ -341,17 +345,21 @@ fn check_contained(image: &MemoryManifest, table: Table, key: &[u8]) {
     // What is damaged is not replaced; the rest goes on.
     if table == Table::Databases {
         let id = DbId::new(number);
-        let replaced = opened.transact(|edit| edit.put_database(id, database("other")));
+        let replaced = opened.transact(move |edit| edit.put_database(id, database("other")));
         assert_eq!(replaced.unwrap_err().code(), ErrorCode::Corrupt);
         let other = DbId::new(3 - number);
-        opened.transact(|edit| publish(edit, other, 2, 3)).unwrap();
+        opened
+            .transact(move |edit| publish(edit, other, 2, 3))
+            .unwrap();
     }
 }
 
 #[test]
 fn a_lost_row_is_noticed_by_what_names_it() {
     let (store, manifest) = sample();
-    manifest.transact(|edit| publish(edit, ONE, 2, 3)).unwrap();
+    manifest
+        .transact(move |edit| publish(edit, ONE, 2, 3))
+        .unwrap();
     let lose = |table, key: &[u8]| {
         let image = store.snapshot();
         let key = key.to_vec();
@@ -385,7 +393,7 @@ fn a_lost_row_is_noticed_by_what_names_it() {
 fn a_lost_range_closes_the_databases_that_share_its_chunk() {
     let (store, manifest) = sample();
     let lost = range(ONE, 1, 2);
-    let shared = manifest.transact(|edit| {
+    let shared = manifest.transact(move |edit| {
         publish(edit, ONE, 2, 3)?;
         edit.put_range(lost, at(3));
         Ok::<_, ManifestError>(())
@@ -411,7 +419,9 @@ fn a_lost_range_closes_the_databases_that_share_its_chunk() {
     assert_eq!(state.damaged().databases[&ONE].place, place);
     assert_eq!(opened.verify().unwrap().len(), 1);
     // The other database goes on.
-    opened.transact(|edit| publish(edit, TWO, 2, 4)).unwrap();
+    opened
+        .transact(move |edit| publish(edit, TWO, 2, 4))
+        .unwrap();
 }
 
 #[test]
@@ -483,11 +493,11 @@ fn after_a_failed_commit_the_rows_are_read_again() {
         } else {
             store.set_gate(gate);
         }
-        let failed = manifest.transact(|edit| publish(edit, ONE, 2, 3));
+        let failed = manifest.transact(move |edit| publish(edit, ONE, 2, 3));
         assert_eq!(failed.unwrap_err().code(), ErrorCode::Io);
         store.set_gate(None);
         store.set_gate_after(None);
-        let found = manifest.transact(|edit| {
+        let found = manifest.transact(move |edit| {
             let row = edit.state().database(ONE).expect("it is there");
             Ok::<_, ManifestError>(row.checkpointed.generation.get())
         });

@@ -13,9 +13,7 @@
 //!
 //! Never: two at a time.
 
-use super::checkpoint_rows::{
-    delete_dead_chunks, forgettable, put_catalogue_rows, put_head, put_sections, shorten_ranges,
-};
+use super::checkpoint_rows::{NewHead, Publication, forgettable};
 use super::chunks::ChunkBase;
 use super::engine::Engine;
 use super::reader::PageReader;
@@ -26,10 +24,10 @@ use crate::checkpoint::{
     CheckpointReport, ChunkFailure, DirtyDatabase, PlannedChunk, Ranges, SectionSource, write_chunk,
 };
 use crate::checksum::RollingChecksum;
-use crate::error::{CheckpointError, ManifestError, ReadError};
+use crate::error::{CheckpointError, ReadError};
 use crate::ids::{ChunkId, DbId, Generation, Lsn, PageNo, PageSize};
 use crate::log::HoldReason;
-use crate::manifest::{ChunkRow, ManifestState};
+use crate::manifest::ManifestState;
 use crate::pagestore::{ChunkWriter, FinishedChunk};
 use crate::view::{BasePage, BasePages, View};
 use std::collections::{BTreeMap, BTreeSet};
@@ -82,7 +80,7 @@ impl SectionSource for Source {
 /// The catalogue at the cut, when it changed since the last checkpoint or has tombstones to forget.
 pub(super) struct NewCatalogue {
     /// Without what is forgotten.
-    catalogue: Catalogue,
+    pub(super) catalogue: Catalogue,
     forgotten: Vec<DbId>,
     generation: Generation,
 }
@@ -266,31 +264,17 @@ impl Engine {
         catalogue: Option<NewCatalogue>,
         chunks: &[FinishedChunk],
     ) -> Result<(), CheckpointError> {
-        let closed = self.closed.lock().clone();
-        let dead =
-            self.manifest
-                .transact(|edit| -> Result<Vec<(ChunkId, ChunkRow)>, ManifestError> {
-                    for chunk in chunks {
-                        edit.insert_chunk(
-                            chunk.id,
-                            chunk.bytes,
-                            u128::from_le_bytes(chunk.digest.to_bytes()),
-                        )?;
-                    }
-                    if let Some(new) = &catalogue {
-                        put_catalogue_rows(edit, &new.catalogue)?;
-                    }
-                    for source in sources {
-                        put_head(edit, source)?;
-                        shorten_ranges(edit, source);
-                    }
-                    put_sections(edit, chunks);
-                    for (id, row) in &closed {
-                        edit.close_database(*id, row);
-                    }
-                    edit.set_checkpointed(covered);
-                    Ok(delete_dead_chunks(edit))
-                })?;
+        let catalogue = catalogue.map(Arc::new);
+        let publication = Publication {
+            chunks: chunks.to_vec(),
+            catalogue: catalogue.clone(),
+            heads: sources.iter().map(NewHead::of).collect(),
+            closed: self.closed.lock().clone(),
+            checkpointed: covered,
+        };
+        let dead = self
+            .manifest
+            .transact(move |edit| publication.write(edit))?;
         let rows = self.manifest.state();
         for source in sources {
             let (id, cut) = (source.state.id(), source.view.head().lsn);
@@ -309,8 +293,8 @@ impl Engine {
             .for_each(|(chunk, row)| self.chunks.doom(chunk, &row));
         if let Some(new) = catalogue {
             let mut cell = self.catalogue.lock();
-            for id in new.forgotten {
-                cell.catalogue.forget(id);
+            for id in &new.forgotten {
+                cell.catalogue.forget(*id);
             }
             let covered = new.catalogue.last_lsn();
             let newer = cell.catalogue.last_lsn() > covered;

@@ -6,15 +6,17 @@
 //! ```
 //! Never: writes a file, changes a view.
 
-use super::checkpoint::Source;
+use super::checkpoint::{NewCatalogue, Source};
 use crate::catalogue::{Catalogue, DatabaseState};
-use crate::checkpoint::RangeNo;
+use crate::checkpoint::{RangeNo, Ranges};
 use crate::error::ManifestError;
-use crate::ids::{ChunkId, DbId};
+use crate::ids::{ChunkId, DbId, Lsn, PageSize};
 use crate::manifest::{
-    CheckpointedHead, ChunkRow, DatabaseRow, Edit, ManifestState, RangeKey, RangeRow,
+    CheckpointedHead, ChunkRow, ClosedRow, DatabaseRow, Edit, ManifestState, RangeKey, RangeRow,
 };
 use crate::pagestore::{FinishedChunk, Section, SectionMeta};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Tombstones that nothing names any more: the sections are gone, and the log no longer has the
 /// record of the drop, nor any before it. One that has damaged rows stays, since what these say of
@@ -32,10 +34,7 @@ pub(super) fn forgettable(catalogue: &Catalogue, rows: &ManifestState) -> Vec<Db
 
 /// The rows of all databases whose catalogue records are newer than the rows; the sections of
 /// dropped ones go.
-pub(super) fn put_catalogue_rows(
-    edit: &mut Edit<'_>,
-    catalogue: &Catalogue,
-) -> Result<(), ManifestError> {
+fn put_catalogue_rows(edit: &mut Edit<'_>, catalogue: &Catalogue) -> Result<(), ManifestError> {
     let reflected = edit.state().watermarks().catalogue;
     catalogue.write_rows(edit)?;
     let dropped = catalogue
@@ -48,8 +47,73 @@ pub(super) fn put_catalogue_rows(
     Ok(())
 }
 
-pub(super) fn put_head(edit: &mut Edit<'_>, source: &Source) -> Result<(), ManifestError> {
-    let id = source.state.id();
+/// A database that was checkpointed: what its row says from now on.
+pub(super) struct NewHead {
+    database: DbId,
+    checkpointed: CheckpointedHead,
+    page_size: Option<PageSize>,
+    /// The fewest pages that it had since the checkpoint before.
+    page_count_min: u32,
+    ranges: Ranges,
+}
+
+impl NewHead {
+    pub(super) fn of(source: &Source) -> Self {
+        let head = source.view.head();
+        let checkpointed = CheckpointedHead {
+            generation: source.generation,
+            lsn: head.lsn,
+            time_us: head.time_us,
+            page_count: head.page_count,
+            rolling_checksum: head.rolling_checksum,
+        };
+        Self {
+            database: source.state.id(),
+            checkpointed,
+            page_size: head.page_size,
+            page_count_min: source.view.page_count_min(),
+            ranges: source.ranges,
+        }
+    }
+}
+
+/// All that the transaction of a checkpoint says.
+pub(super) struct Publication {
+    pub(super) chunks: Vec<FinishedChunk>,
+    pub(super) catalogue: Option<Arc<NewCatalogue>>,
+    pub(super) heads: Vec<NewHead>,
+    pub(super) closed: BTreeMap<DbId, ClosedRow>,
+    pub(super) checkpointed: Lsn,
+}
+
+impl Publication {
+    /// Writes it; answers with the chunks that are garbage from then on.
+    pub(super) fn write(
+        &self,
+        edit: &mut Edit<'_>,
+    ) -> Result<Vec<(ChunkId, ChunkRow)>, ManifestError> {
+        for chunk in &self.chunks {
+            let digest = u128::from_le_bytes(chunk.digest.to_bytes());
+            edit.insert_chunk(chunk.id, chunk.bytes, digest)?;
+        }
+        if let Some(new) = &self.catalogue {
+            put_catalogue_rows(edit, &new.catalogue)?;
+        }
+        for head in &self.heads {
+            put_head(edit, head)?;
+            shorten_ranges(edit, head);
+        }
+        put_sections(edit, &self.chunks);
+        for (id, row) in &self.closed {
+            edit.close_database(*id, row);
+        }
+        edit.set_checkpointed(self.checkpointed);
+        Ok(delete_dead_chunks(edit))
+    }
+}
+
+fn put_head(edit: &mut Edit<'_>, head: &NewHead) -> Result<(), ManifestError> {
+    let id = head.database;
     let Some(row) = edit.state().database(id).cloned() else {
         let detail = format!("database id {id} is checkpointed and has no row");
         return Err(ManifestError::Invariant {
@@ -57,34 +121,26 @@ pub(super) fn put_head(edit: &mut Edit<'_>, source: &Source) -> Result<(), Manif
             detail,
         });
     };
-    let head = source.view.head();
-    let checkpointed = CheckpointedHead {
-        generation: source.generation,
-        lsn: head.lsn,
-        time_us: head.time_us,
-        page_count: head.page_count,
-        rolling_checksum: head.rolling_checksum,
-    };
     edit.put_database(
         id,
         DatabaseRow {
             page_size: head.page_size,
-            checkpointed,
+            checkpointed: head.checkpointed,
             ..row
         },
     )
 }
 
 /// Sections answer for no page that was cut off since they were written.
-pub(super) fn shorten_ranges(edit: &mut Edit<'_>, source: &Source) {
-    let kept = u64::from(source.view.page_count_min());
+fn shorten_ranges(edit: &mut Edit<'_>, head: &NewHead) {
+    let kept = u64::from(head.page_count_min);
     let rows: Vec<(RangeKey, RangeRow)> = edit
         .state()
-        .ranges(source.state.id())
+        .ranges(head.database)
         .map(|(key, row)| (*key, *row))
         .collect();
     for (key, row) in rows {
-        let before = source.ranges.first_page(RangeNo(key.range)) - 1;
+        let before = head.ranges.first_page(RangeNo(key.range)) - 1;
         let pages = kept.saturating_sub(before).min(u64::from(row.pages));
         // No larger than `row.pages`.
         let pages = u32::try_from(pages).unwrap_or(row.pages);
@@ -94,7 +150,7 @@ pub(super) fn shorten_ranges(edit: &mut Edit<'_>, source: &Source) {
         edit.delete_range(key);
         if pages > 0 {
             let key = RangeKey {
-                generation: source.generation,
+                generation: head.checkpointed.generation,
                 ..key
             };
             edit.put_range(key, RangeRow { pages, ..row });
@@ -104,7 +160,7 @@ pub(super) fn shorten_ranges(edit: &mut Edit<'_>, source: &Source) {
 
 /// Each section becomes the newest row of its range; what it supersedes is garbage at once, since
 /// nothing but the newest generation is kept.
-pub(super) fn put_sections(edit: &mut Edit<'_>, chunks: &[FinishedChunk]) {
+fn put_sections(edit: &mut Edit<'_>, chunks: &[FinishedChunk]) {
     for chunk in chunks {
         for section in &chunk.sections {
             let (key, pages) = range_key(&section.section);
@@ -158,7 +214,7 @@ fn range_key(section: &Section) -> (RangeKey, u32) {
 }
 
 /// Chunks that no range names any more.
-pub(super) fn delete_dead_chunks(edit: &mut Edit<'_>) -> Vec<(ChunkId, ChunkRow)> {
+fn delete_dead_chunks(edit: &mut Edit<'_>) -> Vec<(ChunkId, ChunkRow)> {
     let dead: Vec<(ChunkId, ChunkRow)> = edit
         .state()
         .chunks()

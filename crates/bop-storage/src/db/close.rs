@@ -60,7 +60,10 @@ impl Engine {
             tracing::warn!("a callback of an append still runs, others are behind it");
         }
         closing.refuse_all();
-        self.manifest.close();
+        if !self.manifest.close(until) {
+            std::mem::forget(self.lock.lock().take());
+            return Err(CloseError::StillStalled);
+        }
         *self.lock.lock() = None;
         *self.watch_thread.lock() = None;
         drop(closing);

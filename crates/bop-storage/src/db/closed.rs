@@ -104,11 +104,11 @@ impl Engine {
             (inner.index.oldest(), inner.index.head())
         };
         let row = ClosedRow::new(damage, oldest.unwrap_or(head), head.next().unwrap_or(head));
-        self.manifest
-            .transact(|edit| -> Result<(), ManifestError> {
-                edit.close_database(state.id(), &row);
-                Ok(())
-            })?;
+        let (id, closed) = (state.id(), row.clone());
+        self.manifest.transact(move |edit| {
+            edit.close_database(id, &closed);
+            Ok(())
+        })?;
         self.closed.lock().entry(state.id()).or_insert(row);
         self.records.close_log(state);
         Ok(())
@@ -149,7 +149,7 @@ fn forget_dropped(engine: &Engine, rows: &ManifestState) -> Result<(), ManifestE
         // One of these rows may be what says that a database is there.
         return Ok(());
     }
-    engine.manifest.transact(|edit| {
+    engine.manifest.transact(move |edit| {
         gone.iter().for_each(|id| edit.delete_closed(*id));
         let state = edit.state();
         let useless = state.salvage();

@@ -11,7 +11,6 @@
 
 use super::engine::Engine;
 use super::strangers::{is_strange_chunk, is_strange_segment};
-use crate::error::ManifestError;
 use crate::ids::SegmentId;
 use crate::io::{Disk, FileKind, IoFailure, layout};
 use crate::log::RegisteredSegment;
@@ -46,12 +45,11 @@ pub(super) fn forget_unused(engine: &Engine, unused: &[SegmentId]) {
     if unused.is_empty() {
         return;
     }
-    let forgotten = engine
-        .manifest
-        .transact(|edit| -> Result<(), ManifestError> {
-            unused.iter().for_each(|id| edit.delete_segment(*id));
-            Ok(())
-        });
+    let unused = unused.to_vec();
+    let forgotten = engine.manifest.transact(move |edit| {
+        unused.iter().for_each(|id| edit.delete_segment(*id));
+        Ok(())
+    });
     if let Err(error) = forgotten {
         tracing::warn!(%error, "unused segments stay until the next open");
     }

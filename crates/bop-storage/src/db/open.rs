@@ -106,6 +106,8 @@ pub(super) fn open(path: &Path, options: Options) -> Result<Arc<Engine>, OpenErr
     sweep_leftovers(&engine);
     engine.drop_unfinished();
     if parts.options.housekeeping == Housekeeping::Background {
+        let manifest = engine.manifest.start(engine.runtime.spawn.as_ref());
+        manifest.map_err(no_thread)?;
         let (spawn, signals) = (
             Arc::clone(&engine.runtime.spawn),
             Arc::clone(&engine.signals),

@@ -54,7 +54,8 @@ impl ManifestRegistry {
 
 impl SegmentRegistry for ManifestRegistry {
     fn register(&self, segments: &[RegisteredSegment]) -> Result<(), ManifestError> {
-        self.manifest.transact_within(self.wait, |edit| {
+        let segments = segments.to_vec();
+        self.manifest.transact_within(self.wait, move |edit| {
             segments.iter().try_for_each(|segment| {
                 let RegisteredSegment {
                     id,
@@ -77,23 +78,24 @@ impl SegmentRegistry for ManifestRegistry {
         segments: &[SegmentId],
         truncated: Option<Lsn>,
     ) -> Result<(), ManifestError> {
-        self.manifest
-            .transact_within(self.wait, |edit| -> Result<(), ManifestError> {
-                segments.iter().for_each(|id| edit.delete_segment(*id));
-                if let Some(truncated) = truncated {
-                    edit.set_truncated(truncated);
-                }
-                Ok(())
-            })
+        let segments = segments.to_vec();
+        self.manifest.transact_within(self.wait, move |edit| {
+            segments.iter().for_each(|id| edit.delete_segment(*id));
+            if let Some(truncated) = truncated {
+                edit.set_truncated(truncated);
+            }
+            Ok(())
+        })
     }
 
     fn release(&self, segments: &[SealedSegment]) -> Result<Vec<SegmentId>, ManifestError> {
-        let Some(last) = segments.last() else {
+        let Some(last) = segments.last().cloned() else {
             return Ok(Vec::new());
         };
-        self.manifest.transact(|edit| -> Result<_, ManifestError> {
+        let segments = segments.to_vec();
+        self.manifest.transact(move |edit| {
             let mut aside = Vec::new();
-            for SealedSegment { segment, end } in segments {
+            for SealedSegment { segment, end } in &segments {
                 if edit.state().is_needed(segment.base, *end) {
                     let row = SalvageRow {
                         incarnation: segment.incarnation,
@@ -107,7 +109,7 @@ impl SegmentRegistry for ManifestRegistry {
                     edit.delete_segment(segment.id);
                 }
             }
-            aside.extend(set_unknown_aside(edit, last)?);
+            aside.extend(set_unknown_aside(edit, &last)?);
             edit.set_truncated(last.end);
             Ok(aside)
         })

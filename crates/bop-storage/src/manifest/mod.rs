@@ -4,7 +4,7 @@
 //! both share: the rows, their checksums, the invariants of every commit.
 //!
 //! ```text
-//! Manifest (typed)  state, edit, invariants; fenced: a panic from here on down is an error
+//! Manifest (typed)  queue, writer, edit, invariants; fenced: a panic from here on down is an error
 //!      | rows in envelopes, as byte keys and byte values
 //! ManifestStore     LmdbManifest (env, walker) | MemoryManifest
 //! ```
@@ -21,6 +21,7 @@ mod fenced;
 mod invariants;
 mod lmdb;
 mod memory;
+mod queue;
 mod rows;
 mod schema;
 mod state;
@@ -29,6 +30,7 @@ mod store;
 pub mod suite;
 mod typed;
 mod walker;
+mod writer;
 
 pub use closed_rows::{ClosedBy, ClosedBytes, ClosedRow, SalvageBytes, SalvageRow};
 pub(crate) use database_row::decode_name;
@@ -44,4 +46,4 @@ pub use rows::{
 pub use schema::{RangeKey, SCHEMA_VERSION, ValueHeader};
 pub use state::{DamagedRows, ManifestState};
 pub use store::{KEY_BYTES_MAX, ManifestStore, RawRow, SCAN_ROWS_MAX, Table, Write, scan_all};
-pub use typed::Manifest;
+pub use typed::{Manifest, ManifestFuture};

@@ -1,37 +1,73 @@
-//! The manifest: typed rows over a store, one transaction at a time.
+//! The manifest: typed rows over a store, many callers a transaction.
 //!
-//! ```text
-//! transact: edit a copy of the rows -> invariants -> store commits -> the copy is the state
-//!           a commit that failed -> the next transaction first reads all rows again
-//! ```
 //! Invariants
 //! - a transaction is checked before a byte of it is written;
 //! - what [`Manifest::state`] answers was durable in the store;
 //! - no call unwinds: a panic in the store or in an edit is [`ManifestError::Panic`].
 //!
-//! Never: retries a commit that failed, or makes another one behind one that panicked.
+//! Never: writes by itself (that is [`writer`](super::writer)).
 
-use super::edit::{Edit, put, writes};
-use super::fenced::{Fenced, fenced};
-use super::invariants::{self, Change};
+use super::edit::{Edit, put};
+use super::fenced::Fenced;
+use super::invariants;
+use super::queue::{Answer, Queue, RequestId, request};
 use super::rows::{MetaRow, Watermarks};
 use super::schema::{Key, SCHEMA_VERSION, Single};
 use super::state::ManifestState;
 use super::store::{ManifestStore, Table, Write};
+use super::writer::{Core, Worker, read_rows};
 use crate::error::{Damage, ManifestError};
-use crate::ids::StoreId;
-use parking_lot::{Mutex, RwLock};
+use crate::ids::{DbId, Generation, StoreId};
+use crate::runtime::{Spawn, Waited, after};
+use parking_lot::{Condvar, Mutex, RwLock};
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 /// The manifest of an open store.
 #[derive(Debug)]
 pub struct Manifest {
-    store: Fenced,
-    store_id: StoreId,
-    /// Held for the whole of a transaction. `true` when a commit failed: its writes may be there.
-    writer: Mutex<bool>,
-    state: RwLock<ManifestState>,
+    core: Arc<Core>,
+    worker: Worker,
+}
+
+/// The answer to a change that was asked for, when its transaction is durable. Dropping it changes
+/// nothing.
+#[must_use = "the change is on its way whatever becomes of this; use `drop` to say so"]
+pub struct ManifestFuture<T>(Answer<T>);
+
+impl<T> Future for ManifestFuture<T> {
+    type Output = Result<T, ManifestError>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = self.0.poll(context);
+        answer.map(|answer| answer.unwrap_or(Err(ManifestError::Closed)))
+    }
+}
+
+impl<T> ManifestFuture<T> {
+    /// Waits on this thread instead.
+    ///
+    /// # Errors
+    /// As for [`Manifest::transact`].
+    pub fn wait(self) -> Result<T, ManifestError> {
+        wait(&self.0)
+    }
+}
+
+impl<T> std::fmt::Debug for ManifestFuture<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ManifestFuture(over: {})", self.0.is_over())
+    }
+}
+
+fn wait<T>(answer: &Answer<T>) -> Result<T, ManifestError> {
+    match answer.wait(None) {
+        Waited::Answer(answer) => answer,
+        Waited::Lost | Waited::TimedOut => Err(ManifestError::Closed),
+    }
 }
 
 impl Manifest {
@@ -84,114 +120,160 @@ impl Manifest {
 
     fn load(store: Fenced, store_id: StoreId) -> Result<Self, ManifestError> {
         let state = read_rows(&store, store_id)?;
-        Ok(Self {
+        let core = Core {
             store,
             store_id,
-            writer: Mutex::new(false),
+            queue: Queue::new(),
+            turn: Mutex::new(false),
             state: RwLock::new(state),
+            transactions: (Mutex::new(0), Condvar::new()),
+        };
+        Ok(Self {
+            core: Arc::new(core),
+            worker: Worker::default(),
         })
+    }
+
+    /// Starts the writer's thread: from then on nobody writes who asks. A manifest without it is
+    /// written by whoever asks.
+    ///
+    /// # Errors
+    /// The operating system's, when it can start no more threads.
+    pub fn start(&self, spawn: &dyn Spawn) -> std::io::Result<()> {
+        self.worker.start(&self.core, spawn)
     }
 
     /// All rows, as of the last transaction. Takes constant time.
     pub fn state(&self) -> ManifestState {
-        self.state.read().clone()
+        self.core.state.read().clone()
     }
 
-    /// Changes rows in one atomic, durable transaction. `edit` sees and changes a copy; what it
-    /// answers is answered after the commit. An error of `edit` leaves everything as it was.
+    /// Changes rows in an atomic, durable transaction, with whoever else asks at the time. `edit`
+    /// sees and changes a copy; what it answers is answered after the commit. An error of `edit`
+    /// leaves everything as it was. Not to be called from within an `edit`, which would wait for
+    /// itself.
     ///
     /// # Errors
     /// That of `edit`; [`ManifestError::Invariant`] for what must not be; what the store refuses;
     /// [`ManifestError::Panic`]. A panic of `edit` has changed nothing; after one of the store's
     /// commit every transaction fails until the store is opened again.
-    pub fn transact<T, E: From<ManifestError>>(
+    pub fn transact<T: Send + 'static>(
         &self,
-        edit: impl FnOnce(&mut Edit<'_>) -> Result<T, E>,
-    ) -> Result<T, E> {
-        let mut unsure = self.writer.lock();
-        self.transaction(&mut unsure, edit)
+        edit: impl FnOnce(&mut Edit<'_>) -> Result<T, ManifestError> + Send + 'static,
+    ) -> Result<T, ManifestError> {
+        let (request, answer) = request(edit);
+        let id = self.core.queue.push(request, None)?;
+        self.write_unless_served(id);
+        wait(&answer)
     }
 
     /// The same for whoever must not wait for ever behind a transaction that does not come back from
     /// the device. This one's own commit takes as long as the device does.
     ///
     /// # Errors
-    /// [`ManifestError::Stalled`] when `wait` was over before this transaction could begin; else as
-    /// for [`Manifest::transact`].
-    pub fn transact_within<T, E: From<ManifestError>>(
+    /// [`ManifestError::Stalled`] when `patience` was over before this transaction could begin; else
+    /// as for [`Manifest::transact`].
+    pub fn transact_within<T: Send + 'static>(
         &self,
-        wait: Duration,
-        edit: impl FnOnce(&mut Edit<'_>) -> Result<T, E>,
-    ) -> Result<T, E> {
-        let Some(mut unsure) = self.writer.try_lock_for(wait) else {
-            return Err(ManifestError::Stalled { waited: wait }.into());
-        };
-        self.transaction(&mut unsure, edit)
-    }
-
-    fn transaction<T, E: From<ManifestError>>(
-        &self,
-        unsure: &mut bool,
-        edit: impl FnOnce(&mut Edit<'_>) -> Result<T, E>,
-    ) -> Result<T, E> {
-        fenced("changed the manifest", || self.edited(unsure, edit))
-    }
-
-    fn edited<T, E: From<ManifestError>>(
-        &self,
-        unsure: &mut bool,
-        edit: impl FnOnce(&mut Edit<'_>) -> Result<T, E>,
-    ) -> Result<T, E> {
-        self.read_again(unsure)?;
-        let before = self.state();
-        let mut edited = Edit::new(&before);
-        let answer = edit(&mut edited)?;
-        let (after, touched) = edited.finish();
-        let change = Change {
-            before: &before,
-            after: &after,
-            touched: &touched,
-        };
-        invariants::check(&change)?;
-        let writes = writes(self.store_id, &before, &after, &touched)?;
-        if !writes.is_empty() {
-            *unsure = true;
-            self.store.commit(&writes)?;
-            *unsure = false;
-            tracing::debug!(writes = writes.len(), "manifest transaction");
+        patience: Duration,
+        edit: impl FnOnce(&mut Edit<'_>) -> Result<T, ManifestError> + Send + 'static,
+    ) -> Result<T, ManifestError> {
+        let deadline = after(Instant::now(), patience);
+        let (request, answer) = request(edit);
+        let id = self.core.queue.push(request, Some(deadline))?;
+        while !self.worker.is_running() && self.core.queue.is_waiting(id) {
+            match self.core.turn.try_lock_until(deadline) {
+                Some(unsure) => self.core.write_batch(unsure),
+                None => break,
+            }
         }
-        *self.state.write() = after;
-        Ok(answer)
+        match answer.wait(Some(deadline)) {
+            Waited::Answer(answer) => answer,
+            Waited::Lost => Err(ManifestError::Closed),
+            Waited::TimedOut if self.core.queue.withdraw(id) => {
+                Err(ManifestError::Stalled { waited: patience })
+            }
+            Waited::TimedOut => wait(&answer),
+        }
+    }
+
+    /// Asks for a change and does not wait for it; see [`Manifest::transact`].
+    ///
+    /// # Errors
+    /// [`ManifestError::Stalled`] at once when too many wait already; [`ManifestError::Closed`].
+    pub fn submit<T: Send + 'static>(
+        &self,
+        edit: impl FnOnce(&mut Edit<'_>) -> Result<T, ManifestError> + Send + 'static,
+    ) -> Result<ManifestFuture<T>, ManifestError> {
+        let (request, answer) = request(edit);
+        let id = self.core.queue.push(request, Some(Instant::now()))?;
+        self.write_unless_served(id);
+        Ok(ManifestFuture(answer))
+    }
+
+    /// Where no thread does it, whoever asks writes what waits, until his own is among it.
+    fn write_unless_served(&self, id: RequestId) {
+        while !self.worker.is_running() && self.core.queue.is_waiting(id) {
+            self.core.write_batch(self.core.turn.lock());
+        }
+    }
+
+    /// Waits until `holds` of the rows, which it is asked after each transaction; `false` when it
+    /// does not by the end of `patience`.
+    pub fn wait_until(
+        &self,
+        patience: Duration,
+        mut holds: impl FnMut(&ManifestState) -> bool,
+    ) -> bool {
+        let deadline = after(Instant::now(), patience);
+        let (count, more) = &self.core.transactions;
+        loop {
+            let seen = *count.lock();
+            if holds(&self.state()) {
+                return true;
+            }
+            let mut count = count.lock();
+            while *count == seen {
+                if more.wait_until(&mut count, deadline).timed_out() && *count == seen {
+                    return false;
+                }
+            }
+        }
+    }
+
+    /// Waits until a generation of a database is published, or a newer one; `false` when none is by
+    /// the end of `patience`.
+    pub fn wait_for_generation(
+        &self,
+        database: DbId,
+        generation: Generation,
+        patience: Duration,
+    ) -> bool {
+        self.wait_until(patience, |rows| {
+            let row = rows.database(database);
+            row.is_some_and(|row| generation <= row.checkpointed.generation)
+        })
     }
 
     /// Finds out what a transaction that failed has left: [`Manifest::state`] is all that the store
     /// has when this answers `true`. It cannot be told before the store is opened again when the
     /// store itself has failed, nor while another transaction does not return for as long as `wait`.
     pub fn settle(&self, wait: Duration) -> bool {
-        let Some(mut unsure) = self.writer.try_lock_for(wait) else {
+        let Some(mut unsure) = self.core.turn.try_lock_for(wait) else {
             return false;
         };
-        !*unsure || (self.failure().is_none() && self.read_again(&mut unsure).is_ok())
+        !*unsure || (self.failure().is_none() && self.core.read_again(&mut unsure).is_ok())
     }
 
     /// Why no transaction can be made until the store is opened again, if so.
     pub fn failure(&self) -> Option<ManifestError> {
-        self.store.failure()
-    }
-
-    fn read_again(&self, unsure: &mut bool) -> Result<(), ManifestError> {
-        if *unsure {
-            let state = read_rows(&self.store, self.store_id)?;
-            *self.state.write() = state;
-            *unsure = false;
-        }
-        Ok(())
+        self.core.store.failure()
     }
 
     /// Whether [`Manifest::state`] is all that the store has: not after a commit that failed, until
     /// the next one.
     pub fn is_sure(&self) -> bool {
-        !*self.writer.lock()
+        !*self.core.turn.lock()
     }
 
     /// Reads every row again and checks all of it, each by itself and all together.
@@ -199,8 +281,8 @@ impl Manifest {
     /// # Errors
     /// As for [`Manifest::open`].
     pub fn verify(&self) -> Result<Vec<Damage>, ManifestError> {
-        let _no_transaction = self.writer.lock();
-        let state = read_rows(&self.store, self.store_id)?;
+        let _no_transaction = self.core.turn.lock();
+        let state = self.core.read_rows()?;
         let mut findings: Vec<Damage> = state.damaged().iter().cloned().collect();
         findings.extend(invariants::check_all(&state));
         // A damaged chunk stands with itself and with each database it touches.
@@ -209,15 +291,24 @@ impl Manifest {
         Ok(findings)
     }
 
-    /// Lets go of the store.
-    pub fn close(&self) {
-        self.store.close();
+    /// Takes no more transactions, ends those that wait for the thread, and lets go of the store. `false`: one has
+    /// not come back from the device by `deadline`, and the store is still open.
+    pub fn close(&self, deadline: Instant) -> bool {
+        self.core.queue.close();
+        if !self.worker.join(deadline) {
+            return false;
+        }
+        if self.core.turn.try_lock_until(deadline).is_none() {
+            return false;
+        }
+        self.core.store.close();
+        true
     }
 }
 
-/// All rows. A panic in what they are believed to be is an error, too.
-fn read_rows(store: &Fenced, store_id: StoreId) -> Result<ManifestState, ManifestError> {
-    fenced("read the manifest's rows", || {
-        ManifestState::load(store, store_id)
-    })
+impl Drop for Manifest {
+    /// The thread ends by itself.
+    fn drop(&mut self) {
+        self.core.queue.close();
+    }
 }

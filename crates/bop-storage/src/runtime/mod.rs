@@ -7,6 +7,7 @@
 //!
 //! Never: touches a file (that is [`Disk`](crate::io::Disk)).
 
+mod answer;
 mod backoff;
 mod breaker;
 mod gate;
@@ -14,6 +15,7 @@ mod panics;
 pub(crate) mod sync;
 mod system;
 
+pub(crate) use answer::{Pending, Promise, Waited, promise};
 pub(crate) use backoff::{Backoff, jitter};
 pub(crate) use breaker::Breaker;
 pub use breaker::{BreakerState, BreakerStatus};

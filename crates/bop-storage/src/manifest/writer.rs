@@ -1,0 +1,239 @@
+//! The manifest's one writer: requests of many callers, one transaction.
+//!
+//! ```text
+//! take -> edit a copy of the rows -> its invariants -+-> the next request, on top, while the budget lasts
+//!           '- an error, a panic: nothing of it     '-> store commits -> the copy is the state -> all answered
+//!                                                          '-> failed: all answered, the next batch
+//!                                                              first reads all rows again
+//! ```
+//! A worker thread takes turns with nobody; while there is none (before it is started, after it was
+//! stopped, in a store that keeps no threads) whoever asks takes the turn and writes what waits.
+//!
+//! Invariants
+//! - nobody is answered before the rows are durable, also not with an error that rests on rows of the
+//!   same batch;
+//! - each request is checked by itself: one that breaks an invariant takes nobody with it;
+//! - a batch ends by its size and by its time: whoever is first does not wait for thousands;
+//! - a panic fails its request, or its batch when it is the writer's own: the worker outlives it, and
+//!   the next batch first reads all rows again. Nothing is tried twice, so there is no limit to that;
+//! - answers, and the wakers of tasks behind them, run outside the turn and inside a fence.
+//!
+//! Never: retries a commit that failed, or makes another one behind one that panicked.
+
+use super::edit::{Edit, RowKey, writes};
+use super::fenced::{Fenced, fenced};
+use super::invariants::{self, Change};
+use super::queue::{Queue, Request};
+use super::state::ManifestState;
+use super::store::ManifestStore;
+use crate::error::ManifestError;
+use crate::ids::StoreId;
+use crate::runtime::{Joiner, Spawn};
+use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Rows that one transaction changes, unless its first request alone changes more.
+const BATCH_ROWS_MAX: usize = 4096;
+
+/// How long requests are taken into one transaction.
+const BATCH_TIME_MAX: Duration = Duration::from_millis(10);
+
+/// How long the worker sleeps when nothing happens. It is woken by what does.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// What the writer and its callers share.
+#[derive(Debug)]
+pub(super) struct Core {
+    pub(super) store: Fenced,
+    pub(super) store_id: StoreId,
+    pub(super) queue: Queue,
+    /// Held for the whole of a transaction. `true` when a commit failed: its writes may be there.
+    pub(super) turn: Mutex<bool>,
+    pub(super) state: RwLock<ManifestState>,
+    /// Transactions since the manifest was opened, and who waits for the next one.
+    pub(super) transactions: (Mutex<u64>, Condvar),
+}
+
+/// A request, and what became of its edit.
+type Edited = (Box<dyn Request>, Result<(), ManifestError>);
+
+impl Core {
+    /// Writes what waits, in one transaction, and answers it.
+    pub(super) fn write_batch(&self, mut unsure: MutexGuard<'_, bool>) {
+        let mut asked = Vec::new();
+        let written = fenced("wrote the manifest", || {
+            self.collect_and_commit(&mut unsure, &mut asked)
+        });
+        if matches!(written, Err(ManifestError::Panic(_))) {
+            *unsure = true;
+        }
+        drop(unsure);
+        for (request, edited) in asked {
+            let answered = fenced("answered whoever changed the manifest", || {
+                match written.clone().and(edited) {
+                    Ok(()) => request.done(),
+                    Err(error) => request.failed(error),
+                }
+                Ok::<_, ManifestError>(())
+            });
+            // It is logged, and whoever waits is told by the promise that went.
+            drop(answered);
+        }
+    }
+
+    fn collect_and_commit(
+        &self,
+        unsure: &mut bool,
+        asked: &mut Vec<Edited>,
+    ) -> Result<(), ManifestError> {
+        if let Err(error) = self.read_again(unsure) {
+            asked.extend(self.queue.take().map(|request| (request, Ok(()))));
+            return Err(error);
+        }
+        let before = self.state.read().clone();
+        let mut after = before.clone();
+        let mut touched = BTreeSet::new();
+        let begun = Instant::now();
+        while touched.len() < BATCH_ROWS_MAX && begun.elapsed() < BATCH_TIME_MAX {
+            let Some(request) = self.queue.take() else {
+                break;
+            };
+            asked.push((request, Ok(())));
+            if let Some((request, outcome)) = asked.last_mut() {
+                *outcome = edit_one(&mut after, &mut touched, request.as_mut());
+            }
+        }
+        if asked.is_empty() {
+            return Ok(());
+        }
+        let writes = writes(self.store_id, &before, &after, &touched)?;
+        if !writes.is_empty() {
+            *unsure = true;
+            self.store.commit(&writes)?;
+            *unsure = false;
+            let (writes, requests) = (writes.len(), asked.len());
+            tracing::debug!(requests, writes, "manifest transaction");
+        }
+        self.publish(after);
+        Ok(())
+    }
+
+    pub(super) fn publish(&self, state: ManifestState) {
+        *self.state.write() = state;
+        *self.transactions.0.lock() += 1;
+        self.transactions.1.notify_all();
+    }
+
+    /// Finds out what a commit that failed has left.
+    pub(super) fn read_again(&self, unsure: &mut bool) -> Result<(), ManifestError> {
+        if *unsure {
+            let state = self.read_rows()?;
+            self.publish(state);
+            *unsure = false;
+        }
+        Ok(())
+    }
+
+    /// All rows. A panic in what they are believed to be is an error, too.
+    pub(super) fn read_rows(&self) -> Result<ManifestState, ManifestError> {
+        read_rows(&self.store, self.store_id)
+    }
+}
+
+pub(super) fn read_rows(store: &Fenced, store_id: StoreId) -> Result<ManifestState, ManifestError> {
+    fenced("read the manifest's rows", || {
+        ManifestState::load(store, store_id)
+    })
+}
+
+/// One request, on top of those before it.
+fn edit_one(
+    after: &mut ManifestState,
+    touched: &mut BTreeSet<RowKey>,
+    request: &mut dyn Request,
+) -> Result<(), ManifestError> {
+    fenced("changed the manifest", || {
+        let mut edited = Edit::new(after);
+        request.edit(&mut edited)?;
+        let (state, rows) = edited.finish();
+        let change = Change {
+            before: after,
+            after: &state,
+            touched: &rows,
+        };
+        invariants::check(&change)?;
+        *after = state;
+        touched.extend(rows);
+        Ok(())
+    })
+}
+
+/// The worker, while it runs.
+#[derive(Default)]
+pub(super) struct Worker(Mutex<Option<Running>>);
+
+struct Running {
+    joiner: Box<dyn Joiner>,
+    ended: Arc<(Mutex<bool>, Condvar)>,
+}
+
+/// Says that the worker has ended, however it did.
+struct EndGuard(Arc<(Mutex<bool>, Condvar)>);
+
+impl Drop for EndGuard {
+    fn drop(&mut self) {
+        *self.0.0.lock() = true;
+        self.0.1.notify_all();
+    }
+}
+
+impl Worker {
+    /// Starts it, once.
+    pub(super) fn start(&self, core: &Arc<Core>, spawn: &dyn Spawn) -> std::io::Result<()> {
+        let mut running = self.0.lock();
+        if running.is_none() {
+            let ended = Arc::default();
+            let (core, guard) = (Arc::clone(core), EndGuard(Arc::clone(&ended)));
+            let body = move || {
+                let _guard = guard;
+                while core.queue.wait_for_work(IDLE) {
+                    core.write_batch(core.turn.lock());
+                }
+            };
+            let joiner = spawn.spawn("bop-manifest", Box::new(body))?;
+            *running = Some(Running { joiner, ended });
+        }
+        Ok(())
+    }
+
+    /// Whether somebody else writes what waits.
+    pub(super) fn is_running(&self) -> bool {
+        self.0.lock().is_some()
+    }
+
+    /// Waits for its end, after the queue was closed; `false` when it has not ended by `deadline`.
+    pub(super) fn join(&self, deadline: Instant) -> bool {
+        let Some(Running { joiner, ended }) = self.0.lock().take() else {
+            return true;
+        };
+        let mut has_ended = ended.0.lock();
+        while !*has_ended {
+            if ended.1.wait_until(&mut has_ended, deadline).timed_out() && !*has_ended {
+                return false;
+            }
+        }
+        drop(has_ended);
+        if joiner.join().is_err() {
+            tracing::error!("the manifest's writer panicked outside its work");
+        }
+        true
+    }
+}
+
+impl std::fmt::Debug for Worker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Worker(running: {})", self.is_running())
+    }
+}

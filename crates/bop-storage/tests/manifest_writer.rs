@@ -1,0 +1,307 @@
+//! The manifest's writer: many callers a transaction, each with an answer of its own, whatever
+//! becomes of the others, of the transaction, and of the device.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking, and so do edits here"
+)]
+
+use bop_storage::io::{IoFailure, IoOp};
+use bop_storage::manifest::{Edit, Gate, Manifest, MemoryManifest, SegmentRow};
+use bop_storage::runtime::SystemSpawn;
+use bop_storage::{ManifestError, StoreId};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bop_storage::ids::{Incarnation, SegmentId};
+
+const STORE: StoreId = StoreId::new([7; 16]);
+const SOON: Duration = Duration::from_millis(20);
+const LONG: Duration = Duration::from_secs(50);
+
+/// Registers the segment `number`.
+fn register(number: u64) -> impl FnOnce(&mut Edit<'_>) -> Result<u64, ManifestError> + Send {
+    move |edit| {
+        let row = SegmentRow {
+            incarnation: Incarnation::new(number),
+            capacity_bytes: 4096,
+        };
+        edit.put_segment(SegmentId::new(number), row)?;
+        Ok(number)
+    }
+}
+
+fn registered(manifest: &Manifest) -> Vec<u64> {
+    let state = manifest.state();
+    state.segments().map(|(id, _)| id.get()).collect()
+}
+
+/// Commits of the store: counted, held up while `hold`, failing while `fail`.
+#[derive(Default)]
+struct Commits {
+    count: AtomicUsize,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    hold: bool,
+    /// A commit is held up.
+    there: bool,
+    fail: bool,
+}
+
+impl Commits {
+    fn of(store: &MemoryManifest) -> Arc<Self> {
+        let commits = Arc::new(Self::default());
+        let gate = Arc::clone(&commits);
+        let gate: Gate = Arc::new(move || gate.pass());
+        store.set_gate(Some(gate));
+        commits
+    }
+
+    fn pass(&self) -> Result<(), IoFailure> {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        let mut state = self.state.lock().unwrap();
+        state.there = true;
+        self.changed.notify_all();
+        while state.hold {
+            state = self.changed.wait(state).unwrap();
+        }
+        state.there = false;
+        if state.fail {
+            return Err(IoFailure {
+                op: IoOp::ManifestCommit,
+                path: PathBuf::from("manifest"),
+                offset: None,
+                errno: 5,
+            });
+        }
+        Ok(())
+    }
+
+    fn set(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.state.lock().unwrap());
+        self.changed.notify_all();
+    }
+
+    fn wait_until_one_is_held(&self) {
+        let state = self.state.lock().unwrap();
+        let waited = self
+            .changed
+            .wait_timeout_while(state, LONG, |state| !state.there);
+        assert!(!waited.unwrap().1.timed_out());
+    }
+
+    fn count(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+}
+
+fn started() -> (Arc<Manifest>, MemoryManifest, Arc<Commits>) {
+    let store = MemoryManifest::new();
+    let manifest = Manifest::initialize(Arc::new(store.clone()), STORE).unwrap();
+    manifest.start(&SystemSpawn).unwrap();
+    let commits = Commits::of(&store);
+    (Arc::new(manifest), store, commits)
+}
+
+#[test]
+fn who_asks_while_a_transaction_is_written_shares_the_next_one() {
+    let (manifest, _, commits) = started();
+    commits.set(|state| state.hold = true);
+    let first = manifest.submit(register(1)).unwrap();
+    commits.wait_until_one_is_held();
+    let others: Vec<_> = (2..=500)
+        .map(|number| manifest.submit(register(number)).unwrap())
+        .collect();
+    assert_eq!(registered(&manifest), [] as [u64; 0], "nothing is visible");
+    commits.set(|state| state.hold = false);
+    assert_eq!(first.wait().unwrap(), 1);
+    for (number, answer) in (2..).zip(others) {
+        assert_eq!(answer.wait().unwrap(), number);
+    }
+    assert_eq!(commits.count(), 2);
+    assert_eq!(registered(&manifest), (1..=500).collect::<Vec<_>>());
+}
+
+#[test]
+fn an_edit_that_panics_is_refused_or_breaks_an_invariant_takes_nobody_with_it() {
+    let (manifest, store, commits) = started();
+    commits.set(|state| state.hold = true);
+    let first = manifest.submit(register(1)).unwrap();
+    commits.wait_until_one_is_held();
+    let before = manifest.submit(register(2)).unwrap();
+    let panics = manifest.submit(|edit| -> Result<(), ManifestError> {
+        drop(register(3)(edit));
+        panic!("an edit fell");
+    });
+    let refused = manifest.submit(|edit| {
+        register(4)(edit)?;
+        Err::<(), _>(ManifestError::Closed)
+    });
+    let breaks = manifest.submit(|edit| {
+        register(5)(edit)?;
+        edit.set_truncated(bop_storage::Lsn::new(4096));
+        Ok(())
+    });
+    let behind = manifest.submit(register(6)).unwrap();
+    commits.set(|state| state.hold = false);
+    assert_eq!(first.wait().unwrap(), 1);
+    assert_eq!(before.wait().unwrap(), 2);
+    let panic = panics.unwrap().wait().unwrap_err();
+    assert!(
+        matches!(&panic, ManifestError::Panic(report) if report.message == "an edit fell"),
+        "{panic}"
+    );
+    assert!(matches!(
+        refused.unwrap().wait(),
+        Err(ManifestError::Closed)
+    ));
+    assert!(matches!(
+        breaks.unwrap().wait(),
+        Err(ManifestError::Invariant { .. })
+    ));
+    assert_eq!(behind.wait().unwrap(), 6);
+    assert_eq!(registered(&manifest), [1, 2, 6]);
+    let again = Manifest::open(Arc::new(store), STORE).unwrap();
+    assert_eq!(registered(&again), [1, 2, 6]);
+}
+
+#[test]
+fn a_transaction_that_fails_is_answered_to_all_that_share_it_and_the_next_one_succeeds() {
+    let (manifest, store, commits) = started();
+    commits.set(|state| {
+        state.hold = true;
+        state.fail = true;
+    });
+    let first = manifest.submit(register(1)).unwrap();
+    commits.wait_until_one_is_held();
+    // Nobody is told of a refusal that rests on rows which do not come.
+    let taken = manifest.submit(register(2)).unwrap();
+    let refused = manifest.submit(|edit| {
+        let there = edit.state().segment(SegmentId::new(2)).is_some();
+        if there {
+            Err(ManifestError::Closed)
+        } else {
+            Ok(())
+        }
+    });
+    commits.set(|state| state.hold = false);
+    for answer in [first.wait().map(drop), taken.wait().map(drop)] {
+        assert!(matches!(answer, Err(ManifestError::Io(_))), "{answer:?}");
+    }
+    let refused = refused.unwrap().wait();
+    assert!(matches!(refused, Err(ManifestError::Io(_))), "{refused:?}");
+    commits.set(|state| state.fail = false);
+    assert_eq!(manifest.transact(register(3)).unwrap(), 3);
+    assert_eq!(registered(&manifest), [3]);
+    // One that failed after its rows were there: the next one finds them.
+    store.set_gate_after(Some(Arc::new(|| {
+        Err(IoFailure {
+            op: IoOp::ManifestCommit,
+            path: PathBuf::from("manifest"),
+            offset: None,
+            errno: 5,
+        })
+    })));
+    assert!(manifest.transact(register(4)).is_err());
+    store.set_gate_after(None);
+    assert_eq!(manifest.transact(register(5)).unwrap(), 5);
+    assert_eq!(registered(&manifest), [3, 4, 5]);
+}
+
+#[test]
+fn who_gives_up_in_time_has_changed_nothing() {
+    let (manifest, _, commits) = started();
+    commits.set(|state| state.hold = true);
+    let first = manifest.submit(register(1)).unwrap();
+    commits.wait_until_one_is_held();
+    let late = manifest.transact_within(SOON, register(2));
+    assert!(
+        matches!(late, Err(ManifestError::Stalled { .. })),
+        "{late:?}"
+    );
+    assert!(!manifest.settle(SOON));
+    assert!(!manifest.close(Instant::now() + SOON), "a commit hangs");
+    assert!(matches!(
+        manifest.transact(register(3)),
+        Err(ManifestError::Closed)
+    ));
+    commits.set(|state| state.hold = false);
+    assert_eq!(first.wait().unwrap(), 1);
+    assert_eq!(registered(&manifest), [1]);
+}
+
+#[test]
+fn a_full_queue_makes_some_wait_and_tells_others() {
+    let (manifest, _, commits) = started();
+    commits.set(|state| state.hold = true);
+    let mut answers = vec![manifest.submit(register(1)).unwrap()];
+    commits.wait_until_one_is_held();
+    let full = loop {
+        match manifest.submit(register(answers.len() as u64 + 1)) {
+            Ok(answer) => answers.push(answer),
+            Err(error) => break error,
+        }
+        assert!(answers.len() < 10_000, "the queue has a bound");
+    };
+    assert!(matches!(full, ManifestError::Stalled { .. }), "{full}");
+    let waits = {
+        let manifest = Arc::clone(&manifest);
+        let last = answers.len() as u64 + 1;
+        thread::spawn(move || manifest.transact(register(last)))
+    };
+    commits.set(|state| state.hold = false);
+    let all = answers.len() as u64 + 1;
+    for answer in answers {
+        answer.wait().unwrap();
+    }
+    assert_eq!(waits.join().unwrap().unwrap(), all);
+    assert_eq!(registered(&manifest).len() as u64, all);
+}
+
+#[test]
+fn who_waits_for_rows_is_woken_by_the_transaction_that_has_them() {
+    let (manifest, _, _) = started();
+    let has = |number| {
+        move |rows: &bop_storage::manifest::ManifestState| {
+            rows.segment(SegmentId::new(number)).is_some()
+        }
+    };
+    assert!(!manifest.wait_until(SOON, has(9)));
+    let waits = {
+        let manifest = Arc::clone(&manifest);
+        thread::spawn(move || manifest.wait_until(LONG, has(9)))
+    };
+    for number in 1..=9 {
+        manifest.transact(register(number)).unwrap();
+    }
+    assert!(waits.join().unwrap());
+}
+
+/// Without a thread whoever asks writes what waits, of others too.
+#[test]
+fn sixty_four_callers_without_a_thread_all_get_their_answers() {
+    let store = MemoryManifest::new();
+    let manifest = Manifest::initialize(Arc::new(store.clone()), STORE).unwrap();
+    let commits = Commits::of(&store);
+    thread::scope(|scope| {
+        for caller in 0..64 {
+            let manifest = &manifest;
+            scope.spawn(move || {
+                for turn in 0..10 {
+                    let number = caller * 10 + turn + 1;
+                    assert_eq!(manifest.transact(register(number)).unwrap(), number);
+                }
+            });
+        }
+    });
+    assert_eq!(registered(&manifest), (1..=640).collect::<Vec<_>>());
+    assert!(commits.count() <= 640);
+}
