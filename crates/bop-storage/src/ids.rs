@@ -72,6 +72,17 @@ id! {
     /// One opening of the store. Each open takes the highest epoch seen plus one.
     Epoch
 }
+
+id! {
+    /// A change of the manifest, in the order in which they happened. Starts at 1, and again with each
+    /// new feed.
+    ChangeNo
+}
+
+id! {
+    /// A subscriber's place in the changes feed. Never reused.
+    CursorId
+}
 id! {
     /// A transaction too large for one record: ties its fragments together.
     CommitId

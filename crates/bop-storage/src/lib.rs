@@ -58,16 +58,18 @@ mod db;
 pub use checkpoint::CheckpointReport;
 pub use checksum::{PageHash, RollingChecksum};
 pub use db::{
-    DatabaseInfo, Db, Durability, Health, Housekeeping, ImageStats, LogRecordEntry, Manager,
-    NewEntry, Options, PendingCommit, ReadTxn, RecordLog, RecordLogInfo, Savepoint, StoreStatus,
-    Unfinished, VerifyReport, WriteTxn,
+    ChangesCursor, CursorInfo, DatabaseInfo, Db, Durability, FeedStart, Health, Housekeeping,
+    ImageStats, LogRecordEntry, Manager, NewEntry, Options, PendingCommit, ReadTxn, RecordLog,
+    RecordLogInfo, Savepoint, StoreStatus, Unfinished, VerifyReport, WriteTxn,
 };
 pub use error::{
     BeginError, CatalogueError, CheckpointError, CloseError, CommitError, CommitOutcome, Damage,
-    ErrorCode, ManifestError, OpenError, Place, ReadError, RecordLogError, Reject, Rejection,
+    ErrorCode, FeedError, ManifestError, OpenError, Place, ReadError, RecordLogError, Reject,
+    Rejection,
 };
-pub use ids::{DbId, DbKind, Lsn, PageNo, PageSize, StoreId};
+pub use ids::{ChangeNo, DbId, DbKind, Lsn, PageNo, PageSize, StoreId};
 pub use limits::Limits;
+pub use manifest::{Change, ChangeKind, ChangePage};
 pub use meters::{
     METRICS, Metric, MetricFamily, MetricKind, MetricSample, MetricValue, MetricsReport,
     SummaryValue,

@@ -11,6 +11,7 @@
 
 use super::callbacks::Callbacks;
 use super::chunks::ChunkSet;
+use super::feeds::OpenCursors;
 use super::guards::Guards;
 use super::housekeeper::Housekeeper;
 use super::images::ImageMakers;
@@ -62,6 +63,7 @@ pub(crate) struct Engine {
     pub(super) log: Log,
     pub(super) reader: PageReader,
     pub(super) manifest: Arc<Manifest>,
+    pub(super) open_cursors: OpenCursors,
     pub(super) chunks: ChunkSet,
     pub(super) catalogue: Arc<Mutex<CatalogueCell>>,
     /// Held from the plan of a catalogue record to its publication.

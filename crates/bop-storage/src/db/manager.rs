@@ -2,6 +2,7 @@
 
 use super::database::Db;
 use super::engine::OpenStore;
+use super::feeds::{ChangesCursor, CursorInfo, FeedStart};
 use super::group_commit::group_commit;
 use super::guards::Work;
 use super::open;
@@ -13,9 +14,10 @@ use super::unfinished::Unfinished;
 use super::write::WriteTxn;
 use crate::checkpoint::CheckpointReport;
 use crate::error::{
-    CatalogueError, CheckpointError, CloseError, CommitError, OpenError, Rejection,
+    CatalogueError, CheckpointError, CloseError, CommitError, FeedError, OpenError, Rejection,
 };
-use crate::ids::DbKind;
+use crate::ids::{ChangeNo, DbKind};
+use crate::manifest::ChangePage;
 use crate::meters::MetricsReport;
 use std::path::Path;
 use std::sync::Arc;
@@ -105,6 +107,43 @@ impl Manager {
     pub fn database(&self, name: &str) -> Result<Db, CatalogueError> {
         let state = self.engine.told(self.engine.open_database(name))?;
         Ok(Db::new(Arc::clone(&self.engine), state))
+    }
+
+    /// Subscribes to what the manifest does: databases made, renamed and dropped, generations and
+    /// chunks published and removed. A cursor that has that name goes on where it was, whatever
+    /// `start` says.
+    ///
+    /// # Errors
+    /// [`FeedError::InUse`], [`FeedError::InvalidName`], or what the manifest refuses.
+    pub fn subscribe_changes(
+        &self,
+        name: &str,
+        start: FeedStart,
+    ) -> Result<ChangesCursor, FeedError> {
+        ChangesCursor::open(&self.engine, name, start)
+    }
+
+    /// The changes from `from` on, at most `limit` and never more than 1,000, for whoever only looks.
+    ///
+    /// # Errors
+    /// [`FeedError::CursorLost`] with the oldest one, when `from` is not kept any more; what the
+    /// manifest refuses.
+    pub fn changes(&self, from: ChangeNo, limit: usize) -> Result<ChangePage, FeedError> {
+        self.engine.check_open().map_err(|_| FeedError::Closed)?;
+        self.engine.manifest.changes(from, limit)
+    }
+
+    /// The cursors, by the order in which they were made.
+    pub fn cursors(&self) -> Vec<CursorInfo> {
+        self.engine.cursor_infos()
+    }
+
+    /// Forgets a cursor: it holds back nothing any more. Whoever has it open is told.
+    ///
+    /// # Errors
+    /// [`FeedError::NotFound`], [`FeedError::InvalidName`], or what the manifest refuses.
+    pub fn drop_cursor(&self, name: &str) -> Result<(), FeedError> {
+        self.engine.drop_cursor(name)
     }
 
     /// All databases, by name.

@@ -22,6 +22,7 @@ mod copy;
 mod database;
 mod durability;
 mod engine;
+mod feeds;
 mod group_commit;
 mod guards;
 mod housekeeper;
@@ -61,6 +62,7 @@ mod write;
 
 pub use database::Db;
 pub use durability::Durability;
+pub use feeds::{ChangesCursor, CursorInfo, FeedStart};
 pub use housekeeper::Housekeeping;
 pub use images::ImageStats;
 pub use manager::Manager;

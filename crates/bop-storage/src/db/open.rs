@@ -17,6 +17,7 @@ use super::callbacks::Callbacks;
 use super::chunks::ChunkSet;
 use super::closed::settle_closed;
 use super::engine::{CatalogueCell, Engine};
+use super::feeds::OpenCursors;
 use super::guards::Guards;
 use super::housekeeper::{Housekeeper, Housekeeping};
 use super::images::ImageMakers;
@@ -68,13 +69,8 @@ pub(super) fn open(path: &Path, options: Options) -> Result<Arc<Engine>, OpenErr
     let limits = limits.of_store(superblock.range_bytes);
     let meters = Arc::new(StoreMeters::new(superblock.store));
     watched.measure(&meters);
-    let manifest = Arc::new(open_manifest(
-        path,
-        &disk,
-        superblock.store,
-        &limits,
-        &options,
-    )?);
+    let manifest = open_manifest(path, &disk, superblock.store, &limits, &options)?;
+    let manifest = Arc::new(manifest.with_clock(Arc::clone(&options.runtime.clock)));
     for dir in [layout::LOG_DIR, layout::CHUNK_DIR, layout::SCRATCH_DIR] {
         disk.create_dir(Path::new(dir))?;
     }
@@ -101,6 +97,7 @@ pub(super) fn open(path: &Path, options: Options) -> Result<Arc<Engine>, OpenErr
         .log
         .spares()
         .fit_segments_to(engine.log_bytes_target());
+    engine.begin_run();
     forget_unused(&engine, &unused);
     settle_closed(&engine);
     sweep_leftovers(&engine);
@@ -312,6 +309,7 @@ impl Parts<'_> {
             record_reader: self.record_reader(&log),
             log,
             manifest: Arc::clone(&self.manifest),
+            open_cursors: OpenCursors::default(),
             chunks,
             catalogue: Arc::new(Mutex::new(CatalogueCell {
                 catalogue,

@@ -32,6 +32,10 @@ pub enum ErrorCode {
     BusySnapshot,
     /// Entries of a record log that do not follow, or are not there.
     IndexConflict,
+    /// What a cursor would read next is gone.
+    CursorLost,
+    /// No cursor of that name.
+    CursorNotFound,
     /// The deadline passed.
     Timeout,
     /// No space on the device.
@@ -89,6 +93,8 @@ impl ErrorCode {
         Self::Busy,
         Self::BusySnapshot,
         Self::IndexConflict,
+        Self::CursorLost,
+        Self::CursorNotFound,
         Self::Timeout,
         Self::OutOfSpace,
         Self::TooLarge,
@@ -127,6 +133,8 @@ impl ErrorCode {
             Self::Busy => "busy",
             Self::BusySnapshot => "busy_snapshot",
             Self::IndexConflict => "index_conflict",
+            Self::CursorLost => "cursor_lost",
+            Self::CursorNotFound => "cursor_not_found",
             Self::Timeout => "timeout",
             Self::OutOfSpace => "out_of_space",
             Self::TooLarge => "too_large",

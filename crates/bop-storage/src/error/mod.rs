@@ -12,6 +12,7 @@
 mod code;
 mod commit;
 mod damage;
+mod feed;
 mod names;
 mod record_log;
 mod store;
@@ -21,6 +22,7 @@ pub use commit::{
     BeginError, CommitError, CommitOutcome, LogFailure, ReadError, Rejection, SegmentError,
 };
 pub use damage::{Damage, Place, Reject};
+pub use feed::FeedError;
 pub use names::{CatalogueError, NameError};
 pub use record_log::RecordLogError;
 pub use store::{CheckpointError, CloseError, ManifestError, OpenError};

@@ -11,12 +11,13 @@
 
 use super::closed_rows::{ClosedRow, SalvageRow};
 use super::database_row::{DatabaseRow, DatabaseState};
-use super::rows::{ChunkRow, RangeRow, Row, SegmentRow, Watermarks};
-use super::schema::{Key, RangeKey, Single, seal};
+use super::feed_rows::{CursorRow, FeedRow, RunRow};
+use super::rows::{ChunkRow, MetaRow, RangeRow, Row, SegmentRow, Watermarks};
+use super::schema::{Key, RangeKey, SCHEMA_VERSION, Single, seal};
 use super::state::ManifestState;
 use super::store::Write;
 use crate::error::{Damage, ManifestError};
-use crate::ids::{ChunkId, DbId, Lsn, SegmentId, StoreId};
+use crate::ids::{ChangeNo, ChunkId, CursorId, DbId, Lsn, SegmentId, StoreId};
 use std::collections::BTreeSet;
 
 /// Names a row of any table.
@@ -29,6 +30,10 @@ pub(super) enum RowKey {
     Salvage(SegmentId),
     Closed(DbId),
     Watermarks,
+    Cursor(CursorId),
+    Feed,
+    Run,
+    Meta,
 }
 
 /// A transaction that is being put together.
@@ -203,6 +208,54 @@ impl<'a> Edit<'a> {
         self.set_next(|marks| marks.next_database = marks.next_database.max(id));
     }
 
+    /// Begins a run: an older schema becomes the present one, and a feed begins where there is none,
+    /// behind every change that `last` knows of.
+    pub fn begin_run(&mut self, run: RunRow, last: ChangeNo) {
+        self.after.schema_version = SCHEMA_VERSION;
+        self.touched.insert(RowKey::Meta);
+        if self.after.feed.is_none() {
+            let next = following(last.next(), last);
+            let cursors = self.after.cursors.keys().next_back().copied();
+            let next_cursor = cursors.unwrap_or_default();
+            self.after.feed = Some(FeedRow {
+                feed: run.epoch,
+                first: next,
+                next,
+                next_cursor: following(next_cursor.next(), next_cursor),
+            });
+            self.touched.insert(RowKey::Feed);
+        }
+        self.set_run(run);
+    }
+
+    /// Says who has the store open, or has closed it.
+    pub fn set_run(&mut self, run: RunRow) {
+        self.after.run = Some(run);
+        self.touched.insert(RowKey::Run);
+    }
+
+    /// Adds a cursor, with an id that none had before; `None` while there is no feed.
+    pub fn add_cursor(&mut self, row: CursorRow) -> Option<CursorId> {
+        let feed = self.after.feed.as_mut()?;
+        let id = feed.next_cursor;
+        feed.next_cursor = following(id.next(), id);
+        self.touched.insert(RowKey::Feed);
+        self.put_cursor(id, row);
+        Some(id)
+    }
+
+    /// Replaces a cursor's row.
+    pub fn put_cursor(&mut self, id: CursorId, row: CursorRow) {
+        self.after.cursors.insert(id, row);
+        self.touched.insert(RowKey::Cursor(id));
+    }
+
+    /// Forgets a cursor: it holds back nothing any more.
+    pub fn delete_cursor(&mut self, id: CursorId) {
+        self.after.cursors.remove(&id);
+        self.touched.insert(RowKey::Cursor(id));
+    }
+
     fn set_next(&mut self, change: impl FnOnce(&mut Watermarks)) {
         change(&mut self.after.watermarks);
         self.touched.insert(RowKey::Watermarks);
@@ -270,11 +323,27 @@ pub(super) fn writes(
         RowKey::Salvage(id) => diff(store, *id, before.salvage.get(id), after.salvage.get(id)),
         RowKey::Closed(id) => diff(store, *id, before.closed.get(id), after.closed.get(id)),
         RowKey::Watermarks => diff(store, Single, Some(old), Some(new)),
+        RowKey::Cursor(id) => diff(store, *id, before.cursors.get(id), after.cursors.get(id)),
+        RowKey::Feed => diff(store, Single, before.feed.as_ref(), after.feed.as_ref()),
+        RowKey::Run => diff(store, Single, before.run.as_ref(), after.run.as_ref()),
+        RowKey::Meta => diff(
+            store,
+            Single,
+            Some(&meta(store, before)),
+            Some(&meta(store, after)),
+        ),
     };
     touched
         .iter()
         .filter_map(|key| write(key).transpose())
         .collect()
+}
+
+fn meta(store: StoreId, state: &ManifestState) -> MetaRow {
+    MetaRow {
+        schema_version: state.schema_version,
+        store,
+    }
 }
 
 fn diff<R: Row>(

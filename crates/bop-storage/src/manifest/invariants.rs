@@ -32,6 +32,7 @@ const INVARIANTS: &[(&str, Invariant)] = &[
     ("watermarks_are_monotone", watermarks_are_monotone),
     ("names_are_unique", names_are_unique),
     ("numbers_are_below_the_next", numbers_are_below_the_next),
+    ("cursors_stay_in_the_feed", cursors_stay_in_the_feed),
 ];
 
 /// Runs every predicate.
@@ -184,12 +185,49 @@ fn numbers_are_below_the_next(change: &Change<'_>) -> Result<(), String> {
         RowKey::Database(id) => *id == DbId::CATALOGUE || next.next_database <= *id,
         RowKey::Segment(id) => next.next_segment <= *id,
         RowKey::Chunk(id) => next.next_chunk <= *id,
-        RowKey::Range(_) | RowKey::Salvage(_) | RowKey::Closed(_) | RowKey::Watermarks => false,
+        RowKey::Cursor(id) => change
+            .after
+            .feed()
+            .is_none_or(|feed| feed.next_cursor <= *id),
+        RowKey::Range(_)
+        | RowKey::Salvage(_)
+        | RowKey::Closed(_)
+        | RowKey::Watermarks
+        | RowKey::Feed
+        | RowKey::Run
+        | RowKey::Meta => false,
     };
     match change.touched.iter().find(taken) {
         None => Ok(()),
         Some(key) => Err(format!("{key:?} is not below {next:?}")),
     }
+}
+
+/// A cursor never goes back, nor past the newest change, and has a name of its own.
+fn cursors_stay_in_the_feed(change: &Change<'_>) -> Result<(), String> {
+    let cursors = change.touched.iter().filter_map(|key| match key {
+        RowKey::Cursor(id) => Some(*id),
+        _ => None,
+    });
+    for id in cursors {
+        let Some(row) = change.after.cursor(id) else {
+            continue;
+        };
+        let before = change.before.cursor(id);
+        let before = before.filter(|before| before.feed == row.feed);
+        if before.is_some_and(|before| row.position < before.position) {
+            return Err(format!("cursor {} goes back to {}", row.name, row.position));
+        }
+        let feed = change.after.feed();
+        if feed.is_some_and(|feed| feed.feed == row.feed && feed.next < row.position) {
+            return Err(format!("cursor {} is behind the end", row.name));
+        }
+        let named = change.after.cursor_named(&row.name);
+        if named.is_some_and(|(named, _)| named != id) {
+            return Err(format!("two cursors are named {}", row.name));
+        }
+    }
+    Ok(())
 }
 
 /// Asks of all rows what the predicates ask of the touched ones. What the loading of the rows

@@ -13,10 +13,13 @@
 //!
 //! Never: on the path of a commit of a database; the only copy of anything but registrations.
 
+mod change;
 mod closed_rows;
 mod database_row;
 mod edit;
 mod env;
+mod feed;
+mod feed_rows;
 mod fenced;
 mod invariants;
 mod lmdb;
@@ -26,16 +29,20 @@ mod rows;
 mod schema;
 mod state;
 mod store;
+mod subscribe;
 #[cfg(any(test, feature = "testing"))]
 pub mod suite;
 mod typed;
 mod walker;
 mod writer;
 
+pub use change::{Change, ChangeKind};
 pub use closed_rows::{ClosedBy, ClosedBytes, ClosedRow, SalvageBytes, SalvageRow};
 pub(crate) use database_row::decode_name;
 pub use database_row::{CheckpointedHead, DatabaseBytes, DatabaseRow, DatabaseState};
 pub use edit::Edit;
+pub use feed::{CHANGES_KEPT, CHANGES_MAX, TRIM_ROWS_MAX};
+pub use feed_rows::{ChangeBytes, CursorBytes, CursorRow, FeedBytes, FeedRow, RunBytes, RunRow};
 pub(crate) use fenced::fenced;
 pub use lmdb::LmdbManifest;
 pub use memory::{Gate, MemoryManifest};
@@ -43,7 +50,8 @@ pub use rows::{
     ChunkBytes, ChunkRow, MetaBytes, RangeBytes, RangeRow, SegmentBytes, SegmentRow,
     WatermarkBytes, Watermarks,
 };
-pub use schema::{RangeKey, SCHEMA_VERSION, ValueHeader};
+pub use schema::{RangeKey, SCHEMA_VERSION, SCHEMA_VERSION_MIN, ValueHeader};
 pub use state::{DamagedRows, ManifestState};
 pub use store::{KEY_BYTES_MAX, ManifestStore, RawRow, SCAN_ROWS_MAX, Table, Write, scan_all};
+pub use subscribe::ChangePage;
 pub use typed::{Manifest, ManifestFuture};

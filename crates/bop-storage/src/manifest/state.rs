@@ -9,11 +9,15 @@
 
 use super::closed_rows::{ClosedRow, SalvageRow};
 use super::database_row::{DatabaseRow, DatabaseState};
+use super::feed_rows::{CursorRow, FeedRow, RunRow};
 use super::rows::{ChunkRow, MetaRow, RangeRow, Row, SegmentRow, Watermarks};
-use super::schema::{Key, RangeKey, SCHEMA_VERSION, Single, row_damage, unseal};
+use super::schema::{
+    Key, RangeKey, SCHEMA_VERSION, SCHEMA_VERSION_MIN, Single, row_damage, unseal,
+};
 use super::store::{ManifestStore, Table, scan_all};
 use crate::error::{Damage, ManifestError, Reject};
-use crate::ids::{ChunkId, DbId, Generation, Lsn, SegmentId, StoreId};
+use crate::ids::{ChunkId, CursorId, DbId, Generation, Lsn, SegmentId, StoreId};
+use crate::name::DbName;
 use imbl::OrdMap;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,6 +36,8 @@ pub struct DamagedRows {
     pub segments_aside: BTreeMap<SegmentId, Damage>,
     /// Rows of such segments of which not even the key can be read.
     pub segments_lost: Vec<Damage>,
+    /// Rows of the changes feed, of cursors and of the run: no database needs them.
+    pub feeds: Vec<Damage>,
     /// Rows of which not even the key can be read, or that belong to no database: a name may be
     /// lost. Chunks that say they are in use but that no range names.
     pub unplaced: Vec<Damage>,
@@ -51,6 +57,7 @@ impl DamagedRows {
             .chain(self.chunks.values())
             .chain(self.segments_aside.values())
             .chain(&self.segments_lost)
+            .chain(&self.feeds)
             .chain(&self.unplaced)
     }
 }
@@ -58,6 +65,7 @@ impl DamagedRows {
 /// All rows, as of one transaction.
 #[derive(Clone, Debug)]
 pub struct ManifestState {
+    pub(super) schema_version: u32,
     pub(super) watermarks: Watermarks,
     pub(super) databases: OrdMap<DbId, DatabaseRow>,
     pub(super) segments: OrdMap<SegmentId, SegmentRow>,
@@ -66,6 +74,10 @@ pub struct ManifestState {
     pub(super) salvage: OrdMap<SegmentId, SalvageRow>,
     pub(super) closed: OrdMap<DbId, ClosedRow>,
     pub(super) names: OrdMap<String, DbId>,
+    /// `None` in an old schema, and when its row is lost: the next run begins one.
+    pub(super) feed: Option<FeedRow>,
+    pub(super) cursors: OrdMap<CursorId, CursorRow>,
+    pub(super) run: Option<RunRow>,
     pub(super) damaged: DamagedRows,
 }
 
@@ -163,6 +175,37 @@ impl ManifestState {
         })
     }
 
+    /// Which changes there are; `None` before the first run of this schema.
+    pub fn feed(&self) -> Option<&FeedRow> {
+        self.feed.as_ref()
+    }
+
+    /// The subscribers of the changes, by id.
+    pub fn cursors(&self) -> impl Iterator<Item = (CursorId, &CursorRow)> {
+        self.cursors.iter().map(|(id, row)| (*id, row))
+    }
+
+    /// A subscriber.
+    pub fn cursor(&self, id: CursorId) -> Option<&CursorRow> {
+        self.cursors.get(&id)
+    }
+
+    /// The subscriber of that name.
+    pub fn cursor_named(&self, name: &DbName) -> Option<(CursorId, &CursorRow)> {
+        let folded = name.folded();
+        self.cursors().find(|(_, row)| row.name.folded() == folded)
+    }
+
+    /// Who has the store open, or had it last; `None` before the first run of this schema.
+    pub fn run(&self) -> Option<&RunRow> {
+        self.run.as_ref()
+    }
+
+    /// The schema that the rows were read in.
+    pub fn schema_version(&self) -> u32 {
+        self.schema_version
+    }
+
     /// What was not believed when the rows were read.
     pub fn damaged(&self) -> &DamagedRows {
         &self.damaged
@@ -173,10 +216,13 @@ impl ManifestState {
         store: &dyn ManifestStore,
         store_id: StoreId,
     ) -> Result<Self, ManifestError> {
-        check_meta(store, store_id)?;
+        let schema_version = check_meta(store, store_id)?;
         let watermarks = read_single(store, store_id)?;
         let mut damaged = DamagedRows::default();
+        let feed = read_optional(store, store_id, schema_version, &mut damaged.feeds)?;
+        let run = read_optional(store, store_id, schema_version, &mut damaged.feeds)?;
         let mut state = Self {
+            schema_version,
             watermarks,
             databases: read_table(store, store_id, |key, damage| match key {
                 Some(id) => drop(damaged.databases.insert(id, damage)),
@@ -203,6 +249,9 @@ impl ManifestState {
                 Some(id) => drop(damaged.databases.entry(id).or_insert(damage)),
                 None => damaged.unplaced.push(damage),
             })?,
+            cursors: read_table(store, store_id, |_, damage| damaged.feeds.push(damage))?,
+            feed,
+            run,
             names: OrdMap::new(),
             damaged,
         };
@@ -284,7 +333,7 @@ impl ManifestState {
 }
 
 /// Refuses a manifest of another store, or of a newer schema, before a row of it is read.
-fn check_meta(store: &dyn ManifestStore, store_id: StoreId) -> Result<(), ManifestError> {
+fn check_meta(store: &dyn ManifestStore, store_id: StoreId) -> Result<u32, ManifestError> {
     let key = Single.encode();
     let damage = |reason| ManifestError::Damaged(row_damage(Table::Meta, &key, reason));
     let value = store
@@ -300,13 +349,13 @@ fn check_meta(store: &dyn ManifestStore, store_id: StoreId) -> Result<(), Manife
     if row.store != store_id {
         return Err(damage(Reject::ForeignStore));
     }
-    if row.schema_version != SCHEMA_VERSION {
+    if !(SCHEMA_VERSION_MIN..=SCHEMA_VERSION).contains(&row.schema_version) {
         return Err(damage(Reject::Version {
             found: row.schema_version,
             supported: SCHEMA_VERSION,
         }));
     }
-    Ok(())
+    Ok(row.schema_version)
 }
 
 /// Reads a table's only row; without it nothing of the store can be trusted.
@@ -322,6 +371,26 @@ fn read_single<R: Row<Key = Single>>(
     unseal(store_id, R::TABLE, &key, &value)
         .and_then(R::decode)
         .map_err(damage)
+}
+
+/// A table's only row, which the store can do without: `None` when it is damaged, or missing in a
+/// schema that has it.
+fn read_optional<R: Row<Key = Single>>(
+    store: &dyn ManifestStore,
+    store_id: StoreId,
+    schema_version: u32,
+    damaged: &mut Vec<Damage>,
+) -> Result<Option<R>, ManifestError> {
+    match read_single(store, store_id) {
+        Ok(row) => Ok(Some(row)),
+        Err(ManifestError::Damaged(damage)) => {
+            if damage.reason != Reject::Missing || SCHEMA_VERSION <= schema_version {
+                damaged.push(damage);
+            }
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn read_table<R: Row>(

@@ -41,11 +41,19 @@ pub enum Table {
     Salvage = 7,
     /// Databases that are closed for damage.
     Closed = 8,
+    /// What the manifest's transactions did, in their order, as far as somebody may want it.
+    Changes = 9,
+    /// One row: which changes there are.
+    Feed = 10,
+    /// Subscribers of the changes, and how far each has come.
+    Cursors = 11,
+    /// One row: who has the store open, or had it last.
+    Run = 12,
 }
 
 impl Table {
     /// All tables, in the order of their numbers.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 12] = [
         Self::Meta,
         Self::Databases,
         Self::Segments,
@@ -54,6 +62,10 @@ impl Table {
         Self::Watermarks,
         Self::Salvage,
         Self::Closed,
+        Self::Changes,
+        Self::Feed,
+        Self::Cursors,
+        Self::Run,
     ];
 
     /// The number that stands for the table on disk.
@@ -72,6 +84,10 @@ impl Table {
             Self::Watermarks => "watermarks",
             Self::Salvage => "salvage",
             Self::Closed => "closed",
+            Self::Changes => "changes",
+            Self::Feed => "feed",
+            Self::Cursors => "cursors",
+            Self::Run => "run",
         }
     }
 }

@@ -18,8 +18,8 @@ use super::store::{ManifestStore, Table, Write};
 use super::writer::{Core, Worker, read_rows};
 use crate::error::{Damage, ManifestError};
 use crate::ids::{DbId, Generation, StoreId};
-use crate::runtime::{Spawn, Waited, after};
-use parking_lot::{Condvar, Mutex, RwLock};
+use crate::runtime::{Bell, Clock, Spawn, SystemClock, Waited, after};
+use parking_lot::{Mutex, RwLock};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -119,19 +119,42 @@ impl Manifest {
     }
 
     fn load(store: Fenced, store_id: StoreId) -> Result<Self, ManifestError> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let state = read_rows(&store, store_id)?;
         let core = Core {
             store,
             store_id,
+            clock,
             queue: Queue::new(),
             turn: Mutex::new(false),
             state: RwLock::new(state),
-            transactions: (Mutex::new(0), Condvar::new()),
+            bell: Bell::default(),
         };
         Ok(Self {
             core: Arc::new(core),
             worker: Worker::default(),
         })
+    }
+
+    /// With another clock, before anybody shares it.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        if let Some(core) = Arc::get_mut(&mut self.core) {
+            core.clock = clock;
+        }
+        self
+    }
+
+    pub(super) fn store(&self) -> &dyn ManifestStore {
+        &self.core.store
+    }
+
+    pub(super) fn store_id(&self) -> StoreId {
+        self.core.store_id
+    }
+
+    pub(super) fn bell(&self) -> &Bell {
+        &self.core.bell
     }
 
     /// Starts the writer's thread: from then on nobody writes who asks. A manifest without it is
@@ -226,17 +249,13 @@ impl Manifest {
         mut holds: impl FnMut(&ManifestState) -> bool,
     ) -> bool {
         let deadline = after(Instant::now(), patience);
-        let (count, more) = &self.core.transactions;
         loop {
-            let seen = *count.lock();
+            let seen = self.core.bell.count();
             if holds(&self.state()) {
                 return true;
             }
-            let mut count = count.lock();
-            while *count == seen {
-                if more.wait_until(&mut count, deadline).timed_out() && *count == seen {
-                    return false;
-                }
+            if !self.core.bell.wait_past(seen, deadline) {
+                return false;
             }
         }
     }

@@ -20,15 +20,17 @@
 //!
 //! Never: retries a commit that failed, or makes another one behind one that panicked.
 
+use super::change::changes;
 use super::edit::{Edit, RowKey, writes};
+use super::feed;
 use super::fenced::{Fenced, fenced};
 use super::invariants::{self, Change};
 use super::queue::{Queue, Request};
 use super::state::ManifestState;
-use super::store::ManifestStore;
+use super::store::{ManifestStore, Write};
 use crate::error::ManifestError;
 use crate::ids::StoreId;
-use crate::runtime::{Joiner, Spawn};
+use crate::runtime::{Bell, Clock, Joiner, Spawn};
 use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -48,12 +50,13 @@ const IDLE: Duration = Duration::from_secs(60);
 pub(super) struct Core {
     pub(super) store: Fenced,
     pub(super) store_id: StoreId,
+    pub(super) clock: Arc<dyn Clock>,
     pub(super) queue: Queue,
     /// Held for the whole of a transaction. `true` when a commit failed: its writes may be there.
     pub(super) turn: Mutex<bool>,
     pub(super) state: RwLock<ManifestState>,
-    /// Transactions since the manifest was opened, and who waits for the next one.
-    pub(super) transactions: (Mutex<u64>, Condvar),
+    /// Rung by each transaction.
+    pub(super) bell: Bell,
 }
 
 /// A request, and what became of its edit.
@@ -108,7 +111,8 @@ impl Core {
         if asked.is_empty() {
             return Ok(());
         }
-        let writes = writes(self.store_id, &before, &after, &touched)?;
+        let mut writes = self.told(&before, &mut after, &mut touched)?;
+        writes.extend(self::writes(self.store_id, &before, &after, &touched)?);
         if !writes.is_empty() {
             *unsure = true;
             self.store.commit(&writes)?;
@@ -120,10 +124,26 @@ impl Core {
         Ok(())
     }
 
+    /// Tells the subscribers what the transaction does. A feed that begins with it starts empty.
+    fn told(
+        &self,
+        before: &ManifestState,
+        after: &mut ManifestState,
+        touched: &mut BTreeSet<RowKey>,
+    ) -> Result<Vec<Write>, ManifestError> {
+        if before.feed.is_none() {
+            return Ok(Vec::new());
+        }
+        let now_us = self.clock.wall_us();
+        let changes = changes(before, after, touched, now_us);
+        let writes = feed::append(self.store_id, after, &changes, now_us)?;
+        touched.insert(RowKey::Feed);
+        Ok(writes)
+    }
+
     pub(super) fn publish(&self, state: ManifestState) {
         *self.state.write() = state;
-        *self.transactions.0.lock() += 1;
-        self.transactions.1.notify_all();
+        self.bell.ring();
     }
 
     /// Finds out what a commit that failed has left.

@@ -9,6 +9,7 @@
 
 mod answer;
 mod backoff;
+mod bell;
 mod breaker;
 mod gate;
 mod panics;
@@ -17,10 +18,12 @@ mod system;
 
 pub(crate) use answer::{Pending, Promise, Waited, promise};
 pub(crate) use backoff::{Backoff, jitter};
+pub(crate) use bell::Bell;
 pub(crate) use breaker::Breaker;
 pub use breaker::{BreakerState, BreakerStatus};
 pub use panics::PanicReport;
 pub(crate) use panics::fence;
+pub(crate) use system::boot_id;
 pub use system::{SystemClock, SystemEntropy, SystemSpawn};
 
 use std::fmt;

@@ -40,6 +40,21 @@ impl Clock for SystemClock {
     }
 }
 
+/// The kernel's name for this boot of the machine; zeros where there is none to be had.
+pub(crate) fn boot_id() -> [u8; 16] {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let digits: Vec<u8> = text
+        .chars()
+        .filter_map(|digit| digit.to_digit(16))
+        .filter_map(|digit| u8::try_from(digit).ok())
+        .collect();
+    let mut id = [0; 16];
+    for (byte, pair) in id.iter_mut().zip(digits.chunks_exact(2)) {
+        *byte = pair[0] << 4 | pair[1];
+    }
+    id
+}
+
 /// The kernel's random bytes.
 #[derive(Debug)]
 pub struct SystemEntropy;

@@ -1,0 +1,75 @@
+//! The errors of the changes feed and of its cursors.
+
+use super::{ErrorCode, ManifestError, NameError};
+use crate::ids::ChangeNo;
+
+/// A subscriber was refused; its cursor is as it was.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum FeedError {
+    /// What the cursor would read next is gone: it was away for longer than its lease, or was too
+    /// slow, or the feed began anew. It goes on at the oldest change, or wherever it likes, by
+    /// [`ChangesCursor::reset`](crate::ChangesCursor::reset).
+    #[error("the cursor has lost its place; the oldest change that is kept is {oldest}")]
+    CursorLost {
+        /// The oldest change that is kept.
+        oldest: ChangeNo,
+    },
+    /// No cursor of that name.
+    #[error("no cursor named {name:?}")]
+    NotFound {
+        /// The name.
+        name: String,
+    },
+    /// Somebody in this process has the cursor open.
+    #[error("cursor {name:?} is in use")]
+    InUse {
+        /// The name.
+        name: String,
+    },
+    /// The cursor was dropped while it was open.
+    #[error("the cursor was dropped")]
+    Dropped,
+    /// Not a name.
+    #[error("{name:?} is not a cursor's name: {reason}")]
+    InvalidName {
+        /// The text.
+        name: String,
+        /// Why not.
+        #[source]
+        reason: NameError,
+    },
+    /// More was acknowledged than there is.
+    #[error("change {number} is acknowledged, but the newest one is {newest}")]
+    NotYet {
+        /// What was acknowledged.
+        number: ChangeNo,
+        /// The newest change.
+        newest: ChangeNo,
+    },
+    /// The store has no feed: its manifest could not be brought up to the present schema.
+    #[error("the store has no changes feed")]
+    NotThere,
+    /// The manifest refused.
+    #[error("{0}")]
+    Manifest(#[from] ManifestError),
+    /// The store is closed or closing.
+    #[error("the store is closed")]
+    Closed,
+}
+
+impl FeedError {
+    /// The stable name of this error.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::CursorLost { .. } => ErrorCode::CursorLost,
+            Self::NotFound { .. } | Self::Dropped => ErrorCode::CursorNotFound,
+            Self::InUse { .. } => ErrorCode::Busy,
+            Self::InvalidName { .. } => ErrorCode::InvalidName,
+            Self::NotYet { .. } => ErrorCode::Usage,
+            Self::NotThere => ErrorCode::Manifest,
+            Self::Manifest(error) => error.code(),
+            Self::Closed => ErrorCode::Closed,
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! The manifest as subscribers of its changes see it, and whose run it is.
+//!
+//! Never: holds a read of the store longer than one page of changes.
+
+use super::change::Change;
+use super::feed_rows::{CursorRow, FeedRow, RunRow};
+use super::rows::Row;
+use super::schema::{Key, row_damage, unseal};
+use super::store::{SCAN_ROWS_MAX, Table, scan_all};
+use super::typed::Manifest;
+use crate::error::{FeedError, ManifestError, Reject};
+use crate::ids::{ChangeNo, CursorId};
+use crate::name::DbName;
+use crate::runtime::after;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+/// Changes that were read, and where the next ones are.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ChangePage {
+    /// In their order, each with its number.
+    pub changes: Vec<(ChangeNo, Change)>,
+    /// Behind the last of them.
+    pub next: ChangeNo,
+}
+
+impl Manifest {
+    /// Writes down who has the store open. From then on the changes are told.
+    ///
+    /// # Errors
+    /// As for [`Manifest::transact`].
+    pub fn begin_run(&self, run: RunRow) -> Result<(), ManifestError> {
+        let state = self.state();
+        let mut last = ChangeNo::default();
+        if state.feed().is_none() {
+            // Its row is lost: what is left of it is told apart by larger numbers.
+            scan_all(self.store(), Table::Changes, |key, _| {
+                last = last.max(ChangeNo::decode(&key).unwrap_or_default());
+            })?;
+        }
+        self.transact(move |edit| {
+            edit.begin_run(run, last);
+            Ok(())
+        })
+    }
+
+    /// Writes down that the store is closed.
+    ///
+    /// # Errors
+    /// As for [`Manifest::transact`].
+    pub fn end_run(&self, closed_us: u64) -> Result<(), ManifestError> {
+        self.transact(move |edit| {
+            if let Some(run) = edit.state().run().copied() {
+                let closed_us = Some(closed_us.max(1));
+                edit.set_run(RunRow { closed_us, ..run });
+            }
+            Ok(())
+        })
+    }
+
+    /// Which changes there are.
+    ///
+    /// # Errors
+    /// [`FeedError::NotThere`] before the first run of this schema.
+    pub fn feed(&self) -> Result<FeedRow, FeedError> {
+        self.state().feed().copied().ok_or(FeedError::NotThere)
+    }
+
+    /// The changes from `from` on, at most `limit` and never more than [`SCAN_ROWS_MAX`].
+    ///
+    /// # Errors
+    /// [`FeedError::CursorLost`] when `from` was trimmed; [`FeedError::Manifest`] when a row is
+    /// damaged, or for what the store refuses.
+    pub fn changes(&self, from: ChangeNo, limit: usize) -> Result<ChangePage, FeedError> {
+        let row = self.feed()?;
+        let end = row.next;
+        if from < row.first {
+            return Err(FeedError::CursorLost { oldest: row.first });
+        }
+        let left = usize::try_from(end.get().saturating_sub(from.get())).unwrap_or(usize::MAX);
+        let limit = limit.min(left).min(SCAN_ROWS_MAX);
+        let mut page = ChangePage {
+            changes: Vec::with_capacity(limit),
+            next: from,
+        };
+        let rows = self.store().scan(Table::Changes, &from.encode(), limit)?;
+        for (key, value) in rows {
+            let number = page.next;
+            if ChangeNo::decode(&key) != Some(number) {
+                return Err(self.gap(number));
+            }
+            let row = unseal(self.store_id(), Table::Changes, &key, &value);
+            let change = row
+                .and_then(Change::decode)
+                .map_err(|reason| ManifestError::from(row_damage(Table::Changes, &key, reason)))?;
+            page.changes.push((number, change));
+            page.next = number.next().unwrap_or(number);
+        }
+        if page.changes.len() < limit {
+            return Err(self.gap(page.next));
+        }
+        Ok(page)
+    }
+
+    /// A change that should be there: trimmed since the feed's row was looked at, or lost.
+    fn gap(&self, number: ChangeNo) -> FeedError {
+        match self.feed() {
+            Ok(row) if number < row.first => FeedError::CursorLost { oldest: row.first },
+            Err(error) => error,
+            Ok(_) => {
+                let damage = row_damage(Table::Changes, &number.encode(), Reject::Missing);
+                ManifestError::from(damage).into()
+            }
+        }
+    }
+
+    /// Waits until there is a change `from` or a newer one; `false` when there is none by the end
+    /// of `patience`.
+    pub fn wait_for_changes(&self, from: ChangeNo, patience: Duration) -> bool {
+        let deadline = after(Instant::now(), patience);
+        loop {
+            let seen = self.bell().count();
+            if self.has_change(from) {
+                return true;
+            }
+            if !self.bell().wait_past(seen, deadline) {
+                return false;
+            }
+        }
+    }
+
+    /// The same for a task.
+    pub fn poll_changes(&self, from: ChangeNo, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let seen = self.bell().count();
+            if self.has_change(from) {
+                return Poll::Ready(());
+            }
+            if self.bell().poll_past(seen, context).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    fn has_change(&self, from: ChangeNo) -> bool {
+        self.feed().is_ok_and(|row| from < row.next)
+    }
+
+    /// The cursor of that name, which is made as `new` says when there is none.
+    ///
+    /// # Errors
+    /// [`FeedError::NotThere`] before the first run; as for [`Manifest::transact`].
+    pub fn find_or_add_cursor(
+        &self,
+        new: impl FnOnce(&FeedRow) -> CursorRow + Send + 'static,
+    ) -> Result<(CursorId, CursorRow), FeedError> {
+        self.transact(move |edit| {
+            let Some(feed) = edit.state().feed().copied() else {
+                return Ok(Err(FeedError::NotThere));
+            };
+            let row = new(&feed);
+            if let Some((id, found)) = edit.state().cursor_named(&row.name) {
+                return Ok(Ok((id, found.clone())));
+            }
+            let id = edit.add_cursor(row.clone());
+            Ok(id.map(|id| (id, row)).ok_or(FeedError::NotThere))
+        })?
+    }
+
+    /// Says how far a cursor has come, and that it was heard of. It never goes back.
+    ///
+    /// # Errors
+    /// [`FeedError::Dropped`] when it is gone; as for [`Manifest::transact`].
+    pub fn move_cursor(
+        &self,
+        id: CursorId,
+        position: ChangeNo,
+        seen_us: u64,
+    ) -> Result<(), FeedError> {
+        self.transact(move |edit| {
+            let Some(row) = edit.state().cursor(id).cloned() else {
+                return Ok(Err(FeedError::Dropped));
+            };
+            let moved = CursorRow {
+                position: position.max(row.position),
+                seen_us: seen_us.max(row.seen_us),
+                ..row
+            };
+            edit.put_cursor(id, moved);
+            Ok(Ok(()))
+        })?
+    }
+
+    /// Brings a cursor of a feed that is gone, or one that lost its place, to the oldest change that
+    /// there is.
+    ///
+    /// # Errors
+    /// As for [`Manifest::move_cursor`].
+    pub fn reset_cursor(&self, id: CursorId, seen_us: u64) -> Result<ChangeNo, FeedError> {
+        self.transact(move |edit| {
+            let feed = edit.state().feed().copied();
+            let Some((row, feed)) = edit.state().cursor(id).cloned().zip(feed) else {
+                return Ok(Err(FeedError::Dropped));
+            };
+            let moved = CursorRow {
+                feed: feed.feed,
+                position: feed.first,
+                seen_us: seen_us.max(row.seen_us),
+                ..row
+            };
+            edit.put_cursor(id, moved);
+            Ok(Ok(feed.first))
+        })?
+    }
+
+    /// Forgets the cursor of that name; `false` when there is none.
+    ///
+    /// # Errors
+    /// As for [`Manifest::transact`].
+    pub fn drop_cursor(&self, name: &DbName) -> Result<bool, ManifestError> {
+        let name = name.clone();
+        self.transact(move |edit| {
+            let found = edit.state().cursor_named(&name).map(|(id, _)| id);
+            if let Some(id) = found {
+                edit.delete_cursor(id);
+            }
+            Ok(found.is_some())
+        })
+    }
+}
