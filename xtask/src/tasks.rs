@@ -115,7 +115,16 @@ pub(crate) fn golden(root: &Path, bump: bool) -> Result<(), Failure> {
     cargo(
         root,
         "golden tests",
-        &["test", "-p", "bop-storage", "golden"],
+        // One after the other: some of the files are made of others.
+        &[
+            "test",
+            "-p",
+            "bop-storage",
+            "--test",
+            "formats",
+            "--",
+            "--test-threads=1",
+        ],
         set,
     )
 }

@@ -58,7 +58,7 @@ fn check(error: &ManifestError, message: &str) {
         panic!("{error}")
     };
     assert_eq!(report.message, message);
-    assert!(report.location.contains("manifest_panics.rs:"), "{report}");
+    assert!(report.location.contains("manifest/panics.rs:"), "{report}");
     assert!(!report.stage.is_empty() && !report.thread.is_empty());
     assert_eq!(error.code(), ErrorCode::Panic);
 }

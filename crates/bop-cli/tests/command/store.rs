@@ -1,10 +1,9 @@
 //! A store in a temporary directory and the built `bop` to use it.
 
 #![allow(
-    dead_code,
     unreachable_pub,
     clippy::unwrap_used,
-    reason = "test code, shared by several binaries, each of which uses a part"
+    reason = "helpers of tests, not tests themselves"
 )]
 
 use std::path::{Path, PathBuf};

@@ -6,9 +6,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod common;
-
-use common::{Store, require_shared};
+use crate::store::{Store, require_shared};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -5,8 +5,7 @@
 //! that version. Files of a version that exists are never written again.
 #![expect(clippy::unwrap_used, reason = "helpers of tests, not tests themselves")]
 
-mod golden_inputs;
-
+use crate::log_inputs::{IDENTITY, files, patch_base};
 use bop_storage::checksum::PageHash;
 use bop_storage::ids::{DbId, Lsn, PageSize};
 use bop_storage::io::Block;
@@ -17,7 +16,6 @@ use bop_storage::log::format::{
     full_page, spare_parts_damage, verify_records,
 };
 use bop_storage::superblock::Superblock;
-use golden_inputs::{IDENTITY, files, patch_base};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;

@@ -2,10 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod common;
-
+use crate::store::Store;
 use bop_storage::checksum::crc64;
-use common::Store;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::process::Stdio;

@@ -3,16 +3,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-#[path = "crash/rig.rs"]
-mod rig;
-
+use crate::rig::{Keep, ManifestFault, Rig};
 use bop_storage::io::IoOp;
 use bop_storage::io::errno::EIO;
 use bop_storage::testing::{Fault, SplitMix64};
 use bop_storage::{
     CommitError, Db, DbKind, ErrorCode, Housekeeping, Limits, Manager, PageNo, ReadTxn, WriteTxn,
 };
-use rig::{Keep, ManifestFault, Rig};
 use std::time::Duration;
 
 const WAIT: Duration = Duration::from_secs(30);

@@ -5,9 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod common;
-
-use common::Store;
+use crate::store::Store;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};

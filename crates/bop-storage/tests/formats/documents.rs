@@ -21,9 +21,9 @@ use bop_storage::superblock::SuperblockSlot;
 use std::collections::BTreeMap;
 
 const DOC: &str = concat!(
-    include_str!("../../../docs/format.md"),
+    include_str!("../../../../docs/format.md"),
     "\n",
-    include_str!("../../../docs/format-manifest.md"),
+    include_str!("../../../../docs/format-manifest.md"),
 );
 
 /// A struct's size and its fields: offset, size, name.

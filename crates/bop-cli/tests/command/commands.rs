@@ -2,9 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod common;
-
-use common::Store;
+use crate::store::Store;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::MetadataExt;
@@ -238,7 +236,7 @@ fn stats_say_what_the_store_is_and_measures() {
         metrics["bop_checkpoint_seconds"]["p99"].is_null(),
         "{stats}"
     );
-    let documented = include_str!("../../../docs/metrics.md");
+    let documented = include_str!("../../../../docs/metrics.md");
     for name in metrics.as_object().unwrap().keys() {
         assert!(documented.contains(name), "{name}");
     }

@@ -1,0 +1,9 @@
+//! The manifest and the catalogue above their store: what they accept, what damage and failed or
+//! hanging commits leave, against models and at the edges. The store itself has `manifest_lmdb`.
+
+mod catalogue_model;
+mod catalogue_names;
+mod model;
+mod panics;
+mod rows;
+mod stalls;
