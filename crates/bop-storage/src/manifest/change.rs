@@ -192,6 +192,8 @@ fn of_database(
     let (old, new) = (before.database(id), after.database(id));
     let kind = match (old, new) {
         (None, Some(row)) if is_live(row) => Some(ChangeKind::Created),
+        // Made and dropped since the rows were written last.
+        (None, Some(_)) => Some(ChangeKind::Dropped),
         (Some(old), Some(new)) if is_live(old) && !is_live(new) => Some(ChangeKind::Dropped),
         (Some(old), Some(new)) if !is_live(old) && is_live(new) => Some(ChangeKind::Undropped),
         (Some(old), Some(new)) if old.name != new.name => Some(ChangeKind::Renamed),

@@ -31,6 +31,16 @@ pub struct FeedRow {
     pub next_cursor: CursorId,
 }
 
+impl FeedRow {
+    /// Of a new store, whose first opening it names.
+    pub const INITIAL: Self = Self {
+        feed: Epoch::new(1),
+        first: ChangeNo::new(1),
+        next: ChangeNo::new(1),
+        next_cursor: CursorId::new(1),
+    };
+}
+
 /// The bytes of [`FeedRow`].
 #[derive(Clone, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]

@@ -175,7 +175,7 @@ impl ManifestState {
         })
     }
 
-    /// Which changes there are; `None` before the first run of this schema.
+    /// Which changes there are; `None` in an old schema, and when that row is lost.
     pub fn feed(&self) -> Option<&FeedRow> {
         self.feed.as_ref()
     }
@@ -219,8 +219,9 @@ impl ManifestState {
         let schema_version = check_meta(store, store_id)?;
         let watermarks = read_single(store, store_id)?;
         let mut damaged = DamagedRows::default();
-        let feed = read_optional(store, store_id, schema_version, &mut damaged.feeds)?;
-        let run = read_optional(store, store_id, schema_version, &mut damaged.feeds)?;
+        let feed = read_optional(store, store_id, 2 <= schema_version, &mut damaged.feeds)?;
+        // Nobody may have opened the store yet.
+        let run = read_optional(store, store_id, false, &mut damaged.feeds)?;
         let mut state = Self {
             schema_version,
             watermarks,
@@ -373,18 +374,17 @@ fn read_single<R: Row<Key = Single>>(
         .map_err(damage)
 }
 
-/// A table's only row, which the store can do without: `None` when it is damaged, or missing in a
-/// schema that has it.
+/// A table's only row, which the store can do without: `None` when it is damaged or missing.
 fn read_optional<R: Row<Key = Single>>(
     store: &dyn ManifestStore,
     store_id: StoreId,
-    schema_version: u32,
+    must_be: bool,
     damaged: &mut Vec<Damage>,
 ) -> Result<Option<R>, ManifestError> {
     match read_single(store, store_id) {
         Ok(row) => Ok(Some(row)),
         Err(ManifestError::Damaged(damage)) => {
-            if damage.reason != Reject::Missing || SCHEMA_VERSION <= schema_version {
+            if must_be || damage.reason != Reject::Missing {
                 damaged.push(damage);
             }
             Ok(None)

@@ -8,7 +8,7 @@ use super::rows::Row;
 use super::schema::{Key, row_damage, unseal};
 use super::store::{SCAN_ROWS_MAX, Table, scan_all};
 use super::typed::Manifest;
-use crate::error::{FeedError, ManifestError, Reject};
+use crate::error::{Damage, FeedError, ManifestError, Reject};
 use crate::ids::{ChangeNo, CursorId};
 use crate::name::DbName;
 use crate::runtime::after;
@@ -89,17 +89,57 @@ impl Manifest {
             if ChangeNo::decode(&key) != Some(number) {
                 return Err(self.gap(number));
             }
-            let row = unseal(self.store_id(), Table::Changes, &key, &value);
-            let change = row
-                .and_then(Change::decode)
-                .map_err(|reason| ManifestError::from(row_damage(Table::Changes, &key, reason)))?;
-            page.changes.push((number, change));
+            let change = self.decode_change(&key, &value);
+            page.changes
+                .push((number, change.map_err(ManifestError::from)?));
             page.next = number.next().unwrap_or(number);
         }
         if page.changes.len() < limit {
             return Err(self.gap(page.next));
         }
         Ok(page)
+    }
+
+    fn decode_change(&self, key: &[u8], value: &[u8]) -> Result<Change, Damage> {
+        let row = unseal(self.store_id(), Table::Changes, key, value);
+        row.and_then(Change::decode)
+            .map_err(|reason| row_damage(Table::Changes, key, reason))
+    }
+
+    /// Reads all changes, and says which are damaged or missing. Nobody may write meanwhile.
+    pub(super) fn damaged_changes(&self) -> Result<Vec<Damage>, ManifestError> {
+        let Ok(feed) = self.feed() else {
+            return Ok(Vec::new());
+        };
+        let mut found = Vec::new();
+        let mut wanted = feed.first;
+        let missing =
+            |number: ChangeNo| row_damage(Table::Changes, &number.encode(), Reject::Missing);
+        scan_all(
+            self.store(),
+            Table::Changes,
+            |key, value| match ChangeNo::decode(&key) {
+                Some(number) if feed.next <= number || number < feed.first => {
+                    let reason = Reject::Invalid("a change that the feed does not know of");
+                    found.push(row_damage(Table::Changes, &key, reason));
+                }
+                Some(number) => {
+                    if wanted < number {
+                        found.push(missing(wanted));
+                    }
+                    wanted = number.next().unwrap_or(number);
+                    found.extend(self.decode_change(&key, &value).err());
+                }
+                None => {
+                    let reason = Reject::Invalid("not a key of this table");
+                    found.push(row_damage(Table::Changes, &key, reason));
+                }
+            },
+        )?;
+        if wanted < feed.next {
+            found.push(missing(wanted));
+        }
+        Ok(found)
     }
 
     /// A change that should be there: trimmed since the feed's row was looked at, or lost.

@@ -8,6 +8,7 @@
 //! Never: writes by itself (that is [`writer`](super::writer)).
 
 use super::edit::{Edit, put};
+use super::feed_rows::FeedRow;
 use super::fenced::Fenced;
 use super::invariants;
 use super::queue::{Answer, Queue, RequestId, request};
@@ -83,7 +84,8 @@ impl Manifest {
         let key = Single.encode();
         Ok(vec![
             put(store_id, key.clone(), &meta)?,
-            put(store_id, key, &Watermarks::INITIAL)?,
+            put(store_id, key.clone(), &Watermarks::INITIAL)?,
+            put(store_id, key, &FeedRow::INITIAL)?,
         ])
     }
 
@@ -304,6 +306,7 @@ impl Manifest {
         let state = self.core.read_rows()?;
         let mut findings: Vec<Damage> = state.damaged().iter().cloned().collect();
         findings.extend(invariants::check_all(&state));
+        findings.extend(self.damaged_changes()?);
         // A damaged chunk stands with itself and with each database it touches.
         let mut seen = std::collections::HashSet::new();
         findings.retain(|finding| seen.insert(finding.clone()));

@@ -13,8 +13,8 @@ use bop_storage::log::format::record::{
 use bop_storage::log::format::seal::SealHeader;
 use bop_storage::log::format::segment::{Activation, Stamp};
 use bop_storage::manifest::{
-    ChunkBytes, ClosedBytes, DatabaseBytes, MetaBytes, RangeBytes, SalvageBytes, SegmentBytes,
-    ValueHeader, WatermarkBytes,
+    ChangeBytes, ChunkBytes, ClosedBytes, CursorBytes, DatabaseBytes, FeedBytes, MetaBytes,
+    RangeBytes, RunBytes, SalvageBytes, SegmentBytes, ValueHeader, WatermarkBytes,
 };
 use bop_storage::pagestore::format::{ChunkFooter, ChunkHeader, CommitPoint, SectionEntry, Slot};
 use bop_storage::superblock::SuperblockSlot;
@@ -92,6 +92,10 @@ fn layouts_of_the_code() -> BTreeMap<String, Layout> {
         WatermarkBytes { checkpointed, truncated, catalogue, next_database, next_chunk, next_segment }
         SalvageBytes { incarnation, capacity_bytes, base_lsn, end_lsn }
         ClosedBytes { segment, lsn, from_lsn, to_lsn, place, reason_bytes, reserved }
+        ChangeBytes { kind, name_bytes, reserved, time_us, database, number, lsn }
+        FeedBytes { feed, first, next, next_cursor }
+        CursorBytes { feed, position, created_us, seen_us, lease_us, name_bytes, reserved }
+        RunBytes { epoch, boot, opened_us, closed_us, pid, reserved }
         CatalogueSectionHeader { magic, version, reserved, section_bytes, entries, next_id, last_lsn, checksum }
         CatalogueSectionEntry { id, created_us, dropped_us, lsn, kind, state, name_bytes, reserved }
     }

@@ -1,6 +1,6 @@
-//! The bytes of the manifest's rows and of the catalogue section, as format version 1 has them.
+//! The bytes of the manifest's rows, as each schema has them, and of the catalogue section.
 //!
-//! The files under `golden/v1/manifest` are written once. `BOP_GOLDEN_BUMP=1` writes those that
+//! The files under `golden/v1/manifest` and `golden/v2/manifest` are written once. `BOP_GOLDEN_BUMP=1` writes those that
 //! are missing, for a new version; it never replaces one.
 
 #![allow(
@@ -15,25 +15,23 @@ use bop_storage::catalogue::{
 use bop_storage::checksum::RollingChecksum;
 use bop_storage::error::ManifestError;
 use bop_storage::ids::{
-    ChunkId, DbId, DbKind, Generation, Incarnation, Lsn, PageSize, SegmentId, StoreId,
+    ChangeNo, ChunkId, DbId, DbKind, Epoch, Generation, Incarnation, Lsn, PageSize, SegmentId,
+    StoreId,
 };
 use bop_storage::manifest::{
-    CheckpointedHead, DatabaseRow, DatabaseState, Manifest, ManifestStore, MemoryManifest,
-    RangeKey, RangeRow, SCHEMA_VERSION, SegmentRow, Table, Write, scan_all,
+    ChangeKind, CheckpointedHead, CursorRow, DatabaseRow, DatabaseState, Manifest, ManifestState,
+    ManifestStore, MemoryManifest, RangeKey, RangeRow, RunRow, SCHEMA_VERSION, SegmentRow, Table,
+    Write, scan_all,
 };
+use bop_storage::testing::ManualClock;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 const STORE: StoreId = StoreId::new(*b"golden store v1\0");
 
-fn golden(name: &str, bytes: &[u8]) -> Vec<u8> {
-    assert_eq!(
-        (SCHEMA_VERSION, SECTION_VERSION),
-        (1, 1),
-        "a new version has a new folder"
-    );
+fn golden(version: u32, name: &str, bytes: &[u8]) -> Vec<u8> {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/golden/v1/manifest")
+        .join(format!("tests/golden/v{version}/manifest"))
         .join(name);
     if !path.exists() && std::env::var_os("BOP_GOLDEN_BUMP").is_some() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -127,16 +125,10 @@ fn fill(manifest: &Manifest) {
     filled.unwrap();
 }
 
-#[test]
-fn rows_have_the_bytes_they_always_had() {
+/// A store with the rows of a dump.
+fn loaded(dump: &str) -> MemoryManifest {
     let store = MemoryManifest::new();
-    let manifest = Manifest::initialize(Arc::new(store.clone()), STORE).unwrap();
-    fill(&manifest);
-    let dumped = dump(&store);
-    let wanted = String::from_utf8(golden("rows.txt", dumped.as_bytes())).unwrap();
-    assert_eq!(dumped, wanted);
-    let loaded = MemoryManifest::new();
-    for line in wanted.lines() {
+    for line in dump.lines() {
         let parts: Vec<&str> = line.split(' ').collect();
         let table = Table::ALL
             .into_iter()
@@ -146,16 +138,95 @@ fn rows_have_the_bytes_they_always_had() {
             key: unhex(parts[1]),
             value: unhex(parts[2]),
         };
-        loaded.commit(&[put]).unwrap();
+        store.commit(&[put]).unwrap();
     }
-    let read = Manifest::open(Arc::new(loaded), STORE).unwrap();
-    let (read, written) = (read.state(), manifest.state());
+    store
+}
+
+fn assert_same_rows(read: &ManifestState, written: &ManifestState) {
     assert!(read.damaged().is_empty());
     assert!(read.databases().eq(written.databases()));
     assert!(read.segments().eq(written.segments()));
     assert!(read.chunks().eq(written.chunks()));
     assert!(read.ranges(DbId::new(1)).eq(written.ranges(DbId::new(1))));
     assert_eq!(read.watermarks(), written.watermarks());
+}
+
+const RUN: RunRow = RunRow {
+    epoch: Epoch::new(5),
+    boot: *b"boot of golden 1",
+    pid: 4321,
+    opened_us: 0x9999_aaaa,
+    closed_us: None,
+};
+
+/// A manifest of the present schema with every kind of row.
+fn filled() -> (MemoryManifest, Manifest) {
+    let store = MemoryManifest::new();
+    let manifest = Manifest::initialize(Arc::new(store.clone()), STORE).unwrap();
+    let manifest = manifest.with_clock(Arc::new(ManualClock::new(0xbbbb_cccc)));
+    fill(&manifest);
+    manifest.begin_run(RUN).unwrap();
+    let cursor = manifest.find_or_add_cursor(|feed| CursorRow {
+        name: DbName::new("backup").unwrap(),
+        feed: feed.feed,
+        position: feed.first,
+        created_us: 0xdddd_0000,
+        seen_us: 0xdddd_1111,
+        lease_us: 0x1234_5678,
+    });
+    cursor.unwrap();
+    manifest.end_run(0xeeee_ffff).unwrap();
+    (store, manifest)
+}
+
+#[test]
+fn rows_have_the_bytes_they_always_had() {
+    let (store, manifest) = filled();
+    let dumped = dump(&store);
+    let wanted = golden(SCHEMA_VERSION, "rows.txt", dumped.as_bytes());
+    let wanted = String::from_utf8(wanted).unwrap();
+    assert_eq!(dumped, wanted);
+    let read = Manifest::open(Arc::new(loaded(&wanted)), STORE).unwrap();
+    assert_same_rows(&read.state(), &manifest.state());
+    let (found, written) = (read.state(), manifest.state());
+    assert!(found.cursors().eq(written.cursors()));
+    assert_eq!((found.feed(), found.run()), (written.feed(), written.run()));
+    let page = |manifest: &Manifest| manifest.changes(ChangeNo::new(1), 100).unwrap();
+    assert_eq!(page(&read), page(&manifest));
+    assert_eq!(page(&read).changes.len(), 5, "{:?}", page(&read));
+}
+
+/// A manifest of schema 1 is what it was, and the first run brings it up to the present one.
+#[test]
+fn the_first_schema_is_read_and_brought_up() {
+    let old = std::fs::read_to_string(
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1/manifest/rows.txt"),
+    );
+    let store = loaded(&old.unwrap());
+    let manifest = Manifest::open(Arc::new(store.clone()), STORE).unwrap();
+    assert_eq!(manifest.state().schema_version(), 1);
+    let (_, written) = {
+        let same = MemoryManifest::new();
+        let manifest = Manifest::initialize(Arc::new(same.clone()), STORE).unwrap();
+        fill(&manifest);
+        (same, manifest)
+    };
+    assert_same_rows(&manifest.state(), &written.state());
+
+    manifest.begin_run(RUN).unwrap();
+    assert_eq!(manifest.state().schema_version(), SCHEMA_VERSION);
+    assert_eq!(manifest.changes(ChangeNo::new(1), 9).unwrap().changes, []);
+    manifest
+        .transact(|edit| {
+            edit.set_truncated(Lsn::new(0x4080));
+            Ok(())
+        })
+        .unwrap();
+    let again = Manifest::open(Arc::new(store), STORE).unwrap();
+    assert_eq!(again.state().schema_version(), SCHEMA_VERSION);
+    let page = again.changes(ChangeNo::new(1), 9).unwrap();
+    assert_eq!(page.changes[0].1.kind, ChangeKind::Truncated);
 }
 
 #[test]
@@ -187,7 +258,11 @@ fn a_catalogue_section_has_the_bytes_it_always_had() {
             .unwrap();
     }
     let encoded = encode_section(&catalogue);
-    let wanted = golden("catalogue_section.bin", &encoded);
+    let wanted = golden(
+        u32::from(SECTION_VERSION),
+        "catalogue_section.bin",
+        &encoded,
+    );
     assert_eq!(encoded, wanted);
     assert_eq!(decode_section(&wanted).unwrap(), catalogue);
 }

@@ -3,7 +3,9 @@
 
 mod catalogue_model;
 mod catalogue_names;
+mod feeds;
 mod model;
 mod panics;
 mod rows;
 mod stalls;
+mod writer;

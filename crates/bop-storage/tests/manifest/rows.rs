@@ -11,12 +11,13 @@ use bop_storage::catalogue::{Catalogue, DbName};
 use bop_storage::checksum::RollingChecksum;
 use bop_storage::error::{CatalogueError, Damage, ErrorCode, ManifestError, Place, Reject};
 use bop_storage::ids::{
-    ChunkId, DbId, DbKind, Generation, Incarnation, Lsn, PageSize, SegmentId, StoreId,
+    ChunkId, DbId, DbKind, Epoch, Generation, Incarnation, Lsn, PageSize, SegmentId, StoreId,
 };
 use bop_storage::io::{IoFailure, IoOp};
 use bop_storage::manifest::{
-    CheckpointedHead, ClosedRow, DatabaseRow, DatabaseState, Edit, Manifest, ManifestStore,
-    MemoryManifest, RangeKey, RangeRow, SalvageRow, SegmentRow, Table, scan_all,
+    CheckpointedHead, ClosedRow, CursorRow, DatabaseRow, DatabaseState, Edit, Manifest,
+    ManifestState, ManifestStore, MemoryManifest, RangeKey, RangeRow, RunRow, SalvageRow,
+    SegmentRow, Table, scan_all,
 };
 use std::sync::Arc;
 
@@ -281,10 +282,13 @@ fn a_flipped_byte_closes_what_it_touches() {
     );
     let closed = ClosedRow::new(&damage, Lsn::new(100), Lsn::new(250));
     let added = manifest.transact(move |edit| {
+        let cursor = edit.add_cursor(cursor_at_the_end(edit.state()));
+        assert!(cursor.is_some());
         edit.close_database(ONE, &closed);
         edit.set_aside(SegmentId::new(3), aside)
     });
     added.unwrap();
+    manifest.begin_run(run_of(1)).unwrap();
     let state = reopen(&store).unwrap().state();
     assert_eq!(state.salvaged(SegmentId::new(3)), Some(&aside));
     let read: Vec<_> = state.closed().map(|(id, row)| (id, row.damage())).collect();
@@ -300,6 +304,28 @@ fn a_flipped_byte_closes_what_it_touches() {
                 check_contained(&image, table, &key);
             }
         }
+    }
+}
+
+fn run_of(epoch: u64) -> RunRow {
+    RunRow {
+        epoch: Epoch::new(epoch),
+        boot: [7; 16],
+        pid: 9,
+        opened_us: 10,
+        closed_us: None,
+    }
+}
+
+fn cursor_at_the_end(state: &ManifestState) -> CursorRow {
+    let feed = state.feed().unwrap();
+    CursorRow {
+        name: DbName::new("backup").unwrap(),
+        feed: feed.feed,
+        position: feed.next,
+        created_us: 1,
+        seen_us: 2,
+        lease_us: 3,
     }
 }
 
@@ -328,6 +354,13 @@ fn check_contained(image: &MemoryManifest, table: Table, key: &[u8]) {
         // Chunk 1 is of database 1, chunk 2 of database 2.
         Table::Databases | Table::Ranges | Table::Chunks | Table::Closed => {
             assert_eq!(databases, [number]);
+        }
+        Table::Changes | Table::Feed | Table::Cursors | Table::Run => {
+            assert!(databases.is_empty());
+            assert_eq!(catalogue.damage(), None);
+            // A run begins all the same, and what is not damaged is there.
+            opened.begin_run(run_of(2)).unwrap();
+            assert!(state.database(ONE).is_some());
         }
         Table::Salvage => {
             assert!(databases.is_empty());
@@ -438,13 +471,13 @@ fn a_foreign_manifest_and_an_empty_one_are_refused() {
     assert!(reopen(&MemoryManifest::new()).is_err());
 }
 
-/// A program that knows schema 2 wrote the meta row: this one reads no further.
+/// A program that knows schema 3 wrote the meta row: this one reads no further.
 #[test]
 fn a_newer_schema_is_refused_and_nothing_is_written() {
     let (store, _) = sample();
     let before = store.get(Table::Databases, &1_u64.to_be_bytes()).unwrap();
     store.corrupt(Table::Meta, &[0; 8], |value| {
-        value[16..20].copy_from_slice(&2_u32.to_le_bytes());
+        value[16..20].copy_from_slice(&3_u32.to_le_bytes());
         value.extend_from_slice(b"and more than we know");
         let checksum = bop_storage::checksum::Crc64::new()
             .update(b"bop manifest")
@@ -463,8 +496,8 @@ fn a_newer_schema_is_refused_and_nothing_is_written() {
         panic!("{refused}");
     };
     let wanted = Reject::Version {
-        found: 2,
-        supported: 1,
+        found: 3,
+        supported: 2,
     };
     assert_eq!(damage.reason, wanted);
     let after = store.get(Table::Databases, &1_u64.to_be_bytes()).unwrap();

@@ -1,0 +1,297 @@
+//! The changes feed: what is told, to whom, and what becomes of subscribers that are dead, slow,
+//! killed, or come back to a feed that began anew.
+
+use bop_storage::error::FeedError;
+use bop_storage::ids::ChangeNo;
+use bop_storage::manifest::{
+    CHANGES_KEPT, CHANGES_MAX, ChangeKind, ManifestStore, MemoryManifest, TRIM_ROWS_MAX, Table,
+    scan_all,
+};
+use bop_storage::runtime::{Runtime, SystemEntropy, SystemSpawn};
+use bop_storage::testing::{ManualClock, SimDisk};
+use bop_storage::{
+    ChangesCursor, DbKind, ErrorCode, FeedStart, Housekeeping, Limits, Manager, Options, PageNo,
+};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+const LONG: Duration = Duration::from_secs(50);
+const SOON: Duration = Duration::from_millis(20);
+const DAY_US: u64 = 24 * 60 * 60 * 1_000_000;
+
+struct Rig {
+    disk: SimDisk,
+    manifest: MemoryManifest,
+    clock: Arc<ManualClock>,
+}
+
+impl Rig {
+    fn new() -> Self {
+        Self {
+            disk: SimDisk::new(1),
+            manifest: MemoryManifest::new(),
+            clock: Arc::new(ManualClock::new(1_000_000)),
+        }
+    }
+
+    fn open(&self) -> Manager {
+        let runtime = Runtime {
+            clock: Arc::clone(&self.clock) as _,
+            entropy: Arc::new(SystemEntropy),
+            spawn: Arc::new(SystemSpawn),
+        };
+        let options = Options::new()
+            .limits(Limits::tiny())
+            .runtime(runtime)
+            .housekeeping(Housekeeping::Manual)
+            .disk(Arc::new(self.disk.clone()), Arc::new(self.manifest.clone()));
+        Manager::open("simulated", options).unwrap()
+    }
+
+    /// What a kill at this moment leaves.
+    fn killed(&self) -> Self {
+        Self {
+            disk: self.disk.crash_image_keeping_nothing(),
+            manifest: self.manifest.snapshot(),
+            clock: Arc::clone(&self.clock),
+        }
+    }
+
+    fn changes_kept(&self) -> u64 {
+        let mut rows = 0;
+        scan_all(
+            &self.manifest as &dyn ManifestStore,
+            Table::Changes,
+            |_, _| rows += 1,
+        )
+        .unwrap();
+        rows
+    }
+}
+
+/// What is read from a cursor, to the end, as words.
+fn told(cursor: &ChangesCursor) -> Vec<String> {
+    let page = cursor.read(usize::MAX).unwrap();
+    let word = |kind: ChangeKind, name: Option<&str>| match name {
+        Some(name) => format!("{} {name}", kind.name()),
+        None => kind.name().to_owned(),
+    };
+    let changes = page.changes.iter();
+    changes
+        .map(|(_, change)| word(change.kind, change.name.as_ref().map(|name| name.as_str())))
+        .collect()
+}
+
+fn write(store: &Manager, name: &str, byte: u8) {
+    let db = store.database(name).unwrap();
+    let mut write = db.begin_write(LONG).unwrap();
+    write.write_page(PageNo::FIRST, &[byte; 4096]).unwrap();
+    write.commit().unwrap();
+}
+
+/// A change that costs no page: the log begins a little later each time.
+fn happen(store: &Manager, times: u64) {
+    for _ in 0..times {
+        write(store, "a", 1);
+        store.checkpoint().unwrap();
+    }
+}
+
+#[test]
+fn a_subscriber_hears_of_everything_in_order_and_goes_on_after_a_kill_where_it_was() {
+    let rig = Rig::new();
+    let store = rig.open();
+    let cursor = store
+        .subscribe_changes("backup", FeedStart::Oldest)
+        .unwrap();
+    store.create_database("a", DbKind::Raw).unwrap();
+    write(&store, "a", 1);
+    store.checkpoint().unwrap();
+    assert_eq!(told(&cursor), ["created a", "published", "chunk_added"]);
+    assert_eq!(told(&cursor), [] as [&str; 0]);
+    // Nothing was acknowledged: after a kill it is told again.
+    let rig = rig.killed();
+    drop((cursor, store));
+    let store = rig.open();
+    let cursor = store
+        .subscribe_changes("BACKUP", FeedStart::Newest)
+        .unwrap();
+    let page = cursor.read(2).unwrap();
+    assert_eq!(page.changes.len(), 2);
+    cursor.acknowledge(page.next).unwrap();
+    cursor.flush().unwrap();
+    let rig = rig.killed();
+    drop((cursor, store));
+    let store = rig.open();
+    let cursor = store
+        .subscribe_changes("backup", FeedStart::Oldest)
+        .unwrap();
+    assert_eq!(told(&cursor), ["chunk_added"]);
+    store.rename_database("a", "b").unwrap();
+    store.drop_database("b").unwrap();
+    store.checkpoint().unwrap();
+    let last = told(&cursor);
+    assert!(last.contains(&"dropped b".to_owned()), "{last:?}");
+    assert!(last.contains(&"chunk_removed".to_owned()), "{last:?}");
+}
+
+#[test]
+fn a_dead_cursor_stops_counting_a_slow_one_is_told_and_nothing_grows() {
+    let rig = Rig::new();
+    let store = rig.open();
+    store.create_database("a", DbKind::Raw).unwrap();
+    let dead = store.subscribe_changes("dead", FeedStart::Oldest).unwrap();
+    let live = store.subscribe_changes("live", FeedStart::Oldest).unwrap();
+    happen(&store, 700);
+    let held = rig.changes_kept();
+    assert!(CHANGES_KEPT + 500 < held, "{held} are held back");
+    let follow = || {
+        while let page = live.read(usize::MAX).unwrap()
+            && !page.changes.is_empty()
+        {
+            live.acknowledge(page.next).unwrap();
+        }
+        live.flush().unwrap();
+    };
+    follow();
+    assert!(held <= rig.changes_kept(), "the dead one is not dead yet");
+    rig.clock.advance(DAY_US + 1);
+    follow();
+    happen(&store, 3);
+    let kept = rig.changes_kept();
+    assert!(kept < CHANGES_KEPT + 10, "{kept} are kept");
+    let lost = dead.read(1).unwrap_err();
+    assert_eq!(lost.code(), ErrorCode::CursorLost);
+    let info = store.cursors();
+    let info = info.iter().find(|info| info.name == "dead").unwrap();
+    assert!(info.lost && !info.alive, "{info:?}");
+    let oldest = dead.reset().unwrap();
+    assert_eq!(dead.read(1).unwrap().changes[0].0, oldest);
+}
+
+/// A long trim is spread over transactions, each of which deletes a bounded number of rows.
+#[test]
+fn a_long_trim_is_spread_over_many_transactions() {
+    let rig = Rig::new();
+    let store = rig.open();
+    store.create_database("a", DbKind::Raw).unwrap();
+    let dead = store.subscribe_changes("dead", FeedStart::Oldest).unwrap();
+    happen(&store, 1500);
+    let held = rig.changes_kept();
+    assert!(CHANGES_KEPT + 2 * TRIM_ROWS_MAX < held && held < CHANGES_MAX);
+    drop(dead);
+    store.drop_cursor("dead").unwrap();
+    let mut before = rig.changes_kept();
+    assert_eq!(
+        before,
+        held - TRIM_ROWS_MAX,
+        "the first transaction that may"
+    );
+    while CHANGES_KEPT + 100 < before {
+        happen(&store, 1);
+        let now = rig.changes_kept();
+        assert!(now < before && before - now <= 3 * TRIM_ROWS_MAX);
+        before = now;
+    }
+}
+
+#[test]
+fn a_feed_that_is_lost_begins_anew_and_its_subscribers_are_told() {
+    let rig = Rig::new();
+    let store = rig.open();
+    store.create_database("a", DbKind::Raw).unwrap();
+    let cursor = store.subscribe_changes("c", FeedStart::Oldest).unwrap();
+    write(&store, "a", 1);
+    store.checkpoint().unwrap();
+    let before = cursor.read(usize::MAX).unwrap();
+    cursor.acknowledge(before.next).unwrap();
+    drop(cursor);
+    store.close(LONG).unwrap();
+    drop(store);
+    assert!(
+        rig.manifest
+            .corrupt(Table::Feed, &[0; 8], |value| value[20] ^= 1)
+    );
+    let store = rig.open();
+    let cursor = store.subscribe_changes("c", FeedStart::Oldest).unwrap();
+    let lost = cursor.read(1).unwrap_err();
+    assert!(matches!(lost, FeedError::CursorLost { .. }), "{lost}");
+    let from = cursor.reset().unwrap();
+    assert!(before.next <= from, "no number is given out twice");
+    write(&store, "a", 2);
+    store.checkpoint().unwrap();
+    assert!(told(&cursor).contains(&"published".to_owned()));
+}
+
+#[test]
+fn names_owners_and_acknowledgements_that_cannot_be_are_refused() {
+    let rig = Rig::new();
+    let store = rig.open();
+    let code = |refused: Result<ChangesCursor, FeedError>| refused.unwrap_err().code();
+    let open = |name| store.subscribe_changes(name, FeedStart::Newest);
+    assert_eq!(code(open("")), ErrorCode::InvalidName);
+    assert_eq!(code(open("a/b")), ErrorCode::InvalidName);
+    let cursor = open("one").unwrap();
+    assert_eq!(code(open("One")), ErrorCode::Busy);
+    let ahead = cursor.acknowledge(ChangeNo::new(100)).unwrap_err();
+    assert!(matches!(ahead, FeedError::NotYet { .. }), "{ahead}");
+    assert!(!cursor.wait(SOON).unwrap());
+    store.drop_cursor("one").unwrap();
+    assert_eq!(
+        store.drop_cursor("one").unwrap_err().code(),
+        ErrorCode::CursorNotFound
+    );
+    assert_eq!(
+        cursor.flush().unwrap_err().code(),
+        ErrorCode::CursorNotFound
+    );
+    let gone = store.changes(ChangeNo::new(0), 1).unwrap_err();
+    assert_eq!(gone.code(), ErrorCode::CursorLost);
+    drop(cursor);
+    assert_eq!(store.cursors(), []);
+}
+
+struct Flag(AtomicBool);
+
+impl Wake for Flag {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn a_thread_and_a_task_that_wait_are_woken_by_the_next_change() {
+    let rig = Rig::new();
+    let store = rig.open();
+    store.create_database("a", DbKind::Raw).unwrap();
+    store.checkpoint().unwrap();
+    let waits = store
+        .subscribe_changes("thread", FeedStart::Newest)
+        .unwrap();
+    let polls = store.subscribe_changes("task", FeedStart::Newest).unwrap();
+    let waits = std::thread::spawn(move || waits.wait(LONG).unwrap());
+    let flag = Arc::new(Flag(AtomicBool::new(false)));
+    let waker = Waker::from(Arc::clone(&flag));
+    let mut context = Context::from_waker(&waker);
+    let mut more = std::pin::pin!(polls.more());
+    assert!(more.as_mut().poll(&mut context).is_pending());
+    write(&store, "a", 2);
+    store.checkpoint().unwrap();
+    assert!(waits.join().unwrap());
+    assert!(flag.0.load(Ordering::SeqCst));
+    assert!(matches!(
+        more.as_mut().poll(&mut context),
+        Poll::Ready(Ok(()))
+    ));
+}
+
+/// Segments come and go without a word: what they hold is the log's own business.
+#[test]
+fn what_nobody_can_use_is_not_told() {
+    let rig = Rig::new();
+    let store = rig.open();
+    let cursor = store.subscribe_changes("c", FeedStart::Oldest).unwrap();
+    assert_eq!(told(&cursor), [] as [&str; 0]);
+}
