@@ -178,6 +178,39 @@ impl Catalogue {
         Ok(CatalogueChange::Create { id, name, kind })
     }
 
+    /// Checks which of several databases can be created together, in their order: an answer for
+    /// each, which rests on those before it.
+    ///
+    /// # Errors
+    /// In each answer, as for [`Catalogue::plan_create`].
+    pub fn plan_creates<'n>(
+        &self,
+        wanted: impl Iterator<Item = (&'n str, DbKind)>,
+        databases_max: u32,
+    ) -> Vec<Result<CatalogueChange, CatalogueError>> {
+        let mut taken: BTreeMap<String, DbName> = BTreeMap::new();
+        let mut next = self.next_id;
+        let mut plan = |name: &str, kind| {
+            let name = parse(name)?;
+            self.check_sound()?;
+            self.check_free(&name, None)?;
+            if let Some(twin) = taken.get(&name.folded()) {
+                let name = twin.to_string();
+                return Err(CatalogueError::Exists { name });
+            }
+            let full = self.entries.len() + taken.len();
+            let full = usize::try_from(databases_max).is_ok_and(|max| max <= full);
+            let following = next.next().filter(|_| !full);
+            let following = following.ok_or(CatalogueError::LimitReached {
+                limit: databases_max,
+            })?;
+            let id = std::mem::replace(&mut next, following);
+            taken.insert(name.folded(), name.clone());
+            Ok(CatalogueChange::Create { id, name, kind })
+        };
+        wanted.map(|(name, kind)| plan(name, kind)).collect()
+    }
+
     /// Checks that a database can be created that nobody finds until it has a name.
     ///
     /// # Errors
@@ -260,9 +293,35 @@ impl Catalogue {
         lsn: Lsn,
         time_us: u64,
     ) -> Result<(), Reject> {
+        self.apply_all(std::slice::from_ref(change), lsn, time_us)
+    }
+
+    /// Applies all changes of a record, in their order.
+    ///
+    /// # Errors
+    /// As for [`Catalogue::apply`]; those before the impossible one are applied.
+    pub fn apply_all(
+        &mut self,
+        changes: &[CatalogueChange],
+        lsn: Lsn,
+        time_us: u64,
+    ) -> Result<(), Reject> {
         if lsn <= self.last_lsn {
             return Err(Reject::Invalid("a catalogue record behind a newer one"));
         }
+        for change in changes {
+            self.apply_one(change, lsn, time_us)?;
+        }
+        self.last_lsn = lsn;
+        Ok(())
+    }
+
+    fn apply_one(
+        &mut self,
+        change: &CatalogueChange,
+        lsn: Lsn,
+        time_us: u64,
+    ) -> Result<(), Reject> {
         match change {
             CatalogueChange::Create { id, name, kind } => {
                 if *id < self.next_id {
@@ -301,17 +360,16 @@ impl Catalogue {
                 entry.lsn = lsn;
             }
         }
-        self.last_lsn = lsn;
         Ok(())
     }
 
-    /// Applies a change read from the log, once: what the catalogue reflects already is known.
+    /// Applies the changes of a record of the log, once: what the catalogue reflects already is known.
     ///
     /// # Errors
     /// [`Reject::BrokenChain`] when a record between is lost; else as for [`Catalogue::apply`].
     pub fn replay(
         &mut self,
-        change: &CatalogueChange,
+        changes: &[CatalogueChange],
         parent: Lsn,
         lsn: Lsn,
         time_us: u64,
@@ -325,7 +383,7 @@ impl Catalogue {
                 found_head: self.last_lsn,
             });
         }
-        self.apply(change, lsn, time_us)?;
+        self.apply_all(changes, lsn, time_us)?;
         Ok(Replayed::Applied)
     }
 

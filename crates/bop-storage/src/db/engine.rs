@@ -11,6 +11,7 @@
 
 use super::callbacks::Callbacks;
 use super::chunks::ChunkSet;
+use super::creation::Creations;
 use super::feeds::OpenCursors;
 use super::guards::Guards;
 use super::housekeeper::Housekeeper;
@@ -68,6 +69,8 @@ pub(crate) struct Engine {
     pub(super) catalogue: Arc<Mutex<CatalogueCell>>,
     /// Held from the plan of a catalogue record to its publication.
     pub(super) catalogue_writer: Arc<WriterSlot>,
+    /// Who waits for a database to be created.
+    pub(super) creations: Creations,
     pub(super) databases: Mutex<HashMap<DbId, Arc<DbState>>>,
     /// The record logs; they have no [`DbState`].
     pub(super) records: Arc<RecordLogs>,

@@ -19,6 +19,7 @@ mod close;
 mod closed;
 mod commit;
 mod copy;
+mod creation;
 mod database;
 mod durability;
 mod engine;

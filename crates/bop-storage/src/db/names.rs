@@ -16,7 +16,7 @@ use super::slot::{SlotGuard, SlotRefusal};
 use super::state::DbState;
 use crate::catalogue::{Catalogue, CatalogueChange, DatabaseState};
 use crate::error::{CatalogueError, CommitError, Rejection};
-use crate::ids::{DbId, DbKind};
+use crate::ids::{DbId, DbKind, Lsn};
 use crate::log::format::{CatalogueEntry, CatalogueOp, encode_catalogue};
 use crate::log::{HoldReason, LogHolds, Placed, Priority, Publish};
 use crate::recordlog::{RecordState, RecordWriter, WriterRefusal};
@@ -42,15 +42,7 @@ impl Engine {
 
     fn create_named(&self, name: &str, kind: DbKind) -> Result<DbId, CatalogueError> {
         let _work = self.lifecycle.enter_work().ok_or(CatalogueError::Closed)?;
-        let writer = self.catalogue_slot()?;
-        let limit = self.limits.databases_max;
-        let change = self
-            .catalogue
-            .lock()
-            .catalogue
-            .plan_create(name, kind, limit)?;
-        self.commit_change(&change, Priority::User, writer, None)?;
-        Ok(change.database())
+        self.create_with_others(name, kind)
     }
 
     /// Creates a database that nobody finds until it is finished.
@@ -61,7 +53,7 @@ impl Engine {
         let limit = self.limits.databases_max;
         let planned = self.catalogue.lock().catalogue.plan_unfinished(kind, limit);
         let change = planned?;
-        self.commit_change(&change, Priority::User, writer, None)?;
+        self.commit_changes(vec![change.clone()], Priority::User, writer, None)?;
         self.load_state(change.database(), "")
     }
 
@@ -70,7 +62,7 @@ impl Engine {
         let _work = self.lifecycle.enter_work().ok_or(CatalogueError::Closed)?;
         let writer = self.catalogue_slot()?;
         let change = self.catalogue.lock().catalogue.plan_finish(id, name)?;
-        self.commit_change(&change, Priority::User, writer, None)?;
+        self.commit_changes(vec![change.clone()], Priority::User, writer, None)?;
         if let Some(state) = self.state_of(id) {
             state.rename(change.name());
         }
@@ -101,7 +93,7 @@ impl Engine {
         let _work = self.lifecycle.enter_work().ok_or(CatalogueError::Closed)?;
         let writer = self.catalogue_slot()?;
         let change = self.catalogue.lock().catalogue.plan_rename(from, to)?;
-        self.commit_change(&change, Priority::User, writer, None)?;
+        self.commit_changes(vec![change.clone()], Priority::User, writer, None)?;
         if let Some(state) = self.state_of(change.database()) {
             state.rename(change.name());
         }
@@ -166,7 +158,7 @@ impl Engine {
             }
             (_, pages) => pages.map(|(state, slot)| Dropped::Pages(state, slot)),
         };
-        self.commit_change(&change, Priority::Housekeeping, writer, dropped)?;
+        self.commit_changes(vec![change], Priority::Housekeeping, writer, dropped)?;
         self.retire_dropped();
         Ok(())
     }
@@ -185,41 +177,31 @@ impl Engine {
     }
 
     /// Waits for the operation before this one.
-    fn catalogue_slot(&self) -> Result<SlotGuard, CatalogueError> {
+    pub(super) fn catalogue_slot(&self) -> Result<SlotGuard, CatalogueError> {
         let waited = self.limits.writer_wait;
         let slot = self.catalogue_writer.acquire(waited);
         slot.map_err(|_| CommitError::from(Rejection::Timeout { waited }).into())
     }
 
-    /// `dropped`: the database that is dropped, if it is in use, with its writer slot.
-    fn commit_change(
+    /// All of them, in one record. `dropped`: the database that is dropped, if it is in use, with its
+    /// writer slot.
+    pub(super) fn commit_changes(
         &self,
-        change: &CatalogueChange,
+        changes: Vec<CatalogueChange>,
         priority: Priority,
         writer: SlotGuard,
         dropped: Option<Dropped>,
     ) -> Result<Placed, CatalogueError> {
-        let op = match change {
-            CatalogueChange::Create { name, kind, .. } => CatalogueOp::Create {
-                name: name.as_str(),
-                kind: *kind,
-            },
-            CatalogueChange::Rename { name, .. } => CatalogueOp::Rename {
-                name: name.as_str(),
-            },
-            CatalogueChange::Drop { .. } => CatalogueOp::Drop,
-        };
         let parent = self.catalogue.lock().catalogue.last_lsn();
-        let entry = CatalogueEntry {
-            database: change.database(),
-            parent,
-            op,
-        };
-        let record = encode_catalogue(&entry).map_err(CommitError::from)?;
-        let publish = PublishChange {
+        let entries: Vec<_> = changes
+            .iter()
+            .map(|change| entry_of(change, parent))
+            .collect();
+        let record = encode_catalogue(&entries).map_err(CommitError::from)?;
+        let publish = PublishChanges {
             cell: Arc::clone(&self.catalogue),
             holds: Arc::clone(self.log.holds()),
-            change: change.clone(),
+            changes,
             dropped,
             _writer: writer,
         };
@@ -227,30 +209,48 @@ impl Engine {
     }
 }
 
+fn entry_of(change: &CatalogueChange, parent: Lsn) -> CatalogueEntry<'_> {
+    let op = match change {
+        CatalogueChange::Create { name, kind, .. } => CatalogueOp::Create {
+            name: name.as_str(),
+            kind: *kind,
+        },
+        CatalogueChange::Rename { name, .. } => CatalogueOp::Rename {
+            name: name.as_str(),
+        },
+        CatalogueChange::Drop { .. } => CatalogueOp::Drop,
+    };
+    CatalogueEntry {
+        database: change.database(),
+        parent,
+        op,
+    }
+}
+
 /// Applies a durable catalogue record.
-struct PublishChange {
+struct PublishChanges {
     cell: Arc<Mutex<CatalogueCell>>,
     holds: Arc<LogHolds>,
-    change: CatalogueChange,
+    changes: Vec<CatalogueChange>,
     dropped: Option<Dropped>,
     _writer: SlotGuard,
 }
 
 /// What is dropped, with the right to write to it.
-enum Dropped {
+pub(super) enum Dropped {
     Pages(Arc<DbState>, SlotGuard),
     Records(Arc<RecordWriter>),
 }
 
-impl Publish for PublishChange {
+impl Publish for PublishChanges {
     fn publish(self: Box<Self>, at: Placed) {
         let mut cell = self.cell.lock();
         let hold = || self.holds.hold(at.lsn, HoldReason::Catalogue);
         cell.hold.get_or_insert_with(hold);
-        if let Err(reason) = cell.catalogue.apply(&self.change, at.lsn, at.time_us) {
+        if let Err(reason) = cell.catalogue.apply_all(&self.changes, at.lsn, at.time_us) {
             // A planned change with nothing applied since is possible: this cannot happen, and if
             // it does, the catalogue in memory is not to be trusted with another name.
-            tracing::error!(%reason, database = %self.change.database(), "catalogue record");
+            tracing::error!(%reason, lsn = %at.lsn, "catalogue record");
             let segment = Default::default();
             let place = crate::error::Place::Log {
                 segment,

@@ -16,6 +16,7 @@
 use super::callbacks::Callbacks;
 use super::chunks::ChunkSet;
 use super::closed::settle_closed;
+use super::creation::Creations;
 use super::engine::{CatalogueCell, Engine};
 use super::feeds::OpenCursors;
 use super::guards::Guards;
@@ -316,6 +317,7 @@ impl Parts<'_> {
                 hold: catalogue_hold,
             })),
             catalogue_writer: Arc::default(),
+            creations: Creations::default(),
             databases: Mutex::new(databases),
             records: Arc::new(RecordLogs::new(record_logs, holds)),
             callbacks: Callbacks::new(&self.options.runtime.spawn, &self.limits),

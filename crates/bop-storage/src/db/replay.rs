@@ -13,7 +13,7 @@ use crate::catalogue::{Catalogue, CatalogueChange, DatabaseState, DbName, Replay
 use crate::error::{Damage, Place, Reject};
 use crate::ids::{DbId, DbKind, Lsn, SegmentId};
 use crate::limits::ValidLimits;
-use crate::log::format::CatalogueOp;
+use crate::log::format::{CatalogueEntry, CatalogueOp};
 use crate::log::{
     HoldReason, LogHold, LogHolds, ReplaySink, ReplayedCatalogue, ReplayedCommit, ReplayedLog,
     ReplayedMember,
@@ -55,29 +55,33 @@ impl ReplaySink for Replay<'_> {
     }
 
     fn catalogue(&mut self, record: ReplayedCatalogue<'_>) {
-        let id = record.entry.database;
-        let applied = change_of(id, &record.entry.op).and_then(|change| {
-            let ReplayedCatalogue {
-                lsn,
-                time_us,
-                entry,
-            } = record;
-            let applied = self.catalogue.replay(&change, entry.parent, lsn, time_us)?;
-            Ok((change, applied))
+        let ReplayedCatalogue {
+            lsn,
+            time_us,
+            parent,
+            entries,
+        } = record;
+        let changes: Result<Vec<_>, _> = entries.iter().map(change_of).collect();
+        let applied = changes.and_then(|changes| {
+            let applied = self.catalogue.replay(&changes, parent, lsn, time_us)?;
+            Ok((changes, applied))
         });
         match applied {
             Ok((_, Replayed::Known)) => {}
-            Ok((change, Replayed::Applied)) => {
-                let hold = || self.holds.hold(record.lsn, HoldReason::Catalogue);
+            Ok((changes, Replayed::Applied)) => {
+                let hold = || self.holds.hold(lsn, HoldReason::Catalogue);
                 self.catalogue_hold.get_or_insert_with(hold);
-                if matches!(change, CatalogueChange::Drop { .. }) {
-                    self.views.remove(&id);
-                    self.record_logs.remove(&id);
-                    self.damaged.remove(&id);
+                for change in changes {
+                    if matches!(change, CatalogueChange::Drop { .. }) {
+                        let id = change.database();
+                        self.views.remove(&id);
+                        self.record_logs.remove(&id);
+                        self.damaged.remove(&id);
+                    }
                 }
             }
             Err(reason) => {
-                let damage = damage(SegmentId::default(), record.lsn, reason);
+                let damage = damage(SegmentId::default(), lsn, reason);
                 self.catalogue.set_damaged(damage);
             }
         }
@@ -202,13 +206,14 @@ fn add_commit(
     });
 }
 
-fn change_of(id: DbId, op: &CatalogueOp<'_>) -> Result<CatalogueChange, Reject> {
+fn change_of(entry: &CatalogueEntry<'_>) -> Result<CatalogueChange, Reject> {
+    let id = entry.database;
     let parse = |name: &str| DbName::new(name).map_err(|_| Reject::Invalid("not a database name"));
-    match op {
+    match entry.op {
         CatalogueOp::Create { name, kind } => Ok(CatalogueChange::Create {
             id,
             name: parse(name)?,
-            kind: *kind,
+            kind,
         }),
         CatalogueOp::Rename { name } => Ok(CatalogueChange::Rename {
             id,

@@ -3,7 +3,7 @@
 use crate::damage_sample::files::Files;
 use crate::damage_sample::{Simulated, open, simulated};
 use bop_storage::checksum::{Crc64, crc64};
-use bop_storage::manifest::{ManifestStore, Table, ValueHeader};
+use bop_storage::manifest::{ManifestStore, SCHEMA_VERSION, Table, ValueHeader};
 use bop_storage::testing::SimDisk;
 use bop_storage::{ErrorCode, OpenError, Place, Reject};
 use std::path::{Path, PathBuf};
@@ -86,7 +86,7 @@ fn a_newer_manifest() {
     let store = sim.disk.read_raw(Path::new("store.bop"))[16..32].to_vec();
     assert!(sim.manifest.corrupt(Table::Meta, &key, |value| {
         let row = size_of::<ValueHeader>();
-        value[row..row + 4].copy_from_slice(&2u32.to_le_bytes());
+        value[row..row + 4].copy_from_slice(&(SCHEMA_VERSION + 1).to_le_bytes());
         // The checksum is over store, table, key, version and row.
         let checksum = Crc64::new()
             .update(b"bop manifest")

@@ -139,7 +139,10 @@ fn kind_of(record: &Record<'_>) -> String {
     match record {
         Record::Pages(pages) => format!("{:?}", pages.part.kind()),
         Record::Abort { .. } => "Abort".to_owned(),
-        Record::Catalogue(entry) => format!("{:?}", entry.op.kind()),
+        Record::Catalogue(entries) => {
+            let kinds = entries.iter().map(|entry| format!("{:?}", entry.op.kind()));
+            kinds.collect::<Vec<_>>().join(" ")
+        }
         Record::Logs(logs) => format!("{:?}", logs.kind),
         Record::Note(kind) => format!("note {kind:?}"),
         Record::Close(_) => "Close".to_owned(),
@@ -179,10 +182,12 @@ fn record(text: &mut String, bytes: &[u8], indent: &str) {
         Record::Abort { commit, database } => {
             writeln!(text, "{indent}chain {commit} database {database}").unwrap();
         }
-        Record::Catalogue(entry) => {
-            let (database, parent) = (entry.database, entry.parent);
-            writeln!(text, "{indent}database {database} parent {parent}").unwrap();
-            writeln!(text, "{indent}{}", catalogue_op(&entry.op)).unwrap();
+        Record::Catalogue(entries) => {
+            for entry in entries {
+                let (database, parent) = (entry.database, entry.parent);
+                writeln!(text, "{indent}database {database} parent {parent}").unwrap();
+                writeln!(text, "{indent}{}", catalogue_op(&entry.op)).unwrap();
+            }
         }
         Record::Logs(logs) => {
             for one in &logs.logs {

@@ -239,7 +239,7 @@ fn catalogue() -> Vec<(&'static str, EncodedRecord)> {
         op,
     };
     ops.into_iter()
-        .map(|(name, op)| (name, encode_catalogue(&entry(op)).unwrap()))
+        .map(|(name, op)| (name, encode_catalogue(&[entry(op)]).unwrap()))
         .collect()
 }
 

@@ -156,7 +156,7 @@ proptest! {
                     change.kind(), change.database(), change.name(), change.arguments(),
                 ).unwrap();
                 for wanted in [Replayed::Applied, Replayed::Known] {
-                    let became = replayed.replay(&read, parent, Lsn::new(lsn), n as u64);
+                    let became = replayed.replay(std::slice::from_ref(&read), parent, Lsn::new(lsn), n as u64);
                     prop_assert_eq!(became, Ok(wanted));
                 }
             }
@@ -232,7 +232,7 @@ fn impossible_records_are_refused_and_change_nothing() {
     }
     let mut hit = catalogue.clone();
     let lost_one_between = hit.replay(
-        &CatalogueChange::Drop { id: two },
+        &[CatalogueChange::Drop { id: two }],
         Lsn::new(35),
         Lsn::new(40),
         9,

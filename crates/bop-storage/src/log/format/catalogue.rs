@@ -1,8 +1,14 @@
 //! Catalogue records as values: what happens to which database.
 //!
+//! ```text
+//! one entry      Catalogue | name
+//! several (flag) (Catalogue | name | zeros to a multiple of 8) x n, n >= 2, all with the same parent
+//! ```
+//! Several entries are one record: all of them happen or none, in their order.
+//!
 //! Invariant: the same `check` runs before a record is written and after it was read.
 
-use super::bytes::{ensure, split, take};
+use super::bytes::{all_zero, ensure, padded, split, take};
 use super::record::{Catalogue, CatalogueKind};
 use crate::error::Reject;
 use crate::ids::{DbId, DbKind, Generation, Lsn};
@@ -232,15 +238,41 @@ impl<'a> CatalogueEntry<'a> {
         (fixed, name)
     }
 
-    /// Reads what stands between the record header and the padding.
-    pub(super) fn parse(body: &'a [u8]) -> Result<Self, Reject> {
+    /// Reads what stands between the record header and the padding; `several`: whether the record
+    /// says that it has more than one entry.
+    pub(super) fn parse_all(mut body: &'a [u8], several: bool) -> Result<Vec<Self>, Reject> {
+        let mut entries: Vec<Self> = Vec::with_capacity(1);
+        loop {
+            let (entry, rest) = Self::parse(body)?;
+            let parent = entries.first().map(|first| first.parent);
+            ensure(
+                parent.is_none_or(|parent| parent == entry.parent),
+                "catalogue entries of one record with several parents",
+            )?;
+            entries.push(entry);
+            if !several {
+                ensure(rest.is_empty(), "bytes behind a catalogue record")?;
+                return Ok(entries);
+            }
+            let used = body.len() - rest.len();
+            let (zeros, rest) = take(rest, padded(used) - used)?;
+            ensure(all_zero(zeros), "bytes between catalogue entries")?;
+            if rest.is_empty() {
+                ensure(1 < entries.len(), "several catalogue entries that are one")?;
+                return Ok(entries);
+            }
+            body = rest;
+        }
+    }
+
+    /// Reads the entry at the start of `body`, and answers what stands behind it.
+    fn parse(body: &'a [u8]) -> Result<(Self, &'a [u8]), Reject> {
         let (fixed, rest) = split::<Catalogue>(body)?;
         ensure(
             fixed.reserved.get() == 0,
             "reserved bytes of a catalogue record",
         )?;
         let (name, rest) = take(rest, usize::from(fixed.name_bytes.get()))?;
-        ensure(rest.is_empty(), "bytes behind a catalogue record")?;
         let name = std::str::from_utf8(name).map_err(|_| Reject::Invalid("a name not in UTF-8"))?;
         let entry = Self {
             database: DbId::new(fixed.database.get()),
@@ -248,6 +280,6 @@ impl<'a> CatalogueEntry<'a> {
             op: CatalogueOp::from_parts(fixed.kind.get(), name, fixed.arguments.map(U64::get))?,
         };
         entry.check()?;
-        Ok(entry)
+        Ok((entry, rest))
     }
 }

@@ -6,10 +6,10 @@ use super::batch_encode::*;
 use super::catalogue::{CatalogueEntry, CatalogueOp};
 use super::decode::{RawRecord, Record};
 use super::encode::*;
-use super::record::{Encoding, NoteKind};
+use super::record::{Encoding, FLAG_SEVERAL, NoteKind};
 use super::record_log_tests::log_records;
 use super::segment::*;
-use crate::checksum::{PageHash, RollingChecksum};
+use crate::checksum::{PageHash, RollingChecksum, crc64};
 use crate::error::{Reject, Rejection};
 use crate::ids::*;
 use crate::io::Block;
@@ -111,9 +111,9 @@ fn catalogue_records() -> Vec<EncodedRecord> {
             parent: Lsn::new(77),
             op,
         };
-        let record = encode_catalogue(&entry).unwrap();
+        let record = encode_catalogue(&[entry]).unwrap();
         let read = RawRecord(&record.bytes).verify(record.checksum).unwrap();
-        assert_eq!(read, Record::Catalogue(entry));
+        assert_eq!(read, Record::Catalogue(vec![entry]));
         records.push(record);
     }
     records
@@ -348,4 +348,55 @@ fn reseal(bytes: &mut [u8]) {
     bytes[16..24].fill(0);
     let checksum = crate::checksum::crc64(&bytes[..head]);
     bytes[16..24].copy_from_slice(&checksum.to_le_bytes());
+}
+
+/// Several databases in one record: an old reader is told that it does not know such a thing, and a
+/// record that says so and is not so is refused.
+#[test]
+fn several_catalogue_entries_are_one_record() {
+    let entry = |database, name| CatalogueEntry {
+        database: DbId::new(database),
+        parent: Lsn::new(77),
+        op: CatalogueOp::Create {
+            name,
+            kind: DbKind::Raw,
+        },
+    };
+    let entries = [
+        entry(3, "a"),
+        entry(4, "eight by"),
+        entry(9, "sixteen bytes..."),
+    ];
+    let record = encode_catalogue(&entries).unwrap();
+    let three = [0, 3, 4, 9].map(DbId::new);
+    assert_eq!(record.databases, three);
+    assert_eq!(record.bytes[2..4], FLAG_SEVERAL.to_le_bytes());
+    let read = RawRecord(&record.bytes).verify(record.checksum).unwrap();
+    assert_eq!(read, Record::Catalogue(entries.to_vec()));
+
+    let one = encode_catalogue(&entries[..1]).unwrap();
+    assert_eq!(one.bytes[2..4], [0, 0], "as it always was");
+    let elsewhere = CatalogueEntry {
+        parent: Lsn::new(78),
+        ..entries[1]
+    };
+    for wrong in [
+        &[][..],
+        &[entries[1], entries[0]],
+        &[entries[0], entries[0]],
+        &[entries[0], elsewhere],
+    ] {
+        assert!(encode_catalogue(wrong).is_err(), "{wrong:?}");
+    }
+    // The flag on a record with one entry, and a record of two without it.
+    for (record, flags) in [(&one, FLAG_SEVERAL), (&record, 0)] {
+        let mut bytes = record.bytes.to_vec();
+        bytes[2..4].copy_from_slice(&flags.to_le_bytes());
+        bytes[16..24].fill(0);
+        let head = u32::from_le_bytes(bytes[4..8].try_into().unwrap()) as usize;
+        let checksum = crc64(&bytes[..head]);
+        bytes[16..24].copy_from_slice(&checksum.to_le_bytes());
+        let refused = RawRecord(&bytes).verify(crc64(&bytes));
+        assert!(refused.is_err(), "{refused:?}");
+    }
 }

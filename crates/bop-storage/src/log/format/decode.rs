@@ -11,8 +11,8 @@ use super::catalogue::CatalogueEntry;
 use super::encode::FragmentPart;
 use super::image::ImageForm;
 use super::record::{
-    Abort, CloseHead, Encoding, Member, Note, NoteKind, PageEntry, PageRecord, RecordHeader,
-    RecordKind,
+    Abort, CloseHead, Encoding, FLAG_SEVERAL, Member, Note, NoteKind, PageEntry, PageRecord,
+    RecordHeader, RecordKind,
 };
 use super::record_log::LogsRecord;
 use crate::checksum::{Crc64, PageHash, RollingChecksum, crc64};
@@ -37,7 +37,7 @@ pub enum Record<'a> {
         database: DbId,
     },
     /// Something happens to a database's name or being.
-    Catalogue(CatalogueEntry<'a>),
+    Catalogue(Vec<CatalogueEntry<'a>>),
     /// A record of record logs.
     Logs(LogsRecord),
     /// A note.
@@ -113,6 +113,8 @@ impl<'a> RecordHead<'a> {
 /// The parts of a record whose checksums are right.
 pub(super) struct Parts<'a> {
     pub(super) kind: RecordKind,
+    /// It has [`FLAG_SEVERAL`].
+    several: bool,
     header_checksum: u64,
     /// Between the record header and the end of the head.
     pub(super) body: &'a [u8],
@@ -175,12 +177,18 @@ fn believe<'a>(parts: &Parts<'a>) -> Result<Record<'a>, Reject> {
 /// Takes a record of `record_bytes` apart, of which `bytes` are all or at least the head.
 fn parts(bytes: &[u8], record_bytes: usize) -> Result<Parts<'_>, Reject> {
     let (header, _) = split::<RecordHeader>(bytes)?;
-    let flags = u32::from(header.flags.get());
-    if flags != 0 {
+    let flags = header.flags.get();
+    if flags & !FLAG_SEVERAL != 0 {
+        let flags = u32::from(flags);
         return Err(Reject::Features { flags });
     }
     let kind = RecordKind::from_code(header.kind.get())
         .ok_or(Reject::Invalid("unknown kind of record"))?;
+    let several = flags & FLAG_SEVERAL != 0;
+    ensure(
+        !several || kind == RecordKind::Catalogue,
+        "several entries in a record of another kind",
+    )?;
     ensure(
         header.record_bytes.get() == record_bytes as u64,
         "a record that is not as long as it says",
@@ -205,6 +213,7 @@ fn parts(bytes: &[u8], record_bytes: usize) -> Result<Parts<'_>, Reject> {
     let tail_bytes = record_bytes.checked_sub(tail_offset);
     Ok(Parts {
         kind,
+        several,
         header_checksum,
         body,
         tail: (bytes.len() == record_bytes).then_some(tail),
@@ -226,7 +235,9 @@ fn small<'a>(parts: &Parts<'a>) -> Result<Record<'a>, Reject> {
             )?;
             Ok(Record::Abort { commit, database })
         }
-        RecordKind::Catalogue => CatalogueEntry::parse(parts.body).map(Record::Catalogue),
+        RecordKind::Catalogue => {
+            CatalogueEntry::parse_all(parts.body, parts.several).map(Record::Catalogue)
+        }
         RecordKind::Note => {
             let (note, rest) = split::<Note>(parts.body)?;
             ensure(

@@ -9,8 +9,8 @@ use super::bytes::padded;
 use super::catalogue::CatalogueEntry;
 use super::image::ImageForm;
 use super::record::{
-    Abort, CloseHead, Encoding, Member, Note, NoteKind, PageEntry, PageRecord, RecordHeader,
-    RecordKind,
+    Abort, CloseHead, Encoding, FLAG_SEVERAL, Member, Note, NoteKind, PageEntry, PageRecord,
+    RecordHeader, RecordKind,
 };
 use crate::buffer::Buffer;
 use crate::checksum::{Crc64, PageHash, RollingChecksum, crc64};
@@ -278,17 +278,31 @@ pub fn encode_abort(commit: CommitId, database: DbId) -> Result<EncodedRecord, R
     encode_small(RecordKind::Abort, abort.as_bytes(), vec![database])
 }
 
-/// Makes a catalogue record. It touches the catalogue and the database it names.
+/// Makes a catalogue record. It touches the catalogue and the databases it names, each once, ascending.
 ///
 /// # Errors
-/// [`Rejection::Invalid`] for a name that is empty or too long, or an entry without a database.
-pub fn encode_catalogue(entry: &CatalogueEntry<'_>) -> Result<EncodedRecord, Rejection> {
-    entry.check().map_err(rejection)?;
-    let (fixed, name) = entry.to_parts();
-    let mut body = fixed.as_bytes().to_vec();
-    body.extend_from_slice(name.as_bytes());
-    let databases = vec![DbId::CATALOGUE, entry.database];
-    encode_small(RecordKind::Catalogue, &body, databases)
+/// [`Rejection::Invalid`] for a name that is empty or too long, no entry, an entry without a database,
+/// databases out of order, or entries with several parents.
+pub fn encode_catalogue(entries: &[CatalogueEntry<'_>]) -> Result<EncodedRecord, Rejection> {
+    let one_order = entries.is_sorted_by(|a, b| a.database < b.database && a.parent == b.parent);
+    if entries.is_empty() || !one_order {
+        return Err(Rejection::Invalid("catalogue entries out of order"));
+    }
+    let several = 1 < entries.len();
+    let mut databases = vec![DbId::CATALOGUE];
+    let mut body = Vec::new();
+    for entry in entries {
+        entry.check().map_err(rejection)?;
+        let (fixed, name) = entry.to_parts();
+        body.extend_from_slice(fixed.as_bytes());
+        body.extend_from_slice(name.as_bytes());
+        if several {
+            body.resize(padded(body.len()), 0);
+        }
+        databases.push(entry.database);
+    }
+    let flags = if several { FLAG_SEVERAL } else { 0 };
+    encode_head(RecordKind::Catalogue, flags, &body, databases)
 }
 
 /// Makes a note.
@@ -327,9 +341,19 @@ fn encode_small(
     body: &[u8],
     databases: Vec<DbId>,
 ) -> Result<EncodedRecord, Rejection> {
+    encode_head(kind, 0, body, databases)
+}
+
+fn encode_head(
+    kind: RecordKind,
+    flags: u16,
+    body: &[u8],
+    databases: Vec<DbId>,
+) -> Result<EncodedRecord, Rejection> {
     let bytes = size_of::<RecordHeader>() + padded(body.len());
     check_size(bytes)?;
     let mut record = Draft::new(kind, bytes);
+    record.flags = flags;
     record.push(body);
     record.end_head();
     record.finish(databases)
@@ -361,6 +385,7 @@ fn rejection(reject: Reject) -> Rejection {
 /// A record that is being made.
 pub(super) struct Draft {
     kind: RecordKind,
+    flags: u16,
     bytes: Buffer,
     header_bytes: usize,
 }
@@ -371,6 +396,7 @@ impl Draft {
         buffer.resize(size_of::<RecordHeader>(), 0);
         Self {
             kind,
+            flags: 0,
             bytes: buffer,
             header_bytes: 0,
         }
@@ -391,7 +417,7 @@ impl Draft {
         check_size(self.bytes.len())?;
         let mut header = RecordHeader {
             kind: self.kind.code().into(),
-            flags: U16::ZERO,
+            flags: self.flags.into(),
             header_bytes: u32_len(self.header_bytes).into(),
             record_bytes: (self.bytes.len() as u64).into(),
             header_checksum: U64::ZERO,

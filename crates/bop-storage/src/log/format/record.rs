@@ -95,13 +95,16 @@ impl RecordKind {
     }
 }
 
+/// A catalogue record with more than one entry.
+pub const FLAG_SEVERAL: u16 = 1;
+
 /// The head of every record.
 #[derive(Clone, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
 pub struct RecordHeader {
     /// A [`RecordKind`].
     pub kind: U16,
-    /// Zero: features that an old reader must not ignore.
+    /// [`FLAG_SEVERAL`], or zero: features that an old reader must not ignore.
     pub flags: U16,
     /// Bytes of this header and all that stands before the images or the payload; a name counts.
     pub header_bytes: U32,

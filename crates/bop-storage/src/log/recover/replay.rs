@@ -83,24 +83,28 @@ impl<'a> Replay<'a> {
             ScannedBody::Pages(pages) => self.pages(segment, record, pages, &at),
             ScannedBody::Abort(commit) => self.chains.abort(*commit),
             ScannedBody::Catalogue(scanned) => {
-                let entry = scanned.entry();
-                let fit = self
-                    .databases
-                    .fit(DbId::CATALOGUE, record.lsn, entry.parent, &at);
+                let entries = scanned.entries();
+                let parent = entries.first().map_or(Lsn::ZERO, |entry| entry.parent);
+                let fit = self.databases.fit(DbId::CATALOGUE, record.lsn, parent, &at);
                 if fit == Fit::Refused {
                     return;
                 }
-                match entry.op {
-                    CatalogueOp::Create { .. } => {
-                        self.databases.created(entry.database, Lsn::ZERO);
+                for entry in &entries {
+                    match entry.op {
+                        CatalogueOp::Create { .. } => {
+                            self.databases.created(entry.database, Lsn::ZERO);
+                        }
+                        CatalogueOp::Fork { lsn, .. } => {
+                            self.databases.created(entry.database, lsn);
+                        }
+                        _ => {}
                     }
-                    CatalogueOp::Fork { lsn, .. } => self.databases.created(entry.database, lsn),
-                    _ => {}
                 }
                 self.sink.catalogue(ReplayedCatalogue {
                     lsn: record.lsn,
                     time_us: record.time_us,
-                    entry,
+                    parent,
+                    entries: &entries,
                 });
             }
             ScannedBody::Logs(logs) => self.logs(segment, record.lsn, logs, &at),

@@ -75,8 +75,10 @@ pub struct ReplayedCatalogue<'a> {
     pub lsn: Lsn,
     /// When it was appended, in microseconds since the Unix epoch.
     pub time_us: u64,
-    /// What it says.
-    pub entry: CatalogueEntry<'a>,
+    /// The catalogue record before it.
+    pub parent: Lsn,
+    /// What it says: all of it happens, in this order.
+    pub entries: &'a [CatalogueEntry<'a>],
 }
 
 /// What a record says of one record log.

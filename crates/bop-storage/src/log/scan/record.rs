@@ -3,8 +3,8 @@
 use crate::ids::{CommitId, DbId, Lsn};
 use crate::log::format::record::RecordKind;
 use crate::log::format::{
-    CatalogueEntry, CatalogueOp, EntryLocation, LogMember, LogsRecord, MemberPages, PageLocation,
-    PagesRecord, Record, VerifiedRecord,
+    CatalogueEntry, EntryLocation, LogMember, LogsRecord, MemberPages, PageLocation, PagesRecord,
+    Record, VerifiedRecord,
 };
 
 /// One record of a sound batch.
@@ -29,7 +29,7 @@ impl ScannedRecord {
                 pages.members.iter().map(member).sum()
             }
             ScannedBody::Close(heads) => heads.len() * size_of::<(DbId, Lsn)>(),
-            ScannedBody::Catalogue(scanned) => scanned.name.len(),
+            ScannedBody::Catalogue(scanned) => scanned.kept_bytes(),
             ScannedBody::Logs(record) => {
                 let member = |log: &LogMember| {
                     size_of::<LogMember>() + log.entries.len() * size_of::<EntryLocation>()
@@ -59,32 +59,41 @@ pub enum ScannedBody {
     Nothing(RecordKind),
 }
 
-/// A catalogue record that owns its name.
+/// A catalogue record that owns its names.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ScannedCatalogue {
-    name: String,
-    entry: CatalogueEntry<'static>,
-}
+pub struct ScannedCatalogue(Vec<(String, CatalogueEntry<'static>)>);
 
 impl ScannedCatalogue {
-    fn new(entry: &CatalogueEntry<'_>) -> Self {
-        Self {
-            name: entry.op.name().unwrap_or("").to_owned(),
-            entry: CatalogueEntry {
+    fn new(entries: &[CatalogueEntry<'_>]) -> Self {
+        let owned = entries.iter().map(|entry| {
+            let nameless = CatalogueEntry {
                 database: entry.database,
                 parent: entry.parent,
                 op: entry.op.with_name(""),
-            },
-        }
+            };
+            (entry.op.name().unwrap_or("").to_owned(), nameless)
+        });
+        Self(owned.collect())
     }
 
-    /// The record.
-    pub fn entry(&self) -> CatalogueEntry<'_> {
-        let op: CatalogueOp<'_> = self.entry.op;
-        CatalogueEntry {
-            op: op.with_name(&self.name),
-            ..self.entry
+    /// Its entries, in their order; at least one.
+    pub fn entries(&self) -> Vec<CatalogueEntry<'_>> {
+        let mut entries = Vec::with_capacity(self.0.len());
+        for (name, entry) in &self.0 {
+            entries.push(CatalogueEntry {
+                database: entry.database,
+                parent: entry.parent,
+                op: entry.op.with_name(name),
+            });
         }
+        entries
+    }
+
+    fn kept_bytes(&self) -> usize {
+        let one = |(name, _): &(String, CatalogueEntry<'static>)| {
+            name.len() + size_of::<(String, CatalogueEntry<'static>)>()
+        };
+        self.0.iter().map(one).sum()
     }
 }
 
@@ -93,7 +102,7 @@ impl From<VerifiedRecord<'_>> for ScannedRecord {
         let body = match verified.record {
             Record::Pages(pages) => ScannedBody::Pages(pages),
             Record::Abort { commit, .. } => ScannedBody::Abort(commit),
-            Record::Catalogue(entry) => ScannedBody::Catalogue(ScannedCatalogue::new(&entry)),
+            Record::Catalogue(entries) => ScannedBody::Catalogue(ScannedCatalogue::new(&entries)),
             Record::Logs(logs) => ScannedBody::Logs(logs),
             Record::Close(heads) => ScannedBody::Close(heads),
             Record::Note(_) => ScannedBody::Nothing(RecordKind::Note),

@@ -233,7 +233,7 @@ impl TestLog {
             op,
         };
         Part {
-            record: encode_catalogue(&entry).unwrap(),
+            record: encode_catalogue(&[entry]).unwrap(),
             page: None,
             commits: vec![0],
         }
@@ -432,10 +432,10 @@ impl ReplaySink for Lines {
     }
 
     fn catalogue(&mut self, record: ReplayedCatalogue<'_>) {
-        let name = record.entry.op.name().unwrap_or("-");
-        let kind = record.entry.op.kind();
-        self.0
-            .push(format!("{kind:?} {} {name}", record.entry.database));
+        for entry in record.entries {
+            let (kind, name) = (entry.op.kind(), entry.op.name().unwrap_or("-"));
+            self.0.push(format!("{kind:?} {} {name}", entry.database));
+        }
     }
 
     fn log_record(&mut self, record: ReplayedLog<'_>) {
