@@ -1,6 +1,7 @@
 //! The N-th call fails, for every N: nothing is said that is not so, and what was acknowledged is
 //! there when the device works again, also when the power goes after that.
 
+use crate::ground::Ground;
 use crate::oracle::{check, open};
 use crate::replay::{Replay, is_replay, one_of, seeds};
 use crate::rig::{Keep, ManifestFault, Rig};
@@ -9,6 +10,7 @@ use crate::world::{World, is_state, judge, observe};
 use bop_storage::io::errno::{EIO, ENOSPC};
 use bop_storage::testing::{Fault, SplitMix64};
 use bop_storage::{BeginError, Health, Limits, Manager};
+use std::ops::Range;
 use std::time::Duration;
 
 /// Calls of which one fails.
@@ -42,8 +44,8 @@ fn limits() -> Limits {
 const STEPS: u32 = 16;
 
 /// Where the runs of a seed start: at a new store, or at one that was not closed.
-fn origin(seed: u64) -> Start {
-    let rig = Rig::new(seed, ManifestFault::Either);
+fn origin(ground: Ground, seed: u64) -> Start {
+    let rig = Rig::on(ground, seed, ManifestFault::Either);
     let world = World::new();
     if seed.is_multiple_of(2) {
         return Start { rig, world };
@@ -64,14 +66,18 @@ struct Start {
 }
 
 /// Fails one call after the other until a run meets no failure any more.
-fn fail_each(test: &'static str, range: std::ops::Range<u64>, case: Case) {
+fn fail_each(test: &'static str, range: Range<u64>, case: Case) {
+    fail_each_on(Ground::Simulated, test, range, case);
+}
+
+fn fail_each_on(ground: Ground, test: &'static str, range: Range<u64>, case: Case) {
     let mut done = Done::default();
-    let (mut runs, mut poisoned) = (0, 0);
+    let (mut runs, mut poisoned) = (0_u64, 0_u64);
     for seed in seeds(range) {
-        let _replay = Replay::new(test, seed);
-        let stride = one_of(case.stride);
+        let _replay = Replay::new(test, ground, seed);
+        let stride = one_of(case.stride * ground.less());
         let first = usize::try_from(seed).unwrap() % stride;
-        let origin = origin(seed);
+        let origin = origin(ground, seed);
         for call in (first as u64..).step_by(stride) {
             let (rig, world) = (origin.rig.copied(seed, case.manifest), origin.world.clone());
             match case.class {
@@ -94,19 +100,29 @@ fn fail_each(test: &'static str, range: std::ops::Range<u64>, case: Case) {
             }
         }
     }
-    println!("{test}: {runs} runs, {poisoned} ended unknown, {done:?}");
-    if !is_replay() {
-        assert!(runs >= 30, "{runs} runs");
-        assert!(done.commits >= 50 && done.rejected >= 5, "{done:?}");
-        let fills = case.fault == Fault::Full;
-        assert!(!fills || done.without_room >= 5, "{done:?}");
-        // A single failure is made good in a fresh segment, whatever call it hits.
-        match (case.class, case.fault) {
-            (Class::Changes, fault) if is_for_ever(fault) => {
-                assert!(poisoned >= 3, "{poisoned} poisoned");
-            }
-            _ => assert_eq!(poisoned, 0, "ended unknown"),
+    println!(
+        "{test}, {ground}, {:?}: {runs} runs, {poisoned} ended unknown, {done:?}",
+        case.fault
+    );
+    if !is_replay() && !ground.is_slow() {
+        assert_budgets(case, ground.less() as u64, runs, poisoned, &done);
+    }
+}
+
+/// Enough was tried, or so many times less.
+fn assert_budgets(case: Case, less: u64, runs: u64, poisoned: u64, done: &Done) {
+    let enough = |count: u64, wanted: u64| count >= (wanted / less).max(1);
+    assert!(enough(runs, 30), "{runs} runs");
+    assert!(enough(done.commits, 50), "{done:?}");
+    assert!(done.rejected >= 5 / less, "{done:?}");
+    let fills = case.fault == Fault::Full;
+    assert!(!fills || enough(done.without_room, 5), "{done:?}");
+    // A single failure is made good in a fresh segment, whatever call it hits.
+    match (case.class, case.fault) {
+        (Class::Changes, fault) if is_for_ever(fault) => {
+            assert!(enough(poisoned, 3), "{poisoned} poisoned");
         }
+        _ => assert_eq!(poisoned, 0, "ended unknown"),
     }
 }
 
@@ -328,4 +344,32 @@ fn one_read_panics() {
         steps: STEPS,
     };
     fail_each("one_read_panics", 100..102, case);
+}
+
+/// A share of the calls; which, the seed says.
+#[test]
+fn changes_of_real_files_fail() {
+    use ManifestFault::{Either, NotApplied};
+    let cases = [
+        (Fault::Error(EIO), Either, 1, STEPS),
+        (Fault::Sticky(EIO), Either, 2, STEPS),
+        (Fault::Sticky(ENOSPC), NotApplied, 2, STEPS),
+        (Fault::Full, Either, 16, 5 * STEPS),
+        (Fault::Short(ENOSPC), NotApplied, 2, STEPS),
+        (Fault::StickyShort(EIO), Either, 2, STEPS),
+        (Fault::Panic, Either, 2, STEPS),
+        (Fault::StickyPanic, Either, 2, STEPS),
+    ];
+    for ground in Ground::real() {
+        for (seed, (fault, manifest, stride, steps)) in (130..).zip(cases) {
+            let case = Case {
+                class: Class::Changes,
+                fault,
+                manifest,
+                stride,
+                steps,
+            };
+            fail_each_on(ground, "changes_of_real_files_fail", seed..seed + 1, case);
+        }
+    }
 }

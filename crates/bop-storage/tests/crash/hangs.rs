@@ -1,6 +1,7 @@
 //! The N-th call does not return, for every N: whoever waits for it is answered by a deadline, the
 //! store can be left, and when the call ends after all, nothing was said that is not so.
 
+use crate::ground::Ground;
 use crate::oracle::{check, verify};
 use crate::replay::{Replay, is_replay, seeds};
 use crate::rig::{Keep, ManifestFault, Rig};
@@ -11,6 +12,7 @@ use bop_storage::testing::{Fault, SimDisk};
 use bop_storage::{
     BeginError, CloseError, CommitError, DbKind, Limits, Manager, PageNo, Rejection,
 };
+use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
@@ -78,8 +80,8 @@ fn work(mut session: Session, hangs: u64) -> Session {
 }
 
 /// A store with a few commits, and the bystander.
-fn prepared(seed: u64) -> (Session, Manager) {
-    let rig = Rig::new(seed, ManifestFault::NotApplied);
+fn prepared(ground: Ground, seed: u64) -> (Session, Manager) {
+    let rig = Rig::on(ground, seed, ManifestFault::NotApplied);
     let mut session = Session::new(rig, &limits(), World::new(), Weather::Fair, seed);
     session.run(4);
     let store = session.store.clone().expect("it opened");
@@ -91,8 +93,8 @@ fn prepared(seed: u64) -> (Session, Manager) {
 }
 
 /// How many calls the steps make.
-fn calls(seed: u64) -> u64 {
-    let (session, store) = prepared(seed);
+fn calls(ground: Ground, seed: u64) -> u64 {
+    let (session, store) = prepared(ground, seed);
     let before = session.rig.disk.op_count();
     let mut session = work(session, 0);
     let calls = session.rig.disk.op_count() - before;
@@ -102,8 +104,8 @@ fn calls(seed: u64) -> u64 {
 }
 
 /// Lets one call hang.
-fn hang(seed: u64, nth: u64, ends: &mut Ends) {
-    let (session, store) = prepared(seed);
+fn hang(ground: Ground, seed: u64, nth: u64, ends: &mut Ends) {
+    let (session, store) = prepared(ground, seed);
     let disk = session.rig.disk.clone();
     let hangs = disk.op_count() + nth;
     disk.fail_at(hangs, Fault::Hang);
@@ -165,21 +167,36 @@ fn after(mut session: Session, store: Manager, disk: &SimDisk, end: End) {
     }
 }
 
+fn hang_each(test: &'static str, ground: Ground, range: Range<u64>, stride: usize) {
+    let mut ends = Ends::default();
+    let mut runs = 0;
+    let wanted = 20 * (range.end - range.start) / stride as u64;
+    for seed in seeds(range) {
+        let _replay = Replay::new(test, ground, seed);
+        for nth in (0..calls(ground, seed)).step_by(stride) {
+            runs += 1;
+            hang(ground, seed, nth, &mut ends);
+        }
+    }
+    println!("{test}, {ground}: {runs} runs, {ends:?}");
+    if !is_replay() {
+        assert!(runs >= wanted, "{runs} runs");
+        assert!(ends.stalled >= wanted / 6, "{ends:?}");
+        assert!(ends.rejected >= wanted / 6, "{ends:?}");
+    }
+}
+
 #[test]
 fn a_call_that_does_not_return_holds_nobody_for_ever() {
     const TEST: &str = "a_call_that_does_not_return_holds_nobody_for_ever";
-    let mut ends = Ends::default();
-    let mut runs = 0;
-    for seed in seeds(60..63) {
-        let _replay = Replay::new(TEST, seed);
-        for nth in 0..calls(seed) {
-            runs += 1;
-            hang(seed, nth, &mut ends);
-        }
-    }
-    println!("{TEST}: {runs} runs, {ends:?}");
-    if !is_replay() {
-        assert!(runs >= 60, "{runs} runs");
-        assert!(ends.stalled >= 10 && ends.rejected >= 10, "{ends:?}");
+    hang_each(TEST, Ground::Simulated, 60..63, 1);
+}
+
+#[test]
+fn a_call_of_real_files_that_does_not_return_holds_nobody_for_ever() {
+    const TEST: &str = "a_call_of_real_files_that_does_not_return_holds_nobody_for_ever";
+    for ground in Ground::real() {
+        let stride = if ground.is_slow() { 10 } else { 1 };
+        hang_each(TEST, ground, 63..64, stride);
     }
 }

@@ -1,6 +1,7 @@
 //! Power cuts: a seeded workload, cut at any call, and what a crash may leave then, judged; from
 //! there a second and a third life, cut too, often inside recovery.
 
+use crate::ground::Ground;
 use crate::oracle::check;
 use crate::replay::{Replay, is_replay, seeds};
 use crate::rig::{Keep, ManifestFault, Rig};
@@ -63,6 +64,7 @@ impl Explorer {
         (0..steps).for_each(|_| session.step());
         let calls = session.rig.disk.op_count();
         session.leave(true);
+        session.rig.assert_shadow_is_whole();
         self.tally.done.add(&session.done);
         (opening, calls)
     }
@@ -128,15 +130,15 @@ impl Explorer {
     }
 }
 
-fn explore(test: &'static str, range: std::ops::Range<u64>) -> Tally {
+fn explore(test: &'static str, ground: Ground, range: std::ops::Range<u64>) -> Tally {
     let mut tally = Tally::default();
     for seed in seeds(range) {
-        let _replay = Replay::new(test, seed);
+        let _replay = Replay::new(test, ground, seed);
         let mut random = SplitMix64::new(seed);
         let limits = limits_of(&mut random);
         let steps = [6, 20, 60][random.index(3)];
         let origin = Origin {
-            rig: Rig::new(seed, ManifestFault::Either),
+            rig: Rig::on(ground, seed, ManifestFault::Either),
             world: World::new(),
         };
         let mut explorer = Explorer {
@@ -144,25 +146,28 @@ fn explore(test: &'static str, range: std::ops::Range<u64>) -> Tally {
             random,
             tally,
         };
-        explorer.live(0, &origin, steps, 8, 6);
+        let (cuts, images) = if ground.is_slow() { (1, 3) } else { (8, 6) };
+        explorer.live(0, &origin, steps, cuts, images);
         tally = explorer.tally;
     }
-    println!("{test}: {tally:?}");
+    println!("{test}, {ground}: {tally:?}");
     tally
 }
 
 /// Each share of the images has met everything.
-fn assert_budgets(tally: &Tally) {
+fn assert_budgets(tally: &Tally, ground: Ground) {
     if is_replay() {
         return;
     }
+    let less = ground.less() as u64;
     let images: u64 = tally.images.iter().sum();
-    assert!(images >= 2_500, "{images} images");
-    assert!(tally.images.iter().all(|life| *life >= 200), "{tally:?}");
+    assert!(images >= 2_500 / less, "{images} images");
+    let lives = tally.images.iter();
+    assert!(lives.min() >= Some(&(200 / less)), "{tally:?}");
     for op in [
         IoOp::Open,
         IoOp::Write,
-        IoOp::WriteDurable,
+        ground.durable_op(),
         IoOp::Sync,
         IoOp::Allocate,
         IoOp::SyncDirectory,
@@ -170,7 +175,7 @@ fn assert_budgets(tally: &Tally) {
         IoOp::ManifestCommit,
     ] {
         let cuts = tally.cut_during.get(&op).copied().unwrap_or(0);
-        assert!(cuts >= 2, "{cuts} cuts during {op}");
+        assert!(cuts >= (2 / less).max(1), "{cuts} cuts during {op}");
     }
     let Tally {
         cut_in_recovery,
@@ -179,8 +184,9 @@ fn assert_budgets(tally: &Tally) {
         done,
         ..
     } = tally;
-    assert!(*cut_in_recovery >= 100, "{tally:?}");
-    assert!(*appeared >= 15 && *vanished >= 50, "{tally:?}");
+    assert!(*cut_in_recovery >= 100 / less, "{tally:?}");
+    assert!(*appeared >= 15 / less, "{tally:?}");
+    assert!(*vanished >= 50 / less, "{tally:?}");
     let counts = [
         done.commits,
         done.chains,
@@ -190,27 +196,50 @@ fn assert_budgets(tally: &Tally) {
         done.segments_released,
         done.reopened,
     ];
-    assert!(counts.iter().all(|count| *count >= 50), "{tally:?}");
-    assert!(done.patches >= 20, "{tally:?}");
+    assert!(counts.iter().all(|count| *count >= 50 / less), "{tally:?}");
+    assert!(done.patches >= 20 / less, "{tally:?}");
 }
 
 /// Four shares of 2,500 images and more, so that they run side by side.
+fn share(test: &'static str, range: std::ops::Range<u64>) {
+    let ground = Ground::Simulated;
+    assert_budgets(&explore(test, ground, range), ground);
+}
+
 #[test]
 fn power_cuts_first_share() {
-    assert_budgets(&explore("power_cuts_first_share", 0..24));
+    share("power_cuts_first_share", 0..24);
 }
 
 #[test]
 fn power_cuts_second_share() {
-    assert_budgets(&explore("power_cuts_second_share", 1_000..1_024));
+    share("power_cuts_second_share", 1_000..1_024);
 }
 
 #[test]
 fn power_cuts_third_share() {
-    assert_budgets(&explore("power_cuts_third_share", 2_000..2_024));
+    share("power_cuts_third_share", 2_000..2_024);
 }
 
 #[test]
 fn power_cuts_fourth_share() {
-    assert_budgets(&explore("power_cuts_fourth_share", 3_000..3_024));
+    share("power_cuts_fourth_share", 3_000..3_024);
+}
+
+#[test]
+fn power_cuts_of_real_files() {
+    for ground in Ground::real() {
+        let tally = explore("power_cuts_of_real_files", ground, 4_000..4_003);
+        if !ground.is_slow() {
+            assert_budgets(&tally, ground);
+        }
+    }
+}
+
+#[test]
+fn power_cuts_of_files_of_a_device() {
+    for ground in Ground::device() {
+        let tally = explore("power_cuts_of_files_of_a_device", ground, 4_003..4_005);
+        assert!(is_replay() || tally.images[0] >= 6, "{tally:?}");
+    }
 }

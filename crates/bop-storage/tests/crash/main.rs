@@ -2,6 +2,7 @@
 //! nothing that was never committed.
 //!
 //! ```text
+//! ground    the simulated disk, or real files by a backend
 //! world     the expected state, kept outside the store      rig      disk + manifest that crash together
 //! session   a seeded workload on a rig, step by step        oracle   opens what is left and judges it
 //! images    power cuts, again inside recovery               faults   the N-th call fails
@@ -10,7 +11,8 @@
 //! ways      all ways to commit, a power cut
 //! crowd     many writers, a power cut                 overtaking  what follows a hung change
 //! ```
-//! A failure prints its seed and the command that runs it again.
+//! Each scenario runs on the simulated disk, and a share of it on real files by each backend, whose
+//! shadow the simulated disk is. A failure prints its seed and the command that runs it again.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -19,6 +21,7 @@
 
 mod crowd;
 mod faults;
+mod ground;
 mod hangs;
 mod images;
 mod lies;

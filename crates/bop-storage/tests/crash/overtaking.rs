@@ -4,10 +4,10 @@
 //! Which thread leads is the threads' affair, so a scenario is tried until the change was in a batch
 //! that hangs and that another one leads.
 
+use crate::ground::Ground;
 use crate::oracle::verify;
 use crate::rig::{Keep, ManifestFault, Rig};
 use crate::world::content;
-use bop_storage::io::IoOp;
 use bop_storage::testing::Fault;
 use bop_storage::{CatalogueError, CommitError, Db, DbKind, Limits, Manager, PageNo};
 use std::time::{Duration, Instant};
@@ -54,6 +54,7 @@ fn commit(db: &Db, tag: u64) -> End {
 /// Runs `change` so that it may get into a batch whose write hangs, and, when it was given up,
 /// `next`, which meets the end of that write. Returns how both ended, and the store.
 fn overtake(
+    ground: Ground,
     rig: &Rig,
     change: impl FnOnce(&Manager) -> End + Send,
     next: impl FnOnce(&Manager) -> End + Send,
@@ -61,12 +62,12 @@ fn overtake(
     let store = rig.open(&limits()).unwrap();
     let dbs = ["a", "b", "c"].map(|name| store.create_database(name, DbKind::Raw).unwrap());
     assert_eq!(commit(&dbs[2], 1), End::Done);
-    let disk = &rig.disk;
-    disk.fail_next(IoOp::WriteDurable, Fault::Hang);
+    let (disk, durable) = (&rig.disk, ground.durable_op());
+    disk.fail_next(durable, Fault::Hang);
     let (changed, nexted) = std::thread::scope(|scope| {
         scope.spawn(|| commit(&dbs[0], 2));
         disk.wait_until_hung(1);
-        disk.fail_next(IoOp::WriteDurable, Fault::Hang);
+        disk.fail_next(durable, Fault::Hang);
         scope.spawn(|| commit(&dbs[1], 2));
         let changing = scope.spawn(|| change(&store));
         while store.status().queued_records < 2 {
@@ -126,12 +127,17 @@ fn agrees(end: End, is_there: bool) -> bool {
     }
 }
 
-#[test]
-fn a_creation_is_not_overtaken_by_the_next() {
+/// How often the change is to have met the batch that hangs.
+fn enough(ground: Ground) -> u64 {
+    if ground == Ground::Simulated { 10 } else { 2 }
+}
+
+fn create_twice(ground: Ground) {
     let mut unknown = 0;
     for attempt in 0..ATTEMPTS {
-        let rig = Rig::new(attempt, ManifestFault::NotApplied);
+        let rig = Rig::on(ground, attempt, ManifestFault::NotApplied);
         let (x, y, store) = overtake(
+            ground,
             &rig,
             |store| end(store.create_database("x", DbKind::Raw)),
             |store| end(store.create_database("y", DbKind::Raw)),
@@ -143,19 +149,19 @@ fn a_creation_is_not_overtaken_by_the_next() {
             "{x:?} {y:?} {names:?}"
         );
         unknown += u64::from(x == End::Unknown);
-        if unknown == 10 {
+        if unknown == enough(ground) {
             break;
         }
     }
     assert!(unknown >= 1, "the change never met the batch that hangs");
 }
 
-#[test]
-fn no_commit_follows_a_drop() {
+fn drop_and_commit(ground: Ground) {
     let mut unknown = 0;
     for attempt in 0..ATTEMPTS {
-        let rig = Rig::new(attempt, ManifestFault::NotApplied);
+        let rig = Rig::on(ground, attempt, ManifestFault::NotApplied);
         let (dropped, committed, store) = overtake(
+            ground,
             &rig,
             |store| end(store.drop_database("c")),
             |store| {
@@ -176,9 +182,29 @@ fn no_commit_follows_a_drop() {
             "lost acknowledged commit: c"
         );
         unknown += u64::from(dropped == End::Unknown);
-        if unknown == 10 {
+        if unknown == enough(ground) {
             break;
         }
     }
     assert!(unknown >= 1, "the drop never met the batch that hangs");
+}
+
+#[test]
+fn a_creation_is_not_overtaken_by_the_next() {
+    create_twice(Ground::Simulated);
+}
+
+#[test]
+fn a_creation_in_real_files_is_not_overtaken_by_the_next() {
+    Ground::real().for_each(create_twice);
+}
+
+#[test]
+fn no_commit_follows_a_drop() {
+    drop_and_commit(Ground::Simulated);
+}
+
+#[test]
+fn no_commit_follows_a_drop_in_real_files() {
+    Ground::real().for_each(drop_and_commit);
 }

@@ -1,5 +1,7 @@
 //! Seeds: which ones run, and what is printed when one fails.
 
+use crate::ground::Ground;
+
 /// The seeds of a test: those it asks for, or the one that the environment names.
 pub(crate) fn seeds(wanted: std::ops::Range<u64>) -> Vec<u64> {
     match std::env::var("BOP_CRASH_SEED") {
@@ -16,21 +18,22 @@ pub(crate) fn is_replay() -> bool {
 /// Prints how to run a seed again when the test panics while this lives.
 pub(crate) struct Replay {
     test: &'static str,
+    ground: Ground,
     seed: u64,
 }
 
 impl Replay {
-    pub(crate) fn new(test: &'static str, seed: u64) -> Self {
-        Self { test, seed }
+    pub(crate) fn new(test: &'static str, ground: Ground, seed: u64) -> Self {
+        Self { test, ground, seed }
     }
 }
 
 impl Drop for Replay {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let Self { test, seed } = self;
+            let Self { test, ground, seed } = self;
             eprintln!(
-                "seed {seed} failed; again: \
+                "seed {seed} failed on {ground}; again: \
                  BOP_CRASH_SEED={seed} cargo test -p bop-storage --test crash {test}"
             );
         }

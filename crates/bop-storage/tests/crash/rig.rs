@@ -1,13 +1,14 @@
 //! A disk and a manifest that lose their power together.
 
-use bop_storage::io::IoOp;
+use bop_storage::io::{Disk, IoOp};
 use bop_storage::manifest::MemoryManifest;
 use bop_storage::runtime::{Runtime, SystemSpawn};
 use bop_storage::testing::{ManualClock, SeededEntropy, SimDisk, SplitMix64};
 use bop_storage::{Housekeeping, Limits, Manager, OpenError, Options};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
+use tempfile::TempDir;
 
 /// What a failing manifest commit leaves.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -26,9 +27,17 @@ pub(crate) enum Keep {
     Some(u64),
 }
 
+/// Makes real files that hold what a simulated disk does, and have it for their shadow; with the
+/// directory that they are in.
+pub(crate) type MakeFiles = Arc<dyn Fn(&SimDisk) -> (Arc<dyn Disk>, TempDir) + Send + Sync>;
+
 /// What a store stands on.
 pub(crate) struct Rig {
+    /// Where the store is, or the shadow of the files where it is.
     pub(crate) disk: SimDisk,
+    pub(crate) make_files: Option<MakeFiles>,
+    /// Made when the store is first opened.
+    pub(crate) files: OnceLock<(Arc<dyn Disk>, TempDir)>,
     pub(crate) manifest: MemoryManifest,
     clock: Arc<ManualClock>,
     entropy: Arc<SeededEntropy>,
@@ -44,6 +53,8 @@ impl Rig {
         connect(&disk, &manifest, seed, fault);
         Self {
             disk,
+            make_files: None,
+            files: OnceLock::new(),
             manifest,
             clock: Arc::new(ManualClock::new(1_700_000_000_000_000)),
             entropy: Arc::new(SeededEntropy::new(seed)),
@@ -58,13 +69,28 @@ impl Rig {
             Keep::Everything => self.disk.crash_image_keeping_all(),
             Keep::Some(seed) => self.disk.crash_image(seed),
         };
-        Self::with(disk, self.manifest.snapshot(), seed, ManifestFault::Either)
+        self.alike(disk, seed, ManifestFault::Either)
     }
 
     /// An independent copy of what a reader sees, all of it durable.
     pub(crate) fn copied(&self, seed: u64, fault: ManifestFault) -> Self {
-        let manifest = self.manifest.snapshot();
-        Self::with(self.disk.snapshot(), manifest, seed, fault)
+        self.alike(self.disk.snapshot(), seed, fault)
+    }
+
+    /// Another one on the same ground.
+    fn alike(&self, disk: SimDisk, seed: u64, fault: ManifestFault) -> Self {
+        Self {
+            make_files: self.make_files.clone(),
+            ..Self::with(disk, self.manifest.snapshot(), seed, fault)
+        }
+    }
+
+    /// What the store is opened on.
+    fn opened_on(&self) -> Arc<dyn Disk> {
+        match &self.make_files {
+            None => Arc::new(self.disk.clone()),
+            Some(make) => Arc::clone(&self.files.get_or_init(|| make(&self.disk)).0),
+        }
     }
 
     pub(crate) fn open(&self, limits: &Limits) -> Result<Manager, OpenError> {
@@ -78,8 +104,8 @@ impl Rig {
             .limits(limits.clone())
             .housekeeping(self.housekeeping)
             .runtime(runtime)
-            .disk(Arc::new(self.disk.clone()), Arc::new(self.manifest.clone()));
-        Manager::open("simulated", options)
+            .disk(self.opened_on(), Arc::new(self.manifest.clone()));
+        Manager::open("crash-test", options)
     }
 }
 

@@ -2,6 +2,7 @@
 //! the batch in flight goes to another segment, every committer but the one that leads is
 //! answered before the call ends, and when it does that changes nothing.
 
+use crate::ground::Ground;
 use crate::oracle::verify;
 use crate::replay::{Replay, is_replay, one_of, seeds};
 use crate::rig::{Keep, ManifestFault, Rig};
@@ -9,6 +10,7 @@ use crate::session::Session;
 use crate::world::{Database, World, is_state, observe};
 use bop_storage::testing::{Fault, SplitMix64};
 use bop_storage::{CommitError, Db, DbKind, Health, Housekeeping, Limits, Lsn, Manager};
+use std::ops::Range;
 use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
@@ -132,8 +134,8 @@ struct Sums {
 }
 
 /// One run; `nth` is the call that hangs. Returns how many calls there were.
-fn hang(seed: u64, nth: u64, sums: &mut Sums) -> u64 {
-    let mut rig = Rig::new(seed, ManifestFault::NotApplied);
+fn hang(ground: Ground, seed: u64, nth: u64, sums: &mut Sums) -> u64 {
+    let mut rig = Rig::on(ground, seed, ManifestFault::NotApplied);
     rig.housekeeping = Housekeeping::Background;
     let store = rig.open(&limits()).expect("opens");
     let dbs: Vec<Db> = (0..WRITERS)
@@ -228,23 +230,38 @@ fn look(store: &Manager, told: &[(String, Told)], when: &str) -> World {
     found
 }
 
-#[test]
-fn a_hung_call_is_overtaken_and_its_late_end_changes_nothing() {
-    const TEST: &str = "a_hung_call_is_overtaken_and_its_late_end_changes_nothing";
+fn hang_each(test: &'static str, ground: Ground, range: Range<u64>, stride: usize) {
     let mut sums = Sums::default();
-    for seed in seeds(200..206) {
-        let _replay = Replay::new(TEST, seed);
-        let stride = one_of(4);
+    let wanted = 40 * (range.end - range.start) / stride as u64;
+    for seed in seeds(range) {
+        let _replay = Replay::new(test, ground, seed);
+        let stride = one_of(stride);
         let first = seed % stride as u64;
         for nth in (first..CALLS_MAX).step_by(stride) {
             // Which threads come first is theirs to say: beyond the end is beyond any doubt.
-            if hang(seed, nth, &mut sums) + 2 < nth {
+            if hang(ground, seed, nth, &mut sums) + 2 < nth {
                 break;
             }
         }
     }
-    println!("{TEST}: {sums:?}");
+    println!("{test}, {ground}: {sums:?}");
     if !is_replay() {
-        assert!(sums.hung >= 60 && sums.commits >= 100, "{sums:?}");
+        assert!(sums.hung >= wanted, "{sums:?}");
+        assert!(sums.commits >= wanted * 3 / 2, "{sums:?}");
+    }
+}
+
+#[test]
+fn a_hung_call_is_overtaken_and_its_late_end_changes_nothing() {
+    const TEST: &str = "a_hung_call_is_overtaken_and_its_late_end_changes_nothing";
+    hang_each(TEST, Ground::Simulated, 200..206, 4);
+}
+
+#[test]
+fn a_hung_call_of_real_files_is_overtaken_and_its_late_end_changes_nothing() {
+    const TEST: &str = "a_hung_call_of_real_files_is_overtaken_and_its_late_end_changes_nothing";
+    for ground in Ground::real() {
+        let stride = if ground.is_slow() { 40 } else { 4 };
+        hang_each(TEST, ground, 206..207, stride);
     }
 }

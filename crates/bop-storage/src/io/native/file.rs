@@ -13,6 +13,8 @@
 //! Never: calls `fdatasync` again after it failed.
 
 use super::choose::Choice;
+#[cfg(any(test, feature = "testing"))]
+use super::shadow::Shadow;
 use super::transfer::{self, Progress};
 use super::uring::Part;
 use crate::io::batch::{check_parts, check_transfer};
@@ -59,6 +61,8 @@ pub(super) struct NativeFile {
     fd: OwnedFd,
     path: PathBuf,
     transfers: Arc<Transfers>,
+    #[cfg(any(test, feature = "testing"))]
+    shadow: Shadow<dyn DiskFile>,
 }
 
 impl NativeFile {
@@ -67,7 +71,15 @@ impl NativeFile {
             fd,
             path: path.to_owned(),
             transfers,
+            #[cfg(any(test, feature = "testing"))]
+            shadow: Shadow::none(),
         }
+    }
+
+    #[cfg(any(test, feature = "testing"))]
+    pub(super) fn shadowed_by(mut self, shadow: Shadow<dyn DiskFile>) -> Self {
+        self.shadow = shadow;
+        self
     }
 
     fn fail(&self, op: IoOp, offset: Option<u64>, errno: i32) -> IoFailure {
@@ -114,18 +126,29 @@ impl NativeFile {
         check_transfer(offset, blocks.len())?;
         let bytes = blocks.as_bytes();
         let mut part = [Part::write(offset, bytes, flags)];
-        if let Some(answer) = self.by_ring(op, &mut part) {
-            return answer.map(drop).map_err(|(_, errno)| errno);
-        }
-        transfer::write_all(op, bytes, self.transfers.grain(), |at, rest| {
-            let place = offset + at as u64;
-            let written = if flags.is_empty() {
-                rustix::io::pwrite(&self.fd, rest, place)
-            } else {
-                rustix::io::pwritev2(&self.fd, &[IoSlice::new(rest)], place, flags)
-            };
-            written.map_err(|e| e.raw_os_error())
-        })
+        let written = match self.by_ring(op, &mut part) {
+            Some(answer) => answer.map(drop).map_err(|(_, errno)| errno),
+            None => transfer::write_all(op, bytes, self.transfers.grain(), |at, rest| {
+                let place = offset + at as u64;
+                let written = if flags.is_empty() {
+                    rustix::io::pwrite(&self.fd, rest, place)
+                } else {
+                    rustix::io::pwritev2(&self.fd, &[IoSlice::new(rest)], place, flags)
+                };
+                written.map_err(|e| e.raw_os_error())
+            }),
+        };
+        #[cfg(any(test, feature = "testing"))]
+        let written = written.and_then(|()| {
+            self.shadow.hears(|file| {
+                if flags.contains(ReadWriteFlags::DSYNC) {
+                    file.write_durable_at(offset, blocks)
+                } else {
+                    file.write_at(offset, blocks)
+                }
+            })
+        });
+        written
     }
 
     /// Fills `bytes` from `offset` on; how many there were.
@@ -163,15 +186,20 @@ impl NativeFile {
     }
 
     fn fdatasync(&self, op: IoOp) -> Result<(), i32> {
-        transfer::uninterrupted(op, || {
+        let synced = transfer::uninterrupted(op, || {
             rustix::fs::fdatasync(&self.fd).map_err(|e| e.raw_os_error())
-        })
+        });
+        #[cfg(any(test, feature = "testing"))]
+        let synced = synced.and_then(|()| self.shadow.hears(|file| file.sync()));
+        synced
     }
 
     fn extend(&self, bytes: u64) -> Result<(), i32> {
         if bytes == 0 {
             return Ok(());
         }
+        #[cfg(any(test, feature = "testing"))]
+        self.shadow.hears(|file| file.allocate(bytes))?;
         let reserved = transfer::uninterrupted(IoOp::Allocate, || {
             rustix::fs::fallocate(&self.fd, FallocateFlags::empty(), 0, bytes)
                 .map_err(|e| e.raw_os_error())
@@ -242,7 +270,13 @@ impl DiskFile for NativeFile {
             None => parts
                 .iter()
                 .try_for_each(|part| self.write_at(part.offset, part.blocks)),
-            Some(Ok(_)) => Ok(()),
+            Some(Ok(_)) => {
+                #[cfg(any(test, feature = "testing"))]
+                self.shadow
+                    .hears(|file| file.write_many(parts))
+                    .map_err(|errno| self.fail(IoOp::Write, None, errno))?;
+                Ok(())
+            }
             Some(Err((part, errno))) => {
                 let at = parts.get(part).map(|part| part.offset);
                 Err(self.fail(IoOp::Write, at, errno))

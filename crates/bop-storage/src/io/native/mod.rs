@@ -4,7 +4,7 @@
 //! in how an open file moves bytes (`file`), nowhere else.
 //!
 //! Reading order: `choose` (which backend, by `probe`) -> `dir`, `lock` (names) -> `file`, with the
-//! loops of `transfer` and the rings of `uring`.
+//! loops of `transfer` and the rings of `uring`. Builds for tests have `shadow` beside all of them.
 //!
 //! Invariants
 //! - no symbolic link inside the store is followed, no file that is not a regular one is opened;
@@ -19,6 +19,8 @@ mod dir;
 mod file;
 mod lock;
 mod probe;
+#[cfg(any(test, feature = "testing"))]
+mod shadow;
 mod transfer;
 mod uring;
 
@@ -41,6 +43,8 @@ pub struct NativeDisk {
     transfers: Arc<Transfers>,
     describe: String,
     pool: Arc<BufferPool>,
+    #[cfg(any(test, feature = "testing"))]
+    shadow: shadow::Shadow<dyn Disk>,
 }
 
 impl NativeDisk {
@@ -74,7 +78,18 @@ impl NativeDisk {
             describe: choice.describe.clone(),
             transfers: Arc::new(Transfers::new(choice)),
             pool: Arc::clone(pool),
+            #[cfg(any(test, feature = "testing"))]
+            shadow: shadow::Shadow::none(),
         })
+    }
+
+    /// Repeats every effect on this disk on `shadow`, which holds the same files now, and answers
+    /// what that answers.
+    #[cfg(any(test, feature = "testing"))]
+    #[must_use]
+    pub fn shadowed_by(mut self, shadow: Arc<dyn Disk>) -> Self {
+        self.shadow = shadow::Shadow::of(shadow);
+        self
     }
 
     /// Whether files are read and written without the page cache.
@@ -93,6 +108,11 @@ impl NativeDisk {
 
 impl Disk for NativeDisk {
     fn open(&self, path: &Path, mode: OpenMode) -> Result<Arc<dyn DiskFile>, IoFailure> {
+        #[cfg(any(test, feature = "testing"))]
+        let shadow = self
+            .shadow
+            .opens(|disk| disk.open(path, mode))
+            .map_err(|errno| self.fail(IoOp::Open, path, errno))?;
         let mut flags = match mode {
             OpenMode::Read => OFlags::RDONLY,
             OpenMode::Write => OFlags::RDWR,
@@ -105,8 +125,10 @@ impl Disk for NativeDisk {
             .dir
             .open_regular(path, flags)
             .map_err(|errno| self.fail(IoOp::Open, path, errno))?;
-        let transfers = Arc::clone(&self.transfers);
-        Ok(Arc::new(NativeFile::new(fd, path, transfers)))
+        let file = NativeFile::new(fd, path, Arc::clone(&self.transfers));
+        #[cfg(any(test, feature = "testing"))]
+        let file = file.shadowed_by(shadow);
+        Ok(Arc::new(file))
     }
 
     fn list(&self, dir: &Path) -> Result<Vec<FileEntry>, IoFailure> {
@@ -119,6 +141,10 @@ impl Disk for NativeDisk {
         if dir.as_os_str().is_empty() {
             return Ok(());
         }
+        #[cfg(any(test, feature = "testing"))]
+        self.shadow
+            .hears(|disk| disk.create_dir(dir))
+            .map_err(|errno| self.fail(IoOp::Directory, dir, errno))?;
         let made = self.dir.at(dir, |fd, name| {
             match rustix::fs::mkdirat(fd, name, Mode::RWXU) {
                 Err(rustix::io::Errno::EXIST) if kind_of(fd, name)? == FileType::Directory => {
@@ -132,6 +158,10 @@ impl Disk for NativeDisk {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<(), IoFailure> {
+        #[cfg(any(test, feature = "testing"))]
+        self.shadow
+            .hears(|disk| disk.rename(from, to))
+            .map_err(|errno| self.fail(IoOp::Rename, from, errno))?;
         let moved = self.dir.at(from, |from_fd, from| {
             self.dir.at(to, |to_fd, to| {
                 let flags = RenameFlags::NOREPLACE;
@@ -151,6 +181,10 @@ impl Disk for NativeDisk {
     }
 
     fn remove(&self, path: &Path) -> Result<(), IoFailure> {
+        #[cfg(any(test, feature = "testing"))]
+        self.shadow
+            .hears(|disk| disk.remove(path))
+            .map_err(|errno| self.fail(IoOp::Remove, path, errno))?;
         let gone = self.dir.at(path, |fd, name| {
             rustix::fs::unlinkat(fd, name, AtFlags::empty()).map_err(|e| e.raw_os_error())
         });
@@ -163,6 +197,8 @@ impl Disk for NativeDisk {
                 rustix::fs::fsync(&fd).map_err(|e| e.raw_os_error())
             })
         });
+        #[cfg(any(test, feature = "testing"))]
+        let synced = synced.and_then(|()| self.shadow.hears(|disk| disk.sync_dir(dir)));
         synced.map_err(|errno| self.fail(IoOp::SyncDirectory, dir, errno))
     }
 
