@@ -12,7 +12,9 @@ use std::process::Command;
 
 /// Builds and runs it.
 pub(crate) fn soak(root: &Path, seconds: u32) -> Result<(), Failure> {
-    let build = ["build", "--release", "-p", "soak"];
+    // With the command, whose dependencies have the features of soak's and more: so both are made
+    // of the same builds, and the engine is compiled once.
+    let build = ["build", "--release", "-p", "soak", "-p", "bop-cli"];
     cargo(root, "build soak", &build, &[])?;
     let target = root.join("target");
     let binary = target.join("release/soak");

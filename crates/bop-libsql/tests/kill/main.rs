@@ -13,8 +13,8 @@
 //! Each child reads and writes files by a backend of its own, those that are to be had here in turn:
 //! what one wrote another recovers.
 //!
-//! One store lives through all kills, so that the log is recovered, rolled, checkpointed and
-//! recycled many times over.
+//! Two stores, each of which lives through half of the kills, so that its log is recovered, rolled,
+//! checkpointed and recycled many times over.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 #[path = "../common/mod.rs"]
@@ -34,16 +34,22 @@ use std::io::{BufRead, BufReader, Lines};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 const KILLS: u32 = 200;
+const STORES: u32 = 2;
 const STORE_BYTES_MAX: u64 = 100 << 20;
 const SIGKILL: i32 = 9;
 /// What a run must have met at least; each is far below what it meets.
 const CHECKPOINTS_MIN: u32 = 10;
 const FOUND_MIN: u32 = 10;
 const ACKNOWLEDGED_MIN: u64 = 500;
+
+/// Held while a child is started and while a store is left: until it runs its program, a child has
+/// the descriptors of the other store too, and with them its lock.
+static FORKING: Mutex<()> = Mutex::new(());
 
 /// The child's side; does nothing in an ordinary run.
 #[test]
@@ -55,12 +61,32 @@ fn child_writes_until_it_is_killed() {
 fn every_acknowledged_commit_survives_sigkill_and_nothing_else_does() {
     let mut random = Random::new();
     println!("BOP_SEED={}", random.seed());
+    let backends = backends();
+    let mut counts = Counts::default();
+    // Side by side: much of the time of a kill is spent waiting for the disk.
+    std::thread::scope(|scope| {
+        let stores: Vec<_> = (0..STORES)
+            .map(|_| Random::seeded(random.next()))
+            .map(|random| scope.spawn(|| kill_again_and_again(random, &backends)))
+            .collect();
+        for store in stores {
+            counts.add(&store.join().unwrap());
+        }
+    });
+    println!("{counts:?}");
+    assert!(counts.kills == KILLS && counts.with_commit_in_flight * 2 >= KILLS);
+    assert!(counts.with_checkpoint_in_flight >= CHECKPOINTS_MIN);
+    assert!(counts.found >= FOUND_MIN);
+    assert!(counts.acknowledged >= ACKNOWLEDGED_MIN);
+}
+
+/// The life of one store.
+fn kill_again_and_again(mut random: Random, backends: &[IoBackend]) -> Counts {
     let dir = TempDir::new().unwrap();
     create_databases(dir.path());
     let mut model = Model::default();
     let mut counts = Counts::default();
-    let backends = backends();
-    for kill in 0..KILLS {
+    for kill in 0..KILLS / STORES {
         let io = backends[kill as usize % backends.len()];
         if random.below(8) == 0 {
             // Killed while it recovers or makes segments; it is not told to write anything.
@@ -73,24 +99,21 @@ fn every_acknowledged_commit_survives_sigkill_and_nothing_else_does() {
             _ => Moment::Committing(events),
         };
         let killed = kill_one(dir.path(), io, &mut random, &mut model, moment);
-        counts.add(&killed);
+        counts.add_kill(&killed);
         counts.found += check_store(dir.path(), &mut model, random.below(2) == 0);
         let bytes = occupied_bytes(dir.path());
         assert!(bytes < STORE_BYTES_MAX, "the store occupies {bytes} bytes");
         counts.bytes_max = counts.bytes_max.max(bytes);
     }
-    let acknowledged = model.acknowledged();
+    counts.acknowledged = model.acknowledged();
     let truncated = Store::open(dir.path(), Options::new())
         .unwrap()
         .manager()
         .status()
         .truncated;
-    println!("{counts:?}, {acknowledged} commits acknowledged, log truncated to {truncated}");
-    assert!(counts.with_commit_in_flight * 2 >= KILLS);
-    assert!(counts.with_checkpoint_in_flight >= CHECKPOINTS_MIN);
-    assert!(counts.found >= FOUND_MIN);
-    assert!(acknowledged >= ACKNOWLEDGED_MIN);
+    println!("log truncated to {truncated}");
     assert!(truncated > Lsn::ZERO, "no segment was ever released");
+    counts
 }
 
 /// The backends that are to be had here.
@@ -130,14 +153,25 @@ struct Counts {
     openings: u32,
     /// Commits that were in flight and turned out to be durable.
     found: u32,
+    acknowledged: u64,
     bytes_max: u64,
 }
 
 impl Counts {
-    fn add(&mut self, killed: &Killed) {
+    fn add_kill(&mut self, killed: &Killed) {
         self.kills += 1;
         self.with_commit_in_flight += u32::from(killed.commits > 0);
         self.with_checkpoint_in_flight += u32::from(killed.checkpointing);
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.kills += other.kills;
+        self.with_commit_in_flight += other.with_commit_in_flight;
+        self.with_checkpoint_in_flight += other.with_checkpoint_in_flight;
+        self.openings += other.openings;
+        self.found += other.found;
+        self.acknowledged += other.acknowledged;
+        self.bytes_max = self.bytes_max.max(other.bytes_max);
     }
 }
 
@@ -152,6 +186,8 @@ fn create_databases(dir: &Path) {
             )
             .unwrap();
     }
+    let _alone = FORKING.lock().unwrap();
+    drop(store);
 }
 
 /// Runs a child, kills it, and tells the model what it announced.
@@ -198,6 +234,7 @@ fn kill_one(
 
 /// Starts a child that writes from these numbers on.
 fn start(dir: &Path, io: IoBackend, random: &mut Random, first: Option<String>) -> Child {
+    let _alone = FORKING.lock().unwrap();
     Command::new(this_binary())
         .args(arguments_for("child_writes_until_it_is_killed"))
         .env(CHILD_DIR, dir)
@@ -241,8 +278,10 @@ fn check_store(dir: &Path, model: &mut Model, close: bool) -> u32 {
         found += model.compare(name, &connection);
     }
     model.settled();
+    let _alone = FORKING.lock().unwrap();
     if close {
         store.manager().close(Duration::from_secs(30)).unwrap();
     }
+    drop(store);
     found
 }

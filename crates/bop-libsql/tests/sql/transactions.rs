@@ -250,6 +250,15 @@ fn scratch_bytes(store: &Path) -> u64 {
 
 #[test]
 fn savepoints_that_are_released_give_the_temporary_file_back_its_room() {
+    release_savepoints_in("BEGIN");
+}
+
+#[test]
+fn so_do_those_inside_a_savepoint() {
+    release_savepoints_in("BEGIN; SAVEPOINT outer_one");
+}
+
+fn release_savepoints_in(begin: &str) {
     let dir = tempfile::tempdir().unwrap();
     let mut limits = Limits::default();
     limits.transaction_memory_bytes_max = 16 << 10;
@@ -260,20 +269,21 @@ fn savepoints_that_are_released_give_the_temporary_file_back_its_room() {
         .unwrap();
     connection.execute_batch(FILL).unwrap();
     let pages = u64::try_from(int(&connection, "PRAGMA page_count")).unwrap();
-    for begin in ["BEGIN", "BEGIN; SAVEPOINT outer_one"] {
-        connection.execute_batch(begin).unwrap();
-        for _ in 0..200 {
-            connection
-                .execute_batch("SAVEPOINT s; UPDATE t SET x = hex(randomblob(200)); RELEASE s")
-                .unwrap();
-        }
-        let versions = scratch_bytes(dir.path()) / (4096 * pages);
-        assert!(
-            (1..4).contains(&versions),
-            "{versions} versions of each page"
-        );
-        connection.execute_batch("ROLLBACK").unwrap();
+    const ROUND: &str = "SAVEPOINT s; UPDATE t SET x = hex(randomblob(200)); RELEASE s";
+    // One that spilled came and went before.
+    connection
+        .execute_batch(&format!("BEGIN; {ROUND}; ROLLBACK"))
+        .unwrap();
+    connection.execute_batch(begin).unwrap();
+    for _ in 0..200 {
+        connection.execute_batch(ROUND).unwrap();
     }
+    let versions = scratch_bytes(dir.path()) / (4096 * pages);
+    assert!(
+        (1..4).contains(&versions),
+        "{versions} versions of each page"
+    );
+    connection.execute_batch("ROLLBACK").unwrap();
     assert_eq!(int(&connection, "SELECT count(*) FROM t"), 2000);
     assert_eq!(integrity(&connection), "ok");
 }
