@@ -124,6 +124,15 @@ pub(crate) enum Command {
     Stats,
     /// Write what the log holds into chunk files and release the log
     Checkpoint,
+    /// What the manifest did: databases made, renamed and dropped, generations and chunks published
+    #[command(subcommand)]
+    Changes(ChangesCommand),
+    /// Who subscribes to the changes
+    #[command(subcommand)]
+    Cursor(CursorCommand),
+    /// Look at the manifest of a store, also of one that cannot be opened
+    #[command(subcommand)]
+    Manifest(ManifestCommand),
     /// Check every checksum of the store
     Verify {
         /// Run PRAGMA integrity_check as well, on this database or on all
@@ -155,6 +164,44 @@ pub(crate) enum Command {
         #[arg(long)]
         force: bool,
     },
+}
+
+/// `bop changes`.
+#[derive(Subcommand, Debug)]
+pub(crate) enum ChangesCommand {
+    /// Show the newest changes, oldest first
+    Tail {
+        /// From this change on, instead of the last ten
+        #[arg(long, value_name = "N")]
+        from: Option<u64>,
+        /// Go on with what happens from now on
+        #[arg(long)]
+        follow: bool,
+    },
+}
+
+/// `bop cursor`.
+#[derive(Subcommand, Debug)]
+pub(crate) enum CursorCommand {
+    /// List the cursors, and how far each has come
+    List,
+    /// Forget a cursor: it holds back nothing any more
+    Drop {
+        /// Its name
+        #[arg(value_name = "NAME")]
+        cursor: String,
+    },
+}
+
+/// `bop manifest`.
+#[derive(Subcommand, Debug)]
+pub(crate) enum ManifestCommand {
+    /// Write every row, a line each
+    Dump,
+    /// Show how many rows there are, and who opened the store last
+    Stat,
+    /// Check every row
+    Verify,
 }
 
 /// `bop sql`.

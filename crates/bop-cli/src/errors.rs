@@ -9,7 +9,7 @@
 use crate::sql::position::Excerpt;
 use bop_libsql::transfer::{ExportError, ImportError};
 use bop_storage::error::{
-    CatalogueError, CheckpointError, CloseError, ErrorCode, ManifestError, OpenError,
+    CatalogueError, CheckpointError, CloseError, ErrorCode, FeedError, ManifestError, OpenError,
 };
 use bop_storage::io::{IoFailure, LockFailure};
 use serde_json::{Value, json};
@@ -138,6 +138,8 @@ fn hint_for(code: ErrorCode) -> Option<&'static str> {
         ErrorCode::WrongKind => {
             "bop info DB shows the kind: SQL, import and export are for sqlite databases"
         }
+        ErrorCode::CursorNotFound => "bop cursor list shows the cursors of the store",
+        ErrorCode::CursorLost => "read on from the oldest change that is kept",
         ErrorCode::TooLarge => "make several transactions of it",
         ErrorCode::LimitReached => "drop what is not needed: the store's limits are fixed",
         ErrorCode::Io | ErrorCode::Manifest | ErrorCode::StillStalled => {
@@ -203,6 +205,18 @@ impl From<CatalogueError> for Failure {
             } => failure.with_hint(format!("did you mean {nearest:?}?")),
             _ => failure,
         }
+    }
+}
+
+impl From<FeedError> for Failure {
+    fn from(error: FeedError) -> Self {
+        Self::new(error.code(), &error)
+    }
+}
+
+impl From<ManifestError> for Failure {
+    fn from(error: ManifestError) -> Self {
+        Self::new(error.code(), &error)
     }
 }
 

@@ -59,8 +59,8 @@ pub use checkpoint::CheckpointReport;
 pub use checksum::{PageHash, RollingChecksum};
 pub use db::{
     ChangesCursor, CursorInfo, DatabaseInfo, Db, Durability, FeedStart, Health, Housekeeping,
-    ImageStats, LogRecordEntry, Manager, NewEntry, Options, PendingCommit, ReadTxn, RecordLog,
-    RecordLogInfo, Savepoint, StoreStatus, Unfinished, VerifyReport, WriteTxn,
+    ImageStats, LogRecordEntry, Manager, ManifestInspection, NewEntry, Options, PendingCommit,
+    ReadTxn, RecordLog, RecordLogInfo, Savepoint, StoreStatus, Unfinished, VerifyReport, WriteTxn,
 };
 pub use error::{
     BeginError, CatalogueError, CheckpointError, CloseError, CommitError, CommitOutcome, Damage,

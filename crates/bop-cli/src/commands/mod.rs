@@ -2,11 +2,14 @@
 //!
 //! Invariant: a command that prints can print JSON, one value on one line.
 
+mod changes;
 mod checkpoint;
 mod create;
+mod cursor;
 mod drop;
 mod info;
 mod list;
+mod manifest;
 mod progress;
 mod rename;
 mod sql;
@@ -14,7 +17,7 @@ mod stats;
 mod transfer;
 mod verify;
 
-use crate::args::{Args, Command};
+use crate::args::{Args, ChangesCommand, Command, CursorCommand, ManifestCommand};
 use crate::errors::{Failure, code_of};
 use crate::session::Target;
 use bop_storage::error::CatalogueError;
@@ -52,6 +55,14 @@ pub(crate) fn run(args: Args) -> Result<u8, Failure> {
         Command::Drop { database, yes } => drop::run(&context, &database, yes),
         Command::Stats => stats::run(&context),
         Command::Checkpoint => checkpoint::run(&context),
+        Command::Changes(ChangesCommand::Tail { from, follow }) => {
+            changes::tail(&context, from, follow)
+        }
+        Command::Cursor(CursorCommand::List) => cursor::list(&context),
+        Command::Cursor(CursorCommand::Drop { cursor }) => cursor::drop(&context, &cursor),
+        Command::Manifest(ManifestCommand::Dump) => manifest::dump(&context),
+        Command::Manifest(ManifestCommand::Stat) => manifest::stat(&context),
+        Command::Manifest(ManifestCommand::Verify) => manifest::verify(&context),
         Command::Verify { deep, database } => verify::run(&context, deep, database.as_deref()),
         Command::Import {
             database,

@@ -1,3 +1,5 @@
+//! Creating databases together: whose record it is, and who is refused.
+
 use super::*;
 use crate::db::{Housekeeping, Options, open};
 use crate::error::ErrorCode;

@@ -5,6 +5,7 @@ use super::engine::OpenStore;
 use super::feeds::{ChangesCursor, CursorInfo, FeedStart};
 use super::group_commit::group_commit;
 use super::guards::Work;
+use super::inspect::ManifestInspection;
 use super::open;
 use super::options::Options;
 use super::read::ReadTxn;
@@ -56,6 +57,17 @@ impl Manager {
         Ok(Self {
             engine: OpenStore::new(engine),
         })
+    }
+
+    /// Looks at the manifest of a store without opening it, which may not be possible.
+    ///
+    /// # Errors
+    /// See [`OpenError`]; among them that another process has the store open.
+    pub fn inspect_manifest(
+        path: impl AsRef<Path>,
+        options: &Options,
+    ) -> Result<ManifestInspection, OpenError> {
+        ManifestInspection::open(path.as_ref(), options)
     }
 
     /// Creates a database.
@@ -131,6 +143,22 @@ impl Manager {
     pub fn changes(&self, from: ChangeNo, limit: usize) -> Result<ChangePage, FeedError> {
         self.engine.check_open().map_err(|_| FeedError::Closed)?;
         self.engine.manifest.changes(from, limit)
+    }
+
+    /// The oldest change that is kept, and the number of the next one.
+    ///
+    /// # Errors
+    /// [`FeedError::NotThere`], [`FeedError::Closed`].
+    pub fn change_bounds(&self) -> Result<(ChangeNo, ChangeNo), FeedError> {
+        self.engine.check_open().map_err(|_| FeedError::Closed)?;
+        let feed = self.engine.manifest.feed()?;
+        Ok((feed.first, feed.next))
+    }
+
+    /// Waits until there is a change `from` or a newer one; `false` when there is none by the end of
+    /// `patience`.
+    pub fn wait_for_changes(&self, from: ChangeNo, patience: Duration) -> bool {
+        self.engine.manifest.wait_for_changes(from, patience)
     }
 
     /// The cursors, by the order in which they were made.

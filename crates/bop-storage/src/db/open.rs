@@ -139,7 +139,7 @@ fn no_thread(source: std::io::Error) -> OpenError {
     }
 }
 
-fn open_disk(
+pub(super) fn open_disk(
     path: &Path,
     options: &Options,
     limits: &ValidLimits,
@@ -163,7 +163,7 @@ fn open_disk(
 
 /// Refuses a directory of other things, or an empty one that is not to become a store. Before the
 /// lock is taken, since that leaves a file.
-fn check_directory(path: &Path, disk: &dyn Disk, create: bool) -> Result<(), OpenError> {
+pub(super) fn check_directory(path: &Path, disk: &dyn Disk, create: bool) -> Result<(), OpenError> {
     // In this order: somebody who makes a store now makes the superblock first.
     let has_log = has_entry(disk, layout::LOG_DIR)?;
     if has_entry(disk, layout::SUPERBLOCK)? {
@@ -219,7 +219,7 @@ fn superblock(
 
 /// The manifest. A store that has a superblock and nothing else was interrupted while it was made:
 /// its manifest is made now.
-fn open_manifest(
+pub(super) fn open_manifest(
     path: &Path,
     disk: &Arc<dyn Disk>,
     store: StoreId,
@@ -293,8 +293,6 @@ impl Parts<'_> {
         } = state;
         findings.extend(found);
         let databases = states_of(views, &catalogue);
-        let entries = index_entries(databases.values());
-        let ring = Arc::clone(log.ring());
         let engine = Arc::new(Engine {
             path: self.path.to_owned(),
             store: self.superblock.store,
@@ -305,7 +303,7 @@ impl Parts<'_> {
             watch_thread: Mutex::new(None),
             runtime: self.options.runtime.clone(),
             limits: self.limits.clone(),
-            reader: PageReader::new(Arc::clone(&ring), Arc::clone(log.unwritten()), cache),
+            reader: PageReader::new(Arc::clone(log.ring()), Arc::clone(log.unwritten()), cache),
             signals,
             record_reader: self.record_reader(&log),
             log,
@@ -318,6 +316,7 @@ impl Parts<'_> {
             })),
             catalogue_writer: Arc::default(),
             creations: Creations::default(),
+            index_entries: AtomicI64::new(index_entries(databases.values())),
             databases: Mutex::new(databases),
             records: Arc::new(RecordLogs::new(record_logs, holds)),
             callbacks: Callbacks::new(&self.options.runtime.spawn, &self.limits),
@@ -331,7 +330,6 @@ impl Parts<'_> {
             commit_ids: AtomicU64::new(1),
             next_chunk: AtomicU64::new(rows.watermarks().next_chunk.get()),
             images: ImageMakers::default(),
-            index_entries: AtomicI64::new(entries),
             index_shrunk: (Mutex::new(()), Condvar::new()),
             lock: Mutex::new(Some(lock)),
         });

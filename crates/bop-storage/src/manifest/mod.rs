@@ -16,6 +16,7 @@
 mod change;
 mod closed_rows;
 mod database_row;
+mod describe;
 mod edit;
 mod env;
 mod feed;
@@ -40,6 +41,7 @@ pub use change::{Change, ChangeKind};
 pub use closed_rows::{ClosedBy, ClosedBytes, ClosedRow, SalvageBytes, SalvageRow};
 pub(crate) use database_row::decode_name;
 pub use database_row::{CheckpointedHead, DatabaseBytes, DatabaseRow, DatabaseState};
+pub use describe::DescribedRow;
 pub use edit::Edit;
 pub use feed::{CHANGES_KEPT, CHANGES_MAX, TRIM_ROWS_MAX};
 pub use feed_rows::{ChangeBytes, CursorBytes, CursorRow, FeedBytes, FeedRow, RunBytes, RunRow};

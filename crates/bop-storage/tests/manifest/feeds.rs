@@ -1,6 +1,11 @@
 //! The changes feed: what is told, to whom, and what becomes of subscribers that are dead, slow,
 //! killed, or come back to a feed that began anew.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, its helpers too"
+)]
+
 use bop_storage::error::FeedError;
 use bop_storage::ids::ChangeNo;
 use bop_storage::manifest::{

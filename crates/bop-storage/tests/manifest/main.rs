@@ -3,6 +3,7 @@
 
 mod catalogue_model;
 mod catalogue_names;
+mod damaged_rows;
 mod feeds;
 mod model;
 mod panics;

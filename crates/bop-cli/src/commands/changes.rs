@@ -1,0 +1,90 @@
+//! `bop changes tail`: what the manifest did, oldest first.
+
+use super::{Context, output_failure};
+use crate::errors::Failure;
+use crate::session::{WhenMissing, with_store};
+use bop_storage::{Change, ChangeNo, Manager};
+use serde_json::{Value, json};
+use std::io::{self, Write};
+use std::time::Duration;
+
+/// Changes shown when nobody says from where.
+const TAIL: u64 = 10;
+
+/// Changes read at a time.
+const PAGE: usize = 500;
+
+/// How long a follower waits before it looks whether it is still wanted.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Runs the command.
+pub(super) fn tail(context: &Context, from: Option<u64>, follow: bool) -> Result<u8, Failure> {
+    with_store(&context.store, WhenMissing::Fail, |manager| {
+        let mut next = match from {
+            Some(number) => ChangeNo::new(number),
+            None => newest(manager)?,
+        };
+        loop {
+            let page = manager.changes(next, PAGE)?;
+            show(context, &page.changes).map_err(|error| output_failure(&error))?;
+            next = page.next;
+            if !page.changes.is_empty() {
+                continue;
+            }
+            if !follow {
+                return Ok(());
+            }
+            manager.wait_for_changes(next, PATIENCE);
+        }
+    })?;
+    Ok(0)
+}
+
+/// Where the last few changes begin.
+fn newest(manager: &Manager) -> Result<ChangeNo, Failure> {
+    let (first, next) = manager.change_bounds()?;
+    let last = next.get().saturating_sub(TAIL);
+    Ok(ChangeNo::new(last.max(first.get())))
+}
+
+fn show(context: &Context, changes: &[(ChangeNo, Change)]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    for (number, change) in changes {
+        if context.json {
+            writeln!(out, "{}", to_json(*number, change))?;
+        } else {
+            writeln!(out, "{}", to_text(*number, change))?;
+        }
+    }
+    out.flush()
+}
+
+fn to_json(number: ChangeNo, change: &Change) -> Value {
+    let positive = |number: u64| (number != 0).then_some(number);
+    json!({
+        "change": number.get(),
+        "kind": change.kind.name(),
+        "time_us": change.time_us,
+        "database": change.database.map(|id| id.get()),
+        "name": change.name.as_ref().map(|name| name.as_str()),
+        "number": positive(change.number),
+        "lsn": positive(change.lsn.get()),
+    })
+}
+
+fn to_text(number: ChangeNo, change: &Change) -> String {
+    let mut text = format!("{number} {}", change.kind.name());
+    if let Some(id) = change.database {
+        text += &format!(" database id {id}");
+    }
+    if let Some(name) = &change.name {
+        text += &format!(" {:?}", name.as_str());
+    }
+    if change.number != 0 {
+        text += &format!(" number {}", change.number);
+    }
+    if change.lsn.get() != 0 {
+        text += &format!(" lsn {}", change.lsn);
+    }
+    text
+}

@@ -1,0 +1,147 @@
+//! The manifest from outside: its rows, what it did, and who wants to know.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use crate::store::Store;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
+fn with_history() -> Store {
+    let store = Store::new();
+    store.ok(&[
+        "sql",
+        "orders",
+        "create table t(a); insert into t values (1)",
+    ]);
+    store.ok(&["checkpoint"]);
+    store.ok(&["rename", "orders", "sales"]);
+    store.ok(&["create", "gone"]);
+    store.ok(&["drop", "gone", "--yes"]);
+    store.ok(&["checkpoint"]);
+    store
+}
+
+/// The code of the error that a command ends with.
+fn code(store: &Store, arguments: &[&str]) -> String {
+    let reported = store.fails(1, &[&["--json"], arguments].concat());
+    let reported: serde_json::Value = serde_json::from_str(&reported).unwrap();
+    reported["error"]["code"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn the_changes_are_told_oldest_first_and_from_where_one_likes() {
+    let store = with_history();
+    let text = store.ok(&["changes", "tail"]);
+    let kinds: Vec<&str> = text
+        .lines()
+        .map(|line| line.split(' ').nth(1).unwrap())
+        .collect();
+    for wanted in ["created", "published", "chunk_added", "renamed", "dropped"] {
+        assert!(kinds.contains(&wanted), "{wanted}: {text}");
+    }
+    assert!(text.contains("renamed database id 1 \"sales\""), "{text}");
+    let second = store.ok(&["changes", "tail", "--from", "2", "--json"]);
+    let second: Vec<serde_json::Value> = second
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(second.len(), text.lines().count() - 1);
+    assert_eq!(second[0]["change"], 2);
+    assert!(
+        second
+            .iter()
+            .all(|change| change["time_us"].as_u64().unwrap() > 0)
+    );
+    assert_eq!(
+        code(&store, &["changes", "tail", "--from", "0"]),
+        "cursor_lost"
+    );
+}
+
+#[test]
+fn a_follower_is_told_what_there_is_at_once() {
+    let store = with_history();
+    let mut follower = store
+        .command(&["changes", "tail", "--from", "1", "--follow"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let mut out = BufReader::new(follower.stdout.take().unwrap());
+    out.read_line(&mut line).unwrap();
+    assert!(line.starts_with("1 created"), "{line}");
+    follower.kill().unwrap();
+    follower.wait().unwrap();
+    // Killed, and the next one finds everything.
+    assert!(store.ok(&["changes", "tail"]).contains("dropped"));
+}
+
+#[test]
+fn the_rows_are_shown_counted_and_checked_also_of_a_store_that_is_damaged() {
+    let store = with_history();
+    let dump = store.ok(&["manifest", "dump"]);
+    let row = |table: &str| dump.lines().any(|line| line.starts_with(table));
+    for table in [
+        "meta ",
+        "databases ",
+        "chunks ",
+        "changes ",
+        "feed ",
+        "run ",
+    ] {
+        assert!(row(table), "{table}: {dump}");
+    }
+    assert!(dump.contains("\"sales\""), "{dump}");
+    let stat = store.json(&["manifest", "stat"]);
+    assert_eq!(stat["schema"], 2);
+    assert!(stat["run"]["closed_us"].as_u64().unwrap() > 0);
+    assert_eq!(stat["tables"]["meta"]["rows"], 1);
+    assert_eq!(store.ok(&["manifest", "verify"]), "ok\n");
+
+    // A flipped byte in the name: the store need not open for it to be found.
+    let data = store.store().join("manifest/data.mdb");
+    let mut bytes = fs::read(&data).unwrap();
+    let places: Vec<usize> = (0..bytes.len() - 5)
+        .filter(|at| &bytes[*at..*at + 5] == b"sales")
+        .collect();
+    assert!(!places.is_empty());
+    for at in places {
+        bytes[at] = b'S';
+    }
+    fs::write(&data, bytes).unwrap();
+    let found = store.bop(&["manifest", "verify"]);
+    assert_eq!(found.status.code(), Some(3));
+    let text = String::from_utf8(found.stdout).unwrap();
+    assert!(text.contains("manifest table databases"), "{text}");
+    let dump = store.bop(&["manifest", "dump"]);
+    assert_eq!(dump.status.code(), Some(3));
+    assert!(String::from_utf8(dump.stdout).unwrap().contains("DAMAGED"));
+}
+
+#[test]
+fn cursors_are_listed_and_forgotten() {
+    let store = with_history();
+    assert_eq!(store.ok(&["cursor", "list"]), "no cursors\n");
+    {
+        let manager =
+            bop_storage::Manager::open(store.store(), bop_storage::Options::new()).unwrap();
+        let cursor = manager
+            .subscribe_changes("backup", bop_storage::FeedStart::Oldest)
+            .unwrap();
+        let page = cursor.read(3).unwrap();
+        cursor.acknowledge(page.next).unwrap();
+    }
+    let listed = store.json(&["cursor", "list"]);
+    assert_eq!(listed[0]["name"], "backup");
+    assert_eq!(
+        (&listed[0]["position"], &listed[0]["alive"]),
+        (&4.into(), &true.into())
+    );
+    assert!(store.ok(&["cursor", "list"]).contains("alive"));
+    assert_eq!(store.ok(&["cursor", "drop", "Backup"]), "dropped Backup\n");
+    assert_eq!(
+        code(&store, &["cursor", "drop", "backup"]),
+        "cursor_not_found"
+    );
+}
