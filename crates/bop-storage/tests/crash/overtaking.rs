@@ -70,8 +70,8 @@ fn overtake(
         disk.fail_next(durable, Fault::Hang);
         scope.spawn(|| commit(&dbs[1], 2));
         let changing = scope.spawn(|| change(&store));
-        while store.status().queued_records < 2 {
-            assert!(!changing.is_finished());
+        // Where this thread comes late it has given up already, and misses the batch.
+        while store.status().queued_records < 2 && !changing.is_finished() {
             std::thread::yield_now();
         }
         disk.release_hung();
