@@ -16,6 +16,7 @@ const ALLOCATOR: &str = "snmalloc";
 static GLOBAL: snmalloc_rs::SnMalloc = snmalloc_rs::SnMalloc;
 
 mod gigabyte;
+mod manifest;
 mod pages;
 mod records;
 mod sql;
@@ -27,6 +28,9 @@ fn main() -> Result<()> {
     match args.work.as_str() {
         "sql" => sql::inserts(&args, sql::Promise::Full),
         "sql-relaxed" => sql::inserts(&args, sql::Promise::Relaxed),
+        "create" => sql::creations(&args),
+        "manifest" => manifest::batched(&args),
+        "lmdb" => manifest::alone(&args),
         "rec" => records::appends(&args),
         "page" => pages::commits(&args),
         "stream" => pages::stream(&args),

@@ -1,7 +1,7 @@
 //! Single-row inserts, with the store's defaults.
 
 use crate::ALLOCATOR;
-use bench_work::{Args, CREATE, INSERT, Loop, ROW_BYTES, Result, Side, share};
+use bench_work::{Args, CREATE, CREATIONS, INSERT, Loop, ROW_BYTES, Result, Side, share};
 use bop_libsql::{Connection, Options, Store};
 
 /// What a commit promises when it returns.
@@ -45,6 +45,27 @@ pub(crate) fn inserts(args: &Args, promise: Promise) -> Result<()> {
             random.fill(&mut row);
             inserts[next].execute([row.as_slice()])?;
             next = (next + 1) % inserts.len();
+            Ok(())
+        })
+    })
+}
+
+/// New databases, each with a table and a row, durable before the next one.
+pub(crate) fn creations(args: &Args) -> Result<()> {
+    let store = Store::open(args.dir.join("store"), Options::new())?;
+    let version = bop_libsql::rusqlite::version();
+    let side = Side::new(format!(
+        "bop over libSQL with SQLite {version}, defaults, {ALLOCATOR}"
+    ));
+    side.serve(args, |post| {
+        let (thread, mut made) = (post.thread(), 0);
+        let mut row = [0; ROW_BYTES];
+        post.serve(Loop::of(CREATIONS / args.threads), |random| {
+            random.fill(&mut row);
+            let connection = store.connect(&format!("db-{thread}-{made}"))?;
+            connection.execute_batch(CREATE)?;
+            connection.execute(INSERT, [row.as_slice()])?;
+            made += 1;
             Ok(())
         })
     })

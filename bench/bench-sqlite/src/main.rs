@@ -3,7 +3,7 @@
 
 mod hot;
 
-use bench_work::{Args, CREATE, INSERT, Loop, ROW_BYTES, Result, Side, share};
+use bench_work::{Args, CREATE, CREATIONS, INSERT, Loop, ROW_BYTES, Result, Side, share};
 use rusqlite::{Connection, OpenFlags};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,6 +14,7 @@ fn main() -> Result<()> {
         "sql" => inserts(&args, Checkpoints::BySqlite, "FULL"),
         "sql-relaxed" => inserts(&args, Checkpoints::BySqlite, "NORMAL"),
         "bytes" => inserts(&args, Checkpoints::WhileResting, "FULL"),
+        "create" => creations(&args),
         "fill" => hot::fill(&args),
         "open" => hot::open(&args),
         _ => args.unknown(),
@@ -72,6 +73,25 @@ fn inserts(args: &Args, checkpoints: Checkpoints, synchronous: &str) -> Result<(
             random.fill(&mut row);
             inserts[next].execute([row.as_slice()])?;
             next = (next + 1) % inserts.len();
+            Ok(())
+        })
+    })
+}
+
+/// New databases, each with a table and a row, durable before the next one.
+fn creations(args: &Args) -> Result<()> {
+    let name = format!("SQLite {}, WAL, synchronous=FULL", rusqlite::version());
+    Side::new(name).serve(args, |post| {
+        let (thread, mut made) = (post.thread(), 0);
+        let mut row = [0; ROW_BYTES];
+        post.serve(Loop::of(CREATIONS / args.threads), |random| {
+            random.fill(&mut row);
+            let connection = connect(&args.dir.join(format!("db-{thread}-{made}.db")))?;
+            set(&connection, "PRAGMA journal_mode = WAL")?;
+            set(&connection, "PRAGMA synchronous = FULL")?;
+            connection.execute_batch(CREATE)?;
+            connection.execute(INSERT, [row.as_slice()])?;
+            made += 1;
             Ok(())
         })
     })

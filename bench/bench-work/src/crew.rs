@@ -37,6 +37,14 @@ impl Loop {
         counted: true,
         at_most: 1,
     };
+    /// Everything counts; a thread's slice ends after `at_most` operations, if not before.
+    pub const fn of(at_most: usize) -> Self {
+        Self {
+            counted: true,
+            at_most: at_most as u64,
+        }
+    }
+
     /// Nothing counts.
     pub const COMPANY: Self = Self {
         counted: false,

@@ -36,6 +36,8 @@ pub const CREATE: &str = "CREATE TABLE IF NOT EXISTS entry(id INTEGER PRIMARY KE
 pub const INSERT: &str = "INSERT INTO entry(content) VALUES (?)";
 /// Bytes of a row's content.
 pub const ROW_BYTES: usize = 100;
+/// Databases that one slice of the work `create` makes at most.
+pub const CREATIONS: usize = 10_000;
 /// Bytes of a page, and of an entry that stands for one.
 pub const PAGE_BYTES: usize = 4096;
 /// Bytes of a commit of the works `stream` and `fair`, and of a raw write.

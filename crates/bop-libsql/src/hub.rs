@@ -51,15 +51,9 @@ impl Hub {
 
     /// The database of that name, which must hold a SQLite file; created when `create` and missing.
     pub(crate) fn open(&self, name: &str, create: bool) -> Result<Db, CatalogueError> {
-        let found = match self.manager.database(name) {
-            Err(CatalogueError::NotFound { .. }) if create => {
-                match self.manager.create_database(name, DbKind::Sqlite) {
-                    // Somebody else was faster.
-                    Err(CatalogueError::Exists { .. }) => self.manager.database(name),
-                    created => created,
-                }
-            }
-            found => found,
+        let found = match create {
+            true => self.manager.database_or_create(name, DbKind::Sqlite),
+            false => self.manager.database(name),
         }?;
         match found.kind() {
             DbKind::Sqlite => Ok(found),

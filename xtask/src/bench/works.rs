@@ -58,8 +58,12 @@ pub(crate) struct Program {
 /// What is read off a slice.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) enum Figure {
-    /// Operations a second.
+    /// Commits a second.
     Rate,
+    /// The same, of changes of the manifest.
+    Changes,
+    /// The same, of new databases.
+    Databases,
     /// MiB a second, an operation being so many MiB; by side, ours first.
     Mib(f64, f64),
     /// Log bytes an operation.
@@ -74,6 +78,8 @@ impl Figure {
     pub(crate) fn unit(self) -> &'static str {
         match self {
             Self::Rate => "commits/s",
+            Self::Changes => "changes/s",
+            Self::Databases => "databases/s",
             Self::Mib(..) => "MiB/s",
             Self::LogBytes => "bytes/commit",
             Self::P99 => "us",
@@ -83,7 +89,10 @@ impl Figure {
 
     /// Whether more is better.
     pub(crate) fn grows(self) -> bool {
-        matches!(self, Self::Rate | Self::Mib(..))
+        matches!(
+            self,
+            Self::Rate | Self::Changes | Self::Databases | Self::Mib(..)
+        )
     }
 }
 
@@ -100,7 +109,9 @@ pub(crate) enum Set {
 
 impl Set {
     pub(crate) fn has(self, work: &Work) -> bool {
-        let sql = work.want.id.starts_with("sql") || work.want.id.starts_with("bytes");
+        let sql = work.want.id.starts_with("sql")
+            || work.want.id.starts_with("bytes")
+            || work.want.id.starts_with("create");
         match self {
             Self::Log => true,
             Self::Pages => !sql,
@@ -224,6 +235,18 @@ const FAIR: Pair = pair(
     Figure::P99,
 );
 
+const MANIFEST_BATCH: Pair = pair(
+    Program::bop("manifest", 64, 64),
+    Program::bop("lmdb", 64, 64).named("LMDB"),
+    Figure::Changes,
+);
+
+const CREATE_10000: Pair = pair(
+    Program::bop("create", 10_000, 64),
+    Program::sqlite("create", 10_000, 64),
+    Figure::Databases,
+);
+
 /// The table.
 pub(crate) const ALL: &[Work] = &[
     work("sql-1db", 1.05, 1.2, Kind::Pairs(sql(1, 1))),
@@ -243,6 +266,8 @@ pub(crate) const ALL: &[Work] = &[
     work("bytes-1", 1.0, 1.0, bytes(1)),
     work("bytes-64", 4.0, 10.0, bytes(64)),
     work("fair", 0.2, 0.5, Kind::Pairs(FAIR)),
+    work("manifest-batch", 20.0, 50.0, Kind::Pairs(MANIFEST_BATCH)),
+    work("create-10000", 5.0, 20.0, Kind::Pairs(CREATE_10000)),
 ];
 
 #[cfg(test)]

@@ -113,6 +113,14 @@ impl Catalogue {
         })
     }
 
+    /// Whether a live database has that name. Costs less than to be told that none has.
+    ///
+    /// # Errors
+    /// [`CatalogueError::InvalidName`].
+    pub fn has(&self, name: &str) -> Result<bool, CatalogueError> {
+        Ok(self.by_name.contains_key(&parse(name)?.folded()))
+    }
+
     /// A database, live or tombstone.
     pub fn entry(&self, id: DbId) -> Option<&Entry> {
         self.entries.get(&id)

@@ -174,6 +174,16 @@ impl Manager {
         self.engine.drop_cursor(name)
     }
 
+    /// Opens a database, or creates one of that kind when it is missing.
+    ///
+    /// # Errors
+    /// As for [`Manager::database`] and [`Manager::create_database`].
+    pub fn database_or_create(&self, name: &str, kind: DbKind) -> Result<Db, CatalogueError> {
+        let state = self.engine.open_or_create_database(name, kind);
+        let state = self.engine.told(state)?;
+        Ok(Db::new(Arc::clone(&self.engine), state))
+    }
+
     /// All databases, by name.
     pub fn databases(&self) -> Vec<DatabaseInfo> {
         self.engine.database_infos()

@@ -35,6 +35,26 @@ impl Engine {
         self.load_state(self.create_named(name, kind)?, name)
     }
 
+    /// Opens a database, or creates it when it is missing.
+    pub(super) fn open_or_create_database(
+        &self,
+        name: &str,
+        kind: DbKind,
+    ) -> Result<Arc<DbState>, CatalogueError> {
+        if self.catalogue.lock().catalogue.has(name)? {
+            match self.open_database(name) {
+                // It was dropped meanwhile.
+                Err(CatalogueError::NotFound { .. }) => {}
+                opened => return opened,
+            }
+        }
+        match self.create_database(name, kind) {
+            // Somebody was faster.
+            Err(CatalogueError::Exists { .. }) => self.open_database(name),
+            created => created,
+        }
+    }
+
     /// Creates a record log.
     pub(super) fn create_record_log(&self, name: &str) -> Result<Arc<RecordState>, CatalogueError> {
         self.load_record_log(self.create_named(name, DbKind::Log)?, name)
