@@ -61,7 +61,7 @@ impl Slice {
     /// What is compared; `is_ours` where a figure differs by side.
     pub(super) fn figure(&self, figure: Figure, is_ours: bool) -> Option<f64> {
         match figure {
-            Figure::Rate => Some(self.rate()),
+            Figure::Rate | Figure::Changes | Figure::Databases => Some(self.rate()),
             Figure::Mib(ours, theirs) => Some(self.rate() * if is_ours { ours } else { theirs }),
             Figure::LogBytes => Some(self.log_bytes? / self.operations),
             Figure::P99 => Some(self.p99_us),
