@@ -104,23 +104,24 @@ fn fail_each_on(ground: Ground, test: &'static str, range: Range<u64>, case: Cas
         "{test}, {ground}, {:?}: {runs} runs, {poisoned} ended unknown, {done:?}",
         case.fault
     );
-    if !is_replay() && !ground.is_slow() {
-        assert_budgets(case, ground.less() as u64, runs, poisoned, &done);
+    assert!(0 < runs && 0 < done.commits, "{done:?}");
+    // A sample says little of what each sort of call does: all of them are tried in memory.
+    if !is_replay() && ground == Ground::Simulated {
+        assert_budgets(case, runs, poisoned, &done);
     }
 }
 
-/// Enough was tried, or so many times less.
-fn assert_budgets(case: Case, less: u64, runs: u64, poisoned: u64, done: &Done) {
-    let enough = |count: u64, wanted: u64| count >= (wanted / less).max(1);
-    assert!(enough(runs, 30), "{runs} runs");
-    assert!(enough(done.commits, 50), "{done:?}");
-    assert!(done.rejected >= 5 / less, "{done:?}");
+/// Enough was tried.
+fn assert_budgets(case: Case, runs: u64, poisoned: u64, done: &Done) {
+    assert!(runs >= 30, "{runs} runs");
+    assert!(done.commits >= 50, "{done:?}");
+    assert!(done.rejected >= 5, "{done:?}");
     let fills = case.fault == Fault::Full;
-    assert!(!fills || enough(done.without_room, 5), "{done:?}");
+    assert!(!fills || done.without_room >= 5, "{done:?}");
     // A single failure is made good in a fresh segment, whatever call it hits.
     match (case.class, case.fault) {
         (Class::Changes, fault) if is_for_ever(fault) => {
-            assert!(enough(poisoned, 3), "{poisoned} poisoned");
+            assert!(poisoned >= 3, "{poisoned} poisoned");
         }
         _ => assert_eq!(poisoned, 0, "ended unknown"),
     }

@@ -108,7 +108,6 @@ fn judge(
 fn lie_at_each(test: &'static str, ground: Ground, range: std::ops::Range<u64>, fault: Fault) {
     let mut found = Found::default();
     let mut runs = 0;
-    let less = ground.less() as u64;
     for seed in seeds(range) {
         let _replay = Replay::new(test, ground, seed);
         for call in (0..).step_by(one_of(ground.less())) {
@@ -136,10 +135,11 @@ fn lie_at_each(test: &'static str, ground: Ground, range: std::ops::Range<u64>, 
         }
     }
     println!("{test}, {ground}: {runs} runs, {found:?}");
-    if !(is_replay() || ground.is_slow()) {
-        let enough = |count: u64, wanted: u64| count >= (wanted / less).max(1);
-        assert!(enough(found.right, 50), "{found:?}");
-        assert!(enough(found.refused, 10), "{found:?}");
+    assert!(0 < found.right, "{found:?}");
+    // A sample may meet no write that is needed afterwards.
+    if !is_replay() && ground == Ground::Simulated {
+        assert!(found.right >= 50, "{found:?}");
+        assert!(found.refused >= 10, "{found:?}");
     }
 }
 
