@@ -21,8 +21,8 @@ const COMMITTERS: usize = 48;
 const ATTEMPTS: u32 = 4;
 /// Of each committer, most of them when the log takes nothing any more.
 const COMMITS: u8 = 40;
-/// Threads of a store: the log's two, the housekeeper, the watchdog.
-const STORE_THREADS: usize = 4;
+/// Threads of a store: the log's two, the manifest's writer, the housekeeper, the watchdog.
+const STORE_THREADS: usize = 5;
 /// Far more than the waits between the attempts, far less than a wait without end.
 const LONG: Duration = Duration::from_secs(30);
 
