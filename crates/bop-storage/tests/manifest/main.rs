@@ -4,6 +4,7 @@
 mod catalogue_model;
 mod catalogue_names;
 mod damaged_rows;
+mod feed_model;
 mod feeds;
 mod model;
 mod panics;
