@@ -60,7 +60,7 @@ impl Engine {
             tracing::warn!("a callback of an append still runs, others are behind it");
         }
         closing.refuse_all();
-        self.end_run();
+        self.end_run(until.saturating_duration_since(Instant::now()));
         if !self.manifest.close(until) {
             std::mem::forget(self.lock.lock().take());
             return Err(CloseError::StillStalled);

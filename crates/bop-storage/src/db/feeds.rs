@@ -28,6 +28,9 @@ use std::time::{Duration, Instant};
 /// Acknowledgements are made durable so often at most.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 
+/// A cursor that is read, or waited with, is heard of at least so often.
+const RENEWAL: Duration = Duration::from_secs(60 * 60);
+
 /// A cursor that nobody was heard of for so long holds back nothing any more.
 const LEASE: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -117,8 +120,10 @@ impl Engine {
         }
     }
 
-    pub(super) fn end_run(&self) {
-        if let Err(error) = self.manifest.end_run(self.runtime.clock.wall_us()) {
+    /// The same when it is closed. A manifest that hangs is waited for no longer than `patience`.
+    pub(super) fn end_run(&self, patience: Duration) {
+        let closed_us = self.runtime.clock.wall_us();
+        if let Err(error) = self.manifest.end_run(closed_us, patience) {
             tracing::warn!(%error, "the manifest does not know that the store was closed");
         }
     }
@@ -188,6 +193,7 @@ impl ChangesCursor {
             lease_us: u64::try_from(LEASE.as_micros()).unwrap_or(u64::MAX),
         });
         let (id, row) = found?;
+        let lost = engine.manifest.feed()?.feed != row.feed;
         if !engine.open_cursors.0.lock().insert(id) {
             let name = name.to_string();
             return Err(FeedError::InUse { name });
@@ -201,10 +207,10 @@ impl ChangesCursor {
                 acknowledged: row.position,
                 durable: row.position,
                 flushed: Instant::now(),
-                lost: engine.manifest.feed()?.feed != row.feed,
+                lost,
             }),
         };
-        if !cursor.place.lock().lost {
+        if !lost {
             // It was heard of, and holds changes back again from now on.
             engine.manifest.move_cursor(id, row.position, now_us)?;
         }
@@ -224,6 +230,7 @@ impl ChangesCursor {
     /// [`FeedError::Closed`].
     pub fn read(&self, limit: usize) -> Result<ChangePage, FeedError> {
         self.check()?;
+        self.renew()?;
         let from = self.place.lock().read;
         let page = self.engine.manifest.changes(from, limit)?;
         let mut place = self.place.lock();
@@ -285,6 +292,7 @@ impl ChangesCursor {
     /// [`FeedError::CursorLost`], [`FeedError::Closed`].
     pub fn wait(&self, patience: Duration) -> Result<bool, FeedError> {
         self.check()?;
+        self.renew()?;
         let from = self.place.lock().read;
         Ok(self.engine.manifest.wait_for_changes(from, patience))
     }
@@ -316,6 +324,14 @@ impl ChangesCursor {
             lost: false,
         };
         Ok(oldest)
+    }
+
+    /// A subscriber to whom nothing happens for a day is not dead.
+    fn renew(&self) -> Result<(), FeedError> {
+        if RENEWAL <= self.place.lock().flushed.elapsed() {
+            self.write_position()?;
+        }
+        Ok(())
     }
 
     fn check(&self) -> Result<(), FeedError> {

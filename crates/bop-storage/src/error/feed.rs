@@ -21,6 +21,12 @@ pub enum FeedError {
         /// The name.
         name: String,
     },
+    /// The store has as many cursors as it may have.
+    #[error("the store has {limit} cursors, its limit")]
+    TooMany {
+        /// The limit.
+        limit: usize,
+    },
     /// Somebody in this process has the cursor open.
     #[error("cursor {name:?} is in use")]
     InUse {
@@ -64,6 +70,7 @@ impl FeedError {
         match self {
             Self::CursorLost { .. } => ErrorCode::CursorLost,
             Self::NotFound { .. } | Self::Dropped => ErrorCode::CursorNotFound,
+            Self::TooMany { .. } => ErrorCode::LimitReached,
             Self::InUse { .. } => ErrorCode::Busy,
             Self::InvalidName { .. } => ErrorCode::InvalidName,
             Self::NotYet { .. } => ErrorCode::Usage,

@@ -222,8 +222,17 @@ fn cursors_stay_in_the_feed(change: &Change<'_>) -> Result<(), String> {
         if feed.is_some_and(|feed| feed.feed == row.feed && feed.next < row.position) {
             return Err(format!("cursor {} is behind the end", row.name));
         }
-        let named = change.after.cursor_named(&row.name);
-        if named.is_some_and(|(named, _)| named != id) {
+        let is_new = change
+            .before
+            .cursor(id)
+            .is_none_or(|old| old.name != row.name);
+        let named = || {
+            change
+                .after
+                .cursors()
+                .filter(|(_, one)| one.name == row.name)
+        };
+        if is_new && 1 < named().count() {
             return Err(format!("two cursors are named {}", row.name));
         }
     }

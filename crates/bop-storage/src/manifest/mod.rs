@@ -55,5 +55,5 @@ pub use rows::{
 pub use schema::{RangeKey, SCHEMA_VERSION, SCHEMA_VERSION_MIN, ValueHeader};
 pub use state::{DamagedRows, ManifestState};
 pub use store::{KEY_BYTES_MAX, ManifestStore, RawRow, SCAN_ROWS_MAX, Table, Write, scan_all};
-pub use subscribe::ChangePage;
+pub use subscribe::{CURSORS_MAX, ChangePage};
 pub use typed::{Manifest, ManifestFuture};

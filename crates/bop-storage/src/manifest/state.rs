@@ -44,9 +44,9 @@ pub struct DamagedRows {
 }
 
 impl DamagedRows {
-    /// Whether every row was believed.
+    /// Whether every row was believed that a database needs.
     pub fn is_empty(&self) -> bool {
-        self.iter().next().is_none()
+        self.iter().count() == self.feeds.len()
     }
 
     /// All damage; that of a chunk also stands with each database it touches.

@@ -15,6 +15,9 @@ use crate::runtime::after;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+/// Cursors of a store at most: each is a row that every transaction looks at.
+pub const CURSORS_MAX: usize = 1_000;
+
 /// Changes that were read, and where the next ones are.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ChangePage {
@@ -44,12 +47,12 @@ impl Manifest {
         })
     }
 
-    /// Writes down that the store is closed.
+    /// Writes down that the store is closed, if that takes no longer than `patience`.
     ///
     /// # Errors
-    /// As for [`Manifest::transact`].
-    pub fn end_run(&self, closed_us: u64) -> Result<(), ManifestError> {
-        self.transact(move |edit| {
+    /// [`ManifestError::Stalled`], else as for [`Manifest::transact`].
+    pub fn end_run(&self, closed_us: u64, patience: Duration) -> Result<(), ManifestError> {
+        self.transact_or_leave(patience, move |edit| {
             if let Some(run) = edit.state().run().copied() {
                 let closed_us = Some(closed_us.max(1));
                 edit.set_run(RunRow { closed_us, ..run });
@@ -189,7 +192,8 @@ impl Manifest {
     /// The cursor of that name, which is made as `new` says when there is none.
     ///
     /// # Errors
-    /// [`FeedError::NotThere`] before the first run; as for [`Manifest::transact`].
+    /// [`FeedError::NotThere`] before the first run; [`FeedError::TooMany`]; as for
+    /// [`Manifest::transact`].
     pub fn find_or_add_cursor(
         &self,
         new: impl FnOnce(&FeedRow) -> CursorRow + Send + 'static,
@@ -201,6 +205,9 @@ impl Manifest {
             let row = new(&feed);
             if let Some((id, found)) = edit.state().cursor_named(&row.name) {
                 return Ok(Ok((id, found.clone())));
+            }
+            if CURSORS_MAX <= edit.state().cursors().count() {
+                return Ok(Err(FeedError::TooMany { limit: CURSORS_MAX }));
             }
             let id = edit.add_cursor(row.clone());
             Ok(id.map(|id| (id, row)).ok_or(FeedError::NotThere))

@@ -204,14 +204,7 @@ impl Manifest {
         edit: impl FnOnce(&mut Edit<'_>) -> Result<T, ManifestError> + Send + 'static,
     ) -> Result<T, ManifestError> {
         let deadline = after(Instant::now(), patience);
-        let (request, answer) = request(edit);
-        let id = self.core.queue.push(request, Some(deadline))?;
-        while !self.worker.is_running() && self.core.queue.is_waiting(id) {
-            match self.core.turn.try_lock_until(deadline) {
-                Some(unsure) => self.core.write_batch(unsure),
-                None => break,
-            }
-        }
+        let (id, answer) = self.ask_until(deadline, edit)?;
         match answer.wait(Some(deadline)) {
             Waited::Answer(answer) => answer,
             Waited::Lost => Err(ManifestError::Closed),
@@ -220,6 +213,41 @@ impl Manifest {
             }
             Waited::TimedOut => wait(&answer),
         }
+    }
+
+    /// The same for whoever can do without an answer: when `patience` is over the change may be made
+    /// or not.
+    pub(super) fn transact_or_leave<T: Send + 'static>(
+        &self,
+        patience: Duration,
+        edit: impl FnOnce(&mut Edit<'_>) -> Result<T, ManifestError> + Send + 'static,
+    ) -> Result<T, ManifestError> {
+        let deadline = after(Instant::now(), patience);
+        let (id, answer) = self.ask_until(deadline, edit)?;
+        match answer.wait(Some(deadline)) {
+            Waited::Answer(answer) => answer,
+            Waited::Lost => Err(ManifestError::Closed),
+            Waited::TimedOut => {
+                self.core.queue.withdraw(id);
+                Err(ManifestError::Stalled { waited: patience })
+            }
+        }
+    }
+
+    fn ask_until<T: Send + 'static>(
+        &self,
+        deadline: Instant,
+        edit: impl FnOnce(&mut Edit<'_>) -> Result<T, ManifestError> + Send + 'static,
+    ) -> Result<(RequestId, Answer<T>), ManifestError> {
+        let (request, answer) = request(edit);
+        let id = self.core.queue.push(request, Some(deadline))?;
+        while !self.worker.is_running() && self.core.queue.is_waiting(id) {
+            match self.core.turn.try_lock_until(deadline) {
+                Some(unsure) => self.core.write_batch(unsure),
+                None => break,
+            }
+        }
+        Ok((id, answer))
     }
 
     /// Asks for a change and does not wait for it; see [`Manifest::transact`].

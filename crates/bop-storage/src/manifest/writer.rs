@@ -16,7 +16,8 @@
 //! - a batch ends by its size and by its time: whoever is first does not wait for thousands;
 //! - a panic fails its request, or its batch when it is the writer's own: the worker outlives it, and
 //!   the next batch first reads all rows again. Nothing is tried twice, so there is no limit to that;
-//! - answers, and the wakers of tasks behind them, run outside the turn and inside a fence.
+//! - answers, the bell, and the wakers of tasks behind both, run outside the turn and inside a fence: a
+//!   task may ask for the next change at once, and one that panics fails nobody else.
 //!
 //! Never: retries a commit that failed, or makes another one behind one that panicked.
 
@@ -74,16 +75,13 @@ impl Core {
         }
         drop(unsure);
         for (request, edited) in asked {
-            let answered = fenced("answered whoever changed the manifest", || {
-                match written.clone().and(edited) {
-                    Ok(()) => request.done(),
-                    Err(error) => request.failed(error),
-                }
-                Ok::<_, ManifestError>(())
+            // Where it panics, whoever waits is told by the promise that went.
+            tell(|| match written.clone().and(edited) {
+                Ok(()) => request.done(),
+                Err(error) => request.failed(error),
             });
-            // It is logged, and whoever waits is told by the promise that went.
-            drop(answered);
         }
+        tell(|| self.bell.ring());
     }
 
     fn collect_and_commit(
@@ -120,7 +118,7 @@ impl Core {
             let (writes, requests) = (writes.len(), asked.len());
             tracing::debug!(requests, writes, "manifest transaction");
         }
-        self.publish(after);
+        *self.state.write() = after;
         Ok(())
     }
 
@@ -141,16 +139,11 @@ impl Core {
         Ok(writes)
     }
 
-    pub(super) fn publish(&self, state: ManifestState) {
-        *self.state.write() = state;
-        self.bell.ring();
-    }
-
     /// Finds out what a commit that failed has left.
     pub(super) fn read_again(&self, unsure: &mut bool) -> Result<(), ManifestError> {
         if *unsure {
             let state = self.read_rows()?;
-            self.publish(state);
+            *self.state.write() = state;
             *unsure = false;
         }
         Ok(())
@@ -166,6 +159,15 @@ pub(super) fn read_rows(store: &Fenced, store_id: StoreId) -> Result<ManifestSta
     fenced("read the manifest's rows", || {
         ManifestState::load(store, store_id)
     })
+}
+
+/// Tells somebody who may panic; that is logged.
+fn tell(told: impl FnOnce()) {
+    let fenced: Result<(), ManifestError> = fenced("told of a change of the manifest", || {
+        told();
+        Ok(())
+    });
+    drop(fenced);
 }
 
 /// One request, on top of those before it.

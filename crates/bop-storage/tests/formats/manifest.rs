@@ -176,7 +176,9 @@ fn filled() -> (MemoryManifest, Manifest) {
         lease_us: 0x1234_5678,
     });
     cursor.unwrap();
-    manifest.end_run(0xeeee_ffff).unwrap();
+    manifest
+        .end_run(0xeeee_ffff, std::time::Duration::MAX)
+        .unwrap();
     (store, manifest)
 }
 

@@ -9,8 +9,8 @@
 use bop_storage::error::FeedError;
 use bop_storage::ids::ChangeNo;
 use bop_storage::manifest::{
-    CHANGES_KEPT, CHANGES_MAX, ChangeKind, ManifestStore, MemoryManifest, TRIM_ROWS_MAX, Table,
-    scan_all,
+    CHANGES_KEPT, CHANGES_MAX, CURSORS_MAX, ChangeKind, ManifestStore, MemoryManifest,
+    TRIM_ROWS_MAX, Table, scan_all,
 };
 use bop_storage::runtime::{Runtime, SystemEntropy, SystemSpawn};
 use bop_storage::testing::{ManualClock, SimDisk};
@@ -256,6 +256,11 @@ fn names_owners_and_acknowledgements_that_cannot_be_are_refused() {
     assert_eq!(gone.code(), ErrorCode::CursorLost);
     drop(cursor);
     assert_eq!(store.cursors(), []);
+    for number in 0..CURSORS_MAX {
+        let name = format!("cursor-{number}");
+        drop(store.subscribe_changes(&name, FeedStart::Newest).unwrap());
+    }
+    assert_eq!(code(open("one more")), ErrorCode::LimitReached);
 }
 
 struct Flag(AtomicBool);

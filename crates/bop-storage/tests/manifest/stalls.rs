@@ -10,8 +10,8 @@ use bop_storage::manifest::{Gate, MemoryManifest};
 use bop_storage::runtime::BreakerStatus;
 use bop_storage::testing::{Fault, SimDisk};
 use bop_storage::{
-    CommitError, Db, DbKind, ErrorCode, Housekeeping, Limits, Manager, ManifestError, Options,
-    PageNo, Rejection,
+    CloseError, CommitError, Db, DbKind, ErrorCode, Housekeeping, Limits, Manager, ManifestError,
+    Options, PageNo, Rejection,
 };
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
@@ -157,4 +157,26 @@ fn a_maker_of_spares_that_hangs_is_a_failure_for_the_breaker() {
         committer.join().unwrap().unwrap();
     });
     assert_eq!(first(&db), 40);
+}
+
+/// Who closes a store waits for its manifest no longer than for the disk.
+#[test]
+fn a_store_is_closed_in_time_though_its_manifest_hangs() {
+    let (disk, manifest) = (SimDisk::new(1), MemoryManifest::new());
+    let mut limits = Limits::tiny();
+    limits.io_deadline = DEADLINE;
+    let options = Options::new()
+        .limits(limits)
+        .housekeeping(Housekeeping::Background)
+        .disk(Arc::new(disk.clone()), Arc::new(manifest.clone()));
+    let store = Manager::open("simulated", options).unwrap();
+    store.create_database("a", DbKind::Raw).unwrap();
+    let hung = Arc::new(Hung::default());
+    manifest.set_gate(Some(hung.gate()));
+    let _let_go = LetGo(|| hung.let_go());
+    let closed = store.close(DEADLINE);
+    assert!(
+        matches!(closed, Err(CloseError::StillStalled)),
+        "{closed:?}"
+    );
 }

@@ -12,8 +12,10 @@ use bop_storage::manifest::{Edit, Gate, Manifest, MemoryManifest, SegmentRow};
 use bop_storage::runtime::SystemSpawn;
 use bop_storage::{ManifestError, StoreId};
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
+use std::task::{Context, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -304,4 +306,48 @@ fn sixty_four_callers_without_a_thread_all_get_their_answers() {
     });
     assert_eq!(registered(&manifest), (1..=640).collect::<Vec<_>>());
     assert!(commits.count() <= 640);
+}
+
+struct Panics;
+
+impl Wake for Panics {
+    fn wake(self: Arc<Self>) {
+        panic!("a waker fell");
+    }
+}
+
+/// Asks for the next change as soon as it is told of one.
+struct AsksAgain(Arc<Manifest>);
+
+impl Wake for AsksAgain {
+    fn wake(self: Arc<Self>) {
+        drop(self.0.submit(register(9)));
+    }
+}
+
+#[test]
+fn a_waker_that_panics_or_asks_again_holds_up_nobody() {
+    let (manifest, _, commits) = started();
+    let wakers = [
+        Waker::from(Arc::new(Panics)),
+        Waker::from(Arc::new(AsksAgain(Arc::clone(&manifest)))),
+    ];
+    commits.set(|state| state.hold = true);
+    let first = manifest.submit(register(1)).unwrap();
+    commits.wait_until_one_is_held();
+    let mut told = [2, 3].map(|number| manifest.submit(register(number)).unwrap());
+    let last = manifest.submit(register(4)).unwrap();
+    for (told, waker) in told.iter_mut().zip(&wakers) {
+        let polled = Pin::new(told).poll(&mut Context::from_waker(waker));
+        assert!(polled.is_pending());
+    }
+    let next = manifest.feed().unwrap().next;
+    let waits = manifest.poll_changes(next, &mut Context::from_waker(&wakers[0]));
+    assert!(waits.is_pending());
+    commits.set(|state| state.hold = false);
+    assert_eq!(first.wait().unwrap(), 1);
+    assert_eq!(last.wait().unwrap(), 4);
+    assert!(manifest.wait_until(LONG, |rows| rows.segment(SegmentId::new(9)).is_some()));
+    assert_eq!(registered(&manifest), [1, 2, 3, 4, 9]);
+    assert_eq!(manifest.transact(register(5)).unwrap(), 5);
 }
