@@ -58,9 +58,10 @@ mod db;
 pub use checkpoint::CheckpointReport;
 pub use checksum::{PageHash, RollingChecksum};
 pub use db::{
-    ChangesCursor, CursorInfo, DatabaseInfo, Db, Durability, FeedStart, Health, Housekeeping,
-    ImageStats, LogRecordEntry, Manager, ManifestInspection, NewEntry, Options, PendingCommit,
-    ReadTxn, RecordLog, RecordLogInfo, Savepoint, StoreStatus, Unfinished, VerifyReport, WriteTxn,
+    ChangesCursor, CommitPage, CursorInfo, DatabaseInfo, Db, Durability, FeedStart, Health,
+    Housekeeping, ImageStats, LogRecordEntry, LoggedCommit, Manager, ManifestInspection, NewEntry,
+    Options, PendingCommit, ReadTxn, RecordLog, RecordLogInfo, Savepoint, StoreStatus, Unfinished,
+    VerifyReport, WriteTxn,
 };
 pub use error::{
     BeginError, CatalogueError, CheckpointError, CloseError, CommitError, CommitOutcome, Damage,

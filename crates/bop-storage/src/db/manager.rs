@@ -1,5 +1,6 @@
 //! The handle to an open store.
 
+use super::commits::CommitPage;
 use super::database::Db;
 use super::engine::OpenStore;
 use super::feeds::{ChangesCursor, CursorInfo, FeedStart};
@@ -17,7 +18,7 @@ use crate::checkpoint::CheckpointReport;
 use crate::error::{
     CatalogueError, CheckpointError, CloseError, CommitError, FeedError, OpenError, Rejection,
 };
-use crate::ids::{ChangeNo, DbKind};
+use crate::ids::{ChangeNo, DbId, DbKind, Lsn};
 use crate::manifest::ChangePage;
 use crate::meters::MetricsReport;
 use std::path::Path;
@@ -143,6 +144,41 @@ impl Manager {
     pub fn changes(&self, from: ChangeNo, limit: usize) -> Result<ChangePage, FeedError> {
         self.engine.check_open().map_err(|_| FeedError::Closed)?;
         self.engine.manifest.changes(from, limit)
+    }
+
+    /// The commits of the log from `from` on, or from where it begins: about `limit` of them, in whole
+    /// batches, in the store's one order. `of`: those of one database alone. What was committed with
+    /// [`Durability::Relaxed`](crate::Durability) is here when it is durable.
+    ///
+    /// # Errors
+    /// [`FeedError::LogReleased`] with where the log begins, [`FeedError::Damaged`] with the place,
+    /// [`FeedError::Closed`].
+    ///
+    /// # Example
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// use bop_storage::{DbKind, Manager, Options, PageNo};
+    ///
+    /// let store = Manager::open(dir.path(), Options::new())?;
+    /// let db = store.create_database("pages", DbKind::Raw)?;
+    /// let mut write = db.begin_write(std::time::Duration::from_secs(1))?;
+    /// write.write_page(PageNo::FIRST, &[7; 4096])?;
+    /// let after = write.commit()?;
+    /// let page = store.commits(None, 100, None)?;
+    /// assert_eq!(page.commits[0].lsn, after.lsn());
+    /// assert_eq!(page.commits[0].pages, Some(vec![PageNo::FIRST]));
+    /// assert!(store.commits(Some(page.next), 100, None)?.commits.is_empty());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn commits(
+        &self,
+        from: Option<Lsn>,
+        limit: usize,
+        of: Option<DbId>,
+    ) -> Result<CommitPage, FeedError> {
+        self.engine.commits(from, limit, of)
     }
 
     /// The oldest change that is kept, and the number of the next one.

@@ -18,6 +18,7 @@ mod chunks;
 mod close;
 mod closed;
 mod commit;
+mod commits;
 mod copy;
 mod creation;
 mod database;
@@ -62,6 +63,7 @@ mod unfinished;
 mod verify_log;
 mod write;
 
+pub use commits::{CommitPage, LoggedCommit};
 pub use database::Db;
 pub use durability::Durability;
 pub use feeds::{ChangesCursor, CursorInfo, FeedStart};

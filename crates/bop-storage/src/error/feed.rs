@@ -1,7 +1,7 @@
-//! The errors of the changes feed and of its cursors.
+//! The errors of the two feeds and of cursors.
 
-use super::{ErrorCode, ManifestError, NameError};
-use crate::ids::ChangeNo;
+use super::{Damage, ErrorCode, ManifestError, NameError};
+use crate::ids::{ChangeNo, Lsn};
 
 /// A subscriber was refused; its cursor is as it was.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -15,6 +15,15 @@ pub enum FeedError {
         /// The oldest change that is kept.
         oldest: ChangeNo,
     },
+    /// The log was released up to here: what is older is in chunks.
+    #[error("the log begins at {oldest}")]
+    LogReleased {
+        /// The oldest position that is there.
+        oldest: Lsn,
+    },
+    /// The log is damaged at a place that the feed comes to.
+    #[error("{0}")]
+    Damaged(#[source] Damage),
     /// No cursor of that name.
     #[error("no cursor named {name:?}")]
     NotFound {
@@ -68,7 +77,8 @@ impl FeedError {
     /// The stable name of this error.
     pub fn code(&self) -> ErrorCode {
         match self {
-            Self::CursorLost { .. } => ErrorCode::CursorLost,
+            Self::CursorLost { .. } | Self::LogReleased { .. } => ErrorCode::CursorLost,
+            Self::Damaged(_) => ErrorCode::Corrupt,
             Self::NotFound { .. } | Self::Dropped => ErrorCode::CursorNotFound,
             Self::TooMany { .. } => ErrorCode::LimitReached,
             Self::InUse { .. } => ErrorCode::Busy,

@@ -26,6 +26,8 @@ pub enum HoldReason {
     Catalogue,
     /// A transaction whose fragments are being written.
     FragmentChain(DbId),
+    /// Somebody reads the log's commits.
+    Commits,
     /// What is live of a record log. It moves to the head of the log when the rest is wanted back.
     Records(DbId),
 }

@@ -17,11 +17,13 @@
 //!
 //! Never: decides what is replayed (that is the [tail rule](super::tail_rule)), writes.
 
+mod base;
 mod images;
 mod index;
 mod record;
 mod window;
 
+pub use base::find_base;
 pub use index::read_index;
 pub use record::{ScannedBody, ScannedRecord};
 
@@ -32,7 +34,7 @@ use super::format::{
 };
 use crate::error::Reject;
 use crate::ids::{Epoch, Lsn};
-use crate::io::{BLOCK_BYTES, DiskFile, IoFailure};
+use crate::io::{BLOCK_BYTES, DiskFile};
 use images::check_images;
 use std::sync::Arc;
 use window::Window;
@@ -171,21 +173,7 @@ pub fn scan_segment(
     stop: Lsn,
     manner: Manner<'_>,
 ) -> Result<Scanned, (Lsn, Reject)> {
-    // What cannot be told counts as whole: reading it will tell.
-    let file_bytes = file.bytes().unwrap_or(u64::MAX);
-    let mut scan = Scan {
-        window: Window::new(file, space.offset(stop)),
-        file_bytes,
-        space: *space,
-        stop,
-        epoch: space.epoch,
-        found: Scanned {
-            spans: Vec::new(),
-            unreadable: Vec::new(),
-        },
-        run_end: None,
-        images: manner.images,
-    };
+    let mut scan = Scan::new(file, space, stop, manner.images);
     let mut at = space.base;
     while at < stop {
         at = scan.step(at)?;
@@ -194,48 +182,32 @@ pub fn scan_segment(
     Ok(scan.found)
 }
 
-/// A sound batch header of a segment whose base is unknown because its activation is lost.
-/// Returns the base, and the epoch of that batch.
+/// Reads a segment from a batch that starts at `from` on, part by part, until `enough` says so of
+/// the last one, or to `stop`. `None` when no sound batch starts there.
 ///
 /// # Errors
-/// A read that the device refused: the batch may be there.
-pub fn find_base(
+/// As for [`scan_segment`].
+pub fn scan_batches(
     file: Arc<dyn DiskFile>,
-    identity: &SegmentIdentity,
-    capacity_bytes: u64,
-) -> Result<Option<(Lsn, Epoch)>, IoFailure> {
-    let mut window = Window::new(file, capacity_bytes);
-    let mut offset = DATA_START;
-    while offset < capacity_bytes {
-        if let Some(header) = header_anywhere(&mut window, identity, offset, capacity_bytes)? {
-            let base = header.place.lsn.get().checked_sub(offset - DATA_START);
-            return Ok(base.map(|base| (Lsn::new(base), header.place.epoch)));
+    space: &SegmentSpace,
+    (from, stop): (Lsn, Lsn),
+    mut enough: impl FnMut(&Span) -> bool,
+) -> Result<Option<Scanned>, (Lsn, Reject)> {
+    let mut scan = Scan::new(file, space, stop, false);
+    let mut at = from;
+    while at < stop {
+        at = scan.step(at)?;
+        let Some(span) = scan.found.spans.last() else {
+            break;
+        };
+        if span.lsn == from && !matches!(span.content, Content::Batch(_)) {
+            return Ok(None);
         }
-        offset += BLOCK;
+        if enough(span) {
+            break;
+        }
     }
-    Ok(None)
-}
-
-fn header_anywhere(
-    window: &mut Window,
-    identity: &SegmentIdentity,
-    offset: u64,
-    capacity_bytes: u64,
-) -> Result<Option<VerifiedHeader>, IoFailure> {
-    let unless_refused = |reject| match reject {
-        Reject::Unreadable(failure) => Err(failure),
-        _ => Ok(None),
-    };
-    let block = match window.get(offset, BLOCK_BYTES) {
-        Ok(block) if !all_zero(block) => block,
-        Ok(_) => return Ok(None),
-        Err(reject) => return unless_refused(reject),
-    };
-    let Some(lsn) = super::format::claimed_lsn(block) else {
-        return Ok(None);
-    };
-    let header = read_header(window, identity, lsn, offset, capacity_bytes - offset);
-    header.map(Some).or_else(unless_refused)
+    Ok(Some(scan.found))
 }
 
 fn read_header(
@@ -264,6 +236,24 @@ struct Scan {
 }
 
 impl Scan {
+    fn new(file: Arc<dyn DiskFile>, space: &SegmentSpace, stop: Lsn, images: bool) -> Self {
+        // What cannot be told counts as whole: reading it will tell.
+        let file_bytes = file.bytes().unwrap_or(u64::MAX);
+        Self {
+            window: Window::new(file, space.offset(stop)),
+            file_bytes,
+            space: *space,
+            stop,
+            epoch: space.epoch,
+            found: Scanned {
+                spans: Vec::new(),
+                unreadable: Vec::new(),
+            },
+            run_end: None,
+            images,
+        }
+    }
+
     /// Classifies what starts at `at`, and returns where it ends.
     fn step(&mut self, at: Lsn) -> Result<Lsn, (Lsn, Reject)> {
         let mut span = self.batch_at(at);
