@@ -127,6 +127,9 @@ pub(crate) enum Command {
     /// What the manifest did: databases made, renamed and dropped, generations and chunks published
     #[command(subcommand)]
     Changes(ChangesCommand),
+    /// What was committed, as the log has it
+    #[command(subcommand)]
+    Commits(CommitsCommand),
     /// Who subscribes to the changes
     #[command(subcommand)]
     Cursor(CursorCommand),
@@ -175,6 +178,23 @@ pub(crate) enum ChangesCommand {
         #[arg(long, value_name = "N")]
         from: Option<u64>,
         /// Go on with what happens from now on
+        #[arg(long)]
+        follow: bool,
+    },
+}
+
+/// `bop commits`.
+#[derive(Subcommand, Debug)]
+pub(crate) enum CommitsCommand {
+    /// Show the newest commits, oldest first
+    Tail {
+        /// Of this database alone
+        #[arg(long, value_name = "DB")]
+        db: Option<String>,
+        /// From this position of the log on, instead of the last ten
+        #[arg(long, value_name = "LSN")]
+        from: Option<u64>,
+        /// Go on with what is committed from now on
         #[arg(long)]
         follow: bool,
     },

@@ -4,6 +4,7 @@
 
 mod changes;
 mod checkpoint;
+mod commits;
 mod create;
 mod cursor;
 mod drop;
@@ -17,7 +18,7 @@ mod stats;
 mod transfer;
 mod verify;
 
-use crate::args::{Args, ChangesCommand, Command, CursorCommand, ManifestCommand};
+use crate::args::{Args, ChangesCommand, Command, CommitsCommand, CursorCommand, ManifestCommand};
 use crate::errors::{Failure, code_of};
 use crate::session::Target;
 use bop_storage::error::CatalogueError;
@@ -57,6 +58,9 @@ pub(crate) fn run(args: Args) -> Result<u8, Failure> {
         Command::Checkpoint => checkpoint::run(&context),
         Command::Changes(ChangesCommand::Tail { from, follow }) => {
             changes::tail(&context, from, follow)
+        }
+        Command::Commits(CommitsCommand::Tail { db, from, follow }) => {
+            commits::tail(&context, db.as_deref(), from, follow)
         }
         Command::Cursor(CursorCommand::List) => cursor::list(&context),
         Command::Cursor(CursorCommand::Drop { cursor }) => cursor::drop(&context, &cursor),

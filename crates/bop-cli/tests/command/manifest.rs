@@ -145,3 +145,53 @@ fn cursors_are_listed_and_forgotten() {
         "cursor_not_found"
     );
 }
+
+#[test]
+fn the_commits_are_told_as_the_log_has_them() {
+    let store = Store::new();
+    store.ok(&[
+        "sql",
+        "a",
+        "create table t(x); insert into t values (1); insert into t values (2)",
+    ]);
+    store.ok(&["sql", "b", "create table t(x)"]);
+    let text = store.ok(&["commits", "tail"]);
+    assert_eq!(text.lines().count(), 4, "{text}");
+    assert!(
+        text.lines().last().unwrap().contains("database \"b\""),
+        "{text}"
+    );
+    let of_a = store.ok(&["commits", "tail", "--db", "A", "--json"]);
+    let of_a: Vec<serde_json::Value> = of_a
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(of_a.len(), 3);
+    assert!(
+        of_a.iter()
+            .all(|commit| commit["name"] == "a" && commit["group"] == 1)
+    );
+    assert_eq!(of_a[2]["parent"], of_a[1]["lsn"]);
+    assert_eq!(of_a[0]["pages"], serde_json::json!([1, 2]));
+    let from = of_a[1]["lsn"].to_string();
+    let rest = store.ok(&["commits", "tail", "--db", "a", "--from", &from]);
+    assert_eq!(rest.lines().count(), 2, "{rest}");
+    // In chunks, and no longer in the log.
+    store.ok(&["checkpoint"]);
+    store.ok(&["sql", "b", "insert into t values (1)"]);
+    assert_eq!(
+        code(&store, &["commits", "tail", "--db", "c"]),
+        "database_not_found"
+    );
+    let mut follower = store
+        .command(&["commits", "tail", "--follow"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let mut out = BufReader::new(follower.stdout.take().unwrap());
+    out.read_line(&mut line).unwrap();
+    assert!(line.starts_with("lsn "), "{line}");
+    follower.kill().unwrap();
+    follower.wait().unwrap();
+}

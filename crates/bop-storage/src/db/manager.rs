@@ -21,9 +21,10 @@ use crate::error::{
 use crate::ids::{ChangeNo, DbId, DbKind, Lsn};
 use crate::manifest::ChangePage;
 use crate::meters::MetricsReport;
+use crate::runtime::after;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// An open store. Cheap to clone; when the last handle to it, its databases and their transactions
 /// is gone, the store is closed.
@@ -179,6 +180,13 @@ impl Manager {
         of: Option<DbId>,
     ) -> Result<CommitPage, FeedError> {
         self.engine.commits(from, limit, of)
+    }
+
+    /// Waits until the log has something behind `next`, where a page of commits ended; `false` when it
+    /// has nothing by the end of `patience`.
+    pub fn wait_for_commits(&self, next: Lsn, patience: Duration) -> bool {
+        let deadline = after(Instant::now(), patience);
+        self.engine.log().wait_published(next, deadline)
     }
 
     /// The oldest change that is kept, and the number of the next one.

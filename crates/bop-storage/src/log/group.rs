@@ -73,6 +73,12 @@ impl Log {
         Ok(Self { shared, threads })
     }
 
+    /// Waits until something behind `seen` is durable and visible; `false` when nothing is by
+    /// `deadline`.
+    pub fn wait_published(&self, seen: Lsn, deadline: Instant) -> bool {
+        self.shared.wait_published(seen, deadline)
+    }
+
     /// Appends a record and returns when it is durable and published.
     ///
     /// # Errors

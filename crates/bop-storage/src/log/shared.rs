@@ -16,7 +16,7 @@ use super::ticket::{Answer, Crowd, Outcome, Ticket};
 use crate::error::{CommitError, LogFailure, Rejection};
 use crate::ids::{Lsn, SegmentId};
 use crate::io::Block;
-use crate::runtime::after;
+use crate::runtime::{Bell, after};
 use crate::runtime::sync::{AtomicU64, Condvar, Mutex, MutexGuard};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
@@ -35,6 +35,8 @@ pub(super) struct Shared {
     pub(super) failed: Condvar,
     /// Everything before it is durable and published.
     published: AtomicU64,
+    /// Rung when there is more of that. Nobody but threads waits for it: no waker of a task runs here.
+    bell: Bell,
     /// Why nothing more is taken, once it is so: asked by every transaction.
     pub(super) poison: OnceLock<Arc<LogFailure>>,
     /// The buffer of batches, between two leaders.
@@ -76,6 +78,7 @@ impl Shared {
             work: Condvar::new(),
             failed: Condvar::new(),
             published,
+            bell: Bell::default(),
             poison: OnceLock::new(),
             buffer: Mutex::default(),
             index: Mutex::new(index),
@@ -87,8 +90,22 @@ impl Shared {
         Lsn::new(self.published.load(Ordering::Acquire))
     }
 
+    /// Waits until something behind `seen` is published; `false` when nothing is by `deadline`.
+    pub(super) fn wait_published(&self, seen: Lsn, deadline: Instant) -> bool {
+        loop {
+            let rung = self.bell.count();
+            if seen < self.published() {
+                return true;
+            }
+            if !self.bell.wait_past(rung, deadline) {
+                return false;
+            }
+        }
+    }
+
     pub(super) fn set_published(&self, end: Lsn) {
         self.published.store(end.get(), Ordering::Release);
+        self.bell.ring();
     }
 
     /// Bytes of the smallest segment that the next records can meet.
