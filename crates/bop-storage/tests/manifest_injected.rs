@@ -43,7 +43,7 @@ fn create(dir: &Path) {
 
 /// Segments that the transaction `number` registers: each has its number as incarnation.
 fn segments(number: u64) -> impl Iterator<Item = SegmentId> {
-    let count = if number % 8 == 0 { 200 } else { 1 };
+    let count = if number.is_multiple_of(8) { 200 } else { 1 };
     (0..count).map(move |at| SegmentId::new(number * 1000 + at))
 }
 

@@ -13,11 +13,11 @@
 
 use super::engine::Engine;
 use crate::checksum::RollingChecksum;
-use crate::error::{Damage, FeedError, Place};
-use crate::ids::{CommitId, DbId, Lsn, PageNo, PageSize};
+use crate::error::{Damage, FeedError, Place, Reject};
+use crate::ids::{CommitId, DbId, Epoch, Lsn, PageNo, PageSize};
 use crate::log::format::{FragmentPart, MemberPages, PagesRecord, SegmentIdentity};
 use crate::log::scan::{
-    Content, ScannedBatch, ScannedBody, ScannedRecord, SegmentSpace, scan_batches,
+    Content, ScannedBatch, ScannedBody, ScannedRecord, SegmentSpace, Span, scan_batches,
 };
 use crate::log::{HoldReason, LogSegment};
 use std::collections::BTreeMap;
@@ -143,10 +143,10 @@ impl Engine {
             base: segment.base,
             capacity_bytes: segment.capacity_bytes,
             // Any: what is published is of no older one than what stands before it.
-            epoch: Default::default(),
+            epoch: Epoch::default(),
         };
         let mut found = page.commits.len();
-        let mut enough = |span: &crate::log::scan::Span| {
+        let mut enough = |span: &Span| {
             if let Content::Batch(batch) = &span.content {
                 found += batch.records.iter().map(commits_in).sum::<usize>();
             }
@@ -166,14 +166,14 @@ impl Engine {
             // No batch starts there: it may be inside one, which is found from the segment's start.
             None => scan_batches(file(), &space, (space.base, end), &mut enough)
                 .map_err(damaged)?
-                .ok_or_else(|| damaged((space.base, crate::error::Reject::Missing)))?,
+                .ok_or_else(|| damaged((space.base, Reject::Missing)))?,
         };
         for span in scanned.spans {
             match span.content {
                 Content::Batch(batch) => take(&batch, chains, &mut page.commits),
                 Content::Bad(bad) => return Err(damaged((bad.at, bad.reason))),
                 Content::Zeros => {
-                    return Err(damaged((span.lsn, crate::error::Reject::Missing)));
+                    return Err(damaged((span.lsn, Reject::Missing)));
                 }
             }
             page.next = span.end;
@@ -215,7 +215,7 @@ fn take_pages(
             .map(|page| page.page)
             .collect::<Vec<_>>()
     };
-    let before = match pages.part {
+    let mut before = match pages.part {
         FragmentPart::Fragment { commit, index, .. } => {
             let chain = chains.entry(commit).or_default();
             if chain.next == index {
@@ -233,7 +233,6 @@ fn take_pages(
         }
         FragmentPart::Whole => Some(BTreeMap::new()),
     };
-    let mut before = before;
     for member in &pages.members {
         let mut of_member = before
             .as_mut()

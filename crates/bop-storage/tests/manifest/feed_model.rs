@@ -1,12 +1,17 @@
 //! The changes feed and its cursors against a list, with transactions that fail, kills and reopenings
 //! inside the sequences.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, its helpers too"
+)]
+
+use crate::gates::power_cut;
 use bop_storage::error::FeedError;
 use bop_storage::ids::{ChangeNo, CursorId, DbId, DbKind, Epoch, Lsn, StoreId};
-use bop_storage::io::{IoFailure, IoOp};
 use bop_storage::manifest::{
-    CHANGES_KEPT, ChangeKind, CheckpointedHead, CursorRow, DatabaseRow, DatabaseState, Gate,
-    Manifest, MemoryManifest, RunRow,
+    CHANGES_KEPT, ChangeKind, CheckpointedHead, CursorRow, DatabaseRow, DatabaseState, Manifest,
+    MemoryManifest, RunRow,
 };
 use bop_storage::name::DbName;
 use bop_storage::testing::ManualClock;
@@ -86,17 +91,6 @@ impl Model {
 
 fn name(cursor: u8) -> DbName {
     DbName::new(&format!("cursor-{cursor}")).unwrap()
-}
-
-fn power_cut() -> Gate {
-    Arc::new(|| {
-        Err(IoFailure {
-            op: IoOp::ManifestCommit,
-            path: "manifest".into(),
-            offset: None,
-            errno: 5,
-        })
-    })
 }
 
 struct World {

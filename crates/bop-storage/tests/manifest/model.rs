@@ -7,14 +7,14 @@
     reason = "a test ends by a panic, its helpers too"
 )]
 
+use crate::gates::power_cut;
 use bop_storage::catalogue::DbName;
 use bop_storage::checksum::RollingChecksum;
 use bop_storage::error::ManifestError;
 use bop_storage::ids::{ChunkId, DbId, DbKind, Generation, Lsn, PageSize, StoreId};
-use bop_storage::io::{IoFailure, IoOp};
 use bop_storage::manifest::{
-    CheckpointedHead, DatabaseRow, DatabaseState, Edit, Gate, Manifest, ManifestState,
-    MemoryManifest, RangeKey, RangeRow,
+    CheckpointedHead, DatabaseRow, DatabaseState, Edit, Manifest, ManifestState, MemoryManifest,
+    RangeKey, RangeRow,
 };
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -200,17 +200,6 @@ fn read(state: &ManifestState) -> Model {
         (id.get(), (0..RANGES).filter_map(read).collect())
     })
     .collect()
-}
-
-fn power_cut() -> Gate {
-    Arc::new(|| {
-        Err(IoFailure {
-            op: IoOp::ManifestCommit,
-            path: "manifest".into(),
-            offset: None,
-            errno: 5,
-        })
-    })
 }
 
 proptest! {

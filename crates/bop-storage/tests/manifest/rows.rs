@@ -7,13 +7,13 @@
     reason = "a test ends by a panic, its helpers too"
 )]
 
+use crate::gates::power_cut;
 use bop_storage::catalogue::DbName;
 use bop_storage::checksum::RollingChecksum;
 use bop_storage::error::{ErrorCode, ManifestError, Reject};
 use bop_storage::ids::{
     ChunkId, DbId, DbKind, Generation, Incarnation, Lsn, PageSize, SegmentId, StoreId,
 };
-use bop_storage::io::{IoFailure, IoOp};
 use bop_storage::manifest::{
     CheckpointedHead, DatabaseRow, DatabaseState, Edit, Manifest, ManifestStore, MemoryManifest,
     RangeKey, RangeRow, SegmentRow, Table, scan_all,
@@ -307,17 +307,6 @@ fn a_newer_schema_is_refused_and_nothing_is_written() {
     assert_eq!(damage.reason, wanted);
     let after = store.get(Table::Databases, &1_u64.to_be_bytes()).unwrap();
     assert_eq!(after, before);
-}
-
-fn power_cut() -> bop_storage::manifest::Gate {
-    Arc::new(|| {
-        Err(IoFailure {
-            op: IoOp::ManifestCommit,
-            path: "manifest".into(),
-            offset: None,
-            errno: 5,
-        })
-    })
 }
 
 /// Whether the writes of a failed commit are there shows at the next transaction.

@@ -7,11 +7,11 @@
     reason = "a test fails by panicking, and so do edits here"
 )]
 
-use bop_storage::io::{IoFailure, IoOp};
+use crate::gates::{failure, power_cut};
+use bop_storage::io::IoFailure;
 use bop_storage::manifest::{Edit, Gate, Manifest, MemoryManifest, SegmentRow};
 use bop_storage::runtime::SystemSpawn;
 use bop_storage::{ManifestError, StoreId};
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -77,12 +77,7 @@ impl Commits {
         }
         state.there = false;
         if state.fail {
-            return Err(IoFailure {
-                op: IoOp::ManifestCommit,
-                path: PathBuf::from("manifest"),
-                offset: None,
-                errno: 5,
-            });
+            return Err(failure());
         }
         Ok(())
     }
@@ -204,14 +199,7 @@ fn a_transaction_that_fails_is_answered_to_all_that_share_it_and_the_next_one_su
     assert_eq!(manifest.transact(register(3)).unwrap(), 3);
     assert_eq!(registered(&manifest), [3]);
     // One that failed after its rows were there: the next one finds them.
-    store.set_gate_after(Some(Arc::new(|| {
-        Err(IoFailure {
-            op: IoOp::ManifestCommit,
-            path: PathBuf::from("manifest"),
-            offset: None,
-            errno: 5,
-        })
-    })));
+    store.set_gate_after(Some(power_cut()));
     assert!(manifest.transact(register(4)).is_err());
     store.set_gate_after(None);
     assert_eq!(manifest.transact(register(5)).unwrap(), 5);
