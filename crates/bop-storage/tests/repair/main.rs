@@ -1,0 +1,10 @@
+//! A manifest that is lost or damaged, made anew from chunks and log: what must be equal to before, what
+//! must be closed, and what an interrupted repair leaves.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod damaged_chunks;
+mod equal;
+mod interrupted;
+mod refused;
+mod world;
