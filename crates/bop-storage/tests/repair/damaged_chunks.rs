@@ -47,6 +47,11 @@ fn chunks_of(dir: &Path, name: &str) -> Vec<PathBuf> {
     chunks
 }
 
+fn is_chunk(path: &Path) -> bool {
+    path.extension()
+        .is_some_and(|extension| extension == "chunk")
+}
+
 fn flip(path: &Path, at: usize) {
     let mut bytes = std::fs::read(path).unwrap();
     let at = at.min(bytes.len() - 1);
@@ -92,7 +97,9 @@ fn a_chunk_without_a_header_closes_the_databases_that_it_names() {
     let bytes = files(dir.path());
     // Ranges of `both` that its newest generation did not write are in that chunk too.
     assert_eq!(closed(dir.path(), &before), ["both", "old"]);
-    assert!(files(dir.path()).contains_key(&first[0]));
+    for chunk in bytes.keys().filter(|path| is_chunk(path)) {
+        assert!(chunk.exists(), "{} may be needed", chunk.display());
+    }
     // Again and again, and the others go on; names are given out.
     let store = open(dir.path());
     put(&store, "new", &[2, 3], 9, None);
@@ -100,9 +107,7 @@ fn a_chunk_without_a_header_closes_the_databases_that_it_names() {
     store.checkpoint().unwrap();
     store.drop_database("old").unwrap();
     store.close(WAIT).unwrap();
-    for chunk in bytes.keys().filter(|path| path.ends_with("chunk")) {
-        assert!(chunk.exists());
-    }
+    assert!(first[0].exists());
     let store = open(dir.path());
     assert!(store.database("new").is_ok() && store.database("busy").is_ok());
     assert_eq!(
@@ -157,10 +162,32 @@ fn a_lost_catalogue_gives_out_no_names() {
         assert!(before.contains_key(&(info.id, info.name)));
     }
     store.close(WAIT).unwrap();
-    for path in bytes
-        .keys()
-        .filter(|path| path.extension().is_some_and(|e| e == "chunk"))
-    {
+    for path in bytes.keys().filter(|path| is_chunk(path)) {
+        assert!(path.exists(), "{} may be needed", path.display());
+    }
+}
+
+#[test]
+fn without_a_log_everything_is_closed() {
+    let dir = tempfile::tempdir().unwrap();
+    let before = make(dir.path());
+    std::fs::remove_dir_all(dir.path().join("manifest")).unwrap();
+    for (path, _) in files(dir.path()) {
+        if path.extension().is_some_and(|extension| extension == "seg") {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+    let chunks = files(dir.path());
+    let report = repair(dir.path());
+    assert!(report.catalogue_damage.is_some());
+    assert!(
+        report
+            .databases
+            .iter()
+            .all(|database| database.damage.is_some())
+    );
+    assert_eq!(closed(dir.path(), &before), ["both", "busy", "new", "old"]);
+    for path in chunks.keys() {
         assert!(path.exists(), "{} may be needed", path.display());
     }
 }
@@ -182,10 +209,7 @@ fn no_flipped_byte_of_a_chunk_is_served() {
     std::fs::remove_dir_all(made.path().join("manifest")).unwrap();
     let (mut served, mut closed) = (0, 0);
     for path in files(made.path()).keys() {
-        if path
-            .extension()
-            .is_none_or(|extension| extension != "chunk")
-        {
+        if !is_chunk(path) {
             continue;
         }
         let bytes = std::fs::read(path).unwrap().len();

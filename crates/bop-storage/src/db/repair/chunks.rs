@@ -80,6 +80,11 @@ pub(super) struct FoundChunks {
 }
 
 impl FoundChunks {
+    /// Whether the store has no chunk, damaged or not.
+    pub(super) fn is_empty(&self) -> bool {
+        self.identities.is_empty() && self.damaged.is_empty()
+    }
+
     /// Databases that a chunk knows and the catalogue need not.
     pub(super) fn databases(&self) -> impl Iterator<Item = DbId> {
         self.sections.keys().copied()

@@ -160,8 +160,7 @@ fn judge_entry(judge: &Judge<'_>, id: DbId, entry: &Entry) -> Result<Verdict, Io
 /// Why names may be missing, unless the log has every record behind the catalogue that was found.
 fn catalogue_doubt(judge: &Judge<'_>, catalogue: &Catalogue, aside: Option<Lsn>) -> Option<String> {
     let last = catalogue.last_lsn();
-    let nothing = judge.log_from.is_none() && judge.chunks.identities.is_empty();
-    if judge.log_follows(last) || nothing {
+    if judge.log_follows(last) || (judge.log_from.is_none() && judge.chunks.is_empty()) {
         return None;
     }
     let Some(found) = &judge.chunks.catalogue else {
