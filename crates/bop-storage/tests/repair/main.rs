@@ -7,4 +7,6 @@ mod damaged_chunks;
 mod equal;
 mod interrupted;
 mod refused;
+mod set_aside;
+mod unpublished;
 mod world;

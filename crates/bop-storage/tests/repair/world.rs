@@ -37,7 +37,7 @@ pub(crate) fn repair(dir: &Path) -> RepairReport {
     Manager::repair(dir, &options(), REPAIR).unwrap()
 }
 
-fn content(page: u32, byte: u8) -> Vec<u8> {
+pub(crate) fn content(page: u32, byte: u8) -> Vec<u8> {
     // Nothing that compresses, so that the log fills its segments.
     let mut random = SplitMix64::new(u64::from(page) << 8 | u64::from(byte));
     let words = (0..PAGE / 8).flat_map(|_| random.next_u64().to_le_bytes());
