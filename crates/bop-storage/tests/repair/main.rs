@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod damaged_chunks;
+mod damaged_log;
 mod equal;
 mod interrupted;
 mod refused;

@@ -54,12 +54,13 @@ impl Head {
         store: StoreId,
         id: SegmentId,
     ) -> Result<Self, IoFailure> {
-        let mut blocks = [Block::ZERO; 3];
+        let mut blocks = [Block::ZERO; 4];
         let file = disk.open(path, OpenMode::Read)?;
         let found = file.read_at(0, &mut blocks)?;
         let stamped = match Stamped::decode(&blocks[0]) {
             Ok(stamped) => stamped,
-            // A spare is filled from its start, after it has got its length.
+            // A spare is filled from its start, after it has got its length. Where the first batch stands,
+            // it has zeros.
             Err(_) if blocks.iter().all(|block| all_zero(&block.0)) => return Ok(Self::Nobody),
             Err(_) => return Ok(Self::Damaged),
         };
@@ -67,7 +68,7 @@ impl Head {
             return Ok(Self::Nobody);
         }
         let whole = found == size_of_val(&blocks);
-        let copies = blocks[1..].iter().filter(|_| whole);
+        let copies = blocks[1..3].iter().filter(|_| whole);
         let mut sound = copies.filter_map(|copy| Activated::decode(copy, &stamped.identity).ok());
         let activated = sound.next().map(|(activated, _)| activated);
         Ok(Self::Own(stamped, activated))
