@@ -136,6 +136,15 @@ pub(crate) enum Command {
     /// Look at the manifest of a store, also of one that cannot be opened
     #[command(subcommand)]
     Manifest(ManifestCommand),
+    /// Make a lost or damaged manifest anew, from what chunks and log say; the old one is kept
+    Repair {
+        /// Also when it is sound, or when nobody can tell; chunks that cannot be read count as damaged
+        #[arg(long)]
+        force: bool,
+        /// Only say what would be done
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Check every checksum of the store
     Verify {
         /// Run PRAGMA integrity_check as well, on this database or on all

@@ -10,6 +10,7 @@ use crate::sql::position::Excerpt;
 use bop_libsql::transfer::{ExportError, ImportError};
 use bop_storage::error::{
     CatalogueError, CheckpointError, CloseError, ErrorCode, FeedError, ManifestError, OpenError,
+    RepairError,
 };
 use bop_storage::io::{IoFailure, LockFailure};
 use serde_json::{Value, json};
@@ -170,7 +171,28 @@ impl From<OpenError> for Failure {
             Some(call) if is_forbidden(call) => failure.with_hint(
                 "the store's directory and the files in it must be yours to read and to write",
             ),
+            _ if is_lost_manifest(&error) => failure
+                .with_hint("bop repair makes the manifest anew, from what chunks and log say"),
             _ => failure,
+        }
+    }
+}
+
+/// Whether it is the manifest as a whole that is damaged, and not a newer program's.
+fn is_lost_manifest(error: &OpenError) -> bool {
+    matches!(error, OpenError::Manifest(ManifestError::Damaged(_)))
+        && error.code() == ErrorCode::Corrupt
+}
+
+impl From<RepairError> for Failure {
+    fn from(error: RepairError) -> Self {
+        match error {
+            RepairError::Store(error) => error.into(),
+            RepairError::Sound => Self::new(error.code(), &error)
+                .with_hint("there is nothing to repair; --force makes it anew all the same"),
+            other => Self::new(other.code(), &other).with_hint(
+                "see to the file that the message names; --force makes the manifest anew",
+            ),
         }
     }
 }

@@ -13,6 +13,7 @@ mod list;
 mod manifest;
 mod progress;
 mod rename;
+mod repair;
 mod sql;
 mod stats;
 mod transfer;
@@ -67,6 +68,7 @@ pub(crate) fn run(args: Args) -> Result<u8, Failure> {
         Command::Manifest(ManifestCommand::Dump) => manifest::dump(&context),
         Command::Manifest(ManifestCommand::Stat) => manifest::stat(&context),
         Command::Manifest(ManifestCommand::Verify) => manifest::verify(&context),
+        Command::Repair { force, dry_run } => repair::run(&context, force, dry_run),
         Command::Verify { deep, database } => verify::run(&context, deep, database.as_deref()),
         Command::Import {
             database,

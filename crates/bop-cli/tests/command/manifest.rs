@@ -195,3 +195,75 @@ fn the_commits_are_told_as_the_log_has_them() {
     follower.kill().unwrap();
     follower.wait().unwrap();
 }
+
+#[test]
+fn a_lost_manifest_is_made_anew_and_a_sound_one_is_not() {
+    let store = with_history();
+    store.ok(&["sql", "late", "create table t(a); insert into t values (2)"]);
+    let list = store.ok(&["list"]);
+    assert_eq!(code(&store, &["repair"]), "target_exists");
+    let manifest = store.store().join("manifest");
+    fs::write(manifest.join("data.mdb"), [0x5a; 9000]).unwrap();
+    let broken = store.fails(3, &["list"]);
+    assert!(broken.contains("bop repair"), "{broken}");
+
+    let said = store.json(&["repair", "--dry-run"]);
+    assert_eq!(
+        (&said["done"], &said["whole"]),
+        (&false.into(), &true.into())
+    );
+    assert!(
+        store
+            .ok(&["repair", "--dry-run"])
+            .contains("nothing was changed")
+    );
+    assert!(!store.store().join("damaged").exists());
+    let text = store.ok(&["repair"]);
+    assert!(text.contains("damaged/manifest-1"), "{text}");
+    let kept = fs::read(store.store().join("damaged/manifest-1/data.mdb")).unwrap();
+    assert_eq!(kept, [0x5a; 9000]);
+    assert_eq!(store.ok(&["list"]), list);
+    assert_eq!(store.ok(&["sql", "sales", "select a from t"]), "1\n");
+    assert_eq!(store.ok(&["sql", "late", "select a from t"]), "2\n");
+    store.ok(&["verify", "--deep"]);
+
+    fs::remove_dir_all(&manifest).unwrap();
+    let done = store.json(&["repair"]);
+    assert_eq!(
+        (&done["done"], &done["kept"]),
+        (&true.into(), &serde_json::Value::Null)
+    );
+    assert_eq!(store.ok(&["list"]), list);
+    let forced = store.json(&["repair", "--force"]);
+    assert_eq!(forced["kept"], "damaged/manifest-2");
+    store.ok(&["verify"]);
+}
+
+#[test]
+fn what_a_repair_cannot_prove_is_told_and_closed() {
+    let store = with_history();
+    fs::remove_dir_all(store.store().join("manifest")).unwrap();
+    for chunk in fs::read_dir(store.store().join("chunks")).unwrap() {
+        let path = chunk.unwrap().path();
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[1] ^= 1;
+        fs::write(path, bytes).unwrap();
+    }
+    // The log still has everything.
+    let said = store.json(&["repair", "--dry-run"]);
+    assert!(!said["chunks_damaged"].as_array().unwrap().is_empty());
+    assert_eq!(said["whole"], true);
+    // And now it has not.
+    for segment in fs::read_dir(store.store().join("log")).unwrap() {
+        fs::remove_file(segment.unwrap().path()).unwrap();
+    }
+    let found = store.bop(&["--json", "repair"]);
+    assert_eq!(found.status.code(), Some(3));
+    let found: serde_json::Value = serde_json::from_slice(&found.stdout).unwrap();
+    assert_eq!(found["done"], true);
+    assert_eq!(found["whole"], false);
+    assert!(found["catalogue_damage"].is_string(), "{found}");
+    let refused = store.fails(3, &["create", "sales"]);
+    assert!(refused.contains("catalogue"), "{refused}");
+    assert!(fs::read_dir(store.store().join("chunks")).unwrap().count() > 0);
+}

@@ -116,7 +116,11 @@ fn meta(
     let first = u32::try_from(ranges.first_page(section.range))
         .ok()
         .and_then(PageNo::new);
-    let pages = ranges.pages(section.range, source.page_count()).count();
+    // Of a database that has no pages, a section has none either; its range has one, so that it is one.
+    let pages = ranges
+        .pages(section.range, source.page_count())
+        .count()
+        .max(1);
     Ok(SectionMeta {
         kind: SectionKind::Base,
         database: section.database,

@@ -2,7 +2,9 @@
 //!
 //! A database is cut into *ranges* of pages, each stored as one base section. A checkpoint rewrites
 //! the ranges that changed, and packs the sections into chunks: the small ones of many databases
-//! share a chunk, a large database fills several. A database that only shrank has nothing to write.
+//! share a chunk, a large database fills several. A database that only shrank has its last range written
+//! again, or an empty section when no page is left: so the newest state of every database stands in a
+//! chunk, where a repair of the manifest finds it.
 //!
 //! Invariants
 //! - every dirty page of the database lies in exactly one planned section;
@@ -65,8 +67,8 @@ pub struct DirtyDatabase {
     pub ranges: Ranges,
     /// Its page count at the cut.
     pub page_count: u32,
-    /// Pages with a newer version, in any order; those above `page_count` are ignored. Pages that
-    /// were only cut off are no business of the plan: publishing shortens their sections.
+    /// Pages with a newer version, in any order; those above `page_count` are ignored. That pages
+    /// were cut off is no business of the plan: publishing shortens their sections.
     pub pages: Vec<PageNo>,
 }
 
@@ -113,13 +115,17 @@ pub fn plan(mut dirty: Vec<DirtyDatabase>, pack_bytes_max: u64) -> Vec<PlannedCh
     chunks
 }
 
-/// The ranges with a changed page, ascending.
+/// The ranges with a changed page, ascending; without any, the last one.
 fn changed_ranges(database: &DirtyDatabase) -> Vec<RangeNo> {
     let live = database
         .pages
         .iter()
         .filter(|page| page.get() <= database.page_count);
     let mut changed: Vec<RangeNo> = live.map(|page| database.ranges.of(*page)).collect();
+    if changed.is_empty() {
+        let last = PageNo::new(database.page_count).unwrap_or(PageNo::FIRST);
+        changed.push(database.ranges.of(last));
+    }
     changed.sort_unstable();
     changed.dedup();
     changed
@@ -173,6 +179,13 @@ mod tests {
             sections(&plan(vec![dirty(1, 1, 4, &[4, 5, 12])], 1 << 20)),
             [vec![(1, 0)]]
         );
-        assert!(plan(vec![dirty(1, 1, 4, &[9])], 1 << 20).is_empty());
+    }
+
+    #[test]
+    fn a_database_without_a_changed_page_has_its_last_range_written() {
+        let of = |page_count| plan(vec![dirty(1, 1, page_count, &[29])], 1 << 20);
+        assert_eq!(sections(&of(4)), [vec![(1, 0)]]);
+        assert_eq!(sections(&of(5)), [vec![(1, 1)]]);
+        assert_eq!(sections(&of(0)), [vec![(1, 0)]]);
     }
 }

@@ -4,7 +4,8 @@
 //! - a segment is unregistered before its file goes;
 //! - what may be of use to a salvage stays: nothing is unregistered while a database is damaged,
 //!   and no segment or chunk is removed while a row of the manifest is;
-//! - no segment or chunk is removed that a failed transaction may have named;
+//! - no segment or chunk is removed that a failed transaction may have named, and none while a database
+//!   is closed because the manifest was lost: it may be what a salvage needs;
 //! - another store's files are left alone.
 //!
 //! Never: fails an open; what stays is in nobody's way.
@@ -15,6 +16,7 @@ use crate::ids::SegmentId;
 use crate::io::{Disk, FileKind, IoFailure, layout};
 use crate::log::RegisteredSegment;
 use crate::log::recover::Recovered;
+use crate::manifest::ClosedBy;
 use std::path::Path;
 
 /// Segments that hold nothing of the log and can never be part of it as they are: their stamp is
@@ -70,7 +72,9 @@ pub(super) fn sweep_leftovers(engine: &Engine) {
         id.is_some_and(|id| !is_strange_chunk(disk, store, id))
     };
     // A transaction that failed may have named files that these rows do not have.
-    let sound = rows.damaged().is_empty() && engine.manifest.is_sure();
+    let mut closed = rows.closed();
+    let lost = closed.any(|(_, row)| row.by == ClosedBy::Lost);
+    let sound = rows.damaged().is_empty() && engine.manifest.is_sure() && !lost;
     let swept = sweep(engine.disk.as_ref(), layout::SCRATCH_DIR, |_| true)
         .and_then(|()| {
             sweep(engine.disk.as_ref(), layout::LOG_DIR, |n| {

@@ -11,12 +11,14 @@ use super::open;
 use super::options::Options;
 use super::read::ReadTxn;
 use super::record_log::RecordLog;
+use super::repair::{RepairMode, RepairReport, repair};
 use super::report::{DatabaseInfo, StoreStatus, VerifyReport};
 use super::unfinished::Unfinished;
 use super::write::WriteTxn;
 use crate::checkpoint::CheckpointReport;
 use crate::error::{
     CatalogueError, CheckpointError, CloseError, CommitError, FeedError, OpenError, Rejection,
+    RepairError,
 };
 use crate::ids::{ChangeNo, DbId, DbKind, Lsn};
 use crate::manifest::ChangePage;
@@ -70,6 +72,21 @@ impl Manager {
         options: &Options,
     ) -> Result<ManifestInspection, OpenError> {
         ManifestInspection::open(path.as_ref(), options)
+    }
+
+    /// Makes the manifest of a store anew, when it is lost or damaged, from what chunks and log say; the
+    /// old one is kept in `damaged/`. Nobody has the store open meanwhile; afterwards it is opened as any
+    /// other. A database that nothing proves whole is closed, and stands in the report.
+    ///
+    /// # Errors
+    /// [`RepairError::Sound`] when it is not damaged, unless that is no matter; why the store's files
+    /// cannot be read, or the new manifest not be written.
+    pub fn repair(
+        path: impl AsRef<Path>,
+        options: &Options,
+        mode: RepairMode,
+    ) -> Result<RepairReport, RepairError> {
+        repair(path.as_ref(), options, mode)
     }
 
     /// Creates a database.

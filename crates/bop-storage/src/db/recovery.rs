@@ -76,7 +76,7 @@ impl Parts<'_> {
         // What was found first is what is told: the log may have gone on since.
         let recorded = rows
             .closed()
-            .filter_map(|(id, row)| Some((id, row.damage()?)));
+            .filter_map(|(id, row)| Some((id, row.damage(id)?)));
         damaged.extend(recorded);
         if let Some(damage) = damaged.remove(&DbId::CATALOGUE) {
             catalogue.set_damaged(damage);
@@ -91,7 +91,7 @@ impl Parts<'_> {
         let closed = closed_at_open(rows, &recovered, &damaged, catalogue.damage());
         let mut findings = recovered.findings.clone();
         let still = rows.closed().filter(|(id, _)| closed.contains_key(id));
-        let recorded = still.filter_map(|(_, row)| row.damage());
+        let recorded = still.filter_map(|(id, row)| row.damage(id));
         for damage in recorded {
             if !findings.contains(&damage) {
                 findings.push(damage);

@@ -15,6 +15,7 @@ mod damage;
 mod feed;
 mod names;
 mod record_log;
+mod repair;
 mod store;
 
 pub use code::ErrorCode;
@@ -25,6 +26,7 @@ pub use damage::{Damage, Place, Reject};
 pub use feed::FeedError;
 pub use names::{CatalogueError, NameError};
 pub use record_log::RecordLogError;
+pub use repair::RepairError;
 pub use store::{CheckpointError, CloseError, ManifestError, OpenError};
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 //! STORE/chunks/<id>.chunk    chunks
 //! STORE/manifest/            the LMDB environment
 //! STORE/scratch/             what is being made; cleared at open
-//! STORE/damaged/             what a closed database still needs
+//! STORE/damaged/             what a closed database still needs, manifests that were replaced
 //! ```
 //! Files are named by number (16 hexadecimal digits), never by a database's name.
 

@@ -25,6 +25,8 @@ pub enum ClosedBy {
     Log(SegmentId, Lsn),
     /// A segment's file as a whole.
     File(SegmentId),
+    /// The manifest was lost, and what is left does not prove the database whole.
+    Lost,
 }
 
 /// A database that is closed for damage, also when the log has gone on without what it lost.
@@ -52,21 +54,29 @@ impl ClosedRow {
             }
             _ => ClosedBy::Elsewhere,
         };
-        let mut reason = damage.reason.to_string();
-        let cut = (0..=REASON_BYTES_MAX.min(reason.len())).rev();
-        let cut = cut.into_iter().find(|at| reason.is_char_boundary(*at));
-        reason.truncate(cut.unwrap_or(0));
         Self {
             by,
-            reason,
+            reason: cut(damage.reason.to_string()),
             from,
             to,
         }
     }
 
-    /// What closed the database; `None` when that is found elsewhere, again and again.
-    pub fn damage(&self) -> Option<Damage> {
+    /// The row of a database that nothing proves whole since the manifest was lost; it needs the log from
+    /// `from` to `to`.
+    pub fn lost(why: &str, from: Lsn, to: Lsn) -> Self {
+        Self {
+            by: ClosedBy::Lost,
+            reason: cut(why.to_owned()),
+            from,
+            to,
+        }
+    }
+
+    /// What closed the database, whose row this is; `None` when that is found elsewhere, again and again.
+    pub fn damage(&self, database: DbId) -> Option<Damage> {
         let place = match self.by {
+            ClosedBy::Lost => Place::Database { database },
             ClosedBy::Elsewhere => return None,
             ClosedBy::Log(segment, lsn) => Place::Log { segment, lsn },
             ClosedBy::File(segment) => Place::File(layout::segment(segment)),
@@ -84,6 +94,13 @@ impl ClosedRow {
     }
 }
 
+fn cut(mut reason: String) -> String {
+    let cut = (0..=REASON_BYTES_MAX.min(reason.len())).rev();
+    let cut = cut.into_iter().find(|at| reason.is_char_boundary(*at));
+    reason.truncate(cut.unwrap_or(0));
+    reason
+}
+
 /// The bytes of [`ClosedRow`]; the reason stands behind, in UTF-8.
 #[derive(Clone, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
@@ -96,7 +113,7 @@ pub struct ClosedBytes {
     pub from_lsn: U64,
     /// It ends before here.
     pub to_lsn: U64,
-    /// 0 elsewhere, 1 a position, 2 a whole segment.
+    /// 0 elsewhere, 1 a position, 2 a whole segment, 3 lost with the manifest.
     pub place: U16,
     /// Bytes of the reason: a cut one is noticed.
     pub reason_bytes: U16,
@@ -114,6 +131,7 @@ impl Row for ClosedRow {
             ClosedBy::Elsewhere => (0, 0, 0),
             ClosedBy::Log(segment, lsn) => (1, segment.get(), lsn.get()),
             ClosedBy::File(segment) => (2, segment.get(), 0),
+            ClosedBy::Lost => (3, 0, 0),
         };
         let fixed = ClosedBytes {
             segment: segment.into(),
@@ -153,6 +171,7 @@ impl Row for ClosedRow {
             (0, true, true) => ClosedBy::Elsewhere,
             (1, _, _) => ClosedBy::Log(segment, lsn),
             (2, _, true) => ClosedBy::File(segment),
+            (3, true, true) => ClosedBy::Lost,
             _ => return Err(Reject::Invalid("the place of damage")),
         };
         Ok(Self {

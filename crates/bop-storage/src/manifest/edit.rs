@@ -208,6 +208,16 @@ impl<'a> Edit<'a> {
         self.set_next(|marks| marks.next_database = marks.next_database.max(id));
     }
 
+    /// Says that no chunk id below is free, also of files that have no row.
+    pub fn set_next_chunk(&mut self, id: ChunkId) {
+        self.set_next(|marks| marks.next_chunk = marks.next_chunk.max(id));
+    }
+
+    /// Says that no segment id below is free, also of files that have no row.
+    pub fn set_next_segment(&mut self, id: SegmentId) {
+        self.set_next(|marks| marks.next_segment = marks.next_segment.max(id));
+    }
+
     /// Begins a run: an older schema becomes the present one, and a feed begins where there is none,
     /// behind every change that `last` knows of.
     pub fn begin_run(&mut self, run: RunRow, last: ChangeNo) {

@@ -8,7 +8,8 @@
 //!                       -> renamed to manifest -> both parent directories synced
 //! ```
 //! because LMDB never syncs a directory, and a power cut while it writes its first pages can leave
-//! a file that it refuses to open. What is found under the scratch name is discarded.
+//! a file that it refuses to open. What is found under the scratch name is discarded. A manifest that is
+//! rebuilt takes the same way, and just before the rename the old one gets a name in `damaged/`.
 //!
 //! Invariants
 //! - every page that LMDB can reach was checked before it maps the file;
@@ -19,7 +20,7 @@
 
 use super::walker::{self, Sound};
 use crate::error::{Damage, ManifestError, Place, Reject};
-use crate::io::layout::{MANIFEST_DIR, SCRATCH_DIR};
+use crate::io::layout::{DAMAGED_DIR, MANIFEST_DIR, SCRATCH_DIR};
 use crate::io::{IoFailure, IoOp};
 use crate::limits::ValidLimits;
 use heed::types::Bytes;
@@ -139,7 +140,63 @@ pub(super) fn create(
     limits: &ValidLimits,
     first: impl FnOnce(Environment) -> Result<Environment, ManifestError>,
 ) -> Result<(), ManifestError> {
-    let (dir, scratch) = (Path::new(MANIFEST_DIR), Path::new(SCRATCH_DIR));
+    let new = make_unnamed(store, limits, first)?;
+    rename(store, &new, Path::new(MANIFEST_DIR))?;
+    sync(store, Path::new(SCRATCH_DIR), IoOp::SyncDirectory)
+}
+
+/// Makes the environment anew. What has its name, whatever that is, is kept under the first name that is
+/// free in `damaged/`, which is answered. Whoever is killed in between leaves the old one under
+/// either name, and the new one, if it is there, whole.
+pub(super) fn replace(
+    store: &Path,
+    limits: &ValidLimits,
+    first: impl FnOnce(Environment) -> Result<Environment, ManifestError>,
+) -> Result<Option<PathBuf>, ManifestError> {
+    let new = make_unnamed(store, limits, first)?;
+    let kept = if exists(store)? {
+        Some(keep(store)?)
+    } else {
+        None
+    };
+    rename(store, &new, Path::new(MANIFEST_DIR))?;
+    sync(store, Path::new(SCRATCH_DIR), IoOp::SyncDirectory)?;
+    Ok(kept)
+}
+
+/// Gives the environment a name in `damaged/`.
+fn keep(store: &Path) -> Result<PathBuf, ManifestError> {
+    let damaged = Path::new(DAMAGED_DIR);
+    make_dir(store, damaged)?;
+    sync(store, Path::new(""), IoOp::SyncDirectory)?;
+    let mut number = 1_u64;
+    let kept = loop {
+        let name = damaged.join(format!("{MANIFEST_DIR}-{number}"));
+        if !exists_at(store, &name)? {
+            break name;
+        }
+        number += 1;
+    };
+    rename(store, Path::new(MANIFEST_DIR), &kept)?;
+    sync(store, damaged, IoOp::SyncDirectory)?;
+    Ok(kept)
+}
+
+/// Gives a directory another name, for good: that of the store is synced, which has one of the two.
+fn rename(store: &Path, from: &Path, to: &Path) -> Result<(), ManifestError> {
+    let (old, new) = (store.join(from), store.join(to));
+    rustix::fs::renameat_with(CWD, old, CWD, new, RenameFlags::NOREPLACE)
+        .map_err(|errno| io(IoOp::Rename, to, errno))?;
+    sync(store, Path::new(""), IoOp::SyncDirectory)
+}
+
+/// Makes an environment under its scratch name, whole and durable.
+fn make_unnamed(
+    store: &Path,
+    limits: &ValidLimits,
+    first: impl FnOnce(Environment) -> Result<Environment, ManifestError>,
+) -> Result<PathBuf, ManifestError> {
+    let scratch = Path::new(SCRATCH_DIR);
     let new = scratch.join(NEW_DIR);
     make_dir(store, scratch)?;
     discard_unfinished(store)?;
@@ -153,16 +210,7 @@ pub(super) fn create(
     // LMDB synced the pages at the commit; the file's length and what it wrote before are ours.
     sync(store, &new.join(DATA_FILE), IoOp::Sync)?;
     sync(store, &new, IoOp::SyncDirectory)?;
-    let renamed = rustix::fs::renameat_with(
-        CWD,
-        store.join(&new),
-        CWD,
-        store.join(dir),
-        RenameFlags::NOREPLACE,
-    );
-    renamed.map_err(|errno| io(IoOp::Rename, dir, errno))?;
-    sync(store, Path::new(""), IoOp::SyncDirectory)?;
-    sync(store, scratch, IoOp::SyncDirectory)
+    Ok(new)
 }
 
 /// Removes what an interrupted creation left. Only LMDB's two files are expected there: anything

@@ -50,19 +50,24 @@ impl LmdbManifest {
         initial: &[Write],
     ) -> Result<Self, ManifestError> {
         check_keys(initial)?;
-        env::create(store, limits, |mut environment| {
-            loop {
-                match apply(&environment, initial) {
-                    Err(Refused::Full) => {
-                        let next = environment.next_map_bytes()?;
-                        environment = environment.resize(next)?;
-                    }
-                    Err(Refused::Other(error)) => return Err(error),
-                    Ok(()) => return Ok(environment),
-                }
-            }
-        })?;
+        env::create(store, limits, |environment| first(environment, initial))?;
         Self::open(store, limits)
+    }
+
+    /// Makes the manifest of a store anew; `initial` is its first transaction. The one that is there,
+    /// damaged or not, is kept in `damaged/`, under the name that is answered. The caller holds the
+    /// store's lock.
+    ///
+    /// # Errors
+    /// What the kernel or LMDB refuse. There is the old manifest then, under either name, or the new
+    /// one.
+    pub fn replace(
+        store: &Path,
+        limits: &ValidLimits,
+        initial: &[Write],
+    ) -> Result<Option<PathBuf>, ManifestError> {
+        check_keys(initial)?;
+        env::replace(store, limits, |environment| first(environment, initial))
     }
 
     /// Opens the manifest of a store. The caller holds the store's lock.
@@ -120,6 +125,20 @@ impl Refused {
         match error {
             heed::Error::Mdb(MdbError::MapFull) => Self::Full,
             error => Self::Other(env::engine(operation, error)),
+        }
+    }
+}
+
+/// Commits the first transaction of an environment, which grows until it has room for it.
+fn first(mut environment: Environment, initial: &[Write]) -> Result<Environment, ManifestError> {
+    loop {
+        match apply(&environment, initial) {
+            Err(Refused::Full) => {
+                let next = environment.next_map_bytes()?;
+                environment = environment.resize(next)?;
+            }
+            Err(Refused::Other(error)) => return Err(error),
+            Ok(()) => return Ok(environment),
         }
     }
 }

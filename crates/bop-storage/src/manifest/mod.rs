@@ -26,6 +26,7 @@ mod invariants;
 mod lmdb;
 mod memory;
 mod queue;
+mod rebuild;
 mod rows;
 mod schema;
 mod state;

@@ -73,6 +73,22 @@ impl ChunkReader {
         })
     }
 
+    /// What the directory of a chunk says that does not open: its header may be all that is damaged.
+    ///
+    /// # Errors
+    /// As [`ChunkReader::open`]; nobody can tell then what is in the chunk.
+    pub fn sections_of_damaged(
+        disk: &dyn Disk,
+        store_id: StoreId,
+        chunk_id: ChunkId,
+    ) -> Result<Vec<SectionRef>, ReadError> {
+        let source = Source::open(disk, Owner { store_id, chunk_id })?;
+        check_length(&source, None)?;
+        let footer = read_footer(&source)?;
+        let end = source.bytes - size_of::<ChunkFooter>() as u64;
+        read_directory(&source, &footer, end)
+    }
+
     /// The chunk.
     pub fn id(&self) -> ChunkId {
         self.source.owner.chunk_id

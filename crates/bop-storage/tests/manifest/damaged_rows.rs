@@ -43,7 +43,10 @@ fn a_flipped_byte_closes_what_it_touches() {
     manifest.begin_run(run_of(1)).unwrap();
     let state = reopen(&store).unwrap().state();
     assert_eq!(state.salvaged(SegmentId::new(3)), Some(&aside));
-    let read: Vec<_> = state.closed().map(|(id, row)| (id, row.damage())).collect();
+    let read: Vec<_> = state
+        .closed()
+        .map(|(id, row)| (id, row.damage(id)))
+        .collect();
     assert_eq!(read, [(ONE, Some(damage))]);
     for table in Table::ALL {
         let mut keys = Vec::new();

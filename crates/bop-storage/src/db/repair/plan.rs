@@ -1,0 +1,205 @@
+//! From what files say to the rows of the new manifest.
+//!
+//! Invariants
+//! - a name that may be lost closes the catalogue: no second database of that name comes into being;
+//! - `next_database` is what the catalogue says and no more: the log's creations go on from there. A
+//!   chunk that knows a younger database proves that names are lost, unless the log has them.
+//!
+//! Never: writes a file.
+
+use super::chunks::FoundChunks;
+use super::judge::{Judge, LOG_MISSING, Verdict};
+use super::segments::FoundLog;
+use crate::catalogue::{Catalogue, DatabaseState, Entry};
+use crate::error::ManifestError;
+use crate::ids::{ChunkId, DbId, DbKind, Generation, Lsn};
+use crate::io::IoFailure;
+use crate::manifest::{ClosedRow, DatabaseRow, Edit, RangeKey, RangeRow, SegmentRow};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What the new manifest is to say.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) catalogue: Catalogue,
+    /// Why names may be missing, if so.
+    pub(super) catalogue_closed: Option<String>,
+    pub(super) databases: BTreeMap<DbId, Verdict>,
+    /// Nothing below is expected in the log.
+    pub(super) truncated: Lsn,
+    /// The section of the catalogue.
+    catalogue_range: Option<(RangeKey, RangeRow)>,
+}
+
+impl Plan {
+    /// Judges everything.
+    pub(super) fn make(judge: &Judge<'_>, log: &FoundLog) -> Result<Self, IoFailure> {
+        let found = judge.chunks.catalogue.as_ref();
+        let catalogue = found.map_or_else(Catalogue::new, |found| found.catalogue.clone());
+        let aside = log.salvage.values().map(|row| row.end).max();
+        let mut databases = BTreeMap::new();
+        for (id, entry) in catalogue.entries() {
+            let mut verdict = judge_entry(judge, id, entry)?;
+            let live = entry.state == DatabaseState::Live;
+            if live && aside.is_some_and(|end| verdict.head.lsn < end) {
+                let why = "segments are set aside for closed databases, and it may be one of them";
+                verdict.closed.get_or_insert(why.to_owned());
+            }
+            databases.insert(id, verdict);
+        }
+        let mut plan = Self {
+            catalogue_closed: catalogue_doubt(judge, &catalogue, aside),
+            catalogue,
+            databases,
+            truncated: log.truncated.unwrap_or_default(),
+            catalogue_range: None,
+        };
+        plan.catalogue_range = found.map(|found| {
+            let key = RangeKey {
+                database: DbId::CATALOGUE,
+                range: 0,
+                generation: found.generation,
+            };
+            let row = RangeRow {
+                chunk: found.chunk,
+                section: found.index,
+                pages: 1,
+            };
+            (key, row)
+        });
+        Ok(plan)
+    }
+
+    /// The chunks that a row of the ranges names.
+    pub(super) fn chunks(&self) -> BTreeSet<ChunkId> {
+        self.ranges().map(|(_, row)| row.chunk).collect()
+    }
+
+    fn ranges(&self) -> impl Iterator<Item = &(RangeKey, RangeRow)> {
+        let databases = self.databases.values();
+        databases
+            .flat_map(|verdict| &verdict.ranges)
+            .chain(&self.catalogue_range)
+    }
+
+    /// Puts it all into an empty manifest.
+    pub(super) fn write(
+        &self,
+        chunks: &FoundChunks,
+        log: &FoundLog,
+        edit: &mut Edit<'_>,
+    ) -> Result<(), ManifestError> {
+        for id in self.chunks() {
+            if let Some(identity) = chunks.identities.get(&id) {
+                let digest = u128::from_le_bytes(identity.digest.to_bytes());
+                edit.insert_chunk(id, identity.bytes, digest)?;
+            }
+        }
+        for (id, entry) in self.catalogue.entries() {
+            if let Some(verdict) = self.databases.get(&id) {
+                edit.put_database(id, row(entry, verdict))?;
+            }
+        }
+        for (key, row) in self.ranges() {
+            edit.put_range(*key, *row);
+        }
+        for segment in &log.registered {
+            let row = SegmentRow {
+                incarnation: segment.incarnation,
+                capacity_bytes: segment.capacity_bytes,
+            };
+            edit.put_segment(segment.id, row)?;
+        }
+        for (id, row) in &log.salvage {
+            edit.set_aside(*id, *row)?;
+        }
+        let to = log.limit.max(self.truncated);
+        let catalogue = self
+            .catalogue_closed
+            .as_ref()
+            .map(|why| (DbId::CATALOGUE, why));
+        for (id, why) in self.closed().chain(catalogue) {
+            let from = log.salvage.values().map(|row| row.base).min();
+            let from = from.unwrap_or(self.truncated).min(self.truncated);
+            edit.close_database(id, &ClosedRow::lost(why, from, to));
+        }
+        edit.set_checkpointed(self.truncated);
+        edit.set_truncated(self.truncated);
+        edit.set_catalogue(self.catalogue.last_lsn());
+        edit.set_next_database(self.catalogue.next_id());
+        edit.set_next_chunk(chunks.next);
+        edit.set_next_segment(log.next);
+        Ok(())
+    }
+
+    fn closed(&self) -> impl Iterator<Item = (DbId, &String)> {
+        let closed = self.databases.iter();
+        closed.filter_map(|(id, verdict)| Some((*id, verdict.closed.as_ref()?)))
+    }
+}
+
+fn judge_entry(judge: &Judge<'_>, id: DbId, entry: &Entry) -> Result<Verdict, IoFailure> {
+    match (entry.state, entry.kind) {
+        // Its sections went with it.
+        (DatabaseState::Tombstone { .. }, _) => {
+            let (head, page_size) = judge.last_head(id);
+            Ok(Verdict {
+                head,
+                page_size,
+                ..Verdict::without(None)
+            })
+        }
+        // Nothing of it is ever in a chunk.
+        (DatabaseState::Live, DbKind::Log) => {
+            let lost = judge.log_from.is_none();
+            Ok(Verdict::without(lost.then(|| LOG_MISSING.to_owned())))
+        }
+        (DatabaseState::Live, DbKind::Sqlite | DbKind::Raw) => judge.database(id),
+    }
+}
+
+/// Why names may be missing, unless the log has every record behind the catalogue that was found.
+fn catalogue_doubt(judge: &Judge<'_>, catalogue: &Catalogue, aside: Option<Lsn>) -> Option<String> {
+    let last = catalogue.last_lsn();
+    if judge.log_follows(last) || (judge.log_from.is_none() && judge.chunks.is_empty()) {
+        return None;
+    }
+    let Some(found) = &judge.chunks.catalogue else {
+        return Some("no chunk has a catalogue, and the log has lost its beginning".to_owned());
+    };
+    if let Some(damage) = &judge.chunks.lost_catalogue {
+        return Some(format!("the newest catalogue cannot be read: {damage}"));
+    }
+    if let Some(chunk) = judge.may_hide_newer(found.chunk, last) {
+        let why = format!("chunk {chunk}, which is damaged, may have held a newer catalogue");
+        return Some(why);
+    }
+    let unknown = judge
+        .chunks
+        .databases()
+        .find(|id| catalogue.next_id() <= *id);
+    if let Some(id) = unknown {
+        let why =
+            format!("a chunk has pages of database id {id}, which the catalogue does not know");
+        return Some(why);
+    }
+    if aside.is_some_and(|end| last < end) {
+        return Some("segments are set aside for what was closed, maybe the catalogue".to_owned());
+    }
+    judge
+        .log_from
+        .is_none()
+        .then(|| "the log is missing".to_owned())
+}
+
+fn row(entry: &Entry, verdict: &Verdict) -> DatabaseRow {
+    let known = verdict.head.generation != Generation::default();
+    DatabaseRow {
+        name: entry.name.clone(),
+        kind: entry.kind,
+        state: entry.state,
+        page_size: verdict.page_size.filter(|_| known),
+        created_us: entry.created_us,
+        catalogue_lsn: entry.lsn,
+        checkpointed: verdict.head,
+    }
+}

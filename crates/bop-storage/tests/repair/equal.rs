@@ -1,0 +1,195 @@
+//! After a repair the store is what it was.
+
+use crate::world::{REPAIR, WAIT, facts, files, make, open, options, put, repair, shown, works};
+use bop_storage::{DbKind, FeedStart, Manager, RepairMode};
+use std::path::Path;
+
+/// What it is called, and what does it.
+type Loss = (&'static str, fn(&Path));
+
+/// Ways to lose a manifest.
+const LOSSES: [Loss; 4] = [
+    ("deleted", |dir| {
+        std::fs::remove_dir_all(dir.join("manifest")).unwrap();
+    }),
+    ("garbage", |dir| {
+        std::fs::write(dir.join("manifest/data.mdb"), vec![0xa5; 100_000]).unwrap();
+    }),
+    ("truncated", |dir| {
+        let data = std::fs::OpenOptions::new()
+            .write(true)
+            .open(dir.join("manifest/data.mdb"))
+            .unwrap();
+        data.set_len(5000).unwrap();
+    }),
+    ("without its file", |dir| {
+        std::fs::remove_file(dir.join("manifest/data.mdb")).unwrap();
+    }),
+];
+
+#[test]
+fn whatever_happened_to_the_manifest_everything_is_as_before() {
+    for (loss, lose) in LOSSES {
+        let dir = tempfile::tempdir().unwrap();
+        make(dir.path());
+        let store = open(dir.path());
+        let before = shown(&store);
+        store.close(WAIT).unwrap();
+        let (rows, bytes) = (facts(dir.path()), files(dir.path()));
+        lose(dir.path());
+        Manager::open(dir.path(), options()).unwrap_err();
+        let there = dir.path().join("manifest").exists();
+
+        let report = repair(dir.path());
+        assert!(report.done && report.is_whole(), "{loss}: {report:?}");
+        assert!(report.reason.is_some(), "{loss}");
+        assert_eq!(report.kept.is_some(), there, "{loss}");
+        if let Some(kept) = &report.kept {
+            assert_eq!(kept, Path::new("damaged/manifest-1"), "{loss}");
+            assert!(dir.path().join(kept).is_dir(), "{loss}");
+        }
+        assert_eq!(
+            files(dir.path()),
+            bytes,
+            "{loss}: nothing is deleted or changed"
+        );
+        assert_eq!(facts(dir.path()), rows, "{loss}");
+        let store = open(dir.path());
+        assert_eq!(shown(&store), before, "{loss}");
+        assert_eq!(store.verify().findings, [], "{loss}");
+        store.close(WAIT).unwrap();
+        works(dir.path());
+    }
+}
+
+#[test]
+fn what_was_killed_is_repaired_too() {
+    let dir = tempfile::tempdir().unwrap();
+    make(dir.path());
+    let store = open(dir.path());
+    put(&store, "large", &[2, 3], 90, None);
+    put(&store, "shop", &[5], 91, None);
+    let before = shown(&store);
+    drop(store);
+    std::fs::remove_dir_all(dir.path().join("manifest")).unwrap();
+    assert!(repair(dir.path()).is_whole());
+    let store = open(dir.path());
+    assert_eq!(shown(&store), before);
+    store.close(WAIT).unwrap();
+    works(dir.path());
+}
+
+#[test]
+fn a_long_history_of_checkpoints_comes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    make(dir.path());
+    let store = open(dir.path());
+    for round in 0..12_u8 {
+        let count = 10 + u32::from(round) * 7 % 50;
+        put(&store, "large", &[1 + u32::from(round)], round, Some(count));
+        put(&store, "renamed", &[1, 2, 3, 4], round, None);
+        if round % 3 == 0 {
+            put(&store, "late", &[], round, Some(u32::from(round) % 2));
+            let name = format!("round {round}");
+            store.create_database(&name, DbKind::Raw).unwrap();
+            put(&store, &name, &[1], round, None);
+        }
+        if round == 7 {
+            store.drop_database("round 3").unwrap();
+        }
+        store.checkpoint().unwrap();
+    }
+    let before = shown(&store);
+    store.close(WAIT).unwrap();
+    let rows = facts(dir.path());
+    std::fs::remove_dir_all(dir.path().join("manifest")).unwrap();
+    let report = repair(dir.path());
+    assert!(report.is_whole(), "{report:?}");
+    let store = open(dir.path());
+    assert_eq!(shown(&store), before);
+    store.close(WAIT).unwrap();
+    // The opening may have made spares.
+    let after = facts(dir.path());
+    assert_eq!(after.databases, rows.databases);
+    works(dir.path());
+}
+
+/// A database that only shrank, to nothing or not, has its state in a chunk.
+#[test]
+fn a_database_that_only_shrank_does_not_come_back_longer() {
+    for left in [0, 1, 17] {
+        let dir = tempfile::tempdir().unwrap();
+        make(dir.path());
+        let store = open(dir.path());
+        store.checkpoint().unwrap();
+        put(&store, "large", &[], 0, Some(left));
+        store.checkpoint().unwrap();
+        // So that the log forgets it.
+        for round in 0..40 {
+            put(&store, "idle", &[1, 2, 3, 4], round, None);
+            store.checkpoint().unwrap();
+        }
+        let before = shown(&store);
+        store.close(WAIT).unwrap();
+        std::fs::remove_dir_all(dir.path().join("manifest")).unwrap();
+        let report = repair(dir.path());
+        assert!(report.is_whole(), "{left}: {report:?}");
+        let store = open(dir.path());
+        assert_eq!(shown(&store), before, "{left} pages");
+        store.close(WAIT).unwrap();
+        works(dir.path());
+    }
+}
+
+/// Pages that were cut off and came back as zeros, between two checkpoints, stand nowhere.
+#[test]
+fn pages_that_came_back_as_zeros_do_not_come_back_as_they_were() {
+    let dir = tempfile::tempdir().unwrap();
+    make(dir.path());
+    let store = open(dir.path());
+    put(&store, "large", &super::world::pages(1, 50), 33, None);
+    put(&store, "idle", &[4], 33, None);
+    store.checkpoint().unwrap();
+    put(&store, "large", &[], 0, Some(20));
+    put(&store, "large", &[3, 50], 34, None);
+    store.checkpoint().unwrap();
+    let before = shown(&store);
+    store.close(WAIT).unwrap();
+    let rows = facts(dir.path());
+    std::fs::remove_dir_all(dir.path().join("manifest")).unwrap();
+    assert!(repair(dir.path()).is_whole());
+    assert_eq!(facts(dir.path()), rows);
+    let store = open(dir.path());
+    assert_eq!(shown(&store), before);
+    store.close(WAIT).unwrap();
+}
+
+#[test]
+fn who_subscribes_to_the_changes_finds_a_new_feed() {
+    let dir = tempfile::tempdir().unwrap();
+    make(dir.path());
+    let store = open(dir.path());
+    let cursor = store
+        .subscribe_changes("mirror", FeedStart::Oldest)
+        .unwrap();
+    let page = cursor.read(1000).unwrap();
+    let last = page.changes.last().unwrap().0;
+    cursor.acknowledge(last).unwrap();
+    cursor.flush().unwrap();
+    drop(cursor);
+    store.close(WAIT).unwrap();
+    let feed = |dir: &Path| {
+        let inspection = Manager::inspect_manifest(dir, &options()).unwrap();
+        *inspection.state().feed().unwrap()
+    };
+    let before = feed(dir.path());
+    let mode = RepairMode {
+        force: true,
+        ..REPAIR
+    };
+    Manager::repair(dir.path(), &options(), mode).unwrap();
+    let store = open(dir.path());
+    assert!(store.cursors().is_empty());
+    store.close(WAIT).unwrap();
+    assert_ne!(feed(dir.path()).feed, before.feed);
+}

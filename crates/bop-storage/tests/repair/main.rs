@@ -1,0 +1,13 @@
+//! A manifest that is lost or damaged, made anew from chunks and log: what must be equal to before, what
+//! must be closed, and what an interrupted repair leaves.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod damaged_chunks;
+mod damaged_log;
+mod equal;
+mod interrupted;
+mod refused;
+mod set_aside;
+mod unpublished;
+mod world;
