@@ -2,24 +2,27 @@
 //!
 //! ```text
 //! wait --> whoever gets the catalogue's slot takes all that wait --> one record --> durable --> all answered
-//!   '--the slot did not come in time--> withdrawn, if it still waits
+//!   '--the slot did not come in time--> withdrawn, if it still waits; else its end is unknown after a while
 //! ```
 //! Invariants
 //! - an answer rests on durable records alone, a refusal for the name of another one in the same
 //!   record too;
-//! - names are given out in the order in which they were asked for.
+//! - names are given out in the order in which they were asked for;
+//! - nobody waits for ever for whoever makes his, and is in a call that hangs.
 //!
 //! Never: makes a record without a database, or with more than [`TOGETHER_MAX`].
 
 use super::engine::Engine;
 use super::slot::SlotGuard;
 use crate::catalogue::CatalogueChange;
-use crate::error::CatalogueError;
+use crate::error::{CatalogueError, CommitError, LogFailure};
 use crate::ids::{DbId, DbKind};
 use crate::log::Priority;
-use crate::runtime::{Promise, Waited, promise};
+use crate::runtime::{Promise, Waited, after, promise};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
 
 /// Databases of one record at most: with the longest names they fit the smallest segment.
 const TOGETHER_MAX: usize = 128;
@@ -98,9 +101,19 @@ impl Engine {
                 Err(_) => break,
             }
         }
-        match pending.wait(None) {
+        // Somebody else makes it, and may not come back from the device.
+        let asked = Instant::now();
+        match pending.wait(Some(after(asked, self.limits.io_deadline))) {
             Waited::Answer(answer) => answer,
-            Waited::Lost | Waited::TimedOut => Err(CatalogueError::Closed),
+            Waited::Lost => Err(CatalogueError::Closed),
+            Waited::TimedOut => {
+                let waited = asked.elapsed();
+                let unknown = CommitError::Unknown {
+                    lsn: self.log.published(),
+                    cause: Arc::new(LogFailure::Stalled { waited }),
+                };
+                Err(unknown.into())
+            }
         }
     }
 

@@ -11,10 +11,14 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 fn engine(disk: &SimDisk, manifest: &MemoryManifest) -> Arc<Engine> {
+    let mut limits = Limits::tiny();
+    limits.writer_wait = Duration::from_secs(2);
+    limits.io_deadline = Duration::from_millis(20);
     let options = Options::new()
-        .limits(Limits::tiny())
+        .limits(limits)
         .housekeeping(Housekeeping::Manual)
         .disk(Arc::new(disk.clone()), Arc::new(manifest.clone()));
     open::open(Path::new("simulated"), options).unwrap()
@@ -96,4 +100,41 @@ fn a_record_that_fails_is_answered_to_all_that_share_it() {
     });
     assert!(answers.iter().all(Result::is_err), "{answers:?}");
     assert_eq!(names(&engine), BTreeSet::new());
+}
+
+/// The one who writes the record is in a call that hangs: the others are told, each once.
+#[test]
+fn who_shares_a_record_that_hangs_is_told_in_time() {
+    let (disk, manifest) = (SimDisk::new(1), MemoryManifest::new());
+    let engine = engine(&disk, &manifest);
+    disk.fail_next(IoOp::WriteDurable, Fault::Hang);
+    thread::scope(|scope| {
+        let create = |name: &'static str| {
+            let engine = &engine;
+            scope.spawn(move || engine.create_with_others(name, DbKind::Raw))
+        };
+        let first = create("first");
+        disk.wait_until_hung(1);
+        let others = ["a", "b", "c"].map(create);
+        while engine.creations.0.lock().queue.len() < 3 {
+            thread::yield_now();
+        }
+        disk.fail_next(IoOp::WriteDurable, Fault::Hang);
+        disk.release_hung();
+        assert!(first.join().unwrap().is_ok());
+        disk.wait_until_hung(1);
+        while others.iter().filter(|other| other.is_finished()).count() < 2 {
+            thread::yield_now();
+        }
+        disk.release_hung();
+        let answers = others.map(|other| other.join().unwrap());
+        let unknown = |answer: &Result<DbId, CatalogueError>| {
+            matches!(
+                answer,
+                Err(CatalogueError::Commit(CommitError::Unknown { .. }))
+            )
+        };
+        assert_eq!(answers.iter().filter(|answer| unknown(answer)).count(), 2);
+    });
+    assert_eq!(names(&engine).len(), 4, "all of them are there in the end");
 }
