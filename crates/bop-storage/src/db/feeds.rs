@@ -152,7 +152,10 @@ impl Engine {
 
     pub(super) fn drop_cursor(&self, name: &str) -> Result<(), FeedError> {
         self.check_open().map_err(|_| FeedError::Closed)?;
-        if self.manifest.drop_cursor(&cursor_name(name)?)? {
+        if self
+            .manifest
+            .drop_cursor(self.limits.io_deadline, &cursor_name(name)?)?
+        {
             return Ok(());
         }
         let name = name.to_owned();
@@ -180,18 +183,21 @@ impl ChangesCursor {
         engine.check_open().map_err(|_| FeedError::Closed)?;
         let name = cursor_name(name)?;
         let (wanted, now_us) = (name.clone(), engine.runtime.clock.wall_us());
-        let found = engine.manifest.find_or_add_cursor(move |feed| CursorRow {
-            name: wanted,
-            feed: feed.feed,
-            position: match start {
-                FeedStart::Oldest => feed.first,
-                FeedStart::Newest => feed.next,
-                FeedStart::At(number) => number.clamp(feed.first, feed.next),
-            },
-            created_us: now_us,
-            seen_us: now_us,
-            lease_us: u64::try_from(LEASE.as_micros()).unwrap_or(u64::MAX),
-        });
+        let patience = engine.limits.io_deadline;
+        let found = engine
+            .manifest
+            .find_or_add_cursor(patience, move |feed| CursorRow {
+                name: wanted,
+                feed: feed.feed,
+                position: match start {
+                    FeedStart::Oldest => feed.first,
+                    FeedStart::Newest => feed.next,
+                    FeedStart::At(number) => number.clamp(feed.first, feed.next),
+                },
+                created_us: now_us,
+                seen_us: now_us,
+                lease_us: u64::try_from(LEASE.as_micros()).unwrap_or(u64::MAX),
+            });
         let (id, row) = found?;
         let lost = engine.manifest.feed()?.feed != row.feed;
         if !engine.open_cursors.0.lock().insert(id) {
@@ -212,7 +218,9 @@ impl ChangesCursor {
         };
         if !lost {
             // It was heard of, and holds changes back again from now on.
-            engine.manifest.move_cursor(id, row.position, now_us)?;
+            engine
+                .manifest
+                .move_cursor(patience, id, row.position, now_us)?;
         }
         Ok(cursor)
     }
@@ -280,7 +288,8 @@ impl ChangesCursor {
         };
         let now_us = self.engine.runtime.clock.wall_us();
         let manifest = &self.engine.manifest;
-        manifest.move_cursor(self.id, acknowledged, now_us)?;
+        let patience = self.engine.limits.io_deadline;
+        manifest.move_cursor(patience, self.id, acknowledged, now_us)?;
         let mut place = self.place.lock();
         place.durable = place.durable.max(acknowledged);
         Ok(())
@@ -315,7 +324,10 @@ impl ChangesCursor {
     pub fn reset(&self) -> Result<ChangeNo, FeedError> {
         self.engine.check_open().map_err(|_| FeedError::Closed)?;
         let now_us = self.engine.runtime.clock.wall_us();
-        let oldest = self.engine.manifest.reset_cursor(self.id, now_us)?;
+        let oldest =
+            self.engine
+                .manifest
+                .reset_cursor(self.engine.limits.io_deadline, self.id, now_us)?;
         *self.place.lock() = Place {
             read: oldest,
             acknowledged: oldest,

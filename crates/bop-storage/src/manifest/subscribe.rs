@@ -1,5 +1,8 @@
 //! The manifest as subscribers of its changes see it, and whose run it is.
 //!
+//! What is asked of a cursor can be asked again: whoever does not get the answer within its patience has
+//! lost nothing.
+//!
 //! Never: holds a read of the store longer than one page of changes.
 
 use super::change::Change;
@@ -196,9 +199,10 @@ impl Manifest {
     /// [`Manifest::transact`].
     pub fn find_or_add_cursor(
         &self,
+        patience: Duration,
         new: impl FnOnce(&FeedRow) -> CursorRow + Send + 'static,
     ) -> Result<(CursorId, CursorRow), FeedError> {
-        self.transact(move |edit| {
+        self.transact_or_leave(patience, move |edit| {
             let Some(feed) = edit.state().feed().copied() else {
                 return Ok(Err(FeedError::NotThere));
             };
@@ -220,11 +224,12 @@ impl Manifest {
     /// [`FeedError::Dropped`] when it is gone; as for [`Manifest::transact`].
     pub fn move_cursor(
         &self,
+        patience: Duration,
         id: CursorId,
         position: ChangeNo,
         seen_us: u64,
     ) -> Result<(), FeedError> {
-        self.transact(move |edit| {
+        self.transact_or_leave(patience, move |edit| {
             let Some(row) = edit.state().cursor(id).cloned() else {
                 return Ok(Err(FeedError::Dropped));
             };
@@ -243,8 +248,13 @@ impl Manifest {
     ///
     /// # Errors
     /// As for [`Manifest::move_cursor`].
-    pub fn reset_cursor(&self, id: CursorId, seen_us: u64) -> Result<ChangeNo, FeedError> {
-        self.transact(move |edit| {
+    pub fn reset_cursor(
+        &self,
+        patience: Duration,
+        id: CursorId,
+        seen_us: u64,
+    ) -> Result<ChangeNo, FeedError> {
+        self.transact_or_leave(patience, move |edit| {
             let feed = edit.state().feed().copied();
             let Some((row, feed)) = edit.state().cursor(id).cloned().zip(feed) else {
                 return Ok(Err(FeedError::Dropped));
@@ -264,9 +274,9 @@ impl Manifest {
     ///
     /// # Errors
     /// As for [`Manifest::transact`].
-    pub fn drop_cursor(&self, name: &DbName) -> Result<bool, ManifestError> {
+    pub fn drop_cursor(&self, patience: Duration, name: &DbName) -> Result<bool, ManifestError> {
         let name = name.clone();
-        self.transact(move |edit| {
+        self.transact_or_leave(patience, move |edit| {
             let found = edit.state().cursor_named(&name).map(|(id, _)| id);
             if let Some(id) = found {
                 edit.delete_cursor(id);

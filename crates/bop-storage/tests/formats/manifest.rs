@@ -167,7 +167,7 @@ fn filled() -> (MemoryManifest, Manifest) {
     let manifest = manifest.with_clock(Arc::new(ManualClock::new(0xbbbb_cccc)));
     fill(&manifest);
     manifest.begin_run(RUN).unwrap();
-    let cursor = manifest.find_or_add_cursor(|feed| CursorRow {
+    let cursor = manifest.find_or_add_cursor(std::time::Duration::MAX, |feed| CursorRow {
         name: DbName::new("backup").unwrap(),
         feed: feed.feed,
         position: feed.first,

@@ -18,9 +18,11 @@ use bop_storage::testing::ManualClock;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 const STORE: StoreId = StoreId::new([5; 16]);
 const LEASE_US: u64 = 1_000;
+const LONG: Duration = Duration::from_secs(50);
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -154,14 +156,16 @@ impl World {
                 after.made += count;
             }
             Op::Subscribe(cursor) => {
-                let (_, row) = self.manifest.find_or_add_cursor(move |feed| CursorRow {
-                    name: name(cursor),
-                    feed: feed.feed,
-                    position: feed.first,
-                    created_us: now_us,
-                    seen_us: now_us,
-                    lease_us: LEASE_US,
-                })?;
+                let (_, row) = self
+                    .manifest
+                    .find_or_add_cursor(LONG, move |feed| CursorRow {
+                        name: name(cursor),
+                        feed: feed.feed,
+                        position: feed.first,
+                        created_us: now_us,
+                        seen_us: now_us,
+                        lease_us: LEASE_US,
+                    })?;
                 let position = row.position.get();
                 let seen_us = row.seen_us;
                 let place = Place { position, seen_us };
@@ -174,11 +178,12 @@ impl World {
                     return Ok(after);
                 };
                 let next = (place.position + count).min(model.made + 1);
-                self.manifest.move_cursor(id, ChangeNo::new(next), now_us)?;
+                self.manifest
+                    .move_cursor(LONG, id, ChangeNo::new(next), now_us)?;
                 (place.position, place.seen_us) = (next, now_us);
             }
             Op::Drop(cursor) => {
-                let there = self.manifest.drop_cursor(&name(cursor))?;
+                let there = self.manifest.drop_cursor(LONG, &name(cursor))?;
                 assert_eq!(after.cursors.remove(&cursor).is_some(), there);
             }
             Op::Reset(cursor) => {
@@ -188,7 +193,7 @@ impl World {
                 };
                 // Only whoever has lost its place does so.
                 if place.position < self.first {
-                    let oldest = self.manifest.reset_cursor(id, now_us)?;
+                    let oldest = self.manifest.reset_cursor(LONG, id, now_us)?;
                     (place.position, place.seen_us) = (oldest.get(), now_us);
                 }
             }

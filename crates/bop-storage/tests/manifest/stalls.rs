@@ -10,8 +10,8 @@ use bop_storage::manifest::{Gate, MemoryManifest};
 use bop_storage::runtime::BreakerStatus;
 use bop_storage::testing::{Fault, SimDisk};
 use bop_storage::{
-    CloseError, CommitError, Db, DbKind, ErrorCode, Housekeeping, Limits, Manager, ManifestError,
-    Options, PageNo, Rejection,
+    CloseError, CommitError, Db, DbKind, ErrorCode, FeedStart, Housekeeping, Limits, Manager,
+    ManifestError, Options, PageNo, Rejection,
 };
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
@@ -159,9 +159,9 @@ fn a_maker_of_spares_that_hangs_is_a_failure_for_the_breaker() {
     assert_eq!(first(&db), 40);
 }
 
-/// Who closes a store waits for its manifest no longer than for the disk.
+/// Who moves a cursor, and who closes a store, waits for its manifest no longer than for the disk.
 #[test]
-fn a_store_is_closed_in_time_though_its_manifest_hangs() {
+fn a_cursor_is_answered_and_a_store_closed_in_time_though_the_manifest_hangs() {
     let (disk, manifest) = (SimDisk::new(1), MemoryManifest::new());
     let mut limits = Limits::tiny();
     limits.io_deadline = DEADLINE;
@@ -171,9 +171,12 @@ fn a_store_is_closed_in_time_though_its_manifest_hangs() {
         .disk(Arc::new(disk.clone()), Arc::new(manifest.clone()));
     let store = Manager::open("simulated", options).unwrap();
     store.create_database("a", DbKind::Raw).unwrap();
+    let cursor = store.subscribe_changes("c", FeedStart::Newest).unwrap();
     let hung = Arc::new(Hung::default());
     manifest.set_gate(Some(hung.gate()));
     let _let_go = LetGo(|| hung.let_go());
+    let late = cursor.flush().unwrap_err();
+    assert_eq!(late.code(), ErrorCode::Stalled, "{late}");
     let closed = store.close(DEADLINE);
     assert!(
         matches!(closed, Err(CloseError::StillStalled)),
