@@ -101,12 +101,10 @@ impl Engine {
                 continue;
             }
             page.next = page.next.max(segment.base);
-            self.read_segment(&segment, end, limit, &mut chains, &mut page)?;
+            self.read_segment(&segment, (from, end), limit, &mut chains, &mut page)?;
         }
-        let lsn_of_interest = |commit: &LoggedCommit| {
-            from <= commit.lsn && of.is_none_or(|database| database == commit.database)
-        };
-        page.commits.retain(lsn_of_interest);
+        page.commits
+            .retain(|commit| of.is_none_or(|database| database == commit.database));
         Ok(page)
     }
 
@@ -125,11 +123,12 @@ impl Engine {
         segments
     }
 
-    /// From `page.next` on, which moves to the end of the last batch.
+    /// From `page.next` on, which moves to the end of the last batch: the commits that are not before
+    /// `from`.
     fn read_segment(
         &self,
         segment: &LogSegment,
-        end: Lsn,
+        (from, end): (Lsn, Lsn),
         limit: usize,
         chains: &mut Chains,
         page: &mut CommitPage,
@@ -148,7 +147,8 @@ impl Engine {
         let mut found = page.commits.len();
         let mut enough = |span: &Span| {
             if let Content::Batch(batch) = &span.content {
-                found += batch.records.iter().map(commits_in).sum::<usize>();
+                let wanted = batch.records.iter().filter(|record| from <= record.lsn);
+                found += wanted.map(commits_in).sum::<usize>();
             }
             limit <= found
         };
@@ -178,6 +178,7 @@ impl Engine {
             }
             page.next = span.end;
         }
+        page.commits.retain(|commit| from <= commit.lsn);
         Ok(())
     }
 }

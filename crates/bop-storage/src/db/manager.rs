@@ -165,7 +165,8 @@ impl Manager {
     }
 
     /// The commits of the log from `from` on, or from where it begins: about `limit` of them, in whole
-    /// batches, in the store's one order. `of`: those of one database alone. What was committed with
+    /// batches, in the store's one order. `of`: those of one database alone, and then a page may be empty
+    /// before the end, which is where `next` does not move. What was committed with
     /// [`Durability::Relaxed`](crate::Durability) is here when it is durable.
     ///
     /// # Errors

@@ -153,6 +153,12 @@ fn across_segments_and_openings_nothing_is_lost_and_what_was_released_is_told() 
             .map(|commit| commit.lsn)
             .eq(lsns.iter().copied())
     );
+    // From the position of any commit, which is inside a batch: it, and none before it.
+    for lsn in &lsns {
+        let page = store.commits(Some(*lsn), 1, None).unwrap();
+        assert_eq!(page.commits[0].lsn, *lsn);
+        assert!(*lsn < page.next);
+    }
     let resumed = all(&store, Some(lsns[250]), 7, None);
     assert!(
         resumed
