@@ -22,6 +22,18 @@ fn with_history() -> Store {
     store
 }
 
+/// What a command that does not end says first; it is killed then.
+fn first_line(store: &Store, arguments: &[&str]) -> String {
+    let mut follower = store.command(arguments);
+    let mut follower = follower.stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    let mut out = BufReader::new(follower.stdout.take().unwrap());
+    out.read_line(&mut line).unwrap();
+    follower.kill().unwrap();
+    follower.wait().unwrap();
+    line
+}
+
 /// The code of the error that a command ends with.
 fn code(store: &Store, arguments: &[&str]) -> String {
     let reported = store.fails(1, &[&["--json"], arguments].concat());
@@ -62,17 +74,8 @@ fn the_changes_are_told_oldest_first_and_from_where_one_likes() {
 #[test]
 fn a_follower_is_told_what_there_is_at_once() {
     let store = with_history();
-    let mut follower = store
-        .command(&["changes", "tail", "--from", "1", "--follow"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    let mut out = BufReader::new(follower.stdout.take().unwrap());
-    out.read_line(&mut line).unwrap();
+    let line = first_line(&store, &["changes", "tail", "--from", "1", "--follow"]);
     assert!(line.starts_with("1 created"), "{line}");
-    follower.kill().unwrap();
-    follower.wait().unwrap();
     // Killed, and the next one finds everything.
     assert!(store.ok(&["changes", "tail"]).contains("dropped"));
 }
@@ -183,17 +186,8 @@ fn the_commits_are_told_as_the_log_has_them() {
         code(&store, &["commits", "tail", "--db", "c"]),
         "database_not_found"
     );
-    let mut follower = store
-        .command(&["commits", "tail", "--follow"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    let mut out = BufReader::new(follower.stdout.take().unwrap());
-    out.read_line(&mut line).unwrap();
+    let line = first_line(&store, &["commits", "tail", "--follow"]);
     assert!(line.starts_with("lsn "), "{line}");
-    follower.kill().unwrap();
-    follower.wait().unwrap();
 }
 
 #[test]

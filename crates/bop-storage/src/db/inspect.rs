@@ -4,15 +4,13 @@
 //!
 //! Never: recovers, replays, or opens a database.
 
-use super::open::{check_directory, open_disk, open_manifest};
+use super::open::{LockedStore, open_manifest};
 use super::options::Options;
-use crate::error::{Damage, ManifestError, OpenError, Place, Reject};
+use crate::error::{Damage, ManifestError, OpenError};
 use crate::ids::StoreId;
-use crate::io::{Disk, StoreLock, layout};
+use crate::io::StoreLock;
 use crate::manifest::{DescribedRow, Manifest, ManifestState, Table};
-use crate::superblock::Superblock;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Instant;
 
 /// The manifest of a store that nobody has open. The store stays locked while this lives.
@@ -25,20 +23,13 @@ pub struct ManifestInspection {
 
 impl ManifestInspection {
     pub(super) fn open(path: &Path, options: &Options) -> Result<Self, OpenError> {
-        let limits = options.limits.clone().validated()?;
-        let disk: Arc<dyn Disk> = open_disk(path, options, &limits)?;
-        check_directory(path, disk.as_ref(), false)?;
-        let lock = disk.lock().map_err(|failure| OpenError::Locked {
-            path: path.into(),
-            failure,
-        })?;
-        let missing = || Damage::new(Place::File(layout::SUPERBLOCK.into()), Reject::Missing);
-        let found = Superblock::read(disk.as_ref())?.ok_or_else(missing)?;
-        let store = found.superblock.store;
+        let options = options.clone().create(false);
+        let locked = LockedStore::open(path, &options)?;
+        let (store, limits) = (locked.store, &locked.limits);
         Ok(Self {
             store,
-            manifest: open_manifest(path, &disk, store, &limits, options)?,
-            _lock: lock,
+            manifest: open_manifest(path, &locked.disk, store, limits, &options)?,
+            _lock: locked.lock,
         })
     }
 

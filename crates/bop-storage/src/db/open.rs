@@ -62,10 +62,7 @@ pub(super) fn open(path: &Path, options: Options) -> Result<Arc<Engine>, OpenErr
     let disk: Arc<dyn Disk> = Arc::clone(&watched) as _;
     let watch_thread = start_watching(&watchdog, &options)?;
     check_directory(path, disk.as_ref(), options.create)?;
-    let lock = disk.lock().map_err(|failure| OpenError::Locked {
-        path: path.into(),
-        failure,
-    })?;
+    let lock = lock(path, disk.as_ref())?;
     let (superblock, found) = superblock(path, disk.as_ref(), &options, &limits)?;
     let limits = limits.of_store(superblock.range_bytes);
     let meters = Arc::new(StoreMeters::new(superblock.store));
@@ -119,6 +116,39 @@ pub(super) fn open(path: &Path, options: Options) -> Result<Arc<Engine>, OpenErr
     Ok(engine)
 }
 
+/// A store that is there, locked and not opened: to be looked at, or repaired.
+pub(super) struct LockedStore {
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) lock: Box<dyn StoreLock>,
+    pub(super) store: StoreId,
+    pub(super) limits: ValidLimits,
+}
+
+impl LockedStore {
+    /// Makes nothing that is not there but the lock's file.
+    pub(super) fn open(path: &Path, options: &Options) -> Result<Self, OpenError> {
+        let limits = options.limits.clone().validated()?;
+        let disk = open_disk(path, options, &limits)?;
+        check_directory(path, disk.as_ref(), false)?;
+        let lock = lock(path, disk.as_ref())?;
+        let missing = || Damage::new(Place::File(layout::SUPERBLOCK.into()), Reject::Missing);
+        let found = Superblock::read(disk.as_ref())?.ok_or_else(missing)?;
+        Ok(Self {
+            disk,
+            lock,
+            store: found.superblock.store,
+            limits: limits.of_store(found.superblock.range_bytes),
+        })
+    }
+}
+
+fn lock(path: &Path, disk: &dyn Disk) -> Result<Box<dyn StoreLock>, OpenError> {
+    disk.lock().map_err(|failure| OpenError::Locked {
+        path: path.into(),
+        failure,
+    })
+}
+
 /// Starts the thread that looks for calls that do not come back, from recovery on. Where nothing is
 /// to happen by itself nobody looks, and the store's status tells all the same.
 fn start_watching(
@@ -139,7 +169,7 @@ fn no_thread(source: std::io::Error) -> OpenError {
     }
 }
 
-pub(super) fn open_disk(
+fn open_disk(
     path: &Path,
     options: &Options,
     limits: &ValidLimits,
@@ -163,7 +193,7 @@ pub(super) fn open_disk(
 
 /// Refuses a directory of other things, or an empty one that is not to become a store. Before the
 /// lock is taken, since that leaves a file.
-pub(super) fn check_directory(path: &Path, disk: &dyn Disk, create: bool) -> Result<(), OpenError> {
+fn check_directory(path: &Path, disk: &dyn Disk, create: bool) -> Result<(), OpenError> {
     // In this order: somebody who makes a store now makes the superblock first.
     let has_log = has_entry(disk, layout::LOG_DIR)?;
     if has_entry(disk, layout::SUPERBLOCK)? {

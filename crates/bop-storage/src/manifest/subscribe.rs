@@ -9,14 +9,14 @@ use super::change::Change;
 use super::feed_rows::{CursorRow, FeedRow, RunRow};
 use super::rows::Row;
 use super::schema::{Key, row_damage, unseal};
+use super::state::ManifestState;
 use super::store::{SCAN_ROWS_MAX, Table, scan_all};
 use super::typed::Manifest;
 use crate::error::{Damage, FeedError, ManifestError, Reject};
 use crate::ids::{ChangeNo, CursorId};
 use crate::name::DbName;
-use crate::runtime::after;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Cursors of a store at most: each is a row that every transaction looks at.
 pub const CURSORS_MAX: usize = 1_000;
@@ -163,33 +163,20 @@ impl Manifest {
     /// Waits until there is a change `from` or a newer one; `false` when there is none by the end
     /// of `patience`.
     pub fn wait_for_changes(&self, from: ChangeNo, patience: Duration) -> bool {
-        let deadline = after(Instant::now(), patience);
-        loop {
-            let seen = self.bell().count();
-            if self.has_change(from) {
-                return true;
-            }
-            if !self.bell().wait_past(seen, deadline) {
-                return false;
-            }
-        }
+        self.wait_until(patience, |rows| has_change(rows, from))
     }
 
     /// The same for a task.
     pub fn poll_changes(&self, from: ChangeNo, context: &mut Context<'_>) -> Poll<()> {
         loop {
             let seen = self.bell().count();
-            if self.has_change(from) {
+            if has_change(&self.state(), from) {
                 return Poll::Ready(());
             }
             if self.bell().poll_past(seen, context).is_pending() {
                 return Poll::Pending;
             }
         }
-    }
-
-    fn has_change(&self, from: ChangeNo) -> bool {
-        self.feed().is_ok_and(|row| from < row.next)
     }
 
     /// The cursor of that name, which is made as `new` says when there is none.
@@ -284,4 +271,8 @@ impl Manifest {
             Ok(found.is_some())
         })
     }
+}
+
+fn has_change(rows: &ManifestState, from: ChangeNo) -> bool {
+    rows.feed().is_some_and(|feed| from < feed.next)
 }

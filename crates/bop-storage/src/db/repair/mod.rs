@@ -28,15 +28,14 @@ use self::chunks::{Unreadable, find_chunks};
 use self::judge::Judge;
 use self::plan::Plan;
 use self::segments::find_log;
-use super::open::{check_directory, open_disk};
+use super::open::LockedStore;
 use super::options::Options;
 use super::strangers::check_unregistered;
-use crate::error::{Damage, ManifestError, OpenError, Place, Reject, RepairError};
+use crate::error::{Damage, ManifestError, OpenError, Reject, RepairError};
 use crate::ids::StoreId;
-use crate::io::{Disk, layout};
+use crate::io::Disk;
 use crate::limits::ValidLimits;
 use crate::manifest::{LmdbManifest, Manifest, ManifestStore, Table, Write, fenced, scan_all};
-use crate::superblock::Superblock;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -59,34 +58,17 @@ pub(super) fn repair(
 ) -> Result<RepairReport, RepairError> {
     let _span = tracing::info_span!("repair", path = %path.display()).entered();
     let options = options.clone().create(false);
-    let limits = options
-        .limits
-        .clone()
-        .validated()
-        .map_err(OpenError::from)?;
-    let disk = open_disk(path, &options, &limits)?;
-    check_directory(path, disk.as_ref(), false)?;
-    let lock = disk.lock().map_err(|failure| OpenError::Locked {
-        path: path.into(),
-        failure,
-    })?;
-    let missing = || Damage::new(Place::File(layout::SUPERBLOCK.into()), Reject::Missing);
-    let found = Superblock::read(disk.as_ref())?.ok_or_else(|| OpenError::from(missing()))?;
-    let (store, limits) = (
-        found.superblock.store,
-        limits.of_store(found.superblock.range_bytes),
-    );
+    let locked = LockedStore::open(path, &options)?;
     let target = Target {
         path,
-        disk: disk.as_ref(),
-        store,
-        limits: &limits,
+        disk: locked.disk.as_ref(),
+        store: locked.store,
+        limits: &locked.limits,
         given: options.manifest.as_ref(),
     };
     let reason = target.reason(mode.force)?;
     let mut report = target.rebuild(reason, mode)?;
     report.done = !mode.dry_run;
-    drop(lock);
     Ok(report)
 }
 
