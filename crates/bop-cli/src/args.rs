@@ -7,6 +7,7 @@ use crate::errors::Failure;
 use crate::output::Mode;
 use bop_storage::error::ErrorCode;
 use bop_storage::io::{IoBackend, UnknownBackend};
+use bytesize::ByteSize;
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -86,7 +87,11 @@ pub(crate) enum Command {
     /// Run SQL from the argument, a file, standard input or a prompt
     Sql(SqlArgs),
     /// List the databases
-    List,
+    List {
+        /// Those that were dropped and can be brought back
+        #[arg(long)]
+        dropped: bool,
+    },
     /// Show what is known of one database
     Info {
         /// The database
@@ -111,7 +116,7 @@ pub(crate) enum Command {
         #[arg(value_name = "NEW")]
         to: String,
     },
-    /// Delete a database; asks first
+    /// Delete a database; asks first. For a while bop undrop brings it back
     Drop {
         /// The database
         #[arg(value_name = "DB")]
@@ -119,6 +124,46 @@ pub(crate) enum Command {
         /// Do not ask
         #[arg(long)]
         yes: bool,
+        /// Without a way back
+        #[arg(long)]
+        now: bool,
+    },
+    /// Bring back the newest dropped database of a name
+    Undrop {
+        /// Its name when it was dropped
+        #[arg(value_name = "DB")]
+        database: String,
+        /// The dropped database with this id, as bop list --dropped shows it
+        #[arg(long, value_name = "N")]
+        id: Option<u64>,
+        /// Its name from now on
+        #[arg(long = "as", value_name = "NEW")]
+        new_name: Option<String>,
+    },
+    /// Give up the newest dropped database of a name for good; asks first
+    Purge {
+        /// Its name when it was dropped
+        #[arg(value_name = "DB")]
+        database: String,
+        /// The dropped database with this id, as bop list --dropped shows it
+        #[arg(long, value_name = "N")]
+        id: Option<u64>,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Show or set how much of the past of a database is kept: how long a drop can be taken back
+    Retention(RetentionArgs),
+    /// Show or set how large a database may grow
+    Quota {
+        /// The database
+        #[arg(value_name = "DB")]
+        database: String,
+        /// In bytes, or with a unit: 512MiB
+        size: Option<ByteSize>,
+        /// As large as it likes
+        #[arg(long, conflicts_with = "size")]
+        none: bool,
     },
     /// Show the state of the store and what it measures
     Stats,
@@ -220,6 +265,23 @@ pub(crate) enum CursorCommand {
         #[arg(value_name = "NAME")]
         cursor: String,
     },
+}
+
+/// `bop retention`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct RetentionArgs {
+    /// The database
+    #[arg(value_name = "DB")]
+    pub(crate) database: String,
+    /// For so long, as in 36h or 7days
+    #[arg(long, value_name = "TIME")]
+    pub(crate) window: Option<humantime::Duration>,
+    /// At most so many bytes, as in 2GiB
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) bytes: Option<ByteSize>,
+    /// What the store does by default
+    #[arg(long)]
+    pub(crate) default: bool,
 }
 
 /// `bop manifest`.

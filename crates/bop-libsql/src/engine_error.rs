@@ -126,6 +126,7 @@ fn rejection_code(error: &Rejection) -> c_int {
         Rejection::Timeout { .. }
         | Rejection::OutOfSpace { .. }
         | Rejection::LogFull { .. }
+        | Rejection::OverQuota { .. }
         | Rejection::TooLarge { .. } => ffi::SQLITE_FULL,
         Rejection::Spill(failure) if is_full(failure) => ffi::SQLITE_FULL,
         Rejection::Read(error) => read_code(error),

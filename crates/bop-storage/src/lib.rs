@@ -58,10 +58,11 @@ mod db;
 pub use checkpoint::CheckpointReport;
 pub use checksum::{PageHash, RollingChecksum};
 pub use db::{
-    ChangesCursor, CommitPage, CursorInfo, DatabaseInfo, Db, Durability, FeedStart, Health,
-    Housekeeping, ImageStats, LogRecordEntry, LoggedCommit, Manager, ManifestInspection, NewEntry,
-    Options, PendingCommit, ReadTxn, RecordLog, RecordLogInfo, RepairMode, RepairReport,
-    RepairedDatabase, Savepoint, StoreStatus, Unfinished, VerifyReport, WriteTxn,
+    ChangesCursor, CommitPage, CursorInfo, DatabaseInfo, Db, DroppedDatabase, Durability,
+    FeedStart, Health, Housekeeping, ImageStats, LogRecordEntry, LoggedCommit, Manager,
+    ManifestInspection, NewEntry, Options, PendingCommit, ReadTxn, RecordLog, RecordLogInfo,
+    RepairMode, RepairReport, RepairedDatabase, Savepoint, StoreStatus, Unfinished, VerifyReport,
+    WriteTxn,
 };
 pub use error::{
     BeginError, CatalogueError, CheckpointError, CloseError, CommitError, CommitOutcome, Damage,
@@ -70,7 +71,7 @@ pub use error::{
 };
 pub use ids::{ChangeNo, DbId, DbKind, Lsn, PageNo, PageSize, StoreId};
 pub use limits::Limits;
-pub use manifest::{Change, ChangeKind, ChangePage};
+pub use manifest::{Change, ChangeKind, ChangePage, Policy, Retention};
 pub use meters::{
     METRICS, Metric, MetricFamily, MetricKind, MetricSample, MetricValue, MetricsReport,
     SummaryValue,

@@ -48,6 +48,13 @@ pub struct Limits {
     pub pack_bytes_max: u64,
     /// Databases of a store, dropped ones that are still remembered included.
     pub databases_max: u32,
+    /// How long the past of a database is kept whose owner has not said; today, how long a drop can be
+    /// taken back.
+    pub retention: Duration,
+    /// Dropped databases that are kept so that they can be brought back.
+    pub dropped_databases_max: u32,
+    /// Bytes of their pages. The newest one is kept whatever its size.
+    pub dropped_bytes_max: u64,
     /// Live entries of all record logs, whose index is in memory: 32 bytes each.
     pub record_entries_max: u64,
     /// Bytes of payloads of record logs kept in memory.
@@ -106,6 +113,9 @@ impl Default for Limits {
             range_bytes: 64 * MIB,
             pack_bytes_max: 64 * MIB,
             databases_max: 1_000_000,
+            retention: Duration::from_secs(24 * 60 * 60),
+            dropped_databases_max: 1000,
+            dropped_bytes_max: 1024 * MIB,
             record_entries_max: 4_000_000,
             record_cache_bytes_max: 16 * MIB,
             record_vote_bytes_max: 4096,
@@ -184,6 +194,8 @@ impl Limits {
             range_bytes: 64 * KIB,
             pack_bytes_max: 256 * KIB,
             databases_max: 1000,
+            dropped_databases_max: 3,
+            dropped_bytes_max: 256 * KIB,
             record_cache_bytes_max: 16 * KIB,
             retry_delay_min: Duration::from_millis(1),
             retry_delay_max: Duration::from_millis(4),

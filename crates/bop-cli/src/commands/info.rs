@@ -2,6 +2,7 @@
 
 use super::Context;
 use crate::errors::Failure;
+use crate::output::utc;
 use crate::session::{WhenMissing, with_store};
 use bop_storage::DatabaseInfo;
 use bop_storage::error::ErrorCode;
@@ -29,6 +30,7 @@ pub(super) fn to_json(info: &DatabaseInfo) -> Value {
         "head": info.head.get(),
         "rolling_checksum": info.rolling_checksum.to_string(),
         "created_us": info.created_us,
+        "quota_bytes": Some(info.policy.quota_bytes).filter(|bytes| *bytes > 0),
         "log": info.records.map(|records| json!({
             "first_index": records.bounds.first,
             "next_index": records.bounds.next,
@@ -51,6 +53,10 @@ fn to_text(info: &DatabaseInfo) -> String {
     let page_size = info.page_size.map_or("not chosen yet".to_owned(), |size| {
         format!("{} bytes", size.get())
     });
+    let quota = match info.policy.quota_bytes {
+        0 => "none".to_owned(),
+        bytes => format!("{bytes} bytes"),
+    };
     let lines = [
         ("name", info.name.clone()),
         ("id", info.id.to_string()),
@@ -61,6 +67,7 @@ fn to_text(info: &DatabaseInfo) -> String {
         ("head", format!("lsn {}", info.head)),
         ("checksum", info.rolling_checksum.to_string()),
         ("created", utc(info.created_us)),
+        ("quota", quota),
         (
             "state",
             info.damage
@@ -69,7 +76,10 @@ fn to_text(info: &DatabaseInfo) -> String {
         ),
     ];
     let mut text = String::new();
-    let (of_pages, of_records) = (["page size", "pages", "checksum"], records_of(info));
+    let (of_pages, of_records) = (
+        ["page size", "pages", "checksum", "quota"],
+        records_of(info),
+    );
     let lines = lines.into_iter().filter(|(name, _)| {
         // A record log has no pages.
         info.records.is_none() || !of_pages.contains(name)
@@ -92,46 +102,4 @@ fn records_of(info: &DatabaseInfo) -> Option<(&'static str, String)> {
         "entries",
         format!("{} from index {first} on, {vote}", next - first),
     ))
-}
-
-/// Microseconds since 1970 as a date, in UTC.
-fn utc(us: u64) -> String {
-    let seconds = us / 1_000_000;
-    let (mut year, mut day) = (1970_u64, seconds / 86_400);
-    let leap = |year: u64| {
-        year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
-    };
-    let days_of = |year: u64| if leap(year) { 366 } else { 365 };
-    while days_of(year) <= day {
-        day -= days_of(year);
-        year += 1;
-    }
-    let february = if leap(year) { 29 } else { 28 };
-    let mut month = 1;
-    for days in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] {
-        if day < days {
-            break;
-        }
-        day -= days;
-        month += 1;
-    }
-    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
-    format!(
-        "{year:04}-{month:02}-{:02} {hour:02}:{minute:02}:{second:02} UTC",
-        day + 1
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_dates_of_the_calendar() {
-        assert_eq!(utc(0), "1970-01-01 00:00:00 UTC");
-        assert_eq!(utc(951_782_399_000_000), "2000-02-28 23:59:59 UTC");
-        assert_eq!(utc(951_782_400_000_000), "2000-02-29 00:00:00 UTC");
-        assert_eq!(utc(1_709_251_199_999_999), "2024-02-29 23:59:59 UTC");
-        assert_eq!(utc(1_735_689_600_000_000), "2025-01-01 00:00:00 UTC");
-    }
 }

@@ -14,9 +14,11 @@ mod manifest;
 mod progress;
 mod rename;
 mod repair;
+mod settings;
 mod sql;
 mod stats;
 mod transfer;
+mod undrop;
 mod verify;
 
 use crate::args::{Args, ChangesCommand, Command, CommitsCommand, CursorCommand, ManifestCommand};
@@ -50,11 +52,24 @@ pub(crate) fn run(args: Args) -> Result<u8, Failure> {
     };
     match args.command {
         Command::Sql(arguments) => sql::run(&context, arguments),
-        Command::List => list::run(&context),
+        Command::List { dropped: false } => list::run(&context),
+        Command::List { dropped: true } => undrop::list(&context),
         Command::Info { database } => info::run(&context, &database),
         Command::Create { database, raw } => create::run(&context, &database, raw),
         Command::Rename { from, to } => rename::run(&context, &from, &to),
-        Command::Drop { database, yes } => drop::run(&context, &database, yes),
+        Command::Drop { database, yes, now } => drop::run(&context, &database, yes, now),
+        Command::Undrop {
+            database,
+            id,
+            new_name,
+        } => undrop::run(&context, &database, id, new_name.as_deref()),
+        Command::Purge { database, id, yes } => drop::purge(&context, &database, id, yes),
+        Command::Retention(args) => settings::retention(&context, &args),
+        Command::Quota {
+            database,
+            size,
+            none,
+        } => settings::quota(&context, &database, size, none),
         Command::Stats => stats::run(&context),
         Command::Checkpoint => checkpoint::run(&context),
         Command::Changes(ChangesCommand::Tail { from, follow }) => {

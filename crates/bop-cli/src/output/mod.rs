@@ -11,8 +11,10 @@ mod json;
 mod list;
 mod plan;
 mod table;
+mod time;
 
 pub(crate) use table::render as render_table;
+pub(crate) use time::utc;
 
 use crate::sql::statement::{Explain, Prepared};
 use std::io::{self, Write};

@@ -212,6 +212,70 @@ fn create_list_info_rename_and_drop() {
 }
 
 #[test]
+fn a_dropped_database_comes_back_until_it_is_given_up() {
+    let store = Store::new();
+    store.ok(&["sql", "d", "create table t(a); insert into t values (7)"]);
+    let id = store.json(&["info", "d"])["id"].to_string();
+    let dropped = store.json(&["drop", "d", "--yes"]);
+    assert!(dropped["until_us"].as_u64().unwrap() > 0, "{dropped}");
+    let list = store.json(&["list", "--dropped"]);
+    assert_eq!(
+        (&list[0]["name"], &list[0]["bytes"]),
+        (&"d".into(), &8192.into())
+    );
+    assert!(store.ok(&["list", "--dropped"]).contains("sqlite"));
+
+    store.ok(&["sql", "d", "create table other(a)"]);
+    let taken = store.fails(1, &["undrop", "d"]);
+    assert!(taken.contains("exists already"), "{taken}");
+    store.ok(&["undrop", "d", "--as", "back"]);
+    assert_eq!(store.ok(&["sql", "back", "select a from t"]), "7\n");
+
+    store.ok(&["drop", "back", "--yes"]);
+    let asked = store.fails(2, &["purge", "back"]);
+    assert!(asked.contains("--yes"), "{asked}");
+    store.ok(&["purge", "back", "--id", &id, "--yes"]);
+    let gone = store.fails(1, &["undrop", "back"]);
+    assert!(gone.contains("its pages are gone"), "{gone}");
+    let now = store.json(&["drop", "d", "--yes", "--now"]);
+    assert!(now["until_us"].is_null(), "{now}");
+    assert_eq!(store.ok(&["list", "--dropped"]), "no dropped databases\n");
+}
+
+#[test]
+fn retention_and_quota_are_set_shown_and_kept() {
+    let store = Store::new();
+    store.ok(&["sql", "d", "create table t(a)"]);
+    let shown = store.json(&["retention", "d"]);
+    assert!(
+        shown["window_us"].is_null() && shown["bytes"].is_null(),
+        "{shown}"
+    );
+    store.ok(&["retention", "d", "--window", "7days", "--bytes", "2GiB"]);
+    let shown = store.json(&["retention", "d"]);
+    assert_eq!(shown["window_us"], 7 * 24 * 3600 * 1_000_000_u64);
+    assert_eq!(shown["bytes"], 2_u64 << 30);
+    assert!(store.ok(&["retention", "d"]).contains("7days"));
+    let before_us = store.json(&["info", "d"])["created_us"].as_u64().unwrap();
+    let until_us = store.json(&["drop", "d", "--yes"])["until_us"].as_u64();
+    assert!(until_us.unwrap() > before_us + 6 * 24 * 3600 * 1_000_000);
+    store.ok(&["undrop", "d"]);
+    store.ok(&["retention", "d", "--default"]);
+    assert!(store.json(&["retention", "d"])["window_us"].is_null());
+    store.fails(2, &["retention", "d", "--window", "soon"]);
+
+    store.ok(&["quota", "d", "16KiB"]);
+    assert_eq!(store.json(&["quota", "d"])["quota_bytes"], 16_384);
+    assert_eq!(store.json(&["info", "d"])["quota_bytes"], 16_384);
+    let full = store.fails(1, &["sql", "d", "insert into t values (zeroblob(100000))"]);
+    assert!(full.contains("quota is 16384"), "{full}");
+    assert_eq!(store.ok(&["sql", "d", "select count(*) from t"]), "0\n");
+    store.ok(&["quota", "d", "--none"]);
+    store.ok(&["sql", "d", "insert into t values (zeroblob(100000))"]);
+    assert!(store.json(&["quota", "d"])["quota_bytes"].is_null());
+}
+
+#[test]
 fn sql_on_a_raw_database_is_refused() {
     let store = Store::new();
     store.ok(&["create", "plain", "--raw"]);

@@ -1,13 +1,14 @@
 //! One operation on the catalogue, as the catalogue's log records carry it.
 //!
-//! Invariant: what [`CatalogueChange::from_record`] answers for the four parts of a record is the
-//! change that gave these parts.
+//! Invariant: what [`CatalogueChange::from_op`] answers for the [`CatalogueChange::op`] of a change
+//! is that change.
 //!
 //! Never: knows whether the change is possible (that is [`Catalogue`](super::Catalogue)).
 
 use crate::error::Reject;
 use crate::ids::{DbId, DbKind};
-use crate::log::format::record::CatalogueKind;
+use crate::log::format::CatalogueOp;
+use crate::manifest::Retention;
 use crate::name::DbName;
 
 /// An operation that was checked against the catalogue, or read from the log.
@@ -29,92 +30,124 @@ pub enum CatalogueChange {
         /// Its new name.
         name: DbName,
     },
-    /// The database is gone; its id stays remembered.
+    /// The database is gone from its users; its id stays remembered.
     Drop {
         /// Its id.
         id: DbId,
+        /// For so long, in microseconds, its pages are kept: meanwhile the drop can be taken back. Zero
+        /// for a database that was dropped before: its pages go now.
+        keep_us: u64,
+    },
+    /// A drop is taken back.
+    Undrop {
+        /// Its id.
+        id: DbId,
+        /// Its name from now on.
+        name: DbName,
+    },
+    /// How much of its past is kept.
+    Retention {
+        /// Its id.
+        id: DbId,
+        /// From now on.
+        retention: Retention,
+    },
+    /// How large it may grow.
+    Quota {
+        /// Its id.
+        id: DbId,
+        /// In bytes; zero: as large as it likes.
+        bytes: u64,
     },
 }
 
 impl CatalogueChange {
-    /// The kind of the record.
-    pub const fn kind(&self) -> CatalogueKind {
-        match self {
-            Self::Create { .. } => CatalogueKind::Create,
-            Self::Rename { .. } => CatalogueKind::Rename,
-            Self::Drop { .. } => CatalogueKind::Drop,
-        }
-    }
-
-    /// The database that the record names.
+    /// The database that it is about.
     pub const fn database(&self) -> DbId {
         match self {
-            Self::Create { id, .. } | Self::Rename { id, .. } | Self::Drop { id } => *id,
+            Self::Create { id, .. }
+            | Self::Rename { id, .. }
+            | Self::Drop { id, .. }
+            | Self::Undrop { id, .. }
+            | Self::Retention { id, .. }
+            | Self::Quota { id, .. } => *id,
         }
     }
 
-    /// The name in the record; empty when it has none.
-    pub fn name(&self) -> &str {
+    /// The name in it, if it has one.
+    pub fn name(&self) -> Option<&DbName> {
         match self {
-            Self::Create { name, .. } | Self::Rename { name, .. } => name.as_str(),
-            Self::Drop { .. } => "",
+            Self::Create { name, .. } | Self::Rename { name, .. } | Self::Undrop { name, .. } => {
+                Some(name)
+            }
+            Self::Drop { .. } | Self::Retention { .. } | Self::Quota { .. } => None,
         }
     }
 
-    /// The arguments in the record.
-    pub fn arguments(&self) -> [u64; 3] {
+    /// What its record says.
+    pub fn op(&self) -> CatalogueOp<'_> {
         match self {
-            Self::Create { kind, .. } => [kind.code().into(), 0, 0],
-            Self::Rename { .. } | Self::Drop { .. } => [0; 3],
+            Self::Create { name, kind, .. } => CatalogueOp::Create {
+                name: name.as_str(),
+                kind: *kind,
+            },
+            Self::Rename { name, .. } => CatalogueOp::Rename {
+                name: name.as_str(),
+            },
+            Self::Drop { keep_us, .. } => CatalogueOp::Drop { keep_us: *keep_us },
+            Self::Undrop { name, .. } => CatalogueOp::Undrop {
+                name: name.as_str(),
+            },
+            Self::Retention { retention, .. } => CatalogueOp::Retention {
+                window_us: retention.window_us,
+                bytes: retention.bytes,
+            },
+            Self::Quota { bytes, .. } => CatalogueOp::Quota { bytes: *bytes },
         }
     }
 
-    /// The change behind the parts of a record.
+    /// The change behind what a record says of a database.
     ///
     /// # Errors
-    /// Why no version of ours writes such a record, or that it is of a kind that this version
+    /// That no version of ours writes such a name, or that the record is of a kind that this version
     /// cannot apply.
-    pub fn from_record(
-        kind: CatalogueKind,
-        database: DbId,
-        name: &str,
-        arguments: [u64; 3],
-    ) -> Result<Self, Reject> {
-        let id = database;
-        if id == DbId::CATALOGUE {
-            return Err(Reject::Invalid("a catalogue record about the catalogue"));
-        }
-        let parsed = DbName::new(name).map_err(|_| Reject::Invalid("not a database name"));
-        let change = match kind {
-            CatalogueKind::Create => Self::Create {
+    pub fn from_op(id: DbId, op: &CatalogueOp<'_>) -> Result<Self, Reject> {
+        let parse = |name| DbName::new(name).map_err(|_| Reject::Invalid("not a database name"));
+        Ok(match *op {
+            CatalogueOp::Create { name, kind } => Self::Create {
                 id,
-                name: parsed?,
-                kind: u16::try_from(arguments[0])
-                    .ok()
-                    .and_then(DbKind::from_code)
-                    .ok_or(Reject::Invalid("a database of an unknown kind"))?,
+                name: parse(name)?,
+                kind,
             },
-            CatalogueKind::Rename => Self::Rename { id, name: parsed? },
-            CatalogueKind::Drop => Self::Drop { id },
-            _ => {
+            CatalogueOp::Rename { name } => Self::Rename {
+                id,
+                name: parse(name)?,
+            },
+            CatalogueOp::Drop { keep_us } => Self::Drop { id, keep_us },
+            CatalogueOp::Undrop { name } => Self::Undrop {
+                id,
+                name: parse(name)?,
+            },
+            CatalogueOp::Retention { window_us, bytes } => Self::Retention {
+                id,
+                retention: Retention { window_us, bytes },
+            },
+            CatalogueOp::Quota { bytes } => Self::Quota { id, bytes },
+            CatalogueOp::Fork { .. }
+            | CatalogueOp::Snapshot { .. }
+            | CatalogueOp::SnapshotDrop { .. } => {
                 return Err(Reject::Invalid(
-                    "a catalogue record of a kind that this version does not apply",
+                    "a catalogue record of a kind that this version cannot apply",
                 ));
             }
-        };
-        if change.arguments() == arguments && change.name() == name {
-            Ok(change)
-        } else {
-            Err(Reject::Invalid(
-                "a catalogue record with parts of another kind",
-            ))
-        }
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::{Generation, Lsn};
 
     #[test]
     fn a_change_comes_back_from_its_record() {
@@ -125,36 +158,40 @@ mod tests {
                 name: name.clone(),
                 kind: DbKind::Raw,
             },
-            CatalogueChange::Rename { id, name },
-            CatalogueChange::Drop { id },
+            CatalogueChange::Rename {
+                id,
+                name: name.clone(),
+            },
+            CatalogueChange::Drop { id, keep_us: 0 },
+            CatalogueChange::Drop { id, keep_us: 9 },
+            CatalogueChange::Undrop { id, name },
+            CatalogueChange::Retention {
+                id,
+                retention: Retention {
+                    window_us: 5,
+                    bytes: 6,
+                },
+            },
+            CatalogueChange::Quota { id, bytes: 4096 },
         ] {
-            let read = CatalogueChange::from_record(
-                change.kind(),
-                change.database(),
-                change.name(),
-                change.arguments(),
+            assert_eq!(
+                CatalogueChange::from_op(change.database(), &change.op()),
+                Ok(change.clone())
             );
-            assert_eq!(read, Ok(change));
         }
     }
 
     #[test]
-    fn parts_that_do_not_fit_are_refused() {
-        use CatalogueKind::{Create, Drop, Fork, Rename};
-        let one = DbId::new(1);
-        for (kind, id, name, arguments) in [
-            (Create, DbId::CATALOGUE, "n", [1, 0, 0]),
-            (Create, one, "", [1, 0, 0]),
-            (Create, one, "a/b", [1, 0, 0]),
-            (Create, one, "n", [0, 0, 0]),
-            (Create, one, "n", [1 << 16 | 1, 0, 0]),
-            (Create, one, "n", [1, 1, 0]),
-            (Rename, one, "n", [0, 0, 1]),
-            (Drop, one, "n", [0; 3]),
-            (Fork, one, "n", [0; 3]),
-        ] {
-            let read = CatalogueChange::from_record(kind, id, name, arguments);
-            assert!(read.is_err(), "{kind:?} {name:?} {arguments:?}");
+    fn what_cannot_be_applied_is_refused() {
+        let fork = CatalogueOp::Fork {
+            name: "n",
+            parent: DbId::new(1),
+            generation: Generation::new(1),
+            lsn: Lsn::new(1),
+        };
+        let slash = CatalogueOp::Rename { name: "a/b" };
+        for op in [fork, slash] {
+            assert!(CatalogueChange::from_op(DbId::new(1), &op).is_err());
         }
     }
 }

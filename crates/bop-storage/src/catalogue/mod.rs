@@ -5,8 +5,13 @@
 //! caller ------------------------------> CatalogueChange -----------> apply
 //! replay of the log ---------------------------------------------> replay -> apply
 //!
-//! absent --create--> live --rename--> live --drop--> tombstone --forget--> absent (id never again)
+//!                            ,----undrop----.
+//!                            v              |
+//! absent --create--> live (rename) --drop--> dropped --drop now--> tombstone --forget--> absent
+//!                            '----------------drop now---------------^          (id never again)
 //! ```
+//! Of a dropped database the pages are kept, of a tombstone the id alone.
+
 //! Live commits and replay go through the same [`Catalogue::apply`], so what a crash leaves is what
 //! was there. A caller plans and applies under one lock: between the two nobody else applies.
 //!
@@ -18,24 +23,26 @@
 //!
 //! Never: does I/O, knows a page.
 
+mod apply;
 mod change;
 mod nearest;
+mod plan;
 mod rows;
 mod section;
 
-pub use crate::manifest::DatabaseState;
+pub use crate::manifest::{DatabaseState, Policy, Retention};
 pub use crate::name::DbName;
 pub use change::CatalogueChange;
 pub use section::{SECTION_VERSION, SectionEntry, SectionHeader, decode_section, encode_section};
 
 use crate::error::{CatalogueError, Damage, Reject};
 use crate::ids::{DbId, DbKind, Lsn};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// What the catalogue knows of a database.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Entry {
-    /// Its name; of a tombstone, the last one.
+    /// Its name; of one that was dropped, the last one.
     pub name: DbName,
     /// Its kind.
     pub kind: DbKind,
@@ -45,6 +52,8 @@ pub struct Entry {
     pub created_us: u64,
     /// The newest catalogue record about it.
     pub lsn: Lsn,
+    /// What its owner has set for it.
+    pub policy: Policy,
 }
 
 /// What became of a record that was replayed.
@@ -62,6 +71,8 @@ pub struct Catalogue {
     entries: BTreeMap<DbId, Entry>,
     /// Live databases by folded name.
     by_name: HashMap<String, DbId>,
+    /// Databases that can be brought back, by the record that dropped them.
+    dropped: BTreeSet<(Lsn, DbId)>,
     next_id: DbId,
     last_lsn: Lsn,
     damage: Option<Damage>,
@@ -89,6 +100,7 @@ impl Catalogue {
         Self {
             entries: BTreeMap::new(),
             by_name: HashMap::new(),
+            dropped: BTreeSet::new(),
             next_id: DbId::new(1),
             last_lsn: Lsn::ZERO,
             damage: None,
@@ -121,12 +133,12 @@ impl Catalogue {
         Ok(self.by_name.contains_key(&parse(name)?.folded()))
     }
 
-    /// A database, live or tombstone.
+    /// A database, live or dropped.
     pub fn entry(&self, id: DbId) -> Option<&Entry> {
         self.entries.get(&id)
     }
 
-    /// All databases, tombstones included, by id.
+    /// All databases, those that were dropped included, by id.
     pub fn entries(&self) -> impl Iterator<Item = (DbId, &Entry)> {
         self.entries.iter().map(|(id, entry)| (*id, entry))
     }
@@ -168,96 +180,6 @@ impl Catalogue {
         self.damage.get_or_insert(damage);
     }
 
-    /// Checks that a database can be created.
-    ///
-    /// # Errors
-    /// [`CatalogueError::InvalidName`], [`CatalogueError::Exists`],
-    /// [`CatalogueError::LimitReached`] or [`CatalogueError::Damaged`].
-    pub fn plan_create(
-        &self,
-        name: &str,
-        kind: DbKind,
-        databases_max: u32,
-    ) -> Result<CatalogueChange, CatalogueError> {
-        let name = parse(name)?;
-        self.check_sound()?;
-        self.check_free(&name, None)?;
-        let id = self.free_id(databases_max)?;
-        Ok(CatalogueChange::Create { id, name, kind })
-    }
-
-    /// Checks which of several databases can be created together, in their order: an answer for
-    /// each, which rests on those before it.
-    ///
-    /// # Errors
-    /// In each answer, as for [`Catalogue::plan_create`].
-    pub fn plan_creates<'n>(
-        &self,
-        wanted: impl Iterator<Item = (&'n str, DbKind)>,
-        databases_max: u32,
-    ) -> Vec<Result<CatalogueChange, CatalogueError>> {
-        let mut taken: BTreeMap<String, DbName> = BTreeMap::new();
-        let mut next = self.next_id;
-        let mut plan = |name: &str, kind| {
-            let name = parse(name)?;
-            self.check_sound()?;
-            self.check_free(&name, None)?;
-            if let Some(twin) = taken.get(&name.folded()) {
-                let name = twin.to_string();
-                return Err(CatalogueError::Exists { name });
-            }
-            let full = self.entries.len() + taken.len();
-            let full = usize::try_from(databases_max).is_ok_and(|max| max <= full);
-            let following = next.next().filter(|_| !full);
-            let following = following.ok_or(CatalogueError::LimitReached {
-                limit: databases_max,
-            })?;
-            let id = std::mem::replace(&mut next, following);
-            taken.insert(name.folded(), name.clone());
-            Ok(CatalogueChange::Create { id, name, kind })
-        };
-        wanted.map(|(name, kind)| plan(name, kind)).collect()
-    }
-
-    /// Checks that a database can be created that nobody finds until it has a name.
-    ///
-    /// # Errors
-    /// [`CatalogueError::LimitReached`] or [`CatalogueError::Damaged`].
-    pub fn plan_unfinished(
-        &self,
-        kind: DbKind,
-        databases_max: u32,
-    ) -> Result<CatalogueChange, CatalogueError> {
-        self.check_sound()?;
-        let id = self.free_id(databases_max)?;
-        let name = DbName::unfinished(id);
-        self.check_free(&name, None)?;
-        Ok(CatalogueChange::Create { id, name, kind })
-    }
-
-    /// Checks that a database that nobody finds can get a name.
-    ///
-    /// # Errors
-    /// [`CatalogueError::InvalidName`], [`CatalogueError::Exists`], [`CatalogueError::NotFound`]
-    /// when the database is gone, or [`CatalogueError::Damaged`].
-    pub fn plan_finish(&self, id: DbId, name: &str) -> Result<CatalogueChange, CatalogueError> {
-        let parsed = parse(name)?;
-        self.check_sound()?;
-        self.check_free(&parsed, None)?;
-        self.check_unfinished(id, name)?;
-        Ok(CatalogueChange::Rename { id, name: parsed })
-    }
-
-    /// Checks that a database that nobody finds can be dropped.
-    ///
-    /// # Errors
-    /// [`CatalogueError::NotFound`] when the database is gone, or [`CatalogueError::Damaged`].
-    pub fn plan_abandon(&self, id: DbId) -> Result<CatalogueChange, CatalogueError> {
-        self.check_sound()?;
-        self.check_unfinished(id, DbName::unfinished(id).as_str())?;
-        Ok(CatalogueChange::Drop { id })
-    }
-
     /// The databases that have no name yet.
     pub fn unfinished(&self) -> impl Iterator<Item = DbId> {
         self.live()
@@ -265,141 +187,30 @@ impl Catalogue {
             .map(|(id, _)| id)
     }
 
-    /// Checks that a database can be renamed. A change of case or composition alone is possible.
-    ///
-    /// # Errors
-    /// [`CatalogueError::InvalidName`], [`CatalogueError::NotFound`], [`CatalogueError::Exists`]
-    /// (also when the new name is exactly the old one) or [`CatalogueError::Damaged`].
-    pub fn plan_rename(&self, from: &str, to: &str) -> Result<CatalogueChange, CatalogueError> {
-        let name = parse(to)?;
-        let id = self.find(from)?;
-        self.check_sound()?;
-        let unchanged = self.entry(id).is_some_and(|entry| entry.name == name);
-        self.check_free(&name, if unchanged { None } else { Some(id) })?;
-        Ok(CatalogueChange::Rename { id, name })
+    /// The databases that were dropped and have their pages still, in the order of their drops.
+    pub fn dropped(&self) -> impl DoubleEndedIterator<Item = (DbId, &Entry)> {
+        let entry = |(_, id): &(Lsn, DbId)| Some((*id, self.entries.get(id)?));
+        self.dropped.iter().filter_map(entry)
     }
 
-    /// Checks that a database can be dropped.
+    /// Of the dropped databases that had that name last, the one that was dropped last.
     ///
     /// # Errors
-    /// [`CatalogueError::InvalidName`], [`CatalogueError::NotFound`] or
+    /// [`CatalogueError::InvalidName`], [`CatalogueError::NotDropped`] or
     /// [`CatalogueError::Damaged`].
-    pub fn plan_drop(&self, name: &str) -> Result<CatalogueChange, CatalogueError> {
-        let id = self.find(name)?;
+    pub fn find_dropped(&self, name: &str) -> Result<DbId, CatalogueError> {
+        let folded = parse(name)?.folded();
         self.check_sound()?;
-        Ok(CatalogueChange::Drop { id })
-    }
-
-    /// Applies a change whose record stands durable in the log at `lsn`.
-    ///
-    /// # Errors
-    /// Why the change is impossible, as damage of its record: nothing was changed. A change that
-    /// was planned, with nothing applied since, is possible.
-    pub fn apply(
-        &mut self,
-        change: &CatalogueChange,
-        lsn: Lsn,
-        time_us: u64,
-    ) -> Result<(), Reject> {
-        self.apply_all(std::slice::from_ref(change), lsn, time_us)
-    }
-
-    /// Applies all changes of a record, in their order.
-    ///
-    /// # Errors
-    /// As for [`Catalogue::apply`]; those before the impossible one are applied.
-    pub fn apply_all(
-        &mut self,
-        changes: &[CatalogueChange],
-        lsn: Lsn,
-        time_us: u64,
-    ) -> Result<(), Reject> {
-        if lsn <= self.last_lsn {
-            return Err(Reject::Invalid("a catalogue record behind a newer one"));
-        }
-        for change in changes {
-            self.apply_one(change, lsn, time_us)?;
-        }
-        self.last_lsn = lsn;
-        Ok(())
-    }
-
-    fn apply_one(
-        &mut self,
-        change: &CatalogueChange,
-        lsn: Lsn,
-        time_us: u64,
-    ) -> Result<(), Reject> {
-        match change {
-            CatalogueChange::Create { id, name, kind } => {
-                if *id < self.next_id {
-                    return Err(Reject::Invalid("a database with an id that was given out"));
-                }
-                let next = id.next().ok_or(Reject::Invalid("the last id"))?;
-                self.insert(
-                    *id,
-                    Entry {
-                        name: name.clone(),
-                        kind: *kind,
-                        state: DatabaseState::Live,
-                        created_us: time_us,
-                        lsn,
-                    },
-                )?;
-                self.next_id = next;
-            }
-            CatalogueChange::Rename { id, name } => {
-                let folded = name.folded();
-                if self.by_name.get(&folded).is_some_and(|other| other != id) {
-                    return Err(TWINS);
-                }
-                let entry = live_mut(&mut self.entries, *id)?;
-                self.by_name.remove(&entry.name.folded());
-                self.by_name.insert(folded, *id);
-                entry.name = name.clone();
-                entry.lsn = lsn;
-            }
-            CatalogueChange::Drop { id } => {
-                let entry = live_mut(&mut self.entries, *id)?;
-                self.by_name.remove(&entry.name.folded());
-                entry.state = DatabaseState::Tombstone {
-                    dropped_us: time_us,
-                };
-                entry.lsn = lsn;
-            }
-        }
-        Ok(())
-    }
-
-    /// Applies the changes of a record of the log, once: what the catalogue reflects already is known.
-    ///
-    /// # Errors
-    /// [`Reject::BrokenChain`] when a record between is lost; else as for [`Catalogue::apply`].
-    pub fn replay(
-        &mut self,
-        changes: &[CatalogueChange],
-        parent: Lsn,
-        lsn: Lsn,
-        time_us: u64,
-    ) -> Result<Replayed, Reject> {
-        if lsn <= self.last_lsn {
-            return Ok(Replayed::Known);
-        }
-        if parent != self.last_lsn {
-            return Err(Reject::BrokenChain {
-                expected_parent: parent,
-                found_head: self.last_lsn,
-            });
-        }
-        self.apply_all(changes, lsn, time_us)?;
-        Ok(Replayed::Applied)
+        let mut of_name = self.dropped().filter(|(_, e)| e.name.folded() == folded);
+        let newest = of_name.next_back().map(|(id, _)| id);
+        newest.ok_or_else(|| CatalogueError::NotDropped {
+            name: name.to_owned(),
+        })
     }
 
     /// Forgets a tombstone that nothing names any more; `false` when the id is not one.
     pub fn forget(&mut self, id: DbId) -> bool {
-        let tombstone = self
-            .entry(id)
-            .is_some_and(|entry| entry.state != DatabaseState::Live);
+        let tombstone = self.entry(id).is_some_and(|entry| !entry.state.has_pages());
         tombstone && self.entries.remove(&id).is_some()
     }
 
@@ -411,49 +222,15 @@ impl Catalogue {
             }
             self.by_name.insert(folded, id);
         }
+        if matches!(entry.state, DatabaseState::Dropped { .. }) {
+            self.dropped.insert((entry.lsn, id));
+        }
         self.entries.insert(id, entry);
         Ok(())
     }
-
-    fn free_id(&self, databases_max: u32) -> Result<DbId, CatalogueError> {
-        let full = usize::try_from(databases_max).is_ok_and(|max| max <= self.entries.len());
-        if full || self.next_id.next().is_none() {
-            return Err(CatalogueError::LimitReached {
-                limit: databases_max,
-            });
-        }
-        Ok(self.next_id)
-    }
-
-    fn check_unfinished(&self, id: DbId, name: &str) -> Result<(), CatalogueError> {
-        if self.unfinished().any(|unfinished| unfinished == id) {
-            return Ok(());
-        }
-        Err(CatalogueError::NotFound {
-            name: name.to_owned(),
-            nearest: None,
-        })
-    }
-
-    fn check_sound(&self) -> Result<(), CatalogueError> {
-        match &self.damage {
-            None => Ok(()),
-            Some(damage) => Err(CatalogueError::Damaged(damage.clone())),
-        }
-    }
-
-    fn check_free(&self, name: &DbName, except: Option<DbId>) -> Result<(), CatalogueError> {
-        match self.by_name.get(&name.folded()) {
-            Some(id) if Some(*id) != except => Err(CatalogueError::Exists {
-                name: self
-                    .entry(*id)
-                    .map_or_else(|| name.to_string(), |entry| entry.name.to_string()),
-            }),
-            _ => Ok(()),
-        }
-    }
 }
 
+const NOT_THERE: Reject = Reject::Invalid("a change of a database that is not there");
 const TWINS: Reject = Reject::Invalid("two live databases of one name");
 
 /// A name that a user gives.
@@ -462,11 +239,4 @@ fn parse(name: &str) -> Result<DbName, CatalogueError> {
         name: name.to_owned(),
         reason,
     })
-}
-
-fn live_mut(entries: &mut BTreeMap<DbId, Entry>, id: DbId) -> Result<&mut Entry, Reject> {
-    entries
-        .get_mut(&id)
-        .filter(|entry| entry.state == DatabaseState::Live)
-        .ok_or(Reject::Invalid("a change of a database that is not there"))
 }

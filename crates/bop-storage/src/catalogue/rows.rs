@@ -25,6 +25,7 @@ impl Catalogue {
                 state: row.state,
                 created_us: row.created_us,
                 lsn: row.catalogue_lsn,
+                policy: row.policy,
             };
             // Of twins the second has no name to be found by: it is among the damaged rows.
             if catalogue.insert(id, entry.clone()).is_err() {
@@ -80,6 +81,7 @@ impl Entry {
             created_us: self.created_us,
             catalogue_lsn: self.lsn,
             checkpointed: before.map_or(CheckpointedHead::NONE, |row| row.checkpointed),
+            policy: self.policy,
         }
     }
 }

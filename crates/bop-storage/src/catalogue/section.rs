@@ -9,16 +9,17 @@
 //!
 //! Never: trusts a count before the bytes behind it are there.
 
-use super::{Catalogue, DatabaseState, Entry};
+use super::{Catalogue, Entry};
 use crate::checksum::Crc64;
 use crate::error::Reject;
 use crate::ids::{DbId, DbKind, Lsn};
-use crate::manifest::decode_name;
+use crate::manifest::{Policy, PolicyBytes, decode_name, decode_state, encode_state};
 use zerocopy::little_endian::{U16, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// The version of the section that this program writes and reads.
-pub const SECTION_VERSION: u16 = 1;
+/// The version of the section that this program writes. It reads version 1 too, whose entries end
+/// before [`SectionEntry::until_us`].
+pub const SECTION_VERSION: u16 = 2;
 
 const MAGIC: [u8; 8] = *b"bop\0ctlg";
 
@@ -34,7 +35,7 @@ pub struct SectionHeader {
     pub reserved: [u8; 6],
     /// Bytes of the section, this header included: a cut section is noticed.
     pub section_bytes: U64,
-    /// Databases, tombstones included.
+    /// Databases, those that were dropped included.
     pub entries: U64,
     /// The id of the next database: no id is given out twice, also when its tombstone is gone.
     pub next_id: U64,
@@ -59,17 +60,22 @@ pub struct SectionEntry {
     pub lsn: U64,
     /// A [`DbKind`].
     pub kind: U16,
-    /// 1 live, 2 tombstone.
+    /// 1 live, 2 tombstone, 3 dropped with its pages kept.
     pub state: u8,
     /// Bytes of the name.
     pub name_bytes: u8,
     /// Zero.
     pub reserved: [u8; 4],
+    /// Until when the drop can be taken back; 0 when live, and of a tombstone.
+    pub until_us: U64,
+    /// What its owner has set for it.
+    pub policy: PolicyBytes,
 }
-const _: () = assert!(size_of::<SectionEntry>() == 40);
+const _: () = assert!(size_of::<SectionEntry>() == 72);
 
-const LIVE: u8 = 1;
-const TOMBSTONE: u8 = 2;
+/// Bytes of an entry of version 1, without its name.
+const VERSION_1_BYTES: usize = std::mem::offset_of!(SectionEntry, until_us);
+
 /// Where the checksum stands in the header.
 const CHECKSUM_AT: usize = std::mem::offset_of!(SectionHeader, checksum);
 
@@ -78,10 +84,7 @@ const CHECKSUM_AT: usize = std::mem::offset_of!(SectionHeader, checksum);
 pub fn encode_section(catalogue: &Catalogue) -> Vec<u8> {
     let mut body = Vec::new();
     for (id, entry) in catalogue.entries() {
-        let (state, dropped_us) = match entry.state {
-            DatabaseState::Live => (LIVE, 0),
-            DatabaseState::Tombstone { dropped_us } => (TOMBSTONE, dropped_us),
-        };
+        let (state, dropped_us, until_us) = encode_state(entry.state);
         let name = entry.name.as_str().as_bytes();
         let bytes = SectionEntry {
             id: U64::new(id.get()),
@@ -93,6 +96,8 @@ pub fn encode_section(catalogue: &Catalogue) -> Vec<u8> {
             // A name has at most 255 bytes.
             name_bytes: u8::try_from(name.len()).unwrap_or(u8::MAX),
             reserved: [0; 4],
+            until_us: U64::new(until_us),
+            policy: entry.policy.into(),
         };
         body.extend_from_slice(bytes.as_bytes());
         body.extend_from_slice(name);
@@ -126,9 +131,10 @@ pub fn decode_section(bytes: &[u8]) -> Result<Catalogue, Reject> {
     if header.magic != MAGIC {
         return Err(Reject::Magic);
     }
-    if header.version.get() != SECTION_VERSION {
+    let version = header.version.get();
+    if !(1..=SECTION_VERSION).contains(&version) {
         return Err(Reject::Version {
-            found: header.version.get().into(),
+            found: version.into(),
             supported: SECTION_VERSION.into(),
         });
     }
@@ -148,7 +154,7 @@ pub fn decode_section(bytes: &[u8]) -> Result<Catalogue, Reject> {
     };
     let (mut rest, mut last) = (body, DbId::CATALOGUE);
     for _ in 0..header.entries.get() {
-        let (id, entry, behind) = decode_entry(rest)?;
+        let (id, entry, behind) = decode_entry(rest, version)?;
         if id <= last || catalogue.next_id <= id || catalogue.last_lsn < entry.lsn {
             return Err(Reject::Invalid("a database out of order"));
         }
@@ -163,26 +169,31 @@ pub fn decode_section(bytes: &[u8]) -> Result<Catalogue, Reject> {
 
 const RESERVED: Reject = Reject::Invalid("reserved bytes are not zero");
 
-fn decode_entry(bytes: &[u8]) -> Result<(DbId, Entry, &[u8]), Reject> {
+fn decode_entry(bytes: &[u8], version: u16) -> Result<(DbId, Entry, &[u8]), Reject> {
     let cut = || Reject::Invalid("the section ends inside a database");
-    let (head, rest) = SectionEntry::read_from_prefix(bytes).map_err(|_| cut())?;
+    let (head, rest) = match version {
+        1 => {
+            let (head, rest) = bytes.split_at_checked(VERSION_1_BYTES).ok_or_else(cut)?;
+            let (until_us, policy) = (U64::ZERO, PolicyBytes::from(Policy::default()));
+            let whole = [head, until_us.as_bytes(), policy.as_bytes()].concat();
+            let head = SectionEntry::read_from_bytes(&whole).map_err(|_| cut())?;
+            (head, rest)
+        }
+        _ => SectionEntry::read_from_prefix(bytes).map_err(|_| cut())?,
+    };
     let (name, rest) = rest
         .split_at_checked(head.name_bytes.into())
         .ok_or_else(cut)?;
     if head.reserved != [0; 4] {
         return Err(RESERVED);
     }
-    let state = match (head.state, head.dropped_us.get()) {
-        (LIVE, 0) => DatabaseState::Live,
-        (TOMBSTONE, dropped_us) => DatabaseState::Tombstone { dropped_us },
-        _ => return Err(Reject::Invalid("state")),
-    };
     let entry = Entry {
         name: decode_name(name)?,
         kind: DbKind::from_code(head.kind.get()).ok_or(Reject::Invalid("kind"))?,
-        state,
+        state: decode_state(head.state, head.dropped_us.get(), head.until_us.get())?,
         created_us: head.created_us.get(),
         lsn: Lsn::new(head.lsn.get()),
+        policy: head.policy.into(),
     };
     Ok((DbId::new(head.id.get()), entry, rest))
 }

@@ -19,7 +19,7 @@ use super::engine::Engine;
 use super::reader::PageReader;
 use super::relocate::is_aside;
 use super::state::DbState;
-use crate::catalogue::{Catalogue, DatabaseState, encode_section};
+use crate::catalogue::{Catalogue, encode_section};
 use crate::checkpoint::{
     CheckpointReport, ChunkFailure, DirtyDatabase, PlannedChunk, Ranges, SectionSource, write_chunk,
 };
@@ -88,6 +88,7 @@ pub(super) struct NewCatalogue {
 impl Engine {
     /// Moves everything that is published into chunks and releases the log that nobody needs.
     pub(super) fn checkpoint(&self) -> Result<CheckpointReport, CheckpointError> {
+        self.purge_overdue();
         let _one_at_a_time = self.checkpointing.lock();
         let begun = Instant::now();
         let ended = self.checkpoint_alone();
@@ -286,9 +287,14 @@ impl Engine {
                 &self.chunks,
                 Arc::clone(self.reader.cache()),
             ));
-            let added = source.state.rebase(cut, &base, source.covered);
+            // A drop may have put another state in its place, with the same view.
+            let databases = self.databases.lock();
+            let state = databases.get(&id).unwrap_or(&source.state);
+            let added = state.rebase(cut, &base, source.covered);
+            drop(databases);
             self.count_index_entries(added);
         }
+        self.forget_dropped_states();
         dead.into_iter()
             .for_each(|(chunk, row)| self.chunks.doom(chunk, &row));
         if let Some(new) = catalogue {
@@ -356,14 +362,15 @@ impl Engine {
     }
 }
 
-/// Whether the transaction will leave a live row of the database. One that was dropped meanwhile
-/// has none; one whose creation cannot be published, since the catalogue is damaged, waits.
+/// Whether the transaction will leave a row of the database that has pages. One whose drop is not taken
+/// back any more has none; one whose creation cannot be published, since the catalogue is damaged,
+/// waits.
 fn is_published(id: DbId, rows: &ManifestState, catalogue: Option<&NewCatalogue>) -> bool {
     let state = match catalogue.and_then(|new| new.catalogue.entry(id)) {
         Some(entry) => Some(entry.state),
         None => rows.database(id).map(|row| row.state),
     };
-    state == Some(DatabaseState::Live)
+    state.is_some_and(|state| state.has_pages())
 }
 
 pub(super) fn dirty(source: &Source) -> DirtyDatabase {

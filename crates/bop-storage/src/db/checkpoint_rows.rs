@@ -7,7 +7,7 @@
 //! Never: writes a file, changes a view.
 
 use super::checkpoint::{NewCatalogue, Source};
-use crate::catalogue::{Catalogue, DatabaseState};
+use crate::catalogue::Catalogue;
 use crate::checkpoint::{RangeNo, Ranges};
 use crate::error::ManifestError;
 use crate::ids::{ChunkId, DbId, Lsn, PageSize};
@@ -25,7 +25,7 @@ pub(super) fn forgettable(catalogue: &Catalogue, rows: &ManifestState) -> Vec<Db
     let truncated = rows.watermarks().truncated;
     catalogue
         .entries()
-        .filter(|(_, entry)| entry.state != DatabaseState::Live && entry.lsn < truncated)
+        .filter(|(_, entry)| !entry.state.has_pages() && entry.lsn < truncated)
         .map(|(id, _)| id)
         .filter(|id| rows.ranges(*id).next().is_none())
         .filter(|id| !rows.damaged().databases.contains_key(id))
@@ -33,13 +33,13 @@ pub(super) fn forgettable(catalogue: &Catalogue, rows: &ManifestState) -> Vec<Db
 }
 
 /// The rows of all databases whose catalogue records are newer than the rows; the sections of
-/// dropped ones go.
+/// tombstones go.
 fn put_catalogue_rows(edit: &mut Edit<'_>, catalogue: &Catalogue) -> Result<(), ManifestError> {
     let reflected = edit.state().watermarks().catalogue;
     catalogue.write_rows(edit)?;
     let dropped = catalogue
         .entries()
-        .filter(|(_, entry)| entry.lsn > reflected && entry.state != DatabaseState::Live);
+        .filter(|(_, entry)| entry.lsn > reflected && !entry.state.has_pages());
     for (id, _) in dropped {
         let keys: Vec<RangeKey> = edit.state().ranges(id).map(|(key, _)| *key).collect();
         keys.into_iter().for_each(|key| edit.delete_range(key));

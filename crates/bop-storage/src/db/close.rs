@@ -15,7 +15,6 @@
 //! top: they wait for nothing but the disk.
 
 use super::engine::Engine;
-use crate::catalogue::DatabaseState;
 use crate::error::{CloseError, CommitError};
 use crate::ids::{DbId, Lsn};
 use crate::log::format::encode_close;
@@ -95,11 +94,11 @@ impl Engine {
             .map(|state| (state.id(), state.look().index.head()));
         heads.extend(logs.filter(|(_, head)| *head != Lsn::ZERO));
         let cell = self.catalogue.lock();
-        let is_live = |id: &DbId| {
+        let has_pages = |id: &DbId| {
             let entry = cell.catalogue.entry(*id);
-            entry.is_some_and(|entry| entry.state == DatabaseState::Live)
+            entry.is_some_and(|entry| entry.state.has_pages())
         };
-        if cell.catalogue.damage().is_some() || self.damaged.keys().any(is_live) {
+        if cell.catalogue.damage().is_some() || self.damaged.keys().any(has_pages) {
             drop(cell);
             self.log.end();
             return Ok(());

@@ -5,7 +5,7 @@
 //!     --> recorded, by the transaction of the first checkpoint that counts their log as covered, or
 //!         by one of its own
 //!     --> their segments, when the log leaves them, set aside in `damaged/`
-//!     --> forgotten with their files, at the first open after the database was dropped
+//!     --> forgotten with their files, at the first open after the database was dropped and given up
 //! ```
 //! Invariants
 //! - the log goes on: nothing is held for a closed database that takes no more commits;
@@ -16,7 +16,7 @@
 
 use super::checkpoint::Source;
 use super::engine::Engine;
-use crate::catalogue::{Catalogue, DatabaseState};
+use crate::catalogue::Catalogue;
 use crate::error::{Damage, ManifestError, Place, Reject};
 use crate::ids::{DbId, Lsn, SegmentId};
 use crate::io::{Disk, FileKind, IoFailure, OpenMode, layout};
@@ -163,8 +163,8 @@ fn forget_dropped(engine: &Engine, rows: &ManifestState) -> Result<(), ManifestE
 /// While the catalogue is damaged nobody knows which databases there are.
 fn is_gone(catalogue: &Catalogue, id: DbId) -> bool {
     let entry = catalogue.entry(id);
-    let live = entry.is_some_and(|entry| entry.state == DatabaseState::Live);
-    id != DbId::CATALOGUE && !live && catalogue.damage().is_none()
+    let kept = entry.is_some_and(|entry| entry.state.has_pages());
+    id != DbId::CATALOGUE && !kept && catalogue.damage().is_none()
 }
 
 fn sweep_damaged(engine: &Engine) -> Result<(), IoFailure> {

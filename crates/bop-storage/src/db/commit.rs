@@ -18,6 +18,7 @@ use super::images::{Images, OwnPage, Replaced};
 use super::lifecycle::Inside;
 use super::overlay::Overlay;
 use super::pending_commit::{PendingCommit, Visible};
+use super::policies::check_quota;
 use super::publish::PublishCommit;
 use super::read::ReadTxn;
 use super::slot::SlotGuard;
@@ -74,6 +75,8 @@ impl Committer {
         engine.check_open().map_err(|_| Rejection::Closed)?;
         state.check_live().map_err(|_| Rejection::Dropped)?;
         engine.wait_for_index_room()?;
+        let (size, count) = (overlay.page_size(), overlay.page_count());
+        check_quota(&state, size, (snapshot.page_count(), count))?;
         let (pin, inside) = snapshot.into_parts();
         Ok(Transaction {
             engine,

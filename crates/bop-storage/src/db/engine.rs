@@ -12,6 +12,7 @@
 use super::callbacks::Callbacks;
 use super::chunks::ChunkSet;
 use super::creation::Creations;
+use super::dropped::RetentionClock;
 use super::feeds::OpenCursors;
 use super::guards::Guards;
 use super::housekeeper::Housekeeper;
@@ -45,6 +46,20 @@ pub(super) struct CatalogueCell {
     pub(super) catalogue: Catalogue,
     /// Held while there are records that no checkpoint covers.
     pub(super) hold: Option<Arc<LogHold>>,
+    /// Dropped or given up, and not taken out of use yet.
+    pub(super) dropped: Vec<DbId>,
+}
+
+impl CatalogueCell {
+    /// The catalogue that opening has found.
+    pub(super) fn shared(catalogue: Catalogue, hold: Option<Arc<LogHold>>) -> Arc<Mutex<Self>> {
+        let dropped = Vec::new();
+        Arc::new(Mutex::new(Self {
+            catalogue,
+            hold,
+            dropped,
+        }))
+    }
 }
 
 /// An open store.
@@ -84,6 +99,7 @@ pub(crate) struct Engine {
     /// Databases, perhaps the catalogue, that are closed or will be, and what of the log they need.
     pub(super) closed: Mutex<BTreeMap<DbId, ClosedRow>>,
     pub(super) lifecycle: Arc<Lifecycle>,
+    pub(super) retention_clock: RetentionClock,
     pub(super) signals: Arc<Signals>,
     pub(super) housekeeper: Housekeeper,
     pub(super) guards: Guards,

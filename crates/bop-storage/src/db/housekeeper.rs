@@ -134,6 +134,11 @@ impl Engine {
         piece(due.note, "wrote a note", Self::write_note);
         piece(due.spares, "wrote an index", Self::write_gathered_indexes);
         piece(
+            due.purge,
+            "gave dropped databases up",
+            Self::purge_in_background,
+        );
+        piece(
             due.checkpoint,
             "made a checkpoint",
             Self::checkpoint_in_background,

@@ -47,7 +47,7 @@ use std::time::{Duration, Instant};
 /// ```
 #[derive(Clone, Debug)]
 pub struct Manager {
-    engine: Arc<OpenStore>,
+    pub(super) engine: Arc<OpenStore>,
 }
 
 impl Manager {
@@ -265,15 +265,6 @@ impl Manager {
     /// As for [`Manager::create_database`], and [`CatalogueError::NotFound`].
     pub fn rename_database(&self, from: &str, to: &str) -> Result<(), CatalogueError> {
         self.engine.told(self.engine.rename_database(from, to))
-    }
-
-    /// Drops a database. Waits for its writer; open handles answer `Dropped` afterwards.
-    ///
-    /// # Errors
-    /// [`CatalogueError::NotFound`], [`CatalogueError::Busy`], or why the record could not be
-    /// committed.
-    pub fn drop_database(&self, name: &str) -> Result<(), CatalogueError> {
-        self.engine.told(self.engine.drop_database(name))
     }
 
     /// Moves all that is committed into chunks, and releases the log that nobody needs any more.

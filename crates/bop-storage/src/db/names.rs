@@ -1,4 +1,5 @@
-//! Creating, renaming and dropping databases: catalogue records, committed like any other.
+//! Creating, renaming and dropping databases: catalogue records, committed like any other. What becomes
+//! of the pages of a dropped one is said in [`dropped`](super::dropped).
 //!
 //! ```text
 //! plan (checked, nothing changed) -> record -> durable -> applied to the catalogue -> answered
@@ -16,11 +17,13 @@ use super::slot::{SlotGuard, SlotRefusal};
 use super::state::DbState;
 use crate::catalogue::{Catalogue, CatalogueChange, DatabaseState};
 use crate::error::{CatalogueError, CommitError, Rejection};
-use crate::ids::{DbId, DbKind, Lsn};
-use crate::log::format::{CatalogueEntry, CatalogueOp, encode_catalogue};
+use crate::ids::{DbId, DbKind};
+use crate::log::format::{CatalogueEntry, encode_catalogue};
 use crate::log::{HoldReason, LogHolds, Placed, Priority, Publish};
 use crate::recordlog::{RecordState, RecordWriter, WriterRefusal};
+use crate::view::View;
 use parking_lot::Mutex;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 impl Engine {
@@ -83,16 +86,16 @@ impl Engine {
         let writer = self.catalogue_slot()?;
         let change = self.catalogue.lock().catalogue.plan_finish(id, name)?;
         self.commit_changes(vec![change.clone()], Priority::User, writer, None)?;
-        if let Some(state) = self.state_of(id) {
-            state.rename(change.name());
+        if let Some((state, name)) = self.state_of(id).zip(change.name()) {
+            state.rename(name.as_str());
         }
         Ok(())
     }
 
     /// Drops an unfinished database.
     pub(super) fn abandon(&self, id: DbId) -> Result<(), CatalogueError> {
-        let plan = |catalogue: &Catalogue| catalogue.plan_abandon(id);
-        self.drop_found(id, "an unfinished database", plan)
+        let plan = |catalogue: &Catalogue, _| catalogue.plan_abandon(id);
+        self.drop_found(id, "an unfinished database", Keep::Nothing, plan)
     }
 
     /// Drops what was left unfinished when the store was last open.
@@ -114,23 +117,26 @@ impl Engine {
         let writer = self.catalogue_slot()?;
         let change = self.catalogue.lock().catalogue.plan_rename(from, to)?;
         self.commit_changes(vec![change.clone()], Priority::User, writer, None)?;
-        if let Some(state) = self.state_of(change.database()) {
-            state.rename(change.name());
+        if let Some((state, name)) = self.state_of(change.database()).zip(change.name()) {
+            state.rename(name.as_str());
         }
         Ok(())
     }
 
     /// Drops a database. Open handles answer `Dropped` afterwards; its name is free.
-    pub(super) fn drop_database(&self, name: &str) -> Result<(), CatalogueError> {
+    pub(super) fn drop_database(&self, name: &str, keep: Keep) -> Result<(), CatalogueError> {
         let id = self.catalogue.lock().catalogue.find(name)?;
-        self.drop_found(id, name, |catalogue| catalogue.plan_drop(name))
+        self.drop_found(id, name, keep, |catalogue, keep_us| {
+            catalogue.plan_drop(name, keep_us)
+        })
     }
 
     fn drop_found(
         &self,
         id: DbId,
         name: &str,
-        plan: impl FnOnce(&Catalogue) -> Result<CatalogueChange, CatalogueError>,
+        keep: Keep,
+        plan: impl FnOnce(&Catalogue, u64) -> Result<CatalogueChange, CatalogueError>,
     ) -> Result<(), CatalogueError> {
         let _work = self.lifecycle.enter_work().ok_or(CatalogueError::Closed)?;
         // A damaged database can be dropped, too; it has no state and no writer.
@@ -154,7 +160,8 @@ impl Engine {
             },
         })?;
         let writer = self.catalogue_slot()?;
-        let change = plan(&self.catalogue.lock().catalogue)?;
+        let keep_us = self.keep_us(id, keep);
+        let change = plan(&self.catalogue.lock().catalogue, keep_us)?;
         if change.database() != id {
             // The name went to another database while this one was waited for.
             return Err(CatalogueError::Busy {
@@ -178,22 +185,57 @@ impl Engine {
             }
             (_, pages) => pages.map(|(state, slot)| Dropped::Pages(state, slot)),
         };
-        self.commit_changes(vec![change], Priority::Housekeeping, writer, dropped)?;
+        let mut changes = self.overdue(Some(id).filter(|_| keep_us > 0));
+        changes.push(change);
+        self.commit_changes(changes, Priority::Housekeeping, writer, dropped)?;
         self.retire_dropped();
+        if keep_us > 0 {
+            self.expect_overdue();
+        }
         Ok(())
     }
 
-    /// Takes databases that were dropped out of use. Each checkpoint does so too: the write of a
-    /// drop may end when nobody waits for it any more.
+    /// Takes databases that were dropped or given up out of use. Each checkpoint does so too: the write
+    /// of a drop may end when nobody waits for it any more.
     pub(super) fn retire_dropped(&self) {
-        let is_dropped = |_: &DbId, state: &mut Arc<DbState>| state.check_live().is_err();
         let mut databases = self.databases.lock();
-        let dropped: Vec<_> = databases.extract_if(is_dropped).collect();
-        drop(databases);
-        for (_, state) in dropped {
-            self.count_index_entries(state.retire());
+        let dropped = std::mem::take(&mut self.catalogue.lock().dropped);
+        let mut entries = 0;
+        for id in dropped {
+            if let Some(state) = databases.get(&id).cloned() {
+                entries += self.retire(&mut databases, &state);
+            }
         }
+        drop(databases);
+        self.count_index_entries(entries);
         self.records.retire_dropped();
+    }
+
+    /// Takes a database away from its handles and readers, if it was dropped. If its pages are kept,
+    /// another state has them, which nobody finds by a name before it is brought back: checkpoints
+    /// write it like any other. Returns how many index entries are gone, as a negative number.
+    fn retire(&self, databases: &mut HashMap<DbId, Arc<DbState>>, state: &Arc<DbState>) -> i64 {
+        let id = state.id();
+        let cell = self.catalogue.lock();
+        let kept = cell.catalogue.entry(id).filter(|e| e.state.has_pages());
+        if kept.is_some() && state.check_live().is_ok() {
+            return 0;
+        }
+        let Some(last) = state.retire() else {
+            return 0;
+        };
+        match kept {
+            Some(entry) => {
+                let next = DbState::new(entry.name.as_str(), View::clone(&last))
+                    .with_quota(entry.policy.quota_bytes);
+                databases.insert(id, Arc::new(next));
+                0
+            }
+            None => {
+                databases.remove(&id);
+                -i64::try_from(last.index_entries()).unwrap_or(i64::MAX)
+            }
+        }
     }
 
     /// Waits for the operation before this one.
@@ -207,16 +249,19 @@ impl Engine {
     /// writer slot.
     pub(super) fn commit_changes(
         &self,
-        changes: Vec<CatalogueChange>,
+        mut changes: Vec<CatalogueChange>,
         priority: Priority,
         writer: SlotGuard,
         dropped: Option<Dropped>,
     ) -> Result<Placed, CatalogueError> {
+        changes.sort_unstable_by_key(CatalogueChange::database);
         let parent = self.catalogue.lock().catalogue.last_lsn();
-        let entries: Vec<_> = changes
-            .iter()
-            .map(|change| entry_of(change, parent))
-            .collect();
+        let entry = |change| CatalogueEntry {
+            database: CatalogueChange::database(change),
+            parent,
+            op: change.op(),
+        };
+        let entries: Vec<_> = changes.iter().map(entry).collect();
         let record = encode_catalogue(&entries).map_err(CommitError::from)?;
         let publish = PublishChanges {
             cell: Arc::clone(&self.catalogue),
@@ -229,24 +274,6 @@ impl Engine {
     }
 }
 
-fn entry_of(change: &CatalogueChange, parent: Lsn) -> CatalogueEntry<'_> {
-    let op = match change {
-        CatalogueChange::Create { name, kind, .. } => CatalogueOp::Create {
-            name: name.as_str(),
-            kind: *kind,
-        },
-        CatalogueChange::Rename { name, .. } => CatalogueOp::Rename {
-            name: name.as_str(),
-        },
-        CatalogueChange::Drop { .. } => CatalogueOp::Drop,
-    };
-    CatalogueEntry {
-        database: change.database(),
-        parent,
-        op,
-    }
-}
-
 /// Applies a durable catalogue record.
 struct PublishChanges {
     cell: Arc<Mutex<CatalogueCell>>,
@@ -254,6 +281,15 @@ struct PublishChanges {
     changes: Vec<CatalogueChange>,
     dropped: Option<Dropped>,
     _writer: SlotGuard,
+}
+
+/// What a drop leaves.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(super) enum Keep {
+    /// The pages, for as long as the retention of the database says.
+    Window,
+    /// Nothing.
+    Nothing,
 }
 
 /// What is dropped, with the right to write to it.
@@ -265,6 +301,9 @@ pub(super) enum Dropped {
 impl Publish for PublishChanges {
     fn publish(self: Box<Self>, at: Placed) {
         let mut cell = self.cell.lock();
+        let dropped = |change: &CatalogueChange| matches!(change, CatalogueChange::Drop { .. });
+        let dropped = self.changes.iter().filter(|change| dropped(change));
+        cell.dropped.extend(dropped.map(CatalogueChange::database));
         let hold = || self.holds.hold(at.lsn, HoldReason::Catalogue);
         cell.hold.get_or_insert_with(hold);
         if let Err(reason) = cell.catalogue.apply_all(&self.changes, at.lsn, at.time_us) {
@@ -293,21 +332,37 @@ impl Engine {
     /// The run-time state of a live database, made from the manifest when it is used for the first
     /// time. `name` is what it was asked for by.
     pub(super) fn load_state(&self, id: DbId, name: &str) -> Result<Arc<DbState>, CatalogueError> {
+        self.load_state_of(id, name, |state| *state == DatabaseState::Live)
+    }
+
+    /// The same of a database whose state is `wanted`.
+    pub(super) fn load_state_of(
+        &self,
+        id: DbId,
+        name: &str,
+        wanted: impl FnOnce(&DatabaseState) -> bool,
+    ) -> Result<Arc<DbState>, CatalogueError> {
         let mut databases = self.databases.lock();
-        if let Some(state) = databases.get(&id) {
-            return Ok(Arc::clone(state));
+        if let Some(state) = databases.get(&id).cloned() {
+            // Whoever dropped it may not have come so far as to take it out of use.
+            self.count_index_entries(self.retire(&mut databases, &state));
         }
         // Asked under the lock of `databases`: a drop takes the state away after the catalogue
-        // has the tombstone, so that no second state comes into being behind it.
+        // has it, so that no second state comes into being behind it.
         let found = {
             let cell = self.catalogue.lock();
             let entry = cell.catalogue.entry(id);
-            let live = entry.filter(|entry| entry.state == DatabaseState::Live);
-            live.map(|entry| (entry.name.to_string(), entry.kind))
+            let wanted = entry.filter(|entry| wanted(&entry.state));
+            wanted.map(|entry| (entry.name.to_string(), entry.kind, entry.policy.quota_bytes))
         };
-        let Some((present_name, kind)) = found else {
+        let Some((present_name, kind, quota_bytes)) = found else {
             return Err(self.not_found(name));
         };
+        if let Some(state) = databases.get(&id) {
+            // One that was brought back may have another name than the one it was dropped with.
+            state.rename(&present_name);
+            return Ok(Arc::clone(state));
+        }
         let rows = self.manifest.state();
         let view = super::chunks::checkpointed_view(
             id,
@@ -317,7 +372,7 @@ impl Engine {
             self.reader.cache(),
             &self.limits,
         );
-        let state = Arc::new(DbState::new(&present_name, view));
+        let state = Arc::new(DbState::new(&present_name, view).with_quota(quota_bytes));
         databases.insert(id, Arc::clone(&state));
         Ok(state)
     }

@@ -17,6 +17,7 @@ use super::callbacks::Callbacks;
 use super::chunks::ChunkSet;
 use super::closed::settle_closed;
 use super::creation::Creations;
+use super::dropped::RetentionClock;
 use super::engine::{CatalogueCell, Engine};
 use super::feeds::OpenCursors;
 use super::guards::Guards;
@@ -100,6 +101,7 @@ pub(super) fn open(path: &Path, options: Options) -> Result<Arc<Engine>, OpenErr
     settle_closed(&engine);
     sweep_leftovers(&engine);
     engine.drop_unfinished();
+    engine.expect_overdue();
     if parts.options.housekeeping == Housekeeping::Background {
         let manifest = engine.manifest.start(engine.runtime.spawn.as_ref());
         manifest.map_err(no_thread)?;
@@ -340,10 +342,7 @@ impl Parts<'_> {
             manifest: Arc::clone(&self.manifest),
             open_cursors: OpenCursors::default(),
             chunks,
-            catalogue: Arc::new(Mutex::new(CatalogueCell {
-                catalogue,
-                hold: catalogue_hold,
-            })),
+            catalogue: CatalogueCell::shared(catalogue, catalogue_hold),
             catalogue_writer: Arc::default(),
             creations: Creations::default(),
             index_entries: AtomicI64::new(index_entries(databases.values())),
@@ -354,6 +353,7 @@ impl Parts<'_> {
             findings,
             closed: Mutex::new(closed),
             lifecycle: Lifecycle::new(),
+            retention_clock: RetentionClock::new(self.options.runtime.clock.as_ref()),
             housekeeper: Housekeeper::default(),
             guards: Guards::new(&self.limits),
             checkpointing: Mutex::new(()),
@@ -381,8 +381,9 @@ fn index_entries<'s>(states: impl Iterator<Item = &'s Arc<DbState>>) -> i64 {
 /// The run-time states of databases with commits that no checkpoint covers.
 fn states_of(views: BTreeMap<DbId, View>, catalogue: &Catalogue) -> HashMap<DbId, Arc<DbState>> {
     let states = views.into_iter().filter_map(|(id, view)| {
-        let name = catalogue.entry(id)?.name.to_string();
-        Some((id, Arc::new(DbState::new(&name, view))))
+        let entry = catalogue.entry(id)?;
+        let state = DbState::new(entry.name.as_str(), view);
+        Some((id, Arc::new(state.with_quota(entry.policy.quota_bytes))))
     });
     states.collect()
 }

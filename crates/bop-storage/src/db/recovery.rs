@@ -14,7 +14,7 @@ use super::open::Parts;
 use super::replay::Replay;
 use super::strangers::own_stamp;
 use crate::cache::PageCache;
-use crate::catalogue::{Catalogue, DatabaseState};
+use crate::catalogue::Catalogue;
 use crate::error::{Damage, OpenError};
 use crate::ids::{DbId, DbKind, Incarnation, SegmentId};
 use crate::log::recover::Recovered;
@@ -81,13 +81,13 @@ impl Parts<'_> {
         if let Some(damage) = damaged.remove(&DbId::CATALOGUE) {
             catalogue.set_damaged(damage);
         }
-        let is_live = |id| {
+        let has_pages = |id| {
             let entry = catalogue.entry(id);
-            entry.is_some_and(|entry| entry.state == DatabaseState::Live)
+            entry.is_some_and(|entry| entry.state.has_pages())
         };
-        damaged.retain(|id, _| is_live(*id));
+        damaged.retain(|id, _| has_pages(*id));
         views.retain(|id, _| !damaged.contains_key(id));
-        record_logs.retain(|id, _| is_live(*id) && !damaged.contains_key(id));
+        record_logs.retain(|id, _| has_pages(*id) && !damaged.contains_key(id));
         let closed = closed_at_open(rows, &recovered, &damaged, catalogue.damage());
         let mut findings = recovered.findings.clone();
         let still = rows.closed().filter(|(id, _)| closed.contains_key(id));

@@ -9,11 +9,11 @@
 
 use super::chunks::{ChunkSet, checkpointed_view};
 use crate::cache::PageCache;
-use crate::catalogue::{Catalogue, CatalogueChange, DatabaseState, DbName, Replayed};
+use crate::catalogue::{Catalogue, CatalogueChange, DatabaseState, Replayed};
 use crate::error::{Damage, Place, Reject};
 use crate::ids::{DbId, DbKind, Lsn, SegmentId};
 use crate::limits::ValidLimits;
-use crate::log::format::{CatalogueEntry, CatalogueOp};
+use crate::log::format::CatalogueEntry;
 use crate::log::{
     HoldReason, LogHold, LogHolds, ReplaySink, ReplayedCatalogue, ReplayedCommit, ReplayedLog,
     ReplayedMember,
@@ -61,6 +61,8 @@ impl ReplaySink for Replay<'_> {
             parent,
             entries,
         } = record;
+        let change_of =
+            |entry: &CatalogueEntry<'_>| CatalogueChange::from_op(entry.database, &entry.op);
         let changes: Result<Vec<_>, _> = entries.iter().map(change_of).collect();
         let applied = changes.and_then(|changes| {
             let applied = self.catalogue.replay(&changes, parent, lsn, time_us)?;
@@ -71,9 +73,9 @@ impl ReplaySink for Replay<'_> {
             Ok((changes, Replayed::Applied)) => {
                 let hold = || self.holds.hold(lsn, HoldReason::Catalogue);
                 self.catalogue_hold.get_or_insert_with(hold);
-                for change in changes {
-                    if matches!(change, CatalogueChange::Drop { .. }) {
-                        let id = change.database();
+                for id in changes.iter().map(CatalogueChange::database) {
+                    let entry = self.catalogue.entry(id);
+                    if entry.is_some_and(|entry| !entry.state.has_pages()) {
                         self.views.remove(&id);
                         self.record_logs.remove(&id);
                         self.damaged.remove(&id);
@@ -101,7 +103,10 @@ impl ReplaySink for Replay<'_> {
                 self.record_logs.entry(id).or_default().apply(&record)
             }
             // It was dropped: nothing of it is needed.
-            Some((DatabaseState::Tombstone { .. }, DbKind::Log)) => Ok(()),
+            Some((
+                DatabaseState::Dropped { .. } | DatabaseState::Tombstone { .. },
+                DbKind::Log,
+            )) => Ok(()),
             Some(_) => Err(Reject::Invalid("entries of a database of pages")),
             None => Err(Reject::Invalid("entries of a record log that is not there")),
         };
@@ -142,7 +147,7 @@ impl Replay<'_> {
         }
         let entry = self.catalogue.entry(id);
         let entry = entry.ok_or(Reject::Invalid("a commit of a database that is not there"))?;
-        if entry.state != DatabaseState::Live {
+        if !entry.state.has_pages() {
             return Ok(());
         }
         let kind = entry.kind;
@@ -204,26 +209,6 @@ fn add_commit(
     view.add_commit(head, &committed, || {
         holds.hold(commit.since, HoldReason::Pages(member.database))
     });
-}
-
-fn change_of(entry: &CatalogueEntry<'_>) -> Result<CatalogueChange, Reject> {
-    let id = entry.database;
-    let parse = |name: &str| DbName::new(name).map_err(|_| Reject::Invalid("not a database name"));
-    match entry.op {
-        CatalogueOp::Create { name, kind } => Ok(CatalogueChange::Create {
-            id,
-            name: parse(name)?,
-            kind,
-        }),
-        CatalogueOp::Rename { name } => Ok(CatalogueChange::Rename {
-            id,
-            name: parse(name)?,
-        }),
-        CatalogueOp::Drop => Ok(CatalogueChange::Drop { id }),
-        _ => Err(Reject::Invalid(
-            "a catalogue record of a kind that this version cannot apply",
-        )),
-    }
 }
 
 fn damage(segment: SegmentId, lsn: Lsn, reason: Reject) -> Damage {

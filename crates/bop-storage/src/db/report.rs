@@ -8,6 +8,7 @@ use super::record_report::RecordLogInfo;
 use super::state::DbState;
 use super::verify_log::ProvedLog;
 use crate::cache::CacheStats;
+use crate::catalogue::{DatabaseState, Entry, Policy};
 use crate::checksum::RollingChecksum;
 use crate::error::{CatalogueError, Damage, LogFailure, Place, ReadError, Reject};
 use crate::ids::{ChunkId, DbId, DbKind, Epoch, Lsn, PageNo, PageSize, StoreId};
@@ -43,6 +44,8 @@ pub struct DatabaseInfo {
     pub rolling_checksum: RollingChecksum,
     /// When it was created, in microseconds since the Unix epoch.
     pub created_us: u64,
+    /// What its owner has set for it.
+    pub policy: Policy,
     /// Read transactions that are open on it.
     pub readers: usize,
     /// Of a record log, what is in it.
@@ -184,11 +187,13 @@ impl Engine {
     /// Does not open the database: one that was not used since the store was opened is described
     /// by its row.
     fn info_of(&self, id: DbId, rows: &ManifestState) -> Option<DatabaseInfo> {
-        let (name, kind, created_us) = {
-            let cell = self.catalogue.lock();
-            let entry = cell.catalogue.entry(id)?;
-            (entry.name.to_string(), entry.kind, entry.created_us)
-        };
+        let Entry {
+            name,
+            kind,
+            created_us,
+            policy,
+            ..
+        } = self.catalogue.lock().catalogue.entry(id)?.clone();
         let state = self.state_of(id);
         let mut head = match &state {
             Some(state) => *state.view().head(),
@@ -203,7 +208,7 @@ impl Engine {
         let damage = self.damaged.get(&id).or(met).cloned();
         Some(DatabaseInfo {
             id,
-            name,
+            name: name.to_string(),
             kind,
             page_size: head.page_size,
             page_count: head.page_count,
@@ -211,6 +216,7 @@ impl Engine {
             head_us: head.time_us,
             rolling_checksum: head.rolling_checksum,
             created_us,
+            policy,
             readers: state.as_ref().map_or(0, |state| state.pin_count()),
             records,
             damage: damage.or_else(|| self.records.damage(id)),
@@ -287,13 +293,14 @@ impl Engine {
         report.findings.extend(missing);
         self.verify_chunks(&mut report);
         let proved = self.verify_log(&mut report.findings);
-        let live: Vec<(DbId, DbKind, String)> = {
+        let kept: Vec<(DbId, DbKind, String)> = {
             let cell = self.catalogue.lock();
-            let live = cell.catalogue.live();
-            live.map(|(id, entry)| (id, entry.kind, entry.name.to_string()))
+            let entries = cell.catalogue.entries();
+            let kept = entries.filter(|(_, entry)| entry.state.has_pages());
+            kept.map(|(id, entry)| (id, entry.kind, entry.name.to_string()))
                 .collect()
         };
-        for (id, kind, name) in live {
+        for (id, kind, name) in kept {
             if self.damaged.contains_key(&id) {
                 continue;
             }
@@ -301,8 +308,8 @@ impl Engine {
                 self.verify_record_log(id, &mut report);
                 continue;
             }
-            // One that was dropped meanwhile is passed by.
-            if let Ok(state) = self.load_state(id, &name) {
+            // One that is gone meanwhile is passed by.
+            if let Ok(state) = self.load_state_of(id, &name, DatabaseState::has_pages) {
                 self.verify_database(&state, &proved, &mut report);
             }
         }

@@ -22,6 +22,8 @@ pub(crate) struct Due {
     pub(crate) checkpoint_check: bool,
     /// A checkpoint, whatever the log's length: commits wait for room.
     pub(crate) checkpoint: bool,
+    /// A look at whether dropped databases are to be given up.
+    pub(crate) purge: bool,
     /// The end.
     pub(crate) stop: bool,
 }
@@ -38,6 +40,7 @@ struct State {
     note_at: Option<Instant>,
     spares_at: Option<Instant>,
     checkpoint_at: Option<Instant>,
+    purge_at: Option<Instant>,
 }
 
 impl State {
@@ -48,11 +51,17 @@ impl State {
         self.due.note |= is_ripe(&mut self.note_at);
         self.due.spares |= is_ripe(&mut self.spares_at);
         self.due.checkpoint |= is_ripe(&mut self.checkpoint_at);
+        self.due.purge |= is_ripe(&mut self.purge_at);
     }
 
     /// When the next of it is due.
     fn next_at(&self) -> Option<Instant> {
-        let waiting = [self.note_at, self.spares_at, self.checkpoint_at];
+        let waiting = [
+            self.note_at,
+            self.spares_at,
+            self.checkpoint_at,
+            self.purge_at,
+        ];
         waiting.into_iter().flatten().min()
     }
 }
@@ -148,6 +157,12 @@ impl Signals {
     /// A checkpoint is to be tried again at `at`.
     pub(crate) fn checkpoint_at(&self, at: Instant) {
         self.state.lock().checkpoint_at = Some(at);
+        self.changed.notify_all();
+    }
+
+    /// Dropped databases are to be looked at, at `at`.
+    pub(crate) fn purge_at(&self, at: Instant) {
+        self.state.lock().purge_at = Some(at);
         self.changed.notify_all();
     }
 

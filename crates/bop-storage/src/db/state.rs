@@ -12,7 +12,7 @@ use crate::ids::{DbId, DbKind, Lsn};
 use crate::runtime::sync::Mutex;
 use crate::view::{BasePages, Pin, Pins, View};
 use arc_swap::ArcSwap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// One database of an open store.
@@ -29,6 +29,8 @@ pub(crate) struct DbState {
     slot: Arc<WriterSlot>,
     pins: Arc<Pins>,
     dropped: AtomicBool,
+    /// How large it may grow, in bytes; zero: as large as it likes.
+    quota_bytes: AtomicU64,
     /// Why it takes no more commits, if so.
     damage: OnceLock<Damage>,
 }
@@ -45,8 +47,26 @@ impl DbState {
             slot: Arc::default(),
             pins: Arc::default(),
             dropped: AtomicBool::new(false),
+            quota_bytes: AtomicU64::new(0),
             damage: OnceLock::new(),
         }
+    }
+
+    /// The same with a quota.
+    pub(crate) fn with_quota(self, bytes: u64) -> Self {
+        self.set_quota(bytes);
+        self
+    }
+
+    /// From now on it may grow to so many bytes; zero: as large as it likes.
+    pub(crate) fn set_quota(&self, bytes: u64) {
+        self.quota_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// How large it may grow; `None` when nobody has said.
+    pub(crate) fn quota_bytes(&self) -> Option<u64> {
+        let bytes = self.quota_bytes.load(Ordering::Relaxed);
+        (bytes > 0).then_some(bytes)
     }
 
     pub(crate) fn id(&self) -> DbId {
@@ -129,18 +149,17 @@ impl DbState {
         self.publish(View::frozen).0
     }
 
-    /// The database is gone: its index counts no more, and neither its handles nor its readers,
-    /// which answer `Dropped`, keep any of the log. Returns how many entries that takes away, as a
-    /// negative number.
-    pub(crate) fn retire(&self) -> i64 {
+    /// The database is gone for its users: its index counts no more, and neither its handles nor its
+    /// readers, which answer `Dropped`, keep any of the log. Returns its last view, once.
+    pub(crate) fn retire(&self) -> Option<Arc<View>> {
         let mut counted = self.publishing.lock();
         if !std::mem::replace(&mut *counted, false) {
-            return 0;
+            return None;
         }
         let last = self.view();
         *self.view.lock() = Arc::new(last.emptied());
         self.pins.empty();
-        -entries(&last)
+        Some(last)
     }
 
     /// Puts a checkpointed base below the newest view and below the pins that can use it. Returns

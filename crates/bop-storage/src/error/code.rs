@@ -44,6 +44,8 @@ pub enum ErrorCode {
     TooLarge,
     /// A limit of the store is reached.
     LimitReached,
+    /// The database has reached its quota.
+    OverQuota,
     /// The log is full until a checkpoint has run.
     LogFull,
     /// A write failed earlier: the store takes no more commits until it is opened again.
@@ -99,6 +101,7 @@ impl ErrorCode {
         Self::OutOfSpace,
         Self::TooLarge,
         Self::LimitReached,
+        Self::OverQuota,
         Self::LogFull,
         Self::Poisoned,
         Self::CommitUnknown,
@@ -139,6 +142,7 @@ impl ErrorCode {
             Self::OutOfSpace => "out_of_space",
             Self::TooLarge => "too_large",
             Self::LimitReached => "limit_reached",
+            Self::OverQuota => "over_quota",
             Self::LogFull => "log_full",
             Self::Poisoned => "poisoned",
             Self::CommitUnknown => "commit_unknown",

@@ -169,6 +169,16 @@ pub enum Rejection {
         /// What the log holds, or what of it the record logs hold.
         bytes: u64,
     },
+    /// The commit makes the database larger than its quota.
+    #[error("database {name:?} would have {bytes} bytes, its quota is {quota}")]
+    OverQuota {
+        /// The database's name.
+        name: String,
+        /// Bytes of its pages after the commit.
+        bytes: u64,
+        /// Its quota.
+        quota: u64,
+    },
     /// Larger than the store can ever hold.
     #[error("the commit has {bytes} bytes, at most {limit} are possible")]
     TooLarge {
@@ -219,6 +229,7 @@ impl Rejection {
             Self::OutOfSpace { .. } => ErrorCode::OutOfSpace,
             Self::Segment(error) => error.code(),
             Self::LogFull { .. } => ErrorCode::LogFull,
+            Self::OverQuota { .. } => ErrorCode::OverQuota,
             Self::TooLarge { .. } | Self::Invalid(_) => ErrorCode::TooLarge,
             Self::Poisoned(_) => ErrorCode::Poisoned,
             Self::Dropped => ErrorCode::DatabaseDropped,

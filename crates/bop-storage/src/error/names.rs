@@ -52,6 +52,14 @@ pub enum CatalogueError {
         /// The most similar name that exists.
         nearest: Option<String>,
     },
+    /// No database of that name was dropped and can be brought back.
+    #[error(
+        "no dropped database named {name:?} can be brought back: its pages are gone, or it was never there"
+    )]
+    NotDropped {
+        /// The name.
+        name: String,
+    },
     /// The name is taken, perhaps in another spelling of the same letters.
     #[error("database {name:?} exists already")]
     Exists {
@@ -108,7 +116,7 @@ impl CatalogueError {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::InvalidName { .. } => ErrorCode::InvalidName,
-            Self::NotFound { .. } => ErrorCode::DatabaseNotFound,
+            Self::NotFound { .. } | Self::NotDropped { .. } => ErrorCode::DatabaseNotFound,
             Self::Exists { .. } => ErrorCode::DatabaseExists,
             Self::WrongKind { .. } => ErrorCode::WrongKind,
             Self::LimitReached { .. } => ErrorCode::LimitReached,

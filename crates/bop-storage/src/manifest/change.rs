@@ -3,7 +3,7 @@
 //!
 //! | kind | database | name | number | lsn |
 //! |---|---|---|---|---|
-//! | created, renamed, dropped, undropped | yes | the present one | | its catalogue record |
+//! | created, renamed, dropped, undropped, purged | yes | the present one | | its catalogue record |
 //! | forgotten | yes | the last one | | |
 //! | published | yes | | the generation | its newest commit |
 //! | chunk added, chunk removed | | | the chunk | |
@@ -46,11 +46,13 @@ pub enum ChangeKind {
     Closed = 9,
     /// The log begins later than before.
     Truncated = 10,
+    /// It was dropped before, and its pages are gone now: it cannot be brought back any more.
+    Purged = 11,
 }
 
 impl ChangeKind {
     /// All kinds, in the order of their codes.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Created,
         Self::Renamed,
         Self::Dropped,
@@ -61,6 +63,7 @@ impl ChangeKind {
         Self::ChunkRemoved,
         Self::Closed,
         Self::Truncated,
+        Self::Purged,
     ];
 
     /// The number that stands on disk.
@@ -86,6 +89,7 @@ impl ChangeKind {
             Self::ChunkRemoved => "chunk_removed",
             Self::Closed => "closed",
             Self::Truncated => "truncated",
+            Self::Purged => "purged",
         }
     }
 }
@@ -196,6 +200,9 @@ fn of_database(
         (None, Some(_)) => Some(ChangeKind::Dropped),
         (Some(old), Some(new)) if is_live(old) && !is_live(new) => Some(ChangeKind::Dropped),
         (Some(old), Some(new)) if !is_live(old) && is_live(new) => Some(ChangeKind::Undropped),
+        (Some(old), Some(new)) if old.state.has_pages() && !new.state.has_pages() => {
+            Some(ChangeKind::Purged)
+        }
         (Some(old), Some(new)) if old.name != new.name => Some(ChangeKind::Renamed),
         (Some(_), None) => Some(ChangeKind::Forgotten),
         _ => None,

@@ -6,6 +6,7 @@
 //! Invariant: a database that was never checkpointed has [`CheckpointedHead::NONE`], and one with
 //! pages has a page size.
 
+use super::policy::{Policy, PolicyBytes};
 use super::rows::{Row, ensure};
 use super::store::Table;
 use crate::checksum::RollingChecksum;
@@ -20,11 +21,26 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub enum DatabaseState {
     /// It can.
     Live,
-    /// It was dropped; its id and name are remembered while anything may name the id.
+    /// It was dropped, and has all its pages still: the drop can be taken back.
+    Dropped {
+        /// When, in microseconds since the Unix epoch.
+        dropped_us: u64,
+        /// Until when that is promised, unless more is dropped than the store keeps.
+        until_us: u64,
+    },
+    /// It was dropped and its pages are gone; its id and name are remembered while anything may name
+    /// the id.
     Tombstone {
         /// When, in microseconds since the Unix epoch.
         dropped_us: u64,
     },
+}
+
+impl DatabaseState {
+    /// Whether its pages are kept, so that checkpoints write them and repair looks for them.
+    pub const fn has_pages(&self) -> bool {
+        !matches!(self, Self::Tombstone { .. })
+    }
 }
 
 /// The state of a database that its newest generation of chunks holds.
@@ -70,6 +86,8 @@ pub struct DatabaseRow {
     pub catalogue_lsn: Lsn,
     /// What its chunks hold.
     pub checkpointed: CheckpointedHead,
+    /// What its owner has set for it.
+    pub policy: Policy,
 }
 
 /// The bytes of [`DatabaseRow`], without the name.
@@ -78,7 +96,7 @@ pub struct DatabaseRow {
 pub struct DatabaseBytes {
     /// A [`DbKind`].
     pub kind: U16,
-    /// 1 live, 2 tombstone.
+    /// 1 live, 2 tombstone, 3 dropped with its pages kept.
     pub state: u8,
     /// Bytes of the name: a cut name is noticed.
     pub name_bytes: u8,
@@ -102,21 +120,27 @@ pub struct DatabaseBytes {
     pub reserved: U32,
     /// The xor of the page hashes after that commit: proves the chunks complete.
     pub rolling_checksum: U64,
+    /// Until when the drop can be taken back; 0 when live, and of a tombstone. Rows of version 1 end
+    /// before it.
+    pub until_us: U64,
+    /// What its owner has set for it.
+    pub policy: PolicyBytes,
 }
-const _: () = assert!(size_of::<DatabaseBytes>() == 72);
+const _: () = assert!(size_of::<DatabaseBytes>() == 104);
+
+/// Where version 2 of the row goes on.
+const VERSION_1_BYTES: usize = std::mem::offset_of!(DatabaseBytes, until_us);
 
 const LIVE: u8 = 1;
 const TOMBSTONE: u8 = 2;
+const DROPPED: u8 = 3;
 
 impl Row for DatabaseRow {
     type Key = DbId;
     const TABLE: Table = Table::Databases;
 
     fn encode(&self) -> Vec<u8> {
-        let (state, dropped_us) = match self.state {
-            DatabaseState::Live => (LIVE, 0),
-            DatabaseState::Tombstone { dropped_us } => (TOMBSTONE, dropped_us),
-        };
+        let (state, dropped_us, until_us) = encode_state(self.state);
         let head = &self.checkpointed;
         let name = self.name.as_str().as_bytes();
         let bytes = DatabaseBytes {
@@ -134,6 +158,8 @@ impl Row for DatabaseRow {
             page_count: U32::new(head.page_count),
             reserved: U32::ZERO,
             rolling_checksum: U64::new(head.rolling_checksum.get()),
+            until_us: U64::new(until_us),
+            policy: self.policy.into(),
         };
         [bytes.as_bytes(), name].concat()
     }
@@ -153,7 +179,7 @@ impl Row for DatabaseRow {
         let row = Self {
             name: decode_name(name)?,
             kind: DbKind::from_code(bytes.kind.get()).ok_or(Reject::Invalid("kind"))?,
-            state: decode_state(bytes.state, bytes.dropped_us.get())?,
+            state: decode_state(bytes.state, bytes.dropped_us.get(), bytes.until_us.get())?,
             page_size: decode_page_size(bytes.page_size.get())?,
             created_us: bytes.created_us.get(),
             catalogue_lsn: Lsn::new(bytes.catalogue_lsn.get()),
@@ -164,6 +190,7 @@ impl Row for DatabaseRow {
                 page_count: bytes.page_count.get(),
                 rolling_checksum: RollingChecksum::new(bytes.rolling_checksum.get()),
             },
+            policy: bytes.policy.into(),
         };
         let head = &row.checkpointed;
         ensure(
@@ -176,6 +203,17 @@ impl Row for DatabaseRow {
         )?;
         Ok(row)
     }
+
+    fn decode_version((version, bytes): (u16, &[u8])) -> Result<Self, Reject> {
+        match (version, bytes.split_at_checked(VERSION_1_BYTES)) {
+            (1, Some((head, name))) => {
+                let policy = PolicyBytes::from(Policy::default());
+                let until_us = U64::ZERO;
+                Self::decode(&[head, until_us.as_bytes(), policy.as_bytes(), name].concat())
+            }
+            _ => Self::decode(bytes),
+        }
+    }
 }
 
 /// The name behind bytes from disk.
@@ -186,11 +224,32 @@ pub(crate) fn decode_name(bytes: &[u8]) -> Result<DbName, Reject> {
         .ok_or(Reject::Invalid("not a database name"))
 }
 
-fn decode_state(state: u8, dropped_us: u64) -> Result<DatabaseState, Reject> {
-    match (state, dropped_us) {
-        (LIVE, 0) => Ok(DatabaseState::Live),
-        (LIVE, _) => Err(Reject::Invalid("a live database with a time of its drop")),
-        (TOMBSTONE, dropped_us) => Ok(DatabaseState::Tombstone { dropped_us }),
+/// A state as its code, the time of the drop and until when it can be taken back.
+pub(crate) fn encode_state(state: DatabaseState) -> (u8, u64, u64) {
+    match state {
+        DatabaseState::Live => (LIVE, 0, 0),
+        DatabaseState::Tombstone { dropped_us } => (TOMBSTONE, dropped_us, 0),
+        DatabaseState::Dropped {
+            dropped_us,
+            until_us,
+        } => (DROPPED, dropped_us, until_us),
+    }
+}
+
+/// The state behind the numbers on disk.
+pub(crate) fn decode_state(
+    state: u8,
+    dropped_us: u64,
+    until_us: u64,
+) -> Result<DatabaseState, Reject> {
+    match (state, dropped_us, until_us) {
+        (LIVE, 0, 0) => Ok(DatabaseState::Live),
+        (LIVE, _, _) => Err(Reject::Invalid("a live database with a time of its drop")),
+        (TOMBSTONE, dropped_us, 0) => Ok(DatabaseState::Tombstone { dropped_us }),
+        (DROPPED, dropped_us, until_us) => Ok(DatabaseState::Dropped {
+            dropped_us,
+            until_us,
+        }),
         _ => Err(Reject::Invalid("state")),
     }
 }

@@ -64,7 +64,7 @@ impl Manifest {
     }
 }
 
-fn text<R: Row + Debug>(key: &[u8], row: &[u8]) -> Result<String, Reject> {
+fn text<R: Row + Debug>(key: &[u8], row: (u16, &[u8])) -> Result<String, Reject> {
     R::Key::decode(key).ok_or(Reject::Invalid("not a key of this table"))?;
-    R::decode(row).map(|row| format!("{row:?}"))
+    R::decode_version(row).map(|row| format!("{row:?}"))
 }

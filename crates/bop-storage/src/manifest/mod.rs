@@ -25,6 +25,7 @@ mod fenced;
 mod invariants;
 mod lmdb;
 mod memory;
+mod policy;
 mod queue;
 mod rebuild;
 mod rows;
@@ -40,8 +41,8 @@ mod writer;
 
 pub use change::{Change, ChangeKind};
 pub use closed_rows::{ClosedBy, ClosedBytes, ClosedRow, SalvageBytes, SalvageRow};
-pub(crate) use database_row::decode_name;
 pub use database_row::{CheckpointedHead, DatabaseBytes, DatabaseRow, DatabaseState};
+pub(crate) use database_row::{decode_name, decode_state, encode_state};
 pub use describe::DescribedRow;
 pub use edit::Edit;
 pub use feed::{CHANGES_KEPT, CHANGES_MAX, TRIM_ROWS_MAX};
@@ -49,6 +50,7 @@ pub use feed_rows::{ChangeBytes, CursorBytes, CursorRow, FeedBytes, FeedRow, Run
 pub(crate) use fenced::fenced;
 pub use lmdb::LmdbManifest;
 pub use memory::{Gate, MemoryManifest};
+pub use policy::{Policy, PolicyBytes, Retention};
 pub use rows::{
     ChunkBytes, ChunkRow, MetaBytes, RangeBytes, RangeRow, SegmentBytes, SegmentRow,
     WatermarkBytes, Watermarks,

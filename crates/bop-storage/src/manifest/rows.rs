@@ -23,6 +23,12 @@ pub(super) trait Row: Sized + Clone + PartialEq {
 
     /// The row behind bytes whose checksum was right.
     fn decode(bytes: &[u8]) -> Result<Self, Reject>;
+
+    /// The same in a lay-out that may be an older one, as [`row_version`](super::schema::row_version)
+    /// counts them.
+    fn decode_version((_version, bytes): (u16, &[u8])) -> Result<Self, Reject> {
+        Self::decode(bytes)
+    }
 }
 
 /// Reads a fixed lay-out that must fill the bytes.

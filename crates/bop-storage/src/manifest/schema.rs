@@ -39,28 +39,37 @@ pub struct ValueHeader {
 }
 const _: () = assert!(size_of::<ValueHeader>() == 16);
 
-/// The version that all rows of this schema have.
-const ROW_VERSION: u16 = 1;
+/// The version of a table's rows that this program writes. It reads the older ones, from 1 on.
+///
+/// Databases, 2: how much of their past is kept, how large they may grow, and until when a drop can be
+/// taken back.
+pub(super) const fn row_version(table: Table) -> u16 {
+    match table {
+        Table::Databases => 2,
+        _ => 1,
+    }
+}
 
 /// Puts a row into its envelope.
 pub(super) fn seal(store: StoreId, table: Table, key: &[u8], row: &[u8]) -> Vec<u8> {
+    let version = row_version(table);
     let header = ValueHeader {
-        version: U16::new(ROW_VERSION),
+        version: U16::new(version),
         reserved: [0; 6],
-        checksum: U64::new(checksum(store, table, key, ROW_VERSION, row)),
+        checksum: U64::new(checksum(store, table, key, version, row)),
     };
     let mut value = header.as_bytes().to_vec();
     value.extend_from_slice(row);
     value
 }
 
-/// Takes a row out of its envelope.
+/// Takes a row out of its envelope, with the version of its lay-out.
 pub(super) fn unseal<'a>(
     store: StoreId,
     table: Table,
     key: &[u8],
     value: &'a [u8],
-) -> Result<&'a [u8], Reject> {
+) -> Result<(u16, &'a [u8]), Reject> {
     let Ok((header, row)) = ValueHeader::read_from_prefix(value) else {
         return Err(Reject::Truncated {
             found: value.len() as u64,
@@ -71,16 +80,17 @@ pub(super) fn unseal<'a>(
     if header.checksum.get() != checksum(store, table, key, version, row) {
         return Err(Reject::Checksum);
     }
-    if version != ROW_VERSION {
+    let supported = row_version(table);
+    if !(1..=supported).contains(&version) {
         return Err(Reject::Version {
             found: version.into(),
-            supported: ROW_VERSION.into(),
+            supported: supported.into(),
         });
     }
     if header.reserved != [0; 6] {
         return Err(Reject::Invalid("reserved bytes are not zero"));
     }
-    Ok(row)
+    Ok((version, row))
 }
 
 fn checksum(store: StoreId, table: Table, key: &[u8], version: u16, row: &[u8]) -> u64 {

@@ -370,7 +370,7 @@ fn read_single<R: Row<Key = Single>>(
         .get(R::TABLE, &key)?
         .ok_or_else(|| damage(Reject::Missing))?;
     unseal(store_id, R::TABLE, &key, &value)
-        .and_then(R::decode)
+        .and_then(R::decode_version)
         .map_err(damage)
 }
 
@@ -404,7 +404,7 @@ fn read_table<R: Row>(
             let reason = Reject::Invalid("not a key of this table");
             return damaged(None, row_damage(R::TABLE, &key, reason));
         };
-        match unseal(store_id, R::TABLE, &key, &value).and_then(R::decode) {
+        match unseal(store_id, R::TABLE, &key, &value).and_then(R::decode_version) {
             Ok(row) => drop(rows.insert(id, row)),
             Err(reason) => damaged(Some(id), row_damage(R::TABLE, &key, reason)),
         }

@@ -108,7 +108,7 @@ impl Manifest {
 
     fn decode_change(&self, key: &[u8], value: &[u8]) -> Result<Change, Damage> {
         let row = unseal(self.store_id(), Table::Changes, key, value);
-        row.and_then(Change::decode)
+        row.and_then(Change::decode_version)
             .map_err(|reason| row_damage(Table::Changes, key, reason))
     }
 

@@ -7,9 +7,10 @@ use crate::rig::Rig;
 use crate::world::{Database, World, content, judge, observe, observe_snapshot};
 use bop_storage::testing::SplitMix64;
 use bop_storage::{
-    BeginError, CatalogueError, CommitError, DbKind, ErrorCode, Limits, Manager, PageNo, ReadTxn,
-    Rejection, WriteTxn,
+    BeginError, CatalogueError, CommitError, DbId, DbKind, ErrorCode, Limits, Manager, PageNo,
+    ReadTxn, Rejection, WriteTxn,
 };
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 const WAIT: Duration = Duration::from_millis(200);
@@ -36,6 +37,8 @@ pub(crate) struct Done {
     pub(crate) without_room: u64,
     pub(crate) unknown: u64,
     pub(crate) catalogue: u64,
+    /// Of the changes of the catalogue, drops taken back.
+    pub(crate) undropped: u64,
     pub(crate) truncations: u64,
     pub(crate) checkpoints: u64,
     pub(crate) segments_released: u64,
@@ -51,6 +54,7 @@ impl Done {
         self.without_room += other.without_room;
         self.unknown += other.unknown;
         self.catalogue += other.catalogue;
+        self.undropped += other.undropped;
         self.truncations += other.truncations;
         self.checkpoints += other.checkpoints;
         self.segments_released += other.segments_released;
@@ -70,6 +74,8 @@ pub(crate) struct Session {
     pub(crate) before: World,
     pub(crate) in_flight: Option<World>,
     reader: Option<(ReadTxn, Database)>,
+    /// What a dropped database held: a drop comes behind all that was committed to it.
+    dropped: BTreeMap<DbId, Database>,
     /// Whether what an open shows is judged.
     looks_at_open: bool,
     pub(crate) done: Done,
@@ -94,6 +100,7 @@ impl Session {
             acknowledged,
             in_flight: None,
             reader: None,
+            dropped: BTreeMap::new(),
             looks_at_open: true,
             done: Done::default(),
         }
@@ -149,8 +156,9 @@ impl Session {
             0..62 => self.commit(),
             62..70 => self.create(),
             70..74 => self.rename(),
-            74..78 => self.drop_database(),
-            78..84 => self.checkpoint(),
+            74..77 => self.drop_database(),
+            77..79 => self.undrop_database(),
+            79..84 => self.checkpoint(),
             84..88 => self.take_reader(),
             88..92 => self.release_reader(),
             _ => self.keep_house(),
@@ -260,9 +268,34 @@ impl Session {
         let Some(name) = self.pick() else { return };
         self.reader = None;
         let mut after = self.acknowledged.clone();
-        after.remove(&name);
-        let dropped = self.store().drop_database(&name);
+        let last = after.remove(&name).expect("picked from it");
+        let store = self.store();
+        if let Ok(info) = store.info(&name) {
+            self.dropped.insert(info.id, last);
+        }
+        let dropped = match self.random.chance(1, 4) {
+            true => store.drop_database_now(&name),
+            false => store.drop_database(&name),
+        };
         self.catalogue_change(dropped, false, after);
+    }
+
+    /// Brings back one of those that this session has dropped.
+    fn undrop_database(&mut self) {
+        let mut known = self.store().dropped_databases();
+        known.retain(|one| self.dropped.contains_key(&one.id));
+        if known.is_empty() {
+            return;
+        }
+        let id = known[self.random.index(known.len())].id;
+        let name = format!("db-{}", self.random.index(NAMES));
+        let mut after = self.acknowledged.clone();
+        let taken = after
+            .insert(name.clone(), self.dropped[&id].clone())
+            .is_some();
+        let undropped = self.store().undrop_database_id(id, Some(&name));
+        self.done.undropped += u64::from(undropped.is_ok());
+        self.catalogue_change(undropped, taken, after);
     }
 
     fn catalogue_change(&mut self, done: Result<(), CatalogueError>, taken: bool, after: World) {

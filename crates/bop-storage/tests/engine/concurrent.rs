@@ -328,7 +328,7 @@ fn the_limit_of_databases_counts_dropped_ones_until_they_are_forgotten() {
         matches!(full, CatalogueError::LimitReached { limit: 3 }),
         "{full}"
     );
-    store.drop_database("b").unwrap();
+    store.drop_database_now("b").unwrap();
     let full = store.create_database("d", DbKind::Raw).unwrap_err();
     assert!(
         matches!(full, CatalogueError::LimitReached { limit: 3 }),

@@ -8,6 +8,7 @@ mod commits;
 mod concurrent;
 mod contained;
 mod database_model;
+mod dropped;
 mod error_chain;
 mod large_groups;
 mod lifecycle;

@@ -14,7 +14,7 @@ use bop_storage::log::format::seal::SealHeader;
 use bop_storage::log::format::segment::{Activation, Stamp};
 use bop_storage::manifest::{
     ChangeBytes, ChunkBytes, ClosedBytes, CursorBytes, DatabaseBytes, FeedBytes, MetaBytes,
-    RangeBytes, RunBytes, SalvageBytes, SegmentBytes, ValueHeader, WatermarkBytes,
+    PolicyBytes, RangeBytes, RunBytes, SalvageBytes, SegmentBytes, ValueHeader, WatermarkBytes,
 };
 use bop_storage::pagestore::format::{ChunkFooter, ChunkHeader, CommitPoint, SectionEntry, Slot};
 use bop_storage::superblock::SuperblockSlot;
@@ -84,8 +84,9 @@ fn layouts_of_the_code() -> BTreeMap<String, Layout> {
         MetaBytes { schema_version, reserved, store }
         DatabaseBytes {
             kind, state, name_bytes, page_size, created_us, dropped_us, catalogue_lsn, generation,
-            head_lsn, head_time_us, page_count, reserved, rolling_checksum,
+            head_lsn, head_time_us, page_count, reserved, rolling_checksum, until_us, policy,
         }
+        PolicyBytes { retention_us, retention_bytes, quota_bytes }
         SegmentBytes { incarnation, capacity_bytes }
         ChunkBytes { file_bytes, references, digest }
         RangeBytes { chunk, section, pages }
@@ -97,7 +98,7 @@ fn layouts_of_the_code() -> BTreeMap<String, Layout> {
         CursorBytes { feed, position, created_us, seen_us, lease_us, name_bytes, reserved }
         RunBytes { epoch, boot, opened_us, closed_us, pid, reserved }
         CatalogueSectionHeader { magic, version, reserved, section_bytes, entries, next_id, last_lsn, checksum }
-        CatalogueSectionEntry { id, created_us, dropped_us, lsn, kind, state, name_bytes, reserved }
+        CatalogueSectionEntry { id, created_us, dropped_us, lsn, kind, state, name_bytes, reserved, until_us, policy }
     }
 }
 

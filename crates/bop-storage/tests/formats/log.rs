@@ -218,8 +218,9 @@ fn catalogue_op(op: &CatalogueOp<'_>) -> String {
         } => format!("generation {generation} lsn {lsn}"),
         CatalogueOp::Retention { window_us, bytes } => format!("window {window_us} bytes {bytes}"),
         CatalogueOp::Quota { bytes } => format!("bytes {bytes}"),
+        CatalogueOp::Drop { keep_us } if *keep_us > 0 => format!("kept {keep_us}"),
         CatalogueOp::Rename { .. }
-        | CatalogueOp::Drop
+        | CatalogueOp::Drop { .. }
         | CatalogueOp::Undrop { .. }
         | CatalogueOp::SnapshotDrop { .. } => "nothing more".to_owned(),
     };

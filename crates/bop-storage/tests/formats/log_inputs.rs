@@ -225,7 +225,7 @@ fn catalogue() -> Vec<(&'static str, EncodedRecord)> {
         ("create_sqlite", sqlite),
         ("create_raw", raw),
         ("rename", CatalogueOp::Rename { name: NAME }),
-        ("drop", CatalogueOp::Drop),
+        ("drop", CatalogueOp::Drop { keep_us: 0 }),
         ("undrop", CatalogueOp::Undrop { name: NAME }),
         ("fork", fork),
         ("snapshot", snapshot),

@@ -20,8 +20,8 @@ use bop_storage::ids::{
 };
 use bop_storage::manifest::{
     ChangeKind, CheckpointedHead, CursorRow, DatabaseRow, DatabaseState, Manifest, ManifestState,
-    ManifestStore, MemoryManifest, RangeKey, RangeRow, RunRow, SCHEMA_VERSION, SegmentRow, Table,
-    Write, scan_all,
+    ManifestStore, MemoryManifest, Policy, RangeKey, RangeRow, Retention, RunRow, SCHEMA_VERSION,
+    SegmentRow, Table, Write, scan_all,
 };
 use bop_storage::testing::ManualClock;
 use std::path::PathBuf;
@@ -73,6 +73,18 @@ fn database(name: &str, state: DatabaseState, checkpointed: CheckpointedHead) ->
         created_us: 0x1111_2222,
         catalogue_lsn: Lsn::new(0x3000),
         checkpointed,
+        policy: Policy::default(),
+    }
+}
+
+/// What its owner may set for a database.
+fn policy() -> Policy {
+    Policy {
+        retention: Retention {
+            window_us: 0x9999_aaaa,
+            bytes: 0xbbbb_cccc,
+        },
+        quota_bytes: 0xdddd_eeee,
     }
 }
 
@@ -166,6 +178,15 @@ fn filled() -> (MemoryManifest, Manifest) {
     let manifest = Manifest::initialize(Arc::new(store.clone()), STORE).unwrap();
     let manifest = manifest.with_clock(Arc::new(ManualClock::new(0xbbbb_cccc)));
     fill(&manifest);
+    let kept = DatabaseState::Dropped {
+        dropped_us: 0x7777_8888,
+        until_us: 0x8888_9999,
+    };
+    let mut kept = database("kept", kept, CheckpointedHead::NONE);
+    kept.policy = policy();
+    manifest
+        .transact(move |edit| edit.put_database(DbId::new(259), kept.clone()))
+        .unwrap();
     manifest.begin_run(RUN).unwrap();
     let cursor = manifest.find_or_add_cursor(std::time::Duration::MAX, |feed| CursorRow {
         name: DbName::new("backup").unwrap(),
@@ -196,7 +217,7 @@ fn rows_have_the_bytes_they_always_had() {
     assert_eq!((found.feed(), found.run()), (written.feed(), written.run()));
     let page = |manifest: &Manifest| manifest.changes(ChangeNo::new(1), 100).unwrap();
     assert_eq!(page(&read), page(&manifest));
-    assert_eq!(page(&read).changes.len(), 5, "{:?}", page(&read));
+    assert_eq!(page(&read).changes.len(), 6, "{:?}", page(&read));
 }
 
 /// A manifest of schema 1 is what it was, and the first run brings it up to the present one.
@@ -231,8 +252,8 @@ fn the_first_schema_is_read_and_brought_up() {
     assert_eq!(page.changes[0].1.kind, ChangeKind::Truncated);
 }
 
-#[test]
-fn a_catalogue_section_has_the_bytes_it_always_had() {
+/// What the sections hold: the first five changes those of version 1, the rest what came with version 2.
+fn catalogue(changes: usize) -> Catalogue {
     let mut catalogue = Catalogue::new();
     let create = |id, name: &str, kind| CatalogueChange::Create {
         id: DbId::new(id),
@@ -243,15 +264,30 @@ fn a_catalogue_section_has_the_bytes_it_always_had() {
         id: DbId::new(1),
         name: DbName::new("caf\u{e9}").unwrap(),
     };
-    let drop = CatalogueChange::Drop { id: DbId::new(2) };
+    let drop = |id, keep_us| CatalogueChange::Drop {
+        id: DbId::new(id),
+        keep_us,
+    };
+    let quota = CatalogueChange::Quota {
+        id: DbId::new(1),
+        bytes: policy().quota_bytes,
+    };
+    let retention = CatalogueChange::Retention {
+        id: DbId::new(1),
+        retention: policy().retention,
+    };
     for (n, change) in [
         create(1, "one", DbKind::Sqlite),
         create(2, "gone", DbKind::Raw),
         rename,
-        drop,
+        drop(2, 0),
         create(3, "three", DbKind::Sqlite),
+        quota,
+        retention,
+        drop(3, 0x1234),
     ]
     .iter()
+    .take(changes)
     .enumerate()
     {
         let n = n as u64 + 1;
@@ -259,6 +295,12 @@ fn a_catalogue_section_has_the_bytes_it_always_had() {
             .apply(change, Lsn::new(n << 12), n * 1_000_000)
             .unwrap();
     }
+    catalogue
+}
+
+#[test]
+fn a_catalogue_section_has_the_bytes_it_always_had() {
+    let catalogue = catalogue(usize::MAX);
     let encoded = encode_section(&catalogue);
     let wanted = golden(
         u32::from(SECTION_VERSION),
@@ -267,4 +309,10 @@ fn a_catalogue_section_has_the_bytes_it_always_had() {
     );
     assert_eq!(encoded, wanted);
     assert_eq!(decode_section(&wanted).unwrap(), catalogue);
+}
+
+#[test]
+fn the_first_catalogue_section_is_read() {
+    let first = golden(1, "catalogue_section.bin", &[]);
+    assert_eq!(decode_section(&first).unwrap(), catalogue(5));
 }

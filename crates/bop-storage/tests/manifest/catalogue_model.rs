@@ -7,13 +7,15 @@
 )]
 
 use bop_storage::catalogue::{
-    Catalogue, CatalogueChange, DatabaseState, DbName, Replayed, decode_section, encode_section,
+    Catalogue, CatalogueChange, DatabaseState, DbName, Replayed, Retention, decode_section,
+    encode_section,
 };
 use bop_storage::error::{CatalogueError, Damage, Place, Reject};
 use bop_storage::ids::{DbId, DbKind, Lsn, StoreId};
 use bop_storage::manifest::{Manifest, ManifestStore, MemoryManifest};
 use proptest::prelude::*;
 use std::sync::Arc;
+use std::time::Duration;
 
 const DATABASES_MAX: u32 = 8;
 
@@ -34,7 +36,14 @@ const NAMES: &[&str] = &[
 enum Op {
     Create(&'static str, DbKind),
     Rename(&'static str, &'static str),
-    Drop(&'static str),
+    /// With the microseconds for which its pages are kept.
+    Drop(&'static str, u64),
+    /// The newest drop of that name, under another name.
+    Undrop(&'static str, &'static str),
+    /// A drop without a way back, of a database that was dropped.
+    Purge(u64),
+    Retention(&'static str, u64),
+    Quota(&'static str, u64),
     Forget(u64),
 }
 
@@ -44,29 +53,64 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         4 => (name(), kind).prop_map(|(name, kind)| Op::Create(name, kind)),
         2 => (name(), name()).prop_map(|(from, to)| Op::Rename(from, to)),
-        3 => name().prop_map(Op::Drop),
+        3 => (name(), 0..3_u64).prop_map(|(name, keep_us)| Op::Drop(name, keep_us)),
+        2 => (name(), name()).prop_map(|(name, new)| Op::Undrop(name, new)),
+        1 => (1..20_u64).prop_map(Op::Purge),
+        1 => (name(), 0..9_u64).prop_map(|(name, us)| Op::Retention(name, us)),
+        1 => (name(), 0..9_u64).prop_map(|(name, bytes)| Op::Quota(name, bytes)),
         1 => (1..20_u64).prop_map(Op::Forget),
     ]
 }
 
+/// Whether a database is there.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+enum Is {
+    Live,
+    /// It can be brought back; its drop was that operation.
+    Dropped(usize),
+    Gone,
+}
+
+/// Its id, name, kind, whether it is there, window and quota.
+type Known = (DbId, String, DbKind, Is, Option<u64>, u64);
+
 /// A list of databases that is searched from end to end.
 #[derive(Default)]
 struct Model {
-    databases: Vec<(DbId, String, DbKind, bool)>,
+    databases: Vec<Known>,
     created: u64,
+    ops: usize,
 }
 
 impl Model {
     fn find(&self, name: &str) -> Option<usize> {
-        let same = |other: &str| {
-            DbName::new(other).unwrap().folded() == DbName::new(name).unwrap().folded()
-        };
         let mut all = self.databases.iter();
-        all.position(|(_, other, _, live)| *live && same(other))
+        all.position(|known| known.3 == Is::Live && same(&known.1, name))
+    }
+
+    /// The newest drop of that name.
+    fn find_dropped(&self, name: &str) -> Option<usize> {
+        let dropped = self.databases.iter().enumerate().filter_map(|(at, known)| {
+            let Is::Dropped(op) = known.3 else {
+                return None;
+            };
+            same(&known.1, name).then_some((op, at))
+        });
+        dropped.max().map(|(_, at)| at)
+    }
+
+    fn set(&mut self, name: &str, set: impl FnOnce(&mut Known)) -> Result<(), &'static str> {
+        if name.contains('/') {
+            return Err("invalid_name");
+        }
+        let at = self.find(name).ok_or("database_not_found")?;
+        set(&mut self.databases[at]);
+        Ok(())
     }
 
     /// What the catalogue must answer: `Err` with the name of the error.
     fn run(&mut self, op: &Op) -> Result<(), &'static str> {
+        self.ops += 1;
         match op {
             Op::Create(name, _) if name.contains('/') => Err("invalid_name"),
             Op::Create(name, _) if self.find(name).is_some() => Err("database_exists"),
@@ -76,7 +120,8 @@ impl Model {
             Op::Create(name, kind) => {
                 self.created += 1;
                 let id = DbId::new(self.created);
-                self.databases.push((id, (*name).to_owned(), *kind, true));
+                let name = (*name).to_owned();
+                self.databases.push((id, name, *kind, Is::Live, None, 0));
                 Ok(())
             }
             Op::Rename(from, to) => {
@@ -94,26 +139,71 @@ impl Model {
                     }
                 }
             }
-            Op::Drop(name) if name.contains('/') => Err("invalid_name"),
-            Op::Drop(name) => {
-                let at = self.find(name).ok_or("database_not_found")?;
-                self.databases[at].3 = false;
+            Op::Drop(name, keep_us) => {
+                let dropped = match keep_us {
+                    0 => Is::Gone,
+                    _ => Is::Dropped(self.ops),
+                };
+                self.set(name, |known| known.3 = dropped)
+            }
+            Op::Undrop(name, new) => {
+                if name.contains('/') || new.contains('/') {
+                    return Err("invalid_name");
+                }
+                let at = self.find_dropped(name).ok_or("database_not_found")?;
+                if self.find(new).is_some() {
+                    return Err("database_exists");
+                }
+                self.databases[at].1 = (*new).to_owned();
+                self.databases[at].3 = Is::Live;
                 Ok(())
             }
+            Op::Purge(id) => {
+                let mut all = self.databases.iter_mut();
+                let known = all.find(|known| known.0.get() == *id);
+                let known = known.filter(|known| matches!(known.3, Is::Dropped(_)));
+                known.ok_or("database_not_found")?.3 = Is::Gone;
+                Ok(())
+            }
+            Op::Retention(name, us) => self.set(name, |known| known.4 = Some(*us)),
+            Op::Quota(name, bytes) => self.set(name, |known| known.5 = *bytes),
             Op::Forget(id) => {
                 self.databases
-                    .retain(|(other, _, _, live)| *live || other.get() != *id);
+                    .retain(|known| known.3 != Is::Gone || known.0.get() != *id);
                 Ok(())
             }
         }
     }
 }
 
+fn same(one: &str, other: &str) -> bool {
+    DbName::new(one).unwrap().folded() == DbName::new(other).unwrap().folded()
+}
+
 fn plan(catalogue: &Catalogue, op: &Op) -> Result<Option<CatalogueChange>, CatalogueError> {
     match op {
         Op::Create(name, kind) => catalogue.plan_create(name, *kind, DATABASES_MAX).map(Some),
         Op::Rename(from, to) => catalogue.plan_rename(from, to).map(Some),
-        Op::Drop(name) => catalogue.plan_drop(name).map(Some),
+        Op::Drop(name, keep_us) => catalogue.plan_drop(name, *keep_us).map(Some),
+        Op::Undrop(name, new) => {
+            // The name that is wanted is looked at first, as a caller's argument.
+            DbName::given(new).map_err(|reason| CatalogueError::InvalidName {
+                name: (*new).to_owned(),
+                reason,
+            })?;
+            let id = catalogue.find_dropped(name)?;
+            catalogue.plan_undrop(id, new).map(Some)
+        }
+        Op::Purge(id) => catalogue.plan_purge(DbId::new(*id)).map(Some),
+        Op::Retention(name, us) => {
+            let retention = Retention::window(Duration::from_micros(*us));
+            let change = |id| CatalogueChange::Retention { id, retention };
+            catalogue.plan_setting(name, change).map(Some)
+        }
+        Op::Quota(name, bytes) => {
+            let change = |id| CatalogueChange::Quota { id, bytes: *bytes };
+            catalogue.plan_setting(name, change).map(Some)
+        }
         Op::Forget(_) => Ok(None),
     }
 }
@@ -122,11 +212,31 @@ fn check_same(catalogue: &Catalogue, model: &Model) {
     let found: Vec<_> = catalogue
         .entries()
         .map(|(id, entry)| {
-            let live = entry.state == DatabaseState::Live;
-            (id, entry.name.to_string(), entry.kind, live)
+            let (name, kind, policy) = (entry.name.to_string(), entry.kind, entry.policy);
+            let window_us = Some(policy.retention.window_us);
+            let window_us = window_us.filter(|us| *us != Retention::DEFAULT_WINDOW_US);
+            (id, name, kind, entry.state, window_us, policy.quota_bytes)
         })
         .collect();
-    assert_eq!(found, model.databases);
+    let mut drops: Vec<(usize, DbId)> = Vec::new();
+    assert_eq!(found.len(), model.databases.len());
+    for (found, known) in found.into_iter().zip(&model.databases) {
+        let is = match (found.3, known.3) {
+            (DatabaseState::Live, Is::Live) | (DatabaseState::Tombstone { .. }, Is::Gone) => true,
+            (DatabaseState::Dropped { .. }, Is::Dropped(op)) => {
+                drops.push((op, known.0));
+                true
+            }
+            _ => false,
+        };
+        assert!(is, "{found:?} is not {known:?}");
+        let found = (found.0, found.1, found.2, known.3, found.4, found.5);
+        assert_eq!(found, *known);
+    }
+    drops.sort_unstable();
+    let drops: Vec<DbId> = drops.into_iter().map(|(_, id)| id).collect();
+    let dropped: Vec<DbId> = catalogue.dropped().map(|(id, _)| id).collect();
+    assert_eq!(dropped, drops, "in the order of their drops");
     for name in NAMES.iter().filter(|name| !name.contains('/')) {
         let wanted = model.find(name).map(|at| model.databases[at].0);
         assert_eq!(catalogue.find(name).ok(), wanted, "{name}");
@@ -152,9 +262,7 @@ proptest! {
                 lsn += 100;
                 let parent = live.last_lsn();
                 live.apply(&change, Lsn::new(lsn), n as u64).unwrap();
-                let read = CatalogueChange::from_record(
-                    change.kind(), change.database(), change.name(), change.arguments(),
-                ).unwrap();
+                let read = CatalogueChange::from_op(change.database(), &change.op()).unwrap();
                 for wanted in [Replayed::Applied, Replayed::Known] {
                     let became = replayed.replay(std::slice::from_ref(&read), parent, Lsn::new(lsn), n as u64);
                     prop_assert_eq!(became, Ok(wanted));
@@ -202,13 +310,18 @@ fn create(id: u64, name: &str) -> CatalogueChange {
 
 fn sample() -> Catalogue {
     let mut catalogue = Catalogue::new();
-    let drop = CatalogueChange::Drop { id: DbId::new(1) };
-    for (n, change) in [create(1, "one"), create(2, "two"), drop]
-        .iter()
+    let drop = |id, keep_us| CatalogueChange::Drop {
+        id: DbId::new(id),
+        keep_us,
+    };
+    let three = [create(1, "one"), create(2, "two"), create(3, "three")];
+    for (n, change) in three
+        .into_iter()
+        .chain([drop(1, 0), drop(3, 7)])
         .enumerate()
     {
         let n = n as u64 + 1;
-        catalogue.apply(change, Lsn::new(n * 10), n).unwrap();
+        catalogue.apply(&change, Lsn::new(n * 10), n).unwrap();
     }
     catalogue
 }
@@ -216,14 +329,36 @@ fn sample() -> Catalogue {
 #[test]
 fn impossible_records_are_refused_and_change_nothing() {
     let catalogue = sample();
-    let (one, two) = (DbId::new(1), DbId::new(2));
+    let (one, two, three) = (DbId::new(1), DbId::new(2), DbId::new(3));
     let name = DbName::new("TWO").unwrap();
+    let drop = |id, keep_us| CatalogueChange::Drop { id, keep_us };
+    let rename = |id| CatalogueChange::Rename {
+        id,
+        name: name.clone(),
+    };
+    let undrop = |id| CatalogueChange::Undrop {
+        id,
+        name: name.clone(),
+    };
     for (change, why) in [
-        (create(2, "three"), "an id that was given out"),
-        (create(3, "Two"), "a name that is taken"),
-        (CatalogueChange::Drop { id: one }, "a tombstone"),
-        (CatalogueChange::Drop { id: DbId::new(9) }, "an unknown id"),
-        (CatalogueChange::Rename { id: one, name }, "a tombstone"),
+        (create(2, "four"), "an id that was given out"),
+        (create(4, "Two"), "a name that is taken"),
+        (drop(one, 0), "a tombstone"),
+        (drop(one, 5), "a tombstone"),
+        (drop(three, 5), "dropped already, and kept"),
+        (drop(DbId::new(9), 0), "an unknown id"),
+        (rename(one), "a tombstone"),
+        (rename(three), "dropped"),
+        (undrop(one), "a tombstone"),
+        (undrop(two), "live"),
+        (undrop(three), "brought back under a name that is taken"),
+        (
+            CatalogueChange::Quota {
+                id: three,
+                bytes: 1,
+            },
+            "dropped",
+        ),
     ] {
         let mut hit = catalogue.clone();
         let answer = hit.apply(&change, Lsn::new(100), 9);
@@ -231,17 +366,12 @@ fn impossible_records_are_refused_and_change_nothing() {
         assert_eq!(hit, catalogue, "{why}");
     }
     let mut hit = catalogue.clone();
-    let lost_one_between = hit.replay(
-        &[CatalogueChange::Drop { id: two }],
-        Lsn::new(35),
-        Lsn::new(40),
-        9,
-    );
+    let lost_one_between = hit.replay(&[drop(two, 0)], Lsn::new(55), Lsn::new(60), 9);
     assert_eq!(
         lost_one_between,
         Err(Reject::BrokenChain {
-            expected_parent: Lsn::new(35),
-            found_head: Lsn::new(30),
+            expected_parent: Lsn::new(55),
+            found_head: Lsn::new(50),
         })
     );
     assert_eq!(hit, catalogue);
@@ -259,7 +389,7 @@ fn a_damaged_catalogue_finds_names_but_gives_none_out() {
     for refused in [
         catalogue.plan_create("new", DbKind::Raw, 10),
         catalogue.plan_rename("two", "new"),
-        catalogue.plan_drop("two"),
+        catalogue.plan_drop("two", 0),
     ] {
         assert!(matches!(refused, Err(CatalogueError::Damaged(_))));
     }
@@ -267,7 +397,7 @@ fn a_damaged_catalogue_finds_names_but_gives_none_out() {
 
 #[test]
 fn an_unknown_name_comes_with_the_nearest() {
-    let error = sample().plan_drop("tow").unwrap_err();
+    let error = sample().plan_drop("tow", 0).unwrap_err();
     let CatalogueError::NotFound { name, nearest } = error else {
         panic!("{error}");
     };

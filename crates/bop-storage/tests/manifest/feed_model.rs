@@ -255,6 +255,7 @@ fn make(
         created_us: 1,
         catalogue_lsn: Lsn::new(number),
         checkpointed: CheckpointedHead::NONE,
+        policy: bop_storage::Policy::default(),
     };
     edit.put_database(DbId::new(number), row)
 }

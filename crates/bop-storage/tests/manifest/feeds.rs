@@ -139,6 +139,11 @@ fn a_subscriber_hears_of_everything_in_order_and_goes_on_after_a_kill_where_it_w
     store.checkpoint().unwrap();
     let last = told(&cursor);
     assert!(last.contains(&"dropped b".to_owned()), "{last:?}");
+    let id = store.dropped_databases()[0].id;
+    store.purge_database(id).unwrap();
+    store.checkpoint().unwrap();
+    let last = told(&cursor);
+    assert!(last.contains(&"purged b".to_owned()), "{last:?}");
     assert!(last.contains(&"chunk_removed".to_owned()), "{last:?}");
 }
 

@@ -133,6 +133,7 @@ fn row(id: u64) -> DatabaseRow {
         created_us: id,
         catalogue_lsn: Lsn::new(id),
         checkpointed: CheckpointedHead::NONE,
+        policy: bop_storage::Policy::default(),
     }
 }
 

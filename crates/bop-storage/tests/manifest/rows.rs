@@ -33,6 +33,7 @@ pub(crate) fn database(name: &str) -> DatabaseRow {
         created_us: 1,
         catalogue_lsn: Lsn::new(10),
         checkpointed: CheckpointedHead::NONE,
+        policy: bop_storage::Policy::default(),
     }
 }
 

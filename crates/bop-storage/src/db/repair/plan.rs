@@ -39,8 +39,7 @@ impl Plan {
         let mut databases = BTreeMap::new();
         for (id, entry) in catalogue.entries() {
             let mut verdict = judge_entry(judge, id, entry)?;
-            let live = entry.state == DatabaseState::Live;
-            if live && aside.is_some_and(|end| verdict.head.lsn < end) {
+            if entry.state.has_pages() && aside.is_some_and(|end| verdict.head.lsn < end) {
                 let why = "segments are set aside for closed databases, and it may be one of them";
                 verdict.closed.get_or_insert(why.to_owned());
             }
@@ -149,11 +148,13 @@ fn judge_entry(judge: &Judge<'_>, id: DbId, entry: &Entry) -> Result<Verdict, Io
             })
         }
         // Nothing of it is ever in a chunk.
-        (DatabaseState::Live, DbKind::Log) => {
+        (DatabaseState::Live | DatabaseState::Dropped { .. }, DbKind::Log) => {
             let lost = judge.log_from.is_none();
             Ok(Verdict::without(lost.then(|| LOG_MISSING.to_owned())))
         }
-        (DatabaseState::Live, DbKind::Sqlite | DbKind::Raw) => judge.database(id),
+        (DatabaseState::Live | DatabaseState::Dropped { .. }, DbKind::Sqlite | DbKind::Raw) => {
+            judge.database(id)
+        }
     }
 }
 
@@ -201,5 +202,6 @@ fn row(entry: &Entry, verdict: &Verdict) -> DatabaseRow {
         created_us: entry.created_us,
         catalogue_lsn: entry.lsn,
         checkpointed: verdict.head,
+        policy: entry.policy,
     }
 }

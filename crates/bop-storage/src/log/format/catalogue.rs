@@ -44,7 +44,10 @@ pub enum CatalogueOp<'a> {
         name: &'a str,
     },
     /// It is dropped; a tombstone stays.
-    Drop,
+    Drop {
+        /// For so long, in microseconds, its pages are kept, so that the drop can be taken back.
+        keep_us: u64,
+    },
     /// The drop is taken back.
     Undrop {
         /// Its name from now on.
@@ -95,7 +98,7 @@ impl<'a> CatalogueOp<'a> {
         match self {
             Self::Create { .. } => CatalogueKind::Create,
             Self::Rename { .. } => CatalogueKind::Rename,
-            Self::Drop => CatalogueKind::Drop,
+            Self::Drop { .. } => CatalogueKind::Drop,
             Self::Undrop { .. } => CatalogueKind::Undrop,
             Self::Fork { .. } => CatalogueKind::Fork,
             Self::Snapshot { .. } => CatalogueKind::Snapshot,
@@ -114,7 +117,7 @@ impl<'a> CatalogueOp<'a> {
             | Self::Fork { name, .. }
             | Self::Snapshot { name, .. }
             | Self::SnapshotDrop { name } => Some(name),
-            Self::Drop | Self::Retention { .. } | Self::Quota { .. } => None,
+            Self::Drop { .. } | Self::Retention { .. } | Self::Quota { .. } => None,
         }
     }
 
@@ -123,7 +126,7 @@ impl<'a> CatalogueOp<'a> {
         match *self {
             Self::Create { kind, .. } => CatalogueOp::Create { name, kind },
             Self::Rename { .. } => CatalogueOp::Rename { name },
-            Self::Drop => CatalogueOp::Drop,
+            Self::Drop { keep_us } => CatalogueOp::Drop { keep_us },
             Self::Undrop { .. } => CatalogueOp::Undrop { name },
             Self::Fork {
                 parent,
@@ -163,9 +166,8 @@ impl<'a> CatalogueOp<'a> {
             } => [generation.get(), lsn.get(), 0],
             Self::Retention { window_us, bytes } => [*window_us, *bytes, 0],
             Self::Quota { bytes } => [*bytes, 0, 0],
-            Self::Rename { .. } | Self::Drop | Self::Undrop { .. } | Self::SnapshotDrop { .. } => {
-                [0; 3]
-            }
+            Self::Drop { keep_us } => [*keep_us, 0, 0],
+            Self::Rename { .. } | Self::Undrop { .. } | Self::SnapshotDrop { .. } => [0; 3],
         }
     }
 
@@ -180,7 +182,7 @@ impl<'a> CatalogueOp<'a> {
                 Self::Create { name, kind }
             }
             CatalogueKind::Rename => Self::Rename { name },
-            CatalogueKind::Drop => Self::Drop,
+            CatalogueKind::Drop => Self::Drop { keep_us: first },
             CatalogueKind::Undrop => Self::Undrop { name },
             CatalogueKind::Fork => Self::Fork {
                 name,

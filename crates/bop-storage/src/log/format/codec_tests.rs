@@ -84,7 +84,8 @@ fn catalogue_records() -> Vec<EncodedRecord> {
             kind: DbKind::Sqlite,
         },
         CatalogueOp::Rename { name },
-        CatalogueOp::Drop,
+        CatalogueOp::Drop { keep_us: 0 },
+        CatalogueOp::Drop { keep_us: 9 },
         CatalogueOp::Undrop { name },
         CatalogueOp::Fork {
             name,
