@@ -2,7 +2,9 @@
 
 use crate::world::{Known, PAGE_BYTES, PAGES, PASSING, number_of, try_number_of};
 use bop_storage::testing::SplitMix64;
-use bop_storage::{Db, DbKind, ErrorCode, Manager, PageNo, ReadTxn, WriteTxn};
+use bop_storage::{
+    CatalogueError, Db, DbId, DbKind, ErrorCode, Manager, PageNo, ReadTxn, WriteTxn,
+};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex};
 use std::time::Duration;
@@ -162,11 +164,11 @@ pub(crate) fn checkpoint(cycle: &Cycle, store: &Manager) {
     }
 }
 
-/// Creates, renames and drops databases, and writes to those that are there.
+/// Creates, renames, drops and brings back databases, and writes to those that are there.
 pub(crate) fn name(cycle: &Cycle, known: &Mutex<Known>, store: &Manager, mut random: SplitMix64) {
     while cycle.goes_on() {
         let [one, other] = [0; 2].map(|_| PASSING[random.index(PASSING.len())]);
-        let done = match random.below(4) {
+        let done = match random.below(5) {
             0 => store.create_database(one, DbKind::Raw).map(|db| {
                 let id = db.id();
                 known
@@ -181,12 +183,14 @@ pub(crate) fn name(cycle: &Cycle, known: &Mutex<Known>, store: &Manager, mut ran
                 renamed.unwrap().0 = other.to_owned();
             }),
             2 => store.drop_database(one).map(|()| {
+                let known = &mut *known.lock().unwrap();
+                let of_name = |_: &DbId, (name, _): &mut (String, u64)| name == one;
+                let dropped = known.databases.extract_if(.., of_name);
                 known
-                    .lock()
-                    .unwrap()
-                    .databases
-                    .retain(|_, (name, _)| name != one);
+                    .dropped
+                    .extend(dropped.map(|(id, (_, number))| (id, number)));
             }),
+            3 => bring_back(known, store, one, &mut random),
             _ => store
                 .database(one)
                 .map(|db| pass_by(known, &db, &mut random)),
@@ -197,6 +201,35 @@ pub(crate) fn name(cycle: &Cycle, known: &Mutex<Known>, store: &Manager, mut ran
             return;
         }
     }
+}
+
+/// Takes a drop back: all that was committed before it must be there.
+fn bring_back(
+    known: &Mutex<Known>,
+    store: &Manager,
+    name: &str,
+    random: &mut SplitMix64,
+) -> Result<(), CatalogueError> {
+    let dropped = store.dropped_databases();
+    if dropped.is_empty() {
+        return Ok(());
+    }
+    let id = dropped[random.index(dropped.len())].id;
+    store.undrop_database_id(id, Some(name))?;
+    let number = {
+        let known = &mut *known.lock().unwrap();
+        let number = known.dropped.remove(&id).unwrap_or(0);
+        known.databases.insert(id, (name.to_owned(), number));
+        number
+    };
+    match store.database(name)?.begin_read() {
+        Ok(read) => match try_number_of(&read) {
+            Ok(found) => assert!(number <= found, "{name} is at {found}, not at {number}"),
+            Err(error) => assert!(expected(error.code()), "{error}"),
+        },
+        Err(error) => assert!(expected(error.code()), "{error}"),
+    }
+    Ok(())
 }
 
 /// One commit to a database that may be dropped at any moment.

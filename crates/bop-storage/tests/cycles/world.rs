@@ -39,6 +39,8 @@ pub(crate) fn commits() -> u64 {
 #[derive(Default, Debug)]
 pub(crate) struct Known {
     pub(crate) databases: BTreeMap<DbId, (String, u64)>,
+    /// The number of the newest commit of those that were dropped.
+    pub(crate) dropped: BTreeMap<DbId, u64>,
 }
 
 impl Known {

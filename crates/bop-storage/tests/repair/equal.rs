@@ -34,6 +34,8 @@ fn whatever_happened_to_the_manifest_everything_is_as_before() {
         make(dir.path());
         let store = open(dir.path());
         let before = shown(&store);
+        let dropped = store.dropped_databases();
+        assert_eq!(dropped.len(), 2, "{dropped:?}");
         store.close(WAIT).unwrap();
         let (rows, bytes) = (facts(dir.path()), files(dir.path()));
         lose(dir.path());
@@ -56,7 +58,14 @@ fn whatever_happened_to_the_manifest_everything_is_as_before() {
         assert_eq!(facts(dir.path()), rows, "{loss}");
         let store = open(dir.path());
         assert_eq!(shown(&store), before, "{loss}");
+        assert_eq!(store.dropped_databases(), dropped, "{loss}");
         assert_eq!(store.verify().findings, [], "{loss}");
+        for name in ["kept", "gone too"] {
+            store.undrop_database(name, None).unwrap();
+            let back = store.info(name).unwrap();
+            let known = dropped.iter().find(|one| one.id == back.id).unwrap();
+            assert_eq!(back.head, known.head, "{loss}");
+        }
         store.close(WAIT).unwrap();
         works(dir.path());
     }

@@ -4,8 +4,8 @@ use bop_storage::io::IoBackend;
 use bop_storage::manifest::{DatabaseState, SegmentRow};
 use bop_storage::testing::SplitMix64;
 use bop_storage::{
-    DbId, DbKind, Housekeeping, Limits, Lsn, Manager, NewEntry, Options, PageNo, PageSize,
-    RepairMode, RepairReport,
+    DbId, DbKind, Housekeeping, Limits, Lsn, Manager, NewEntry, Options, PageNo, PageSize, Policy,
+    RepairMode, RepairReport, Retention,
 };
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -92,6 +92,7 @@ pub(crate) fn make(dir: &Path) {
     store.create_database("large", DbKind::Raw).unwrap();
     store.create_database("shop", DbKind::Sqlite).unwrap();
     store.create_database("gone", DbKind::Raw).unwrap();
+    store.create_database("kept", DbKind::Raw).unwrap();
     store.create_database("idle", DbKind::Raw).unwrap();
     store.create_database("empty", DbKind::Raw).unwrap();
     store.create_record_log("raft").unwrap();
@@ -99,6 +100,7 @@ pub(crate) fn make(dir: &Path) {
     put(&store, "large", &pages(1, 50), 1, None);
     put(&store, "shop", &pages(1, 20), 3, None);
     put(&store, "gone", &[1, 2, 3], 4, None);
+    put(&store, "kept", &[1, 2], 4, None);
     put(&store, "idle", &[1, 2, 3, 4], 5, None);
     append(&store, "raft", 1..6);
     store
@@ -108,7 +110,12 @@ pub(crate) fn make(dir: &Path) {
         .unwrap();
     store.checkpoint().unwrap();
     store.rename_database("small", "renamed").unwrap();
-    store.drop_database("gone").unwrap();
+    store.drop_database_now("gone").unwrap();
+    store.drop_database("kept").unwrap();
+    store.set_quota("large", Some(1 << 30)).unwrap();
+    store
+        .set_retention("shop", Retention::window(WAIT))
+        .unwrap();
     put(&store, "large", &[20], 2, None);
     put(&store, "large", &[], 2, Some(40));
     append(&store, "raft", 6..9);
@@ -118,6 +125,7 @@ pub(crate) fn make(dir: &Path) {
     // What no checkpoint covers.
     store.create_database("late", DbKind::Raw).unwrap();
     store.create_database("gone too", DbKind::Raw).unwrap();
+    put(&store, "gone too", &[1], 4, None);
     store.drop_database("gone too").unwrap();
     store.rename_database("empty", "still empty").unwrap();
     put(&store, "late", &[1, 2, 3], 6, None);
@@ -135,6 +143,7 @@ pub(crate) struct Shown {
     head: Lsn,
     rolling: u64,
     created_us: u64,
+    policy: Policy,
     pages: Vec<Vec<u8>>,
     entries: Vec<Vec<u8>>,
     vote: Option<Vec<u8>>,
@@ -163,6 +172,7 @@ pub(crate) fn shown(store: &Manager) -> BTreeMap<(DbId, String), Shown> {
             head: info.head,
             rolling: info.rolling_checksum.get(),
             created_us: info.created_us,
+            policy: info.policy,
             pages: Vec::new(),
             entries: Vec::new(),
             vote: None,
@@ -193,6 +203,7 @@ pub(crate) struct DatabaseFacts {
     state: DatabaseState,
     created_us: u64,
     catalogue_lsn: Lsn,
+    policy: Policy,
     page_size: Option<PageSize>,
     head: (u64, Lsn, u32, u64),
     /// Range, chunk, section and pages of the newest rows.
@@ -226,6 +237,7 @@ pub(crate) fn facts(dir: &Path) -> Facts {
             state: row.state,
             created_us: row.created_us,
             catalogue_lsn: row.catalogue_lsn,
+            policy: row.policy,
             page_size: row.page_size,
             head: (
                 head.generation.get(),
