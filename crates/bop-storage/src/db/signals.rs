@@ -22,6 +22,8 @@ pub(crate) struct Due {
     pub(crate) checkpoint_check: bool,
     /// A checkpoint, whatever the log's length: commits wait for room.
     pub(crate) checkpoint: bool,
+    /// A look at whether there are jobs.
+    pub(crate) jobs: bool,
     /// The end.
     pub(crate) stop: bool,
 }
@@ -38,6 +40,7 @@ struct State {
     note_at: Option<Instant>,
     spares_at: Option<Instant>,
     checkpoint_at: Option<Instant>,
+    jobs_at: Option<Instant>,
 }
 
 impl State {
@@ -48,11 +51,17 @@ impl State {
         self.due.note |= is_ripe(&mut self.note_at);
         self.due.spares |= is_ripe(&mut self.spares_at);
         self.due.checkpoint |= is_ripe(&mut self.checkpoint_at);
+        self.due.jobs |= is_ripe(&mut self.jobs_at);
     }
 
     /// When the next of it is due.
     fn next_at(&self) -> Option<Instant> {
-        let waiting = [self.note_at, self.spares_at, self.checkpoint_at];
+        let waiting = [
+            self.note_at,
+            self.spares_at,
+            self.checkpoint_at,
+            self.jobs_at,
+        ];
         waiting.into_iter().flatten().min()
     }
 }
@@ -111,6 +120,25 @@ impl Signals {
         urgent.anything().then_some(urgent)
     }
 
+    /// Takes what is due now but for jobs and the end.
+    pub(crate) fn take_beside_jobs(&self) -> Option<Due> {
+        let mut state = self.state.lock();
+        state.ripen(Some(Instant::now()));
+        let (jobs, stop) = (state.due.jobs, state.due.stop);
+        let kept = Due {
+            jobs,
+            stop,
+            ..Due::default()
+        };
+        let taken = std::mem::replace(&mut state.due, kept);
+        let others = Due {
+            jobs: false,
+            stop: false,
+            ..taken
+        };
+        others.anything().then_some(others)
+    }
+
     /// Waits until the end is asked for, something else has become due, or `until`.
     pub(crate) fn pause(&self, until: Instant) {
         let mut state = self.state.lock();
@@ -148,6 +176,17 @@ impl Signals {
     /// A checkpoint is to be tried again at `at`.
     pub(crate) fn checkpoint_at(&self, at: Instant) {
         self.state.lock().checkpoint_at = Some(at);
+        self.changed.notify_all();
+    }
+
+    /// There are jobs, perhaps.
+    pub(crate) fn want_jobs(&self) {
+        self.set(|due| due.jobs = true);
+    }
+
+    /// There is one at `at`.
+    pub(crate) fn jobs_at(&self, at: Instant) {
+        self.state.lock().jobs_at = Some(at);
         self.changed.notify_all();
     }
 
