@@ -35,6 +35,12 @@ pub(super) fn to_json(info: &DatabaseInfo) -> Value {
             "last_term": records.bounds.last_term,
             "vote_bytes": records.vote_bytes,
         })),
+        "last_scrub": info.last_scrub.map(|scrub| json!({
+            "job": scrub.job.get(),
+            "finished_us": scrub.finished_us,
+            "pages": scrub.pages,
+            "bytes": scrub.bytes,
+        })),
         "damage": info.damage.as_ref().map(ToString::to_string),
     })
 }
@@ -61,6 +67,7 @@ fn to_text(info: &DatabaseInfo) -> String {
         ("head", format!("lsn {}", info.head)),
         ("checksum", info.rolling_checksum.to_string()),
         ("created", utc(info.created_us)),
+        ("scrubbed", scrubbed(info)),
         (
             "state",
             info.damage
@@ -69,7 +76,10 @@ fn to_text(info: &DatabaseInfo) -> String {
         ),
     ];
     let mut text = String::new();
-    let (of_pages, of_records) = (["page size", "pages", "checksum"], records_of(info));
+    let (of_pages, of_records) = (
+        ["page size", "pages", "checksum", "scrubbed"],
+        records_of(info),
+    );
     let lines = lines.into_iter().filter(|(name, _)| {
         // A record log has no pages.
         info.records.is_none() || !of_pages.contains(name)
@@ -79,6 +89,13 @@ fn to_text(info: &DatabaseInfo) -> String {
         let _ = writeln!(text, "{name:<10}{value}");
     }
     text.trim_end().to_owned()
+}
+
+/// When its chunks were read last and nothing was wrong.
+fn scrubbed(info: &DatabaseInfo) -> String {
+    info.last_scrub.map_or("never".to_owned(), |scrub| {
+        format!("{}, {} pages", utc(scrub.finished_us), scrub.pages)
+    })
 }
 
 /// What a record log has, as a line.
@@ -95,7 +112,7 @@ fn records_of(info: &DatabaseInfo) -> Option<(&'static str, String)> {
 }
 
 /// Microseconds since 1970 as a date, in UTC.
-fn utc(us: u64) -> String {
+pub(super) fn utc(us: u64) -> String {
     let seconds = us / 1_000_000;
     let (mut year, mut day) = (1970_u64, seconds / 86_400);
     let leap = |year: u64| {
