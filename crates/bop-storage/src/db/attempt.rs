@@ -61,7 +61,7 @@ enum Again {
 pub(super) struct Attempt<'a> {
     engine: &'a Engine,
     lease: JobLease,
-    /// What it does not count as its own any more: the pace is that of the last second.
+    /// Since when the bytes are counted that its pace follows from.
     paced_from: Instant,
     paced_bytes: u64,
     renewed: Instant,
@@ -116,6 +116,10 @@ impl<'a> Attempt<'a> {
                 continue;
             }
             self.bytes = 0;
+            // Also where there is nothing to read.
+            if self.read(0).is_break() {
+                return self.broken_off();
+            }
             let engine = self.engine;
             let mut paced = |bytes| self.read(bytes);
             let read = engine.scrub_database(id, &mut last, &mut paced);
@@ -197,9 +201,9 @@ impl<'a> Attempt<'a> {
             engine.signals.pause(until);
         }
         // What was not used up does not add up.
-        let second = Duration::from_secs(1);
-        if until + second < Instant::now() {
-            (self.paced_from, self.paced_bytes) = (Instant::now(), 0);
+        let now = Instant::now();
+        if self.paced_from + Duration::from_secs(1) <= now {
+            (self.paced_from, self.paced_bytes) = (now, 0);
         }
     }
 
@@ -208,8 +212,8 @@ impl<'a> Attempt<'a> {
         if self.engine.signals.is_stopping() {
             return Some(Ended::Closing);
         }
-        let now = Instant::now();
-        if now < self.looked + LOOK {
+        let (now, is_full) = (Instant::now(), SCRUBS_MAX <= self.scrubbed.len());
+        if now < self.looked + LOOK && !is_full {
             return None;
         }
         self.looked = now;
@@ -220,7 +224,7 @@ impl<'a> Attempt<'a> {
         if held.is_none() {
             return Some(Ended::Lost);
         }
-        let renews = self.renewed + RENEWAL <= now || SCRUBS_MAX <= self.scrubbed.len();
+        let renews = self.renewed + RENEWAL <= now || is_full;
         (renews && !self.renew()).then_some(Ended::Lost)
     }
 
