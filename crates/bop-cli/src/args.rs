@@ -178,6 +178,14 @@ pub(crate) enum Command {
     /// Who subscribes to the changes
     #[command(subcommand)]
     Cursor(CursorCommand),
+    /// List what is to be done in the background, and what became of it
+    Jobs,
+    /// Read what is in chunks and check every byte, now; bop verify reads the log and the manifest, too
+    Scrub {
+        /// Only this database
+        #[arg(value_name = "DB")]
+        database: Option<String>,
+    },
     /// Look at the manifest of a store, also of one that cannot be opened
     #[command(subcommand)]
     Manifest(ManifestCommand),

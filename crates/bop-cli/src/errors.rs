@@ -9,8 +9,8 @@
 use crate::sql::position::Excerpt;
 use bop_libsql::transfer::{ExportError, ImportError};
 use bop_storage::error::{
-    CatalogueError, CheckpointError, CloseError, ErrorCode, FeedError, ManifestError, OpenError,
-    RepairError,
+    CatalogueError, CheckpointError, CloseError, ErrorCode, FeedError, JobError, ManifestError,
+    OpenError, RepairError,
 };
 use bop_storage::io::{IoFailure, LockFailure};
 use serde_json::{Value, json};
@@ -141,6 +141,10 @@ fn hint_for(code: ErrorCode) -> Option<&'static str> {
             "bop info DB shows the kind: SQL, import and export are for sqlite databases"
         }
         ErrorCode::CursorNotFound => "bop cursor list shows the cursors of the store",
+        ErrorCode::JobNotFound => "bop jobs shows the jobs of the store",
+        ErrorCode::Cancelled | ErrorCode::Abandoned => {
+            "ask for it again; bop jobs shows what became of the others"
+        }
         ErrorCode::CursorLost => "read on from the oldest change that is kept",
         ErrorCode::TooLarge => "make several transactions of it",
         ErrorCode::LimitReached => "drop what is not needed: the store's limits are fixed",
@@ -234,6 +238,15 @@ impl From<CatalogueError> for Failure {
 impl From<FeedError> for Failure {
     fn from(error: FeedError) -> Self {
         Self::new(error.code(), &error)
+    }
+}
+
+impl From<JobError> for Failure {
+    fn from(error: JobError) -> Self {
+        match error {
+            JobError::Database(error) => error.into(),
+            other => Self::new(other.code(), &other),
+        }
     }
 }
 

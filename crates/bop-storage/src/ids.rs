@@ -84,6 +84,10 @@ id! {
     CursorId
 }
 id! {
+    /// Something to be done in the background. Never reused.
+    JobId
+}
+id! {
     /// A transaction too large for one record: ties its fragments together.
     CommitId
 }

@@ -59,19 +59,21 @@ pub use checkpoint::CheckpointReport;
 pub use checksum::{PageHash, RollingChecksum};
 pub use db::{
     ChangesCursor, CommitPage, CursorInfo, DatabaseInfo, Db, DroppedDatabase, Durability,
-    FeedStart, Health, Housekeeping, ImageStats, LogRecordEntry, LoggedCommit, Manager,
+    FeedStart, Health, Housekeeping, ImageStats, JobInfo, LogRecordEntry, LoggedCommit, Manager,
     ManifestInspection, NewEntry, Options, PendingCommit, ReadTxn, RecordLog, RecordLogInfo,
-    RepairMode, RepairReport, RepairedDatabase, Savepoint, StoreStatus, Unfinished, VerifyReport,
-    WriteTxn,
+    RepairMode, RepairReport, RepairedDatabase, Savepoint, ScrubInfo, StoreStatus, Unfinished,
+    VerifyReport, WriteTxn,
 };
 pub use error::{
     BeginError, CatalogueError, CheckpointError, CloseError, CommitError, CommitOutcome, Damage,
-    ErrorCode, FeedError, ManifestError, OpenError, Place, ReadError, RecordLogError, Reject,
-    Rejection, RepairError,
+    ErrorCode, FeedError, JobError, ManifestError, OpenError, Place, ReadError, RecordLogError,
+    Reject, Rejection, RepairError,
 };
-pub use ids::{ChangeNo, DbId, DbKind, Lsn, PageNo, PageSize, StoreId};
+pub use ids::{ChangeNo, DbId, DbKind, JobId, Lsn, PageNo, PageSize, StoreId};
 pub use limits::Limits;
-pub use manifest::{Change, ChangeKind, ChangePage, Policy, Retention};
+pub use manifest::{
+    Change, ChangeKind, ChangePage, JobFailure, JobKind, JobState, JobToken, Policy, Retention,
+};
 pub use meters::{
     METRICS, Metric, MetricFamily, MetricKind, MetricSample, MetricValue, MetricsReport,
     SummaryValue,

@@ -64,6 +64,8 @@ pub struct Limits {
     /// Bytes a second of record logs that are written again so that old segments can be released.
     /// Faster only while committers wait for room.
     pub relocate_bytes_per_second_max: u64,
+    /// Bytes a second of chunks that are read in the background to find damage.
+    pub scrub_bytes_per_second_max: u64,
     /// How long a writer waits for the database, or a commit for room in the log.
     pub writer_wait: Duration,
     /// Records that wait for the next batch.
@@ -120,6 +122,7 @@ impl Default for Limits {
             record_cache_bytes_max: 16 * MIB,
             record_vote_bytes_max: 4096,
             relocate_bytes_per_second_max: 64 * MIB,
+            scrub_bytes_per_second_max: 64 * MIB,
             writer_wait: Duration::from_secs(5),
             queue_records_max: 4096,
             queue_bytes_max: 64 * MIB,
@@ -315,6 +318,13 @@ impl Limits {
         check(
             rate >= MIB,
             "relocate_bytes_per_second_max",
+            rate,
+            "at least 1 MiB",
+        )?;
+        let rate = self.scrub_bytes_per_second_max;
+        check(
+            rate >= MIB,
+            "scrub_bytes_per_second_max",
             rate,
             "at least 1 MiB",
         )

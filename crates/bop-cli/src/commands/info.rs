@@ -37,6 +37,12 @@ pub(super) fn to_json(info: &DatabaseInfo) -> Value {
             "last_term": records.bounds.last_term,
             "vote_bytes": records.vote_bytes,
         })),
+        "last_scrub": info.last_scrub.map(|scrub| json!({
+            "job": scrub.job.get(),
+            "finished_us": scrub.finished_us,
+            "pages": scrub.pages,
+            "bytes": scrub.bytes,
+        })),
         "damage": info.damage.as_ref().map(ToString::to_string),
     })
 }
@@ -68,6 +74,7 @@ fn to_text(info: &DatabaseInfo) -> String {
         ("checksum", info.rolling_checksum.to_string()),
         ("created", utc(info.created_us)),
         ("quota", quota),
+        ("scrubbed", scrubbed(info)),
         (
             "state",
             info.damage
@@ -77,7 +84,7 @@ fn to_text(info: &DatabaseInfo) -> String {
     ];
     let mut text = String::new();
     let (of_pages, of_records) = (
-        ["page size", "pages", "checksum", "quota"],
+        ["page size", "pages", "checksum", "quota", "scrubbed"],
         records_of(info),
     );
     let lines = lines.into_iter().filter(|(name, _)| {
@@ -89,6 +96,13 @@ fn to_text(info: &DatabaseInfo) -> String {
         let _ = writeln!(text, "{name:<10}{value}");
     }
     text.trim_end().to_owned()
+}
+
+/// When its chunks were read last and nothing was wrong.
+fn scrubbed(info: &DatabaseInfo) -> String {
+    info.last_scrub.map_or("never".to_owned(), |scrub| {
+        format!("{}, {} pages", utc(scrub.finished_us), scrub.pages)
+    })
 }
 
 /// What a record log has, as a line.

@@ -9,6 +9,7 @@ mod create;
 mod cursor;
 mod drop;
 mod info;
+mod jobs;
 mod list;
 mod manifest;
 mod progress;
@@ -80,6 +81,8 @@ pub(crate) fn run(args: Args) -> Result<u8, Failure> {
         }
         Command::Cursor(CursorCommand::List) => cursor::list(&context),
         Command::Cursor(CursorCommand::Drop { cursor }) => cursor::drop(&context, &cursor),
+        Command::Jobs => jobs::list(&context),
+        Command::Scrub { database } => jobs::scrub(&context, database.as_deref()),
         Command::Manifest(ManifestCommand::Dump) => manifest::dump(&context),
         Command::Manifest(ManifestCommand::Stat) => manifest::stat(&context),
         Command::Manifest(ManifestCommand::Verify) => manifest::verify(&context),

@@ -3,6 +3,7 @@
 mod commands;
 mod errors;
 mod full_disk;
+mod jobs;
 mod manifest;
 mod shell_equal;
 mod store;

@@ -1,4 +1,4 @@
-//! The one background thread of a store: notes, spares, checkpoints, release of the log.
+//! The one background thread of a store: notes, spares, checkpoints, release of the log, jobs.
 //!
 //! Invariants
 //! - it holds the engine only while it does one piece of work, and never the users' handle to it;
@@ -33,6 +33,8 @@ pub enum Housekeeping {
 #[derive(Default)]
 pub(super) struct Housekeeper {
     running: Mutex<Option<Running>>,
+    /// Held while jobs are done, on whatever thread that is.
+    pub(super) jobs: Mutex<()>,
 }
 
 struct Running {
@@ -153,6 +155,7 @@ impl Engine {
             "wrote an index",
             Self::write_all_indexes,
         );
+        piece(due.jobs, "took jobs", Self::run_jobs);
     }
 
     /// What must not wait for the end of a checkpoint: the note that closes the window in which the

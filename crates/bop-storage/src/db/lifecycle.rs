@@ -96,6 +96,11 @@ impl Lifecycle {
         self.closed.load(Ordering::Acquire)
     }
 
+    /// Whether nobody is let in any more.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.state.lock().phase != Phase::Open
+    }
+
     /// Lets nobody in any more. The first caller has to close the store, and gets what tells the
     /// others when that is done.
     pub(crate) fn begin_close(self: &Arc<Self>) -> Option<Closing> {

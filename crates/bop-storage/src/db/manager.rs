@@ -51,6 +51,10 @@ pub struct Manager {
 }
 
 impl Manager {
+    pub(super) fn engine(&self) -> &Arc<OpenStore> {
+        &self.engine
+    }
+
     /// Opens the store in a directory, and recovers it when it was not closed.
     ///
     /// # Errors

@@ -8,7 +8,8 @@
 use super::engine::Engine;
 use super::report::{Health, StoreStatus};
 use crate::error::{
-    BeginError, CatalogueError, CheckpointError, CommitError, ErrorCode, ReadError, RecordLogError,
+    BeginError, CatalogueError, CheckpointError, CommitError, ErrorCode, JobError, ReadError,
+    RecordLogError,
 };
 use crate::meters::{Levels, MetricsReport, list};
 use crate::runtime::BreakerState;
@@ -33,6 +34,7 @@ coded!(
     CatalogueError,
     CheckpointError,
     CommitError,
+    JobError,
     ReadError,
     RecordLogError
 );
@@ -102,6 +104,7 @@ impl Engine {
             (list::INDEX_ENTRIES, status.index_entries as u64),
             (list::RECORD_ENTRIES, status.record_entries),
             (list::RECORD_BYTES, status.record_bytes),
+            (list::JOBS_WAITING, self.jobs_waiting() as u64),
             (list::BUFFER_BYTES, self.disk.buffers().usage().made_bytes),
         ] {
             levels.set(&metric, value);

@@ -5,11 +5,12 @@
 //!   Engine                         ... log, catalogue, manifest, views; its drop is a close
 //!     open -> recovery -> Engine      commit: overlay -> record -> log -> published view
 //!     housekeeper -> checkpoint       read:   pin -> view -> cache -> log or chunk
-//!                 -> relocation       record logs: index -> recent payloads or log
+//!                 -> relocation, jobs record logs: index -> recent payloads or log
 //! ```
 //!
 //! Never: formats bytes, decides what damage means.
 
+mod attempt;
 mod callbacks;
 mod chain;
 mod checkpoint;
@@ -31,6 +32,7 @@ mod guards;
 mod housekeeper;
 mod images;
 mod inspect;
+mod jobs;
 mod leftovers;
 mod lifecycle;
 mod manager;
@@ -56,6 +58,7 @@ mod replay;
 mod report;
 mod resolve;
 mod savepoints;
+mod scrub;
 mod signals;
 mod slot;
 mod spill;
@@ -74,6 +77,7 @@ pub use feeds::{ChangesCursor, CursorInfo, FeedStart};
 pub use housekeeper::Housekeeping;
 pub use images::ImageStats;
 pub use inspect::ManifestInspection;
+pub use jobs::{JobInfo, ScrubInfo};
 pub use manager::Manager;
 pub use options::Options;
 pub use pending_commit::PendingCommit;

@@ -102,6 +102,8 @@ pub(super) fn open(path: &Path, options: Options) -> Result<Arc<Engine>, OpenErr
     sweep_leftovers(&engine);
     engine.drop_unfinished();
     engine.expect_overdue();
+    // Those that the run before has left.
+    engine.signals.want_jobs();
     if parts.options.housekeeping == Housekeeping::Background {
         let manifest = engine.manifest.start(engine.runtime.spawn.as_ref());
         manifest.map_err(no_thread)?;

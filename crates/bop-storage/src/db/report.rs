@@ -3,6 +3,7 @@
 use super::closed::missing_salvage;
 use super::engine::Engine;
 use super::images::ImageStats;
+use super::jobs::ScrubInfo;
 use super::names::check_pages;
 use super::record_report::RecordLogInfo;
 use super::state::DbState;
@@ -50,6 +51,8 @@ pub struct DatabaseInfo {
     pub readers: usize,
     /// Of a record log, what is in it.
     pub records: Option<RecordLogInfo>,
+    /// When its chunks were scrubbed last, and nothing was wrong.
+    pub last_scrub: Option<ScrubInfo>,
     /// Why it cannot be opened, or takes no commits, if so.
     pub damage: Option<Damage>,
 }
@@ -219,6 +222,7 @@ impl Engine {
             policy,
             readers: state.as_ref().map_or(0, |state| state.pin_count()),
             records,
+            last_scrub: self.last_scrub(id, rows),
             damage: damage.or_else(|| self.records.damage(id)),
         })
     }

@@ -24,6 +24,8 @@ pub(crate) struct Due {
     pub(crate) checkpoint: bool,
     /// A look at whether dropped databases are to be given up.
     pub(crate) purge: bool,
+    /// A look at whether there are jobs.
+    pub(crate) jobs: bool,
     /// The end.
     pub(crate) stop: bool,
 }
@@ -41,6 +43,7 @@ struct State {
     spares_at: Option<Instant>,
     checkpoint_at: Option<Instant>,
     purge_at: Option<Instant>,
+    jobs_at: Option<Instant>,
 }
 
 impl State {
@@ -52,6 +55,7 @@ impl State {
         self.due.spares |= is_ripe(&mut self.spares_at);
         self.due.checkpoint |= is_ripe(&mut self.checkpoint_at);
         self.due.purge |= is_ripe(&mut self.purge_at);
+        self.due.jobs |= is_ripe(&mut self.jobs_at);
     }
 
     /// When the next of it is due.
@@ -61,6 +65,7 @@ impl State {
             self.spares_at,
             self.checkpoint_at,
             self.purge_at,
+            self.jobs_at,
         ];
         waiting.into_iter().flatten().min()
     }
@@ -120,6 +125,25 @@ impl Signals {
         urgent.anything().then_some(urgent)
     }
 
+    /// Takes what is due now but for jobs and the end.
+    pub(crate) fn take_beside_jobs(&self) -> Option<Due> {
+        let mut state = self.state.lock();
+        state.ripen(Some(Instant::now()));
+        let (jobs, stop) = (state.due.jobs, state.due.stop);
+        let kept = Due {
+            jobs,
+            stop,
+            ..Due::default()
+        };
+        let taken = std::mem::replace(&mut state.due, kept);
+        let others = Due {
+            jobs: false,
+            stop: false,
+            ..taken
+        };
+        others.anything().then_some(others)
+    }
+
     /// Waits until the end is asked for, something else has become due, or `until`.
     pub(crate) fn pause(&self, until: Instant) {
         let mut state = self.state.lock();
@@ -163,6 +187,17 @@ impl Signals {
     /// Dropped databases are to be looked at, at `at`.
     pub(crate) fn purge_at(&self, at: Instant) {
         self.state.lock().purge_at = Some(at);
+        self.changed.notify_all();
+    }
+
+    /// There are jobs, perhaps.
+    pub(crate) fn want_jobs(&self) {
+        self.set(|due| due.jobs = true);
+    }
+
+    /// There is one at `at`.
+    pub(crate) fn jobs_at(&self, at: Instant) {
+        self.state.lock().jobs_at = Some(at);
         self.changed.notify_all();
     }
 

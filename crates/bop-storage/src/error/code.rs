@@ -36,6 +36,12 @@ pub enum ErrorCode {
     CursorLost,
     /// No cursor of that name.
     CursorNotFound,
+    /// No job of that number.
+    JobNotFound,
+    /// A job was cancelled before it was done.
+    Cancelled,
+    /// A job was begun as often as is allowed and never ended.
+    Abandoned,
     /// The deadline passed.
     Timeout,
     /// No space on the device.
@@ -97,6 +103,9 @@ impl ErrorCode {
         Self::IndexConflict,
         Self::CursorLost,
         Self::CursorNotFound,
+        Self::JobNotFound,
+        Self::Cancelled,
+        Self::Abandoned,
         Self::Timeout,
         Self::OutOfSpace,
         Self::TooLarge,
@@ -138,6 +147,9 @@ impl ErrorCode {
             Self::IndexConflict => "index_conflict",
             Self::CursorLost => "cursor_lost",
             Self::CursorNotFound => "cursor_not_found",
+            Self::JobNotFound => "job_not_found",
+            Self::Cancelled => "cancelled",
+            Self::Abandoned => "abandoned",
             Self::Timeout => "timeout",
             Self::OutOfSpace => "out_of_space",
             Self::TooLarge => "too_large",

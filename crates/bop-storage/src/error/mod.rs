@@ -13,6 +13,7 @@ mod code;
 mod commit;
 mod damage;
 mod feed;
+mod job;
 mod names;
 mod record_log;
 mod repair;
@@ -24,6 +25,7 @@ pub use commit::{
 };
 pub use damage::{Damage, Place, Reject};
 pub use feed::FeedError;
+pub use job::JobError;
 pub use names::{CatalogueError, NameError};
 pub use record_log::RecordLogError;
 pub use repair::RepairError;

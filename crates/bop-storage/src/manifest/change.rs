@@ -179,6 +179,9 @@ pub(super) fn changes(
             | RowKey::Cursor(_)
             | RowKey::Feed
             | RowKey::Run
+            | RowKey::Job(_)
+            | RowKey::JobIds
+            | RowKey::Scrub(_)
             | RowKey::Meta => {}
         }
     }

@@ -6,6 +6,7 @@ use super::change::Change;
 use super::closed_rows::{ClosedRow, SalvageRow};
 use super::database_row::DatabaseRow;
 use super::feed_rows::{CursorRow, FeedRow, RunRow};
+use super::job_rows::{JobIdsRow, JobRow, ScrubRow};
 use super::rows::{ChunkRow, MetaRow, RangeRow, Row, SegmentRow, Watermarks};
 use super::schema::{Key, row_damage, unseal};
 use super::store::{Table, hex, scan_all};
@@ -60,6 +61,9 @@ impl Manifest {
             Table::Feed => text::<FeedRow>(key, row),
             Table::Cursors => text::<CursorRow>(key, row),
             Table::Run => text::<RunRow>(key, row),
+            Table::Jobs => text::<JobRow>(key, row),
+            Table::JobIds => text::<JobIdsRow>(key, row),
+            Table::Scrubs => text::<ScrubRow>(key, row),
         }
     }
 }

@@ -12,12 +12,14 @@
 use super::closed_rows::{ClosedRow, SalvageRow};
 use super::database_row::{DatabaseRow, DatabaseState};
 use super::feed_rows::{CursorRow, FeedRow, RunRow};
+use super::job_rows::{JobIdsRow, JobRow, ScrubRow};
+use super::jobs::end_jobs_of;
 use super::rows::{ChunkRow, MetaRow, RangeRow, Row, SegmentRow, Watermarks};
 use super::schema::{Key, RangeKey, SCHEMA_VERSION, Single, seal};
 use super::state::ManifestState;
 use super::store::Write;
 use crate::error::{Damage, ManifestError};
-use crate::ids::{ChangeNo, ChunkId, CursorId, DbId, Lsn, SegmentId, StoreId};
+use crate::ids::{ChangeNo, ChunkId, CursorId, DbId, JobId, Lsn, SegmentId, StoreId};
 use std::collections::BTreeSet;
 
 /// Names a row of any table.
@@ -33,6 +35,9 @@ pub(super) enum RowKey {
     Cursor(CursorId),
     Feed,
     Run,
+    Job(JobId),
+    JobIds,
+    Scrub(DbId),
     Meta,
 }
 
@@ -58,7 +63,7 @@ impl<'a> Edit<'a> {
         &self.after
     }
 
-    /// Adds a database or replaces its row.
+    /// Adds a database or replaces its row. The jobs of one that is dropped end.
     ///
     /// # Errors
     /// [`ManifestError::Damaged`] when the present row is damaged. Damage of its ranges does not
@@ -69,6 +74,9 @@ impl<'a> Edit<'a> {
         }
         let next = self.after.watermarks.next_database;
         self.set_next(|marks| marks.next_database = next.max(following(id.next(), id)));
+        if let DatabaseState::Tombstone { dropped_us } = row.state {
+            end_jobs_of(self, id, dropped_us);
+        }
         self.after.databases.insert(id, row);
         self.touched.insert(RowKey::Database(id));
         Ok(())
@@ -77,6 +85,9 @@ impl<'a> Edit<'a> {
     /// Forgets a database, tombstone and all.
     pub fn delete_database(&mut self, id: DbId) {
         self.after.databases.remove(&id);
+        self.after.scrubs.remove(&id);
+        self.touched.insert(RowKey::Scrub(id));
+        end_jobs_of(self, id, 0);
         self.touched.insert(RowKey::Database(id));
     }
 
@@ -219,8 +230,8 @@ impl<'a> Edit<'a> {
     }
 
     /// Begins a run: an older schema becomes the present one, and a feed begins where there is none,
-    /// behind every change that `last` knows of.
-    pub fn begin_run(&mut self, run: RunRow, last: ChangeNo) {
+    /// behind every change that `last` knows of; so do the numbers of jobs, behind `last_job`.
+    pub fn begin_run(&mut self, run: RunRow, last: ChangeNo, last_job: JobId) {
         self.after.schema_version = SCHEMA_VERSION;
         self.touched.insert(RowKey::Meta);
         if self.after.feed.is_none() {
@@ -234,6 +245,11 @@ impl<'a> Edit<'a> {
                 next_cursor: following(next_cursor.next(), next_cursor),
             });
             self.touched.insert(RowKey::Feed);
+        }
+        if self.after.job_ids.is_none() {
+            let next = following(last_job.next(), last_job);
+            self.after.job_ids = Some(JobIdsRow { next });
+            self.touched.insert(RowKey::JobIds);
         }
         self.set_run(run);
     }
@@ -264,6 +280,34 @@ impl<'a> Edit<'a> {
     pub fn delete_cursor(&mut self, id: CursorId) {
         self.after.cursors.remove(&id);
         self.touched.insert(RowKey::Cursor(id));
+    }
+
+    /// Adds a job, with an id that none had before; `None` while there are no numbers of jobs.
+    pub fn add_job(&mut self, row: JobRow) -> Option<JobId> {
+        let ids = self.after.job_ids.as_mut()?;
+        let id = ids.next;
+        ids.next = following(id.next(), id);
+        self.touched.insert(RowKey::JobIds);
+        self.put_job(id, row);
+        Some(id)
+    }
+
+    /// Replaces a job's row.
+    pub fn put_job(&mut self, id: JobId, row: JobRow) {
+        self.after.jobs.insert(id, row);
+        self.touched.insert(RowKey::Job(id));
+    }
+
+    /// Forgets a job.
+    pub fn delete_job(&mut self, id: JobId) {
+        self.after.jobs.remove(&id);
+        self.touched.insert(RowKey::Job(id));
+    }
+
+    /// Says when a database was scrubbed last.
+    pub fn put_scrub(&mut self, id: DbId, row: ScrubRow) {
+        self.after.scrubs.insert(id, row);
+        self.touched.insert(RowKey::Scrub(id));
     }
 
     fn set_next(&mut self, change: impl FnOnce(&mut Watermarks)) {
@@ -336,6 +380,14 @@ pub(super) fn writes(
         RowKey::Cursor(id) => diff(store, *id, before.cursors.get(id), after.cursors.get(id)),
         RowKey::Feed => diff(store, Single, before.feed.as_ref(), after.feed.as_ref()),
         RowKey::Run => diff(store, Single, before.run.as_ref(), after.run.as_ref()),
+        RowKey::Job(id) => diff(store, *id, before.jobs.get(id), after.jobs.get(id)),
+        RowKey::JobIds => diff(
+            store,
+            Single,
+            before.job_ids.as_ref(),
+            after.job_ids.as_ref(),
+        ),
+        RowKey::Scrub(id) => diff(store, *id, before.scrubs.get(id), after.scrubs.get(id)),
         RowKey::Meta => diff(
             store,
             Single,

@@ -6,12 +6,14 @@
 //! Never: repairs anything.
 
 use super::edit::RowKey;
+use super::job_rows::{JobRow, JobState};
+use super::jobs::JOB_ATTEMPTS_MAX;
 use super::rows::{ChunkRow, RangeRow};
 use super::schema::{Key, RangeKey, row_damage};
 use super::state::ManifestState;
 use super::store::Table;
 use crate::error::{Damage, ManifestError, Reject};
-use crate::ids::{ChunkId, DbId};
+use crate::ids::{ChunkId, DbId, JobId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A transaction that is about to be committed.
@@ -33,6 +35,8 @@ const INVARIANTS: &[(&str, Invariant)] = &[
     ("names_are_unique", names_are_unique),
     ("numbers_are_below_the_next", numbers_are_below_the_next),
     ("cursors_stay_in_the_feed", cursors_stay_in_the_feed),
+    ("jobs_go_their_way", jobs_go_their_way),
+    ("jobs_are_asked_for_once", jobs_are_asked_for_once),
 ];
 
 /// Runs every predicate.
@@ -47,6 +51,13 @@ impl Change<'_> {
     fn databases(&self) -> impl Iterator<Item = DbId> {
         self.touched.iter().filter_map(|key| match key {
             RowKey::Database(id) => Some(*id),
+            _ => None,
+        })
+    }
+
+    fn jobs(&self) -> impl Iterator<Item = JobId> {
+        self.touched.iter().filter_map(|key| match key {
+            RowKey::Job(id) => Some(*id),
             _ => None,
         })
     }
@@ -189,12 +200,15 @@ fn numbers_are_below_the_next(change: &Change<'_>) -> Result<(), String> {
             .after
             .feed()
             .is_none_or(|feed| feed.next_cursor <= *id),
+        RowKey::Job(id) => change.after.job_ids().is_none_or(|ids| ids.next <= *id),
         RowKey::Range(_)
         | RowKey::Salvage(_)
         | RowKey::Closed(_)
         | RowKey::Watermarks
         | RowKey::Feed
         | RowKey::Run
+        | RowKey::JobIds
+        | RowKey::Scrub(_)
         | RowKey::Meta => false,
     };
     match change.touched.iter().find(taken) {
@@ -239,6 +253,50 @@ fn cursors_stay_in_the_feed(change: &Change<'_>) -> Result<(), String> {
     Ok(())
 }
 
+/// A job that is over stays as it is until it is forgotten, and is not forgotten before; what it is
+/// asked to do never changes.
+fn jobs_go_their_way(change: &Change<'_>) -> Result<(), String> {
+    for id in change.jobs() {
+        let (before, after) = (change.before.job(id), change.after.job(id));
+        let sound = match (before, after) {
+            (None, _) => true,
+            (Some(before), None) => before.state.is_over(),
+            (Some(before), Some(after)) if before.state.is_over() => before == after,
+            (Some(before), Some(after)) => {
+                let what = |row: &JobRow| (row.kind, row.database, row.token, row.created_us);
+                what(before) == what(after)
+                    && before.updated_us <= after.updated_us
+                    && after.attempts <= JOB_ATTEMPTS_MAX
+            }
+        };
+        if !sound {
+            return Err(format!("job {id} goes from {before:?} to {after:?}"));
+        }
+    }
+    Ok(())
+}
+
+fn jobs_are_asked_for_once(change: &Change<'_>) -> Result<(), String> {
+    if change.jobs().next().is_none() {
+        return Ok(());
+    }
+    match jobs_asked_twice(change.after).first() {
+        None => Ok(()),
+        Some(id) => Err(format!("job {id} is one that there is already")),
+    }
+}
+
+/// Jobs with the token of one before, or that are pending beside one of their kind and database.
+fn jobs_asked_twice(state: &ManifestState) -> Vec<JobId> {
+    let (mut tokens, mut pending) = (BTreeSet::new(), BTreeSet::new());
+    let twice = state.jobs().filter(|(_, row)| {
+        let waits = matches!(row.state, JobState::Pending { .. });
+        let again = waits && !pending.insert((row.kind, row.database));
+        !tokens.insert(row.token) || again
+    });
+    twice.map(|(id, _)| id).collect()
+}
+
 /// Asks of all rows what the predicates ask of the touched ones. What the loading of the rows
 /// finds (names, missing chunks and databases, lost ranges) is not repeated here.
 pub(super) fn check_all(state: &ManifestState) -> Vec<Damage> {
@@ -264,6 +322,14 @@ pub(super) fn check_all(state: &ManifestState) -> Vec<Damage> {
                 "a segment that was not given out yet",
             );
         }
+    }
+    for (id, _) in state.jobs() {
+        if state.job_ids().is_some_and(|ids| ids.next <= id) {
+            finding(Table::Jobs, id.encode(), "a job that was not given out yet");
+        }
+    }
+    for id in jobs_asked_twice(state) {
+        finding(Table::Jobs, id.encode(), "a job that there is already");
     }
     for (id, row) in state.databases() {
         if id == DbId::CATALOGUE || next.next_database <= id {

@@ -23,6 +23,8 @@ mod feed;
 mod feed_rows;
 mod fenced;
 mod invariants;
+mod job_rows;
+mod jobs;
 mod lmdb;
 mod memory;
 mod policy;
@@ -48,6 +50,11 @@ pub use edit::Edit;
 pub use feed::{CHANGES_KEPT, CHANGES_MAX, TRIM_ROWS_MAX};
 pub use feed_rows::{ChangeBytes, CursorBytes, CursorRow, FeedBytes, FeedRow, RunBytes, RunRow};
 pub(crate) use fenced::fenced;
+pub use job_rows::{
+    JobBytes, JobFailure, JobIdsBytes, JobIdsRow, JobKind, JobRow, JobState, JobToken, ScrubBytes,
+    ScrubRow,
+};
+pub use jobs::{JOB_ATTEMPTS_MAX, JOB_WAIT_MAX, JOBS_KEPT, JOBS_WAITING_MAX, JobLease};
 pub use lmdb::LmdbManifest;
 pub use memory::{Gate, MemoryManifest};
 pub use policy::{Policy, PolicyBytes, Retention};

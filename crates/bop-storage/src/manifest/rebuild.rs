@@ -3,7 +3,7 @@
 //! Invariants
 //! - they are one transaction, checked as any other is, so that what a repair would get wrong about
 //!   counts, names or numbers is refused before a byte is written;
-//! - they are of the oldest schema: what newer tables hold (feed, cursors, the run) cannot be known, and
+//! - they are of the oldest schema: what newer tables hold (feed, cursors, the run, jobs) cannot be known, and
 //!   begins anew at the next opening, as it does for a store of that schema.
 //!
 //! Never: looks at a file.
@@ -65,6 +65,9 @@ fn empty() -> ManifestState {
         feed: None,
         cursors: OrdMap::new(),
         run: None,
+        jobs: OrdMap::new(),
+        job_ids: None,
+        scrubs: OrdMap::new(),
         damaged: DamagedRows::default(),
     }
 }

@@ -12,14 +12,14 @@
 use super::store::{Table, hex};
 use crate::checksum::Crc64;
 use crate::error::{Damage, Place, Reject};
-use crate::ids::{ChangeNo, ChunkId, CursorId, DbId, Generation, SegmentId, StoreId};
+use crate::ids::{ChangeNo, ChunkId, CursorId, DbId, Generation, JobId, SegmentId, StoreId};
 use zerocopy::little_endian::{U16, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// The schema that this program writes. A store of a newer one is left alone; one of an older one, from
 /// [`SCHEMA_VERSION_MIN`] on, is brought up to it when it is opened.
 ///
-/// 1: tables 1 to 8; 2: the changes feed, cursors and runs, tables 9 to 12.
+/// 1: tables 1 to 8; 2: the changes feed, cursors and runs, jobs and scrubs, tables 9 to 15.
 pub const SCHEMA_VERSION: u32 = 2;
 
 /// The oldest schema that this program reads.
@@ -137,7 +137,7 @@ macro_rules! number_key {
     )*};
 }
 
-number_key!(DbId, SegmentId, ChunkId, ChangeNo, CursorId);
+number_key!(DbId, SegmentId, ChunkId, ChangeNo, CursorId, JobId);
 
 /// The key of a table that has one row.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]

@@ -10,13 +10,14 @@
 use super::closed_rows::{ClosedRow, SalvageRow};
 use super::database_row::{DatabaseRow, DatabaseState};
 use super::feed_rows::{CursorRow, FeedRow, RunRow};
+use super::job_rows::{JobIdsRow, JobRow, ScrubRow};
 use super::rows::{ChunkRow, MetaRow, RangeRow, Row, SegmentRow, Watermarks};
 use super::schema::{
     Key, RangeKey, SCHEMA_VERSION, SCHEMA_VERSION_MIN, Single, row_damage, unseal,
 };
 use super::store::{ManifestStore, Table, scan_all};
 use crate::error::{Damage, ManifestError, Reject};
-use crate::ids::{ChunkId, CursorId, DbId, Generation, Lsn, SegmentId, StoreId};
+use crate::ids::{ChunkId, CursorId, DbId, Generation, JobId, Lsn, SegmentId, StoreId};
 use crate::name::DbName;
 use imbl::OrdMap;
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,7 +37,7 @@ pub struct DamagedRows {
     pub segments_aside: BTreeMap<SegmentId, Damage>,
     /// Rows of such segments of which not even the key can be read.
     pub segments_lost: Vec<Damage>,
-    /// Rows of the changes feed, of cursors and of the run: no database needs them.
+    /// Rows of the changes feed, of cursors, of the run and of jobs: no database needs them.
     pub feeds: Vec<Damage>,
     /// Rows of which not even the key can be read, or that belong to no database: a name may be
     /// lost. Chunks that say they are in use but that no range names.
@@ -78,6 +79,10 @@ pub struct ManifestState {
     pub(super) feed: Option<FeedRow>,
     pub(super) cursors: OrdMap<CursorId, CursorRow>,
     pub(super) run: Option<RunRow>,
+    pub(super) jobs: OrdMap<JobId, JobRow>,
+    /// As `feed`.
+    pub(super) job_ids: Option<JobIdsRow>,
+    pub(super) scrubs: OrdMap<DbId, ScrubRow>,
     pub(super) damaged: DamagedRows,
 }
 
@@ -201,6 +206,26 @@ impl ManifestState {
         self.run.as_ref()
     }
 
+    /// The jobs, by id.
+    pub fn jobs(&self) -> impl Iterator<Item = (JobId, &JobRow)> {
+        self.jobs.iter().map(|(id, row)| (*id, row))
+    }
+
+    /// A job.
+    pub fn job(&self, id: JobId) -> Option<&JobRow> {
+        self.jobs.get(&id)
+    }
+
+    /// The number of the next job; `None` as for [`ManifestState::feed`].
+    pub fn job_ids(&self) -> Option<&JobIdsRow> {
+        self.job_ids.as_ref()
+    }
+
+    /// When a database was scrubbed last; [`DbId::CATALOGUE`] stands for the catalogue.
+    pub fn scrub(&self, id: DbId) -> Option<&ScrubRow> {
+        self.scrubs.get(&id)
+    }
+
     /// The schema that the rows were read in.
     pub fn schema_version(&self) -> u32 {
         self.schema_version
@@ -220,6 +245,7 @@ impl ManifestState {
         let watermarks = read_single(store, store_id)?;
         let mut damaged = DamagedRows::default();
         let feed = read_optional(store, store_id, 2 <= schema_version, &mut damaged.feeds)?;
+        let job_ids = read_optional(store, store_id, 2 <= schema_version, &mut damaged.feeds)?;
         // Nobody may have opened the store yet.
         let run = read_optional(store, store_id, false, &mut damaged.feeds)?;
         let mut state = Self {
@@ -251,8 +277,11 @@ impl ManifestState {
                 None => damaged.unplaced.push(damage),
             })?,
             cursors: read_table(store, store_id, |_, damage| damaged.feeds.push(damage))?,
+            jobs: read_table(store, store_id, |_, damage| damaged.feeds.push(damage))?,
+            scrubs: read_table(store, store_id, |_, damage| damaged.feeds.push(damage))?,
             feed,
             run,
+            job_ids,
             names: OrdMap::new(),
             damaged,
         };

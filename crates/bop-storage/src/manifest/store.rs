@@ -49,11 +49,17 @@ pub enum Table {
     Cursors = 11,
     /// One row: who has the store open, or had it last.
     Run = 12,
+    /// What is to be done in the background, and what became of it.
+    Jobs = 13,
+    /// One row: the number of the next job.
+    JobIds = 14,
+    /// When each database was scrubbed last, and nothing was wrong.
+    Scrubs = 15,
 }
 
 impl Table {
     /// All tables, in the order of their numbers.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::Meta,
         Self::Databases,
         Self::Segments,
@@ -66,6 +72,9 @@ impl Table {
         Self::Feed,
         Self::Cursors,
         Self::Run,
+        Self::Jobs,
+        Self::JobIds,
+        Self::Scrubs,
     ];
 
     /// The number that stands for the table on disk.
@@ -88,6 +97,9 @@ impl Table {
             Self::Feed => "feed",
             Self::Cursors => "cursors",
             Self::Run => "run",
+            Self::Jobs => "jobs",
+            Self::JobIds => "job_ids",
+            Self::Scrubs => "scrubs",
         }
     }
 }

@@ -13,7 +13,7 @@ use super::state::ManifestState;
 use super::store::{SCAN_ROWS_MAX, Table, scan_all};
 use super::typed::Manifest;
 use crate::error::{Damage, FeedError, ManifestError, Reject};
-use crate::ids::{ChangeNo, CursorId};
+use crate::ids::{ChangeNo, CursorId, JobId};
 use crate::name::DbName;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -44,8 +44,14 @@ impl Manifest {
                 last = last.max(ChangeNo::decode(&key).unwrap_or_default());
             })?;
         }
+        let mut last_job = JobId::default();
+        if state.job_ids().is_none() {
+            scan_all(self.store(), Table::Jobs, |key, _| {
+                last_job = last_job.max(JobId::decode(&key).unwrap_or_default());
+            })?;
+        }
         self.transact(move |edit| {
-            edit.begin_run(run, last);
+            edit.begin_run(run, last, last_job);
             Ok(())
         })
     }

@@ -11,6 +11,7 @@ use super::edit::{Edit, put};
 use super::feed_rows::FeedRow;
 use super::fenced::Fenced;
 use super::invariants;
+use super::job_rows::JobIdsRow;
 use super::queue::{Answer, Queue, RequestId, request};
 use super::rows::{MetaRow, Watermarks};
 use super::schema::{Key, SCHEMA_VERSION, Single};
@@ -85,7 +86,8 @@ impl Manifest {
         Ok(vec![
             put(store_id, key.clone(), &meta)?,
             put(store_id, key.clone(), &Watermarks::INITIAL)?,
-            put(store_id, key, &FeedRow::INITIAL)?,
+            put(store_id, key.clone(), &FeedRow::INITIAL)?,
+            put(store_id, key, &JobIdsRow::INITIAL)?,
         ])
     }
 

@@ -87,6 +87,12 @@ metrics! {
         "Pages that checkpoints wrote",
     CHECKPOINT_BYTES: Counter "bop_checkpoint_bytes_total" "bytes"
         "Bytes of the chunks that checkpoints wrote",
+    JOBS_DONE: Counter "bop_jobs_done_total" "jobs"
+        "Jobs that succeeded",
+    JOB_FAILURES: Counter "bop_job_failures_total" "attempts"
+        "Attempts at a job that failed",
+    SCRUB_BYTES: Counter "bop_scrub_bytes_total" "bytes"
+        "Bytes of chunks that were read in the background to find damage",
     PAGE_IMAGES: Counter "bop_log_page_images_total" "pages"
         "Page images written into the log, by encoding",
     PAGE_IMAGE_BYTES: Counter "bop_log_page_image_bytes_total" "bytes"
@@ -119,6 +125,8 @@ metrics! {
         "1 when no commit is taken before the store is opened again",
     STALLED_CALLS: Gauge "bop_io_stalled_calls" "calls"
         "I/O calls that have not returned within their deadline",
+    JOBS_WAITING: Gauge "bop_jobs_waiting" "jobs"
+        "Jobs that are not over",
     BREAKER_OPEN: Gauge "bop_breaker_open" "0 or 1"
         "Whether work in the background is left alone after too many failures",
     BREAKER_OPENED: Counter "bop_breaker_opened_total" "times"

@@ -31,6 +31,9 @@ pub struct StoreMeters {
     checkpoint: Distribution,
     checkpoint_pages: Counter,
     checkpoint_bytes: Counter,
+    jobs_done: Counter,
+    job_failures: Counter,
+    scrub_bytes: Counter,
 }
 
 /// A batch that is durable.
@@ -109,6 +112,9 @@ impl StoreMeters {
             checkpoint: durations(&list::CHECKPOINT_SECONDS),
             checkpoint_pages: counter(&list::CHECKPOINT_PAGES),
             checkpoint_bytes: counter(&list::CHECKPOINT_BYTES),
+            jobs_done: counter(&list::JOBS_DONE),
+            job_failures: counter(&list::JOB_FAILURES),
+            scrub_bytes: counter(&list::SCRUB_BYTES),
             store,
         }
     }
@@ -140,6 +146,21 @@ impl StoreMeters {
     /// A batch that failed for `cause` is tried once more.
     pub fn batch_rewrite(&self, cause: &LogFailure) {
         count_kind(&self.rewrites, cause);
+    }
+
+    /// A job has succeeded.
+    pub fn job_done(&self) {
+        self.jobs_done.add(1);
+    }
+
+    /// An attempt at a job has failed.
+    pub fn job_failed(&self) {
+        self.job_failures.add(1);
+    }
+
+    /// Bytes of chunks were read to find damage.
+    pub fn scrub_read(&self, bytes: u64) {
+        self.scrub_bytes.add(bytes);
     }
 
     /// Something was synced, or not.
@@ -207,6 +228,9 @@ impl StoreMeters {
             list::CHECKPOINT_SECONDS => summary(&self.checkpoint),
             list::CHECKPOINT_PAGES => number(&self.checkpoint_pages),
             list::CHECKPOINT_BYTES => number(&self.checkpoint_bytes),
+            list::JOBS_DONE => number(&self.jobs_done),
+            list::JOB_FAILURES => number(&self.job_failures),
+            list::SCRUB_BYTES => number(&self.scrub_bytes),
             _ => return None,
         })
     }

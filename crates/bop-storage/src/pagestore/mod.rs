@@ -29,4 +29,5 @@ pub use format::{CommitPoint, SectionKind};
 pub use identity::{ChunkDigest, ChunkIdentity};
 pub use reader::{ChunkReader, StoredPage};
 pub use section::{Section, SectionMeta, SectionRef};
+pub use verify::Paced;
 pub use writer::{ChunkWriter, FinishedChunk};

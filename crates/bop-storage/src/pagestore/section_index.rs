@@ -40,6 +40,11 @@ impl SectionIndex {
         (0..).zip(&self.slots)
     }
 
+    /// Its bytes in the file.
+    pub(super) fn bytes(&self) -> u64 {
+        (self.slots.len() * size_of::<Slot>()) as u64
+    }
+
     fn load(source: &Source, section: &SectionRef, meta: &SectionMeta) -> Result<Self, ReadError> {
         let parts = &section.parts;
         let bytes = u64::from(section.slots) * size_of::<Slot>() as u64;

@@ -14,6 +14,7 @@ use crate::io::{
     BLOCK_BYTES, BUFFER_BYTES, Block, BufferPool, Disk, DiskFile, OpenMode, PoolBuffer, ReadPart,
     errno, layout, zeroed_blocks,
 };
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use zerocopy::IntoBytes;
@@ -101,8 +102,13 @@ impl Source {
         })
     }
 
-    /// Reads everything before `end`, several buffers of the disk's at a time, and shows it in order.
-    pub(super) fn scan(&self, end: u64, mut body: impl FnMut(&[u8])) -> Result<(), ReadError> {
+    /// Reads everything before `end`, several buffers of the disk's at a time, and shows it in order,
+    /// until `body` ends it.
+    pub(super) fn scan(
+        &self,
+        end: u64,
+        mut body: impl FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>, ReadError> {
         let take = || self.pool.try_take();
         // One read is enough for a small file, and no more buffers than a larger one fills.
         let reads = usize::try_from(end.div_ceil(BUFFER_BYTES as u64)).unwrap_or(AHEAD_MAX);
@@ -113,18 +119,22 @@ impl Source {
             if !self.read_ahead(offset, &mut buffers) {
                 // Once more, with the second try and the errors of a single read.
                 let bytes = (BUFFER_BYTES as u64).min(end - offset);
-                body(self.read(offset, bytes)?.bytes());
+                if body(self.read(offset, bytes)?.bytes()).is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
                 offset += bytes;
                 continue;
             }
             for buffer in &buffers {
                 // At most a buffer, so it fits.
                 let bytes = (BUFFER_BYTES as u64).min(end - offset) as usize;
-                body(&buffer.as_bytes()[..bytes]);
+                if body(&buffer.as_bytes()[..bytes]).is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
                 offset += bytes as u64;
             }
         }
-        Ok(())
+        Ok(ControlFlow::Continue(()))
     }
 
     /// Fills the buffers from `offset` on in one batch; `false` when there are none, or one could

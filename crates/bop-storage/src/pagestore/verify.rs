@@ -1,7 +1,9 @@
 //! Reading every byte of a chunk, to find damage before somebody needs the bytes.
 //!
-//! Invariant: all damage that can be told apart is reported, each with its own place; the digest
-//! comes first, because it covers what no slot does.
+//! Invariants
+//! - all damage that can be told apart is reported, each with its own place; the digest covers what no
+//!   slot does;
+//! - whoever reads in the background is asked after each piece, of a few pages or buffers, whether to go on.
 //!
 //! Never: stops at the first finding, changes anything.
 
@@ -9,58 +11,101 @@ use super::format::ChunkFooter;
 use super::identity::ChunkDigest;
 use super::reader::ChunkReader;
 use crate::error::{Damage, Place, ReadError, Reject};
+use std::ops::ControlFlow;
 use xxhash_rust::xxh3::Xxh3;
+
+/// Is told how many bytes were read, after each piece; may take its time, and may end it.
+pub type Paced<'a> = dyn FnMut(u64) -> ControlFlow<()> + 'a;
 
 impl ChunkReader {
     /// Reads everything and compares the digest, each index, each payload and each page. An empty
     /// list is a sound chunk.
     pub fn verify_all(&self) -> Vec<Damage> {
         let mut findings = Vec::new();
-        if let Err(error) = self.verify_digest() {
-            findings.push(self.finding(error));
-        }
+        let mut go_on = |_| ControlFlow::Continue(());
+        // Nobody ends it.
+        let _ = self.verify_digest(&mut findings, &mut go_on);
         for section in self.sections() {
-            let before = findings.len();
-            if let Err(error) = self.payload(section.index) {
-                findings.push(self.finding(error));
-            }
-            if section.meta().is_some() {
-                self.verify_section(section.index, &mut findings);
-            }
-            if before < findings.len() {
-                let count = findings.len() - before;
-                tracing::warn!(chunk = %self.id(), section = section.index, count, "damage");
-            }
+            let _ = self.verify_section(section.index, &mut findings, &mut go_on);
         }
         findings
     }
 
-    fn verify_digest(&self) -> Result<(), ReadError> {
+    /// Reads everything, and compares the digest.
+    ///
+    /// # Errors
+    /// `Break` when `paced` has ended it.
+    pub fn verify_digest(
+        &self,
+        findings: &mut Vec<Damage>,
+        paced: &mut Paced<'_>,
+    ) -> ControlFlow<()> {
         let identity = self.identity();
-        let footer = size_of::<ChunkFooter>() as u64;
-        let end = identity.bytes - footer;
+        let end = identity.bytes - size_of::<ChunkFooter>() as u64;
         let mut digest = Xxh3::new();
-        self.source.scan(end, |bytes| digest.update(bytes))?;
-        if ChunkDigest::new(digest.digest128()) == identity.digest {
-            return Ok(());
+        let read = self.source.scan(end, |bytes| {
+            digest.update(bytes);
+            paced(bytes.len() as u64)
+        });
+        match read {
+            Err(error) => findings.push(self.finding(error)),
+            Ok(ControlFlow::Break(())) => return ControlFlow::Break(()),
+            Ok(_) if ChunkDigest::new(digest.digest128()) == identity.digest => {}
+            Ok(_) => {
+                let place = Place::File(self.source.path());
+                findings.push(Damage::new(place, Reject::Checksum));
+            }
         }
-        let place = Place::File(self.source.path());
-        Err(Damage::new(place, Reject::Checksum).into())
+        ControlFlow::Continue(())
     }
 
-    fn verify_section(&self, section: u32, findings: &mut Vec<Damage>) {
+    /// Reads a section: its payload, its index and each of its pages.
+    ///
+    /// # Errors
+    /// `Break` when `paced` has ended it.
+    pub fn verify_section(
+        &self,
+        section: u32,
+        findings: &mut Vec<Damage>,
+        paced: &mut Paced<'_>,
+    ) -> ControlFlow<()> {
+        let before = findings.len();
+        match self.payload(section) {
+            Ok(payload) => paced(payload.len() as u64)?,
+            Err(error) => findings.push(self.finding(error)),
+        }
+        let has_pages = self.sections().get(section as usize);
+        if has_pages.is_some_and(|section| section.meta().is_some()) {
+            self.verify_pages(section, findings, paced)?;
+        }
+        if before < findings.len() {
+            let count = findings.len() - before;
+            tracing::warn!(chunk = %self.id(), section, count, "damage");
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn verify_pages(
+        &self,
+        section: u32,
+        findings: &mut Vec<Damage>,
+        paced: &mut Paced<'_>,
+    ) -> ControlFlow<()> {
         let (meta, index) = match self.index(section) {
             Ok(found) => found,
             Err(error) => {
                 findings.push(self.finding(error));
-                return;
+                return ControlFlow::Continue(());
             }
         };
+        paced(index.bytes())?;
         for (number, slot) in index.iter() {
             if let Err(error) = self.read_slot(meta, number, slot) {
                 findings.push(self.finding(error));
             }
+            paced(slot.body_bytes.get().into())?;
         }
+        ControlFlow::Continue(())
     }
 
     fn finding(&self, error: ReadError) -> Damage {

@@ -10,10 +10,12 @@ mod contained;
 mod database_model;
 mod dropped;
 mod error_chain;
+mod jobs;
 mod large_groups;
 mod lifecycle;
 #[path = "../crash/rig.rs"]
 #[expect(clippy::unwrap_used, reason = "helpers of tests, not tests themselves")]
 mod rig;
+mod scrub;
 mod stalls;
 mod ways_to_commit;

@@ -13,8 +13,9 @@ use bop_storage::log::format::record::{
 use bop_storage::log::format::seal::SealHeader;
 use bop_storage::log::format::segment::{Activation, Stamp};
 use bop_storage::manifest::{
-    ChangeBytes, ChunkBytes, ClosedBytes, CursorBytes, DatabaseBytes, FeedBytes, MetaBytes,
-    PolicyBytes, RangeBytes, RunBytes, SalvageBytes, SegmentBytes, ValueHeader, WatermarkBytes,
+    ChangeBytes, ChunkBytes, ClosedBytes, CursorBytes, DatabaseBytes, FeedBytes, JobBytes,
+    JobIdsBytes, MetaBytes, PolicyBytes, RangeBytes, RunBytes, SalvageBytes, ScrubBytes,
+    SegmentBytes, ValueHeader, WatermarkBytes,
 };
 use bop_storage::pagestore::format::{ChunkFooter, ChunkHeader, CommitPoint, SectionEntry, Slot};
 use bop_storage::superblock::SuperblockSlot;
@@ -97,6 +98,9 @@ fn layouts_of_the_code() -> BTreeMap<String, Layout> {
         FeedBytes { feed, first, next, next_cursor }
         CursorBytes { feed, position, created_us, seen_us, lease_us, name_bytes, reserved }
         RunBytes { epoch, boot, opened_us, closed_us, pid, reserved }
+        JobBytes { kind, state, attempts, code_bytes, place_bytes, reason_bytes, reserved, database, token, holder, moment_us, created_us, updated_us }
+        JobIdsBytes { next }
+        ScrubBytes { job, finished_us, bytes, pages, reserved }
         CatalogueSectionHeader { magic, version, reserved, section_bytes, entries, next_id, last_lsn, checksum }
         CatalogueSectionEntry { id, created_us, dropped_us, lsn, kind, state, name_bytes, reserved, until_us, policy }
     }

@@ -13,15 +13,15 @@ use bop_storage::catalogue::{
     Catalogue, CatalogueChange, DbName, SECTION_VERSION, decode_section, encode_section,
 };
 use bop_storage::checksum::RollingChecksum;
-use bop_storage::error::ManifestError;
+use bop_storage::error::{ErrorCode, ManifestError};
 use bop_storage::ids::{
     ChangeNo, ChunkId, DbId, DbKind, Epoch, Generation, Incarnation, Lsn, PageSize, SegmentId,
     StoreId,
 };
 use bop_storage::manifest::{
-    ChangeKind, CheckpointedHead, CursorRow, DatabaseRow, DatabaseState, Manifest, ManifestState,
-    ManifestStore, MemoryManifest, Policy, RangeKey, RangeRow, Retention, RunRow, SCHEMA_VERSION,
-    SegmentRow, Table, Write, scan_all,
+    ChangeKind, CheckpointedHead, CursorRow, DatabaseRow, DatabaseState, JobFailure, JobKind,
+    Manifest, ManifestState, ManifestStore, MemoryManifest, Policy, RangeKey, RangeRow, Retention,
+    RunRow, SCHEMA_VERSION, ScrubRow, SegmentRow, Table, Write, scan_all,
 };
 use bop_storage::testing::ManualClock;
 use std::path::PathBuf;
@@ -188,6 +188,7 @@ fn filled() -> (MemoryManifest, Manifest) {
         .transact(move |edit| edit.put_database(DbId::new(259), kept.clone()))
         .unwrap();
     manifest.begin_run(RUN).unwrap();
+    fill_jobs(&manifest);
     let cursor = manifest.find_or_add_cursor(std::time::Duration::MAX, |feed| CursorRow {
         name: DbName::new("backup").unwrap(),
         feed: feed.feed,
@@ -203,6 +204,41 @@ fn filled() -> (MemoryManifest, Manifest) {
     (store, manifest)
 }
 
+/// A job in each state.
+fn fill_jobs(manifest: &Manifest) {
+    let long = std::time::Duration::MAX;
+    let ask = |database, token| {
+        let database = DbId::new(database);
+        let asked = manifest.enqueue_job(long, JobKind::Scrub, database, [token; 16], 0xaa11);
+        asked.unwrap()
+    };
+    let take = || {
+        let lease = std::time::Duration::from_micros(0x1234);
+        let taken = manifest.lease_job(long, RUN.epoch, lease, 0xbb22).unwrap();
+        taken.unwrap().0
+    };
+    let scrub = |job| ScrubRow {
+        job,
+        finished_us: 0xcc33,
+        pages: 0x77,
+        bytes: 0x8888_9999,
+    };
+    let done = ask(1, 0xd1);
+    let sound = vec![(DbId::CATALOGUE, scrub(done)), (DbId::new(1), scrub(done))];
+    assert!(manifest.complete_job(long, take(), sound, 0xdd44).unwrap());
+    ask(0, 0xd2);
+    let failure = JobFailure::new(
+        ErrorCode::Corrupt,
+        "chunk 9 at byte 4096",
+        "checksum mismatch",
+    );
+    let failed = manifest.fail_job(long, take(), Vec::new(), failure, None, 0xee55);
+    assert!(failed.unwrap());
+    ask(1, 0xd3);
+    take();
+    ask(1, 0xd4);
+}
+
 #[test]
 fn rows_have_the_bytes_they_always_had() {
     let (store, manifest) = filled();
@@ -215,6 +251,13 @@ fn rows_have_the_bytes_they_always_had() {
     let (found, written) = (read.state(), manifest.state());
     assert!(found.cursors().eq(written.cursors()));
     assert_eq!((found.feed(), found.run()), (written.feed(), written.run()));
+    assert!(found.jobs().eq(written.jobs()));
+    assert_eq!(found.jobs().count(), 4);
+    assert_eq!(found.job_ids(), written.job_ids());
+    for id in [0, 1] {
+        let row = found.scrub(DbId::new(id)).copied();
+        assert!(row.is_some() && row == written.scrub(DbId::new(id)).copied());
+    }
     let page = |manifest: &Manifest| manifest.changes(ChangeNo::new(1), 100).unwrap();
     assert_eq!(page(&read), page(&manifest));
     assert_eq!(page(&read).changes.len(), 6, "{:?}", page(&read));
@@ -239,6 +282,14 @@ fn the_first_schema_is_read_and_brought_up() {
 
     manifest.begin_run(RUN).unwrap();
     assert_eq!(manifest.state().schema_version(), SCHEMA_VERSION);
+    let first = manifest.enqueue_job(
+        std::time::Duration::MAX,
+        JobKind::Scrub,
+        DbId::new(1),
+        [1; 16],
+        1,
+    );
+    assert_eq!(first.unwrap().get(), 1);
     assert_eq!(manifest.changes(ChangeNo::new(1), 9).unwrap().changes, []);
     manifest
         .transact(|edit| {

@@ -11,9 +11,10 @@ use bop_storage::catalogue::{Catalogue, DbName};
 use bop_storage::error::{CatalogueError, Damage, ErrorCode, ManifestError, Place, Reject};
 use bop_storage::ids::{DbId, DbKind, Epoch, Incarnation, Lsn, SegmentId};
 use bop_storage::manifest::{
-    ClosedRow, CursorRow, ManifestState, ManifestStore, MemoryManifest, RunRow, SalvageRow, Table,
-    scan_all,
+    ClosedRow, CursorRow, JobKind, Manifest, ManifestState, ManifestStore, MemoryManifest, RunRow,
+    SalvageRow, ScrubRow, Table, scan_all,
 };
+use std::time::Duration;
 
 /// One byte of one value at a time: it closes what the row is needed for, and nothing else.
 #[test]
@@ -41,6 +42,7 @@ fn a_flipped_byte_closes_what_it_touches() {
     });
     added.unwrap();
     manifest.begin_run(run_of(1)).unwrap();
+    add_jobs(&manifest);
     let state = reopen(&store).unwrap().state();
     assert_eq!(state.salvaged(SegmentId::new(3)), Some(&aside));
     let read: Vec<_> = state
@@ -70,6 +72,23 @@ fn run_of(epoch: u64) -> RunRow {
         opened_us: 10,
         closed_us: None,
     }
+}
+
+/// One that is done, and one that waits.
+fn add_jobs(manifest: &Manifest) {
+    let long = Duration::from_secs(50);
+    let ask = |token| manifest.enqueue_job(long, JobKind::Scrub, ONE, [token; 16], 1);
+    let job = ask(1).unwrap();
+    let taken = manifest.lease_job(long, Epoch::new(1), long, 1).unwrap();
+    let row = ScrubRow {
+        job,
+        finished_us: 2,
+        pages: 3,
+        bytes: 4,
+    };
+    let done = manifest.complete_job(long, taken.unwrap().0, vec![(ONE, row)], 2);
+    assert!(done.unwrap());
+    ask(2).unwrap();
 }
 
 fn cursor_at_the_end(state: &ManifestState) -> CursorRow {
@@ -110,7 +129,13 @@ fn check_contained(image: &MemoryManifest, table: Table, key: &[u8]) {
         Table::Databases | Table::Ranges | Table::Chunks | Table::Closed => {
             assert_eq!(databases, [number]);
         }
-        Table::Changes | Table::Feed | Table::Cursors | Table::Run => {
+        Table::Changes
+        | Table::Feed
+        | Table::Cursors
+        | Table::Run
+        | Table::Jobs
+        | Table::JobIds
+        | Table::Scrubs => {
             assert!(databases.is_empty());
             assert_eq!(catalogue.damage(), None);
             // A run begins all the same, and what is not damaged is there.

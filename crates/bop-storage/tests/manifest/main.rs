@@ -7,6 +7,8 @@ mod damaged_rows;
 mod feed_model;
 mod feeds;
 mod gates;
+mod job_model;
+mod jobs;
 mod model;
 mod panics;
 mod rows;

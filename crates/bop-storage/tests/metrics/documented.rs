@@ -200,6 +200,21 @@ fn damage(rig: &Rig, told: &mut Told) {
     told.hear(&store);
 }
 
+/// A scrub that succeeds, and one that waits for a device that cannot be read.
+fn jobs(rig: &Rig, told: &mut Told) {
+    let store = rig.open(limits(), Housekeeping::Manual);
+    let db = store.create_database("scrubbed", DbKind::Raw).unwrap();
+    commit(&db, 1, &noise(5));
+    store.checkpoint().unwrap();
+    let job = store.scrub_once(Some("scrubbed"), [1; 16]).unwrap();
+    store.wait_for_job(job, WAIT).unwrap();
+    rig.disk
+        .fail_read_at(rig.disk.read_count(), Fault::Sticky(EIO));
+    store.scrub_once(Some("scrubbed"), [2; 16]).unwrap();
+    store.keep_house();
+    told.hear(&store);
+}
+
 /// A device that never takes a write again.
 fn poison(rig: &Rig, told: &mut Told) {
     let store = rig.open(limits(), Housekeeping::Manual);
@@ -218,6 +233,7 @@ fn every_documented_metric_is_told_and_every_told_one_documented() {
     hung_write(&Rig::new(), &mut told);
     stalled_write(&Rig::new(), &mut told);
     damage(&Rig::new(), &mut told);
+    jobs(&Rig::new(), &mut told);
     poison(&Rig::new(), &mut told);
 
     let mut named = BTreeSet::new();

@@ -1,0 +1,269 @@
+//! Reading the chunks of a database, in the background, to find damage before anybody needs the bytes.
+//!
+//! What is proved: each section that any generation of the database names, whole; a chunk that has
+//! nothing else, byte for byte; that the hashes of the newest generation's pages add up to the rolling
+//! checksum in the database's row. Of the whole store: the catalogue's sections and each chunk that
+//! several databases share besides.
+//!
+//! Invariants
+//! - chunks are held by name and not by a lock: checkpoints go on, and what they let go of is removed
+//!   when it was read;
+//! - bytes come from the device, never from a cache.
+//!
+//! Never: reads the log (recovery, and [`verify`](crate::Manager::verify), do), closes a database.
+
+use super::chunks::ChunkFile;
+use super::engine::Engine;
+use crate::catalogue::DatabaseState;
+use crate::checkpoint::{RangeNo, Ranges};
+use crate::checksum::RollingChecksum;
+use crate::error::{Damage, Place, ReadError, Reject};
+use crate::ids::{ChunkId, DbId, DbKind};
+use crate::manifest::{ChunkRow, DatabaseRow, RangeRow};
+use crate::pagestore::{ChunkDigest, ChunkIdentity, ChunkReader, Paced};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+/// What a scrub has found of one database, or of the shared chunks.
+#[derive(Debug, Default)]
+pub(super) struct Scrubbed {
+    /// Pages of its newest generation.
+    pub(super) pages: u32,
+    /// What is wrong, or could not be read.
+    pub(super) findings: Vec<Damage>,
+}
+
+/// A chunk, and what is to be read of it. Its file stays while this is held.
+struct Part {
+    row: ChunkRow,
+    sections: BTreeSet<u32>,
+    _file: Arc<ChunkFile>,
+}
+
+/// The chunk that was read last: the next database may have a section of it, too.
+#[derive(Default)]
+pub(super) struct LastChunk(Option<OpenChunk>);
+
+struct OpenChunk {
+    reader: ChunkReader,
+    /// Whether all of it belongs to one database.
+    is_of_one: bool,
+}
+
+/// The chunks of a database as of one transaction of the manifest.
+struct Subject {
+    row: Option<DatabaseRow>,
+    newest: Vec<(u32, RangeRow)>,
+    parts: BTreeMap<ChunkId, Part>,
+}
+
+impl Engine {
+    /// The databases that a scrub of the whole store reads, in their order; the catalogue is the first.
+    pub(super) fn scrub_targets(&self) -> Vec<DbId> {
+        let cell = self.catalogue.lock();
+        let paged = cell.catalogue.live();
+        let paged = paged.filter(|(_, entry)| entry.kind != DbKind::Log);
+        let paged: BTreeSet<DbId> = paged.map(|(id, _)| id).collect();
+        std::iter::once(DbId::CATALOGUE).chain(paged).collect()
+    }
+
+    /// Whether a database can still be damaged.
+    pub(super) fn is_live(&self, id: DbId) -> bool {
+        let cell = self.catalogue.lock();
+        let entry = cell.catalogue.entry(id);
+        id == DbId::CATALOGUE || entry.is_some_and(|entry| entry.state == DatabaseState::Live)
+    }
+
+    /// Reads what a database, or the catalogue, has in chunks. Damage that it is closed for is a
+    /// finding, and then nothing is read.
+    ///
+    /// # Errors
+    /// `Break` when `paced` has ended it.
+    pub(super) fn scrub_database(
+        &self,
+        id: DbId,
+        last: &mut LastChunk,
+        paced: &mut Paced<'_>,
+    ) -> ControlFlow<(), Scrubbed> {
+        let mut found = Scrubbed::default();
+        if let Some(damage) = self.known_damage(id) {
+            found.findings.push(damage);
+            return ControlFlow::Continue(found);
+        }
+        let subject = self.subject(id);
+        let mut hashes = Hashes::of(&subject, self.limits.range_bytes);
+        for (chunk, part) in &subject.parts {
+            let before = found.findings.len();
+            let Some(open) = self.open_chunk(*chunk, &part.row, last, &mut found.findings) else {
+                continue;
+            };
+            for section in &part.sections {
+                open.reader
+                    .verify_section(*section, &mut found.findings, paced)?;
+                hashes.add(*chunk, *section, &open.reader);
+                open.reader.release_indexes();
+            }
+            // Else it is damaged where a section is, or the bytes beside these are somebody else's.
+            if before == found.findings.len() && open.is_of_one {
+                open.reader.verify_digest(&mut found.findings, paced)?;
+            }
+        }
+        if let Some(row) = subject.row {
+            found.pages = row.checkpointed.page_count;
+            if found.findings.is_empty() && hashes.rolling != row.checkpointed.rolling_checksum {
+                let place = Place::Database { database: id };
+                let why = "its pages in chunks do not add up to its rolling checksum";
+                found
+                    .findings
+                    .push(Damage::new(place, Reject::Invalid(why)));
+            }
+        }
+        ControlFlow::Continue(found)
+    }
+
+    /// Compares the digests of chunks that several databases share: between their sections are bytes
+    /// that belong to none.
+    ///
+    /// # Errors
+    /// `Break` when `paced` has ended it.
+    pub(super) fn scrub_shared_chunks(&self, paced: &mut Paced<'_>) -> ControlFlow<(), Scrubbed> {
+        let mut found = Scrubbed::default();
+        let held: Vec<(ChunkId, Part)> = {
+            let _no_checkpoint = self.checkpointing.lock();
+            let rows = self.manifest.state();
+            let chunks = rows.chunks();
+            chunks.map(|(id, row)| (id, self.part(id, row))).collect()
+        };
+        for (chunk, part) in held {
+            let mut last = LastChunk::default();
+            if let Some(open) = self.open_chunk(chunk, &part.row, &mut last, &mut found.findings)
+                && !open.is_of_one
+            {
+                open.reader.verify_digest(&mut found.findings, paced)?;
+            }
+            paced(0)?;
+        }
+        ControlFlow::Continue(found)
+    }
+
+    fn known_damage(&self, id: DbId) -> Option<Damage> {
+        if id == DbId::CATALOGUE {
+            return self.catalogue.lock().catalogue.damage().cloned();
+        }
+        let met = || self.state_of(id).and_then(|state| state.damage().cloned());
+        self.damaged.get(&id).cloned().or_else(met)
+    }
+
+    fn subject(&self, id: DbId) -> Subject {
+        // Until the files are held.
+        let _no_checkpoint = self.checkpointing.lock();
+        let rows = self.manifest.state();
+        let mut parts: BTreeMap<ChunkId, Part> = BTreeMap::new();
+        for (_, range) in rows.ranges(id) {
+            // A range whose chunk has no row is damage that closed the database.
+            if let Some(row) = rows.chunk(range.chunk) {
+                let part = parts.entry(range.chunk);
+                let part = part.or_insert_with(|| self.part(range.chunk, row));
+                part.sections.insert(range.section);
+            }
+        }
+        let of_pages = (id != DbId::CATALOGUE).then(|| rows.database(id));
+        Subject {
+            row: of_pages.flatten().cloned(),
+            newest: rows.newest_ranges(id).collect(),
+            parts,
+        }
+    }
+
+    fn part(&self, id: ChunkId, row: &ChunkRow) -> Part {
+        Part {
+            row: *row,
+            sections: BTreeSet::new(),
+            _file: self.chunks.file(id, row),
+        }
+    }
+
+    /// Opens a chunk anew: nothing of it is in memory.
+    fn open_chunk<'a>(
+        &self,
+        chunk: ChunkId,
+        row: &ChunkRow,
+        last: &'a mut LastChunk,
+        findings: &mut Vec<Damage>,
+    ) -> Option<&'a OpenChunk> {
+        if last
+            .0
+            .as_ref()
+            .is_some_and(|open| open.reader.id() == chunk)
+        {
+            return last.0.as_ref();
+        }
+        let expected = ChunkIdentity {
+            bytes: row.file_bytes,
+            digest: ChunkDigest::from_bytes(row.digest.to_le_bytes()),
+        };
+        let opened = ChunkReader::open(self.disk.as_ref(), self.store, chunk, Some(&expected));
+        let place = Place::Chunk { chunk, offset: 0 };
+        let damage = |error: ReadError| super::report::damage_of(error, place);
+        let opened = opened.map_err(|error| findings.push(damage(error)));
+        last.0 = opened.ok().map(|reader| OpenChunk {
+            is_of_one: is_of_one(&reader),
+            reader,
+        });
+        last.0.as_ref()
+    }
+}
+
+/// Whether all of a chunk belongs to one database.
+fn is_of_one(reader: &ChunkReader) -> bool {
+    let mut owners = reader.sections().iter();
+    let owner = |section: &crate::pagestore::SectionRef| section.meta().map(|meta| meta.database);
+    let first = owners.next().map(owner);
+    owners.all(|section| Some(owner(section)) == first)
+}
+
+/// The hashes of the pages of a database's newest generation, as far as they were read.
+struct Hashes {
+    rolling: RollingChecksum,
+    /// By chunk and section, the ranges that it answers for.
+    wanted: BTreeMap<(ChunkId, u32), Vec<(RangeNo, u32)>>,
+    ranges: Option<Ranges>,
+    page_count: u32,
+}
+
+impl Hashes {
+    fn of(subject: &Subject, range_bytes: u64) -> Self {
+        let mut wanted: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (range, row) in &subject.newest {
+            let of_section = wanted.entry((row.chunk, row.section)).or_default();
+            of_section.push((RangeNo(*range), row.pages));
+        }
+        let row = subject.row.as_ref();
+        Self {
+            rolling: RollingChecksum::EMPTY,
+            wanted,
+            ranges: row
+                .and_then(|row| row.page_size)
+                .map(|size| Ranges::new(range_bytes, size)),
+            page_count: row.map_or(0, |row| row.checkpointed.page_count),
+        }
+    }
+
+    /// What cannot be read is among the findings already.
+    fn add(&mut self, chunk: ChunkId, section: u32, reader: &ChunkReader) {
+        let wanted = self.wanted.get(&(chunk, section));
+        let (Some(wanted), Some(ranges)) = (wanted, &self.ranges) else {
+            return;
+        };
+        for (page, hash, _) in reader.pages(section).unwrap_or_default() {
+            let nth = u64::from(page.get()) - ranges.first_page(ranges.of(page));
+            let answers = |(range, pages): &(RangeNo, u32)| {
+                ranges.of(page) == *range && nth < u64::from(*pages)
+            };
+            if page.get() <= self.page_count && wanted.iter().any(answers) {
+                self.rolling = self.rolling.toggled(hash);
+            }
+        }
+    }
+}

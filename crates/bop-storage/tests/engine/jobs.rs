@@ -1,0 +1,356 @@
+//! The runner of jobs: what may heal is tried again, a bounded number of times; crashes, panics and closes
+//! in the middle of a job; jobs that are cancelled, asked for again, or whose database is gone.
+
+#![expect(clippy::panic, reason = "a clock panics here")]
+
+use crate::scrub::{Rig, content, job, scrub};
+use bop_storage::ids::DbId;
+use bop_storage::manifest::JOB_ATTEMPTS_MAX;
+use bop_storage::runtime::{Clock, Runtime, SystemClock};
+use bop_storage::testing::{Fault, SimDisk};
+use bop_storage::{
+    DbKind, ErrorCode, Housekeeping, JobState, Limits, Manager, MetricValue, PageNo,
+};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+const LONG: Duration = Duration::from_secs(50);
+const EIO: i32 = 5;
+/// Longer than any wait between two attempts.
+const LATER_US: u64 = 3_000_000_000;
+
+/// Panics once when it is asked after so many reads of the disk: in the work of a job.
+#[derive(Debug)]
+struct Falling {
+    clock: Arc<dyn Clock>,
+    disk: SimDisk,
+    at: AtomicU64,
+}
+
+impl Falling {
+    fn new(clock: Arc<dyn Clock>, disk: &SimDisk) -> Arc<Self> {
+        Arc::new(Self {
+            clock,
+            disk: disk.clone(),
+            at: AtomicU64::new(u64::MAX),
+        })
+    }
+
+    /// At the next database that is proved, after another read.
+    fn arm(&self) {
+        self.at.store(self.disk.read_count() + 1, Ordering::SeqCst);
+    }
+}
+
+impl Clock for Falling {
+    fn wall_us(&self) -> u64 {
+        if self.at.load(Ordering::SeqCst) <= self.disk.read_count() {
+            self.at.store(u64::MAX, Ordering::SeqCst);
+            panic!("the clock fell");
+        }
+        self.clock.wall_us()
+    }
+
+    fn monotonic_us(&self) -> u64 {
+        self.clock.monotonic_us()
+    }
+}
+
+#[test]
+fn a_device_that_cannot_be_read_is_tried_a_bounded_number_of_times() {
+    let rig = Rig::filled();
+    let store = rig.open();
+    let id = store.scrub(Some("large")).unwrap();
+    rig.fail_reads(0, Fault::Sticky(EIO));
+    for attempt in 1..=JOB_ATTEMPTS_MAX {
+        store.keep_house();
+        let info = job(&store, id);
+        assert_eq!(info.attempts, attempt);
+        let failure = info.failure.unwrap();
+        assert_eq!(failure.code, ErrorCode::Io, "{failure}");
+        assert!(failure.place.contains("chunk"), "{failure}");
+        assert_eq!(info.state.is_over(), attempt == JOB_ATTEMPTS_MAX);
+        if let JobState::Pending { from_us } = info.state {
+            // Not before its time.
+            assert!(bop_storage::runtime::Clock::wall_us(rig.clock.as_ref()) < from_us);
+            store.keep_house();
+            assert_eq!(job(&store, id).attempts, attempt);
+        }
+        rig.clock.advance(LATER_US);
+    }
+    store.keep_house();
+    let given_up = store.wait_for_job(id, LONG).unwrap();
+    assert_eq!(
+        (given_up.state, given_up.attempts),
+        (JobState::Failed, JOB_ATTEMPTS_MAX)
+    );
+
+    // One that heals in time.
+    rig.disk.heal();
+    rig.fail_reads(20, Fault::Sticky(EIO));
+    let id = store.scrub(Some("large")).unwrap();
+    store.keep_house();
+    assert_eq!(job(&store, id).failure.unwrap().code, ErrorCode::Io);
+    rig.disk.heal();
+    let timeout = store.wait_for_job(id, Duration::ZERO).unwrap_err();
+    assert_eq!(timeout.code(), ErrorCode::Timeout);
+    rig.clock.advance(LATER_US);
+    let healed = store.wait_for_job(id, LONG).unwrap();
+    assert_eq!(
+        (healed.state, healed.attempts, healed.failure),
+        (JobState::Done, 2, None)
+    );
+}
+
+#[test]
+fn a_panic_in_a_job_is_an_attempt_and_loses_no_waiter() {
+    let rig = Rig::filled();
+    let clock = Falling::new(Arc::clone(&rig.clock) as _, &rig.disk);
+    let mut runtime = Runtime::system();
+    runtime.clock = Arc::clone(&clock) as _;
+    let options = rig.options().runtime(runtime);
+    let options = options.housekeeping(Housekeeping::Manual);
+    let store = Manager::open("simulated", options).unwrap();
+    let id = store.scrub(Some("large")).unwrap();
+    for attempt in 1..JOB_ATTEMPTS_MAX {
+        clock.arm();
+        store.keep_house();
+        let info = job(&store, id);
+        assert!(!info.state.is_over());
+        assert_eq!(info.attempts, attempt);
+        assert_eq!(info.failure.unwrap().code, ErrorCode::Panic);
+        rig.clock.advance(LATER_US);
+    }
+    clock.arm();
+    let info = store.wait_for_job(id, LONG).unwrap();
+    assert_eq!(
+        (info.state, info.attempts),
+        (JobState::Failed, JOB_ATTEMPTS_MAX)
+    );
+    let failure = info.failure.unwrap();
+    assert!(failure.place.contains("engine/jobs.rs:"), "{failure}");
+    assert_eq!(failure.reason, "the clock fell");
+    assert_eq!(scrub(&store, None).state, JobState::Done);
+}
+
+/// The housekeeper's thread outlives it, and whoever waits is told by the next attempt.
+#[test]
+fn the_housekeeper_does_jobs_and_outlives_their_panics() {
+    let rig = Rig::filled();
+    let clock = Falling::new(Arc::new(SystemClock::new()), &rig.disk);
+    let mut runtime = Runtime::system();
+    runtime.clock = Arc::clone(&clock) as _;
+    let mut limits = Limits::tiny();
+    // Nobody but the job asks for the time.
+    limits.idle_note_delay = LONG;
+    let options = rig.options().limits(limits).runtime(runtime);
+    let store = Manager::open("simulated", options).unwrap();
+    let first = scrub(&store, Some("small"));
+    assert_eq!((first.state, first.attempts), (JobState::Done, 1));
+    // Armed before it is asked for: whoever asks reads nothing.
+    clock.arm();
+    let second = scrub(&store, Some("large"));
+    assert_eq!((second.state, second.attempts), (JobState::Done, 2));
+    store.close(LONG).unwrap();
+}
+
+/// The process ends at a read in the middle of a job: the next one does it again, and it ends once.
+#[test]
+fn a_job_is_resumed_after_a_crash_and_ends_once() {
+    for read in [0, 3, 17, 60, 101] {
+        let rig = Rig::filled();
+        let store = rig.open();
+        let id = store.scrub(None).unwrap();
+        rig.fail_reads(read, Fault::Hang);
+        let image = thread::scope(|scope| {
+            let working = scope.spawn(|| store.keep_house());
+            rig.disk.wait_until_hung(1);
+            assert!(matches!(job(&store, id).state, JobState::Leased { .. }));
+            let image = rig.crashed();
+            rig.disk.release_hung();
+            working.join().unwrap();
+            image
+        });
+        assert_eq!(job(&store, id).state, JobState::Done);
+        let store = image.open();
+        let left = job(&store, id);
+        assert!(matches!(left.state, JobState::Leased { .. }), "{left:?}");
+        store.keep_house();
+        let done = job(&store, id);
+        assert_eq!(
+            (done.state, done.attempts),
+            (JobState::Done, 2),
+            "read {read}"
+        );
+        let metric = |name| store.metrics().family(name).unwrap().samples[0].value;
+        let one = MetricValue::Number(1);
+        assert_eq!(metric("bop_jobs_done_total"), one);
+        store.keep_house();
+        assert_eq!(metric("bop_jobs_done_total"), one);
+        assert_eq!(job(&store, id), done);
+    }
+}
+
+/// What was proved is not read again, and the attempt does not count.
+#[test]
+fn a_store_that_is_closed_hands_the_job_back_with_what_is_done() {
+    let rig = Rig::filled();
+    let store = rig.open();
+    let id = store.scrub(None).unwrap();
+    rig.fail_reads(40, Fault::Hang);
+    thread::scope(|scope| {
+        let waiter = scope.spawn(|| store.wait_for_job(id, LONG));
+        rig.disk.wait_until_hung(1);
+        let closing = scope.spawn(|| store.close(LONG));
+        // Until nobody is let in any more.
+        while store.database("small").unwrap().begin_read().is_ok() {
+            thread::yield_now();
+        }
+        rig.disk.release_hung();
+        closing.join().unwrap().unwrap();
+        let told = waiter.join().unwrap().unwrap_err();
+        assert_eq!(told.code(), ErrorCode::Closed);
+    });
+    let store = rig.open();
+    let left = job(&store, id);
+    assert_eq!(
+        (left.state, left.attempts),
+        (JobState::Pending { from_us: 0 }, 0)
+    );
+    let before = store.info("small").unwrap().last_scrub.unwrap();
+    assert_eq!(before.job, id);
+    assert_eq!(store.info("large").unwrap().last_scrub, None);
+    rig.clock.advance(1_000);
+    store.keep_house();
+    let done = job(&store, id);
+    assert_eq!((done.state, done.attempts), (JobState::Done, 1));
+    assert_eq!(store.info("small").unwrap().last_scrub, Some(before));
+    assert_eq!(store.info("large").unwrap().last_scrub.unwrap().job, id);
+}
+
+/// A scrub that has a minute to go does not hold up the close.
+#[test]
+fn a_slow_scrub_is_broken_off_by_the_close() {
+    let rig = Rig::new();
+    let mut limits = Limits::default();
+    limits.scrub_bytes_per_second_max = 1 << 20;
+    let options = || {
+        let runtime = Runtime::system();
+        rig.options().limits(limits.clone()).runtime(runtime)
+    };
+    let store = Manager::open("simulated", options()).unwrap();
+    let db = store.create_database("large", DbKind::Raw).unwrap();
+    for group in 0..15 {
+        let mut write = db.begin_write(LONG).unwrap();
+        for page in group * 1024 + 1..=(group + 1) * 1024 {
+            let page = PageNo::new(page).unwrap();
+            write
+                .write_page(page, &content("large", page.get()))
+                .unwrap();
+        }
+        write.commit().unwrap();
+    }
+    drop(db);
+    store.checkpoint().unwrap();
+    let id = store.scrub(Some("large")).unwrap();
+    while !matches!(job(&store, id).state, JobState::Leased { .. }) {
+        thread::yield_now();
+    }
+    // Everything else goes on meanwhile.
+    let other = store.create_database("other", DbKind::Raw).unwrap();
+    let mut write = other.begin_write(LONG).unwrap();
+    write
+        .write_page(PageNo::FIRST, &content("other", 1))
+        .unwrap();
+    write.commit().unwrap();
+    drop(other);
+    store.checkpoint().unwrap();
+    store.close(LONG).unwrap();
+    let options = options().housekeeping(Housekeeping::Manual);
+    let store = Manager::open("simulated", options).unwrap();
+    let left = job(&store, id);
+    assert_eq!(
+        (left.state, left.attempts),
+        (JobState::Pending { from_us: 0 }, 0)
+    );
+}
+
+#[test]
+fn a_job_is_cancelled_while_it_waits_and_while_it_is_done() {
+    let rig = Rig::filled();
+    let store = rig.open();
+    let waits = store.scrub(Some("small")).unwrap();
+    assert_eq!(
+        store.scrub(Some("small")).unwrap(),
+        waits,
+        "pending already"
+    );
+    assert!(store.cancel_job(waits).unwrap());
+    assert!(!store.cancel_job(waits).unwrap());
+    let ended = store.wait_for_job(waits, LONG).unwrap();
+    assert_eq!((ended.state, ended.attempts), (JobState::Failed, 0));
+    assert_eq!(ended.failure.unwrap().code, ErrorCode::Cancelled);
+
+    let id = store.scrub(Some("large")).unwrap();
+    rig.fail_reads(30, Fault::Hang);
+    thread::scope(|scope| {
+        let working = scope.spawn(|| store.keep_house());
+        rig.disk.wait_until_hung(1);
+        // One that was begun may have passed by what one is asking for now.
+        let another = store.scrub(Some("large")).unwrap();
+        assert_ne!(another, id);
+        assert!(store.cancel_job(id).unwrap());
+        rig.disk.release_hung();
+        working.join().unwrap();
+        assert_eq!(job(&store, id).failure.unwrap().code, ErrorCode::Cancelled);
+        let another = store.wait_for_job(another, LONG).unwrap();
+        assert_eq!(another.state, JobState::Done);
+    });
+    let last = store.info("large").unwrap().last_scrub.unwrap();
+    assert_ne!(last.job, id, "what was cancelled proves nothing");
+}
+
+#[test]
+fn the_job_of_a_database_that_was_dropped_ends() {
+    let rig = Rig::filled();
+    let store = rig.open();
+    rig.fail_reads(0, Fault::Sticky(EIO));
+    let waits = store.scrub(Some("other")).unwrap();
+    store.keep_house();
+    rig.disk.heal();
+    let next = store.scrub(Some("small")).unwrap();
+    store.drop_database("small").unwrap();
+    store.keep_house();
+    let ended = job(&store, next);
+    assert_eq!(ended.state, JobState::Failed);
+    assert_eq!(ended.failure.unwrap().code, ErrorCode::DatabaseDropped);
+    assert_eq!(
+        ended.name.as_deref(),
+        Some("small"),
+        "while it is remembered"
+    );
+    // One that waits for its next attempt ends with the rows' transaction.
+    store.drop_database("other").unwrap();
+    assert!(!job(&store, waits).state.is_over());
+    store.checkpoint().unwrap();
+    let ended = job(&store, waits);
+    assert_eq!(ended.failure.unwrap().code, ErrorCode::DatabaseDropped);
+    assert_eq!(scrub(&store, None).state, JobState::Done);
+}
+
+#[test]
+fn who_asks_again_under_the_same_name_gets_the_same_job() {
+    let rig = Rig::filled();
+    let store = rig.open();
+    let id = store.scrub_once(Some("small"), [9; 16]).unwrap();
+    assert_eq!(store.wait_for_job(id, LONG).unwrap().state, JobState::Done);
+    assert_eq!(store.scrub_once(Some("small"), [9; 16]).unwrap(), id);
+    let all = store.scrub_once(None, [8; 16]).unwrap();
+    assert_ne!(all, id);
+    drop(store);
+    let store = rig.open();
+    assert_eq!(store.scrub_once(None, [8; 16]).unwrap(), all);
+    assert_eq!(job(&store, all).database, None::<DbId>);
+}
