@@ -12,7 +12,7 @@
 use super::callbacks::Callbacks;
 use super::chunks::ChunkSet;
 use super::creation::Creations;
-use super::feeds::OpenCursors;
+use super::cursor::OpenCursors;
 use super::guards::Guards;
 use super::housekeeper::Housekeeper;
 use super::images::ImageMakers;
@@ -45,6 +45,12 @@ pub(super) struct CatalogueCell {
     pub(super) catalogue: Catalogue,
     /// Held while there are records that no checkpoint covers.
     pub(super) hold: Option<Arc<LogHold>>,
+}
+
+impl CatalogueCell {
+    pub(super) fn new(catalogue: Catalogue, hold: Option<Arc<LogHold>>) -> Self {
+        Self { catalogue, hold }
+    }
 }
 
 /// An open store.
@@ -87,6 +93,8 @@ pub(crate) struct Engine {
     pub(super) signals: Arc<Signals>,
     pub(super) housekeeper: Housekeeper,
     pub(super) guards: Guards,
+    /// Held while segments are chosen and released, and while a cursor over commits is opened.
+    pub(super) releasing: Mutex<()>,
     /// Held while a checkpoint runs.
     pub(super) checkpointing: Mutex<()>,
     pub(super) commit_ids: AtomicU64,

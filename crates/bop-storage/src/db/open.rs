@@ -17,8 +17,8 @@ use super::callbacks::Callbacks;
 use super::chunks::ChunkSet;
 use super::closed::settle_closed;
 use super::creation::Creations;
+use super::cursor::OpenCursors;
 use super::engine::{CatalogueCell, Engine};
-use super::feeds::OpenCursors;
 use super::guards::Guards;
 use super::housekeeper::{Housekeeper, Housekeeping};
 use super::images::ImageMakers;
@@ -340,10 +340,7 @@ impl Parts<'_> {
             manifest: Arc::clone(&self.manifest),
             open_cursors: OpenCursors::default(),
             chunks,
-            catalogue: Arc::new(Mutex::new(CatalogueCell {
-                catalogue,
-                hold: catalogue_hold,
-            })),
+            catalogue: Arc::new(Mutex::new(CatalogueCell::new(catalogue, catalogue_hold))),
             catalogue_writer: Arc::default(),
             creations: Creations::default(),
             index_entries: AtomicI64::new(index_entries(databases.values())),
@@ -356,6 +353,7 @@ impl Parts<'_> {
             lifecycle: Lifecycle::new(),
             housekeeper: Housekeeper::default(),
             guards: Guards::new(&self.limits),
+            releasing: Mutex::new(()),
             checkpointing: Mutex::new(()),
             commit_ids: AtomicU64::new(1),
             next_chunk: AtomicU64::new(rows.watermarks().next_chunk.get()),

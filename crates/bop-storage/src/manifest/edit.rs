@@ -10,8 +10,9 @@
 //! Never: writes to the store.
 
 use super::closed_rows::{ClosedRow, SalvageRow};
+use super::cursor_row::CursorRow;
 use super::database_row::{DatabaseRow, DatabaseState};
-use super::feed_rows::{CursorRow, FeedRow, RunRow};
+use super::feed_rows::{FeedRow, RunRow};
 use super::rows::{ChunkRow, MetaRow, RangeRow, Row, SegmentRow, Watermarks};
 use super::schema::{Key, RangeKey, SCHEMA_VERSION, Single, seal};
 use super::state::ManifestState;

@@ -8,8 +8,9 @@
 //! Never: reads or writes the store after it was loaded.
 
 use super::closed_rows::{ClosedRow, SalvageRow};
+use super::cursor_row::CursorRow;
 use super::database_row::{DatabaseRow, DatabaseState};
-use super::feed_rows::{CursorRow, FeedRow, RunRow};
+use super::feed_rows::{FeedRow, RunRow};
 use super::rows::{ChunkRow, MetaRow, RangeRow, Row, SegmentRow, Watermarks};
 use super::schema::{
     Key, RangeKey, SCHEMA_VERSION, SCHEMA_VERSION_MIN, Single, row_damage, unseal,

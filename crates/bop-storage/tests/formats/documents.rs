@@ -94,7 +94,7 @@ fn layouts_of_the_code() -> BTreeMap<String, Layout> {
         ClosedBytes { segment, lsn, from_lsn, to_lsn, place, reason_bytes, reserved }
         ChangeBytes { kind, name_bytes, reserved, time_us, database, number, lsn }
         FeedBytes { feed, first, next, next_cursor }
-        CursorBytes { feed, position, created_us, seen_us, lease_us, name_bytes, reserved }
+        CursorBytes { feed, position, database, created_us, seen_us, lease_us, kind, name_bytes, reserved }
         RunBytes { epoch, boot, opened_us, closed_us, pid, reserved }
         CatalogueSectionHeader { magic, version, reserved, section_bytes, entries, next_id, last_lsn, checksum }
         CatalogueSectionEntry { id, created_us, dropped_us, lsn, kind, state, name_bytes, reserved }

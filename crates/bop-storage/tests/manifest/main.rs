@@ -3,12 +3,17 @@
 
 mod catalogue_model;
 mod catalogue_names;
+mod commit_cursors;
+mod commit_cursors_killed;
+mod commit_cursors_model;
 mod damaged_rows;
 mod feed_model;
+mod feed_rig;
 mod feeds;
 mod gates;
 mod model;
 mod panics;
 mod rows;
 mod stalls;
+mod ten_subscribers;
 mod writer;
