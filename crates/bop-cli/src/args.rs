@@ -175,7 +175,7 @@ pub(crate) enum Command {
     /// What was committed, as the log has it
     #[command(subcommand)]
     Commits(CommitsCommand),
-    /// Who subscribes to the changes
+    /// Who subscribes to changes and commits
     #[command(subcommand)]
     Cursor(CursorCommand),
     /// List what is to be done in the background, and what became of it
@@ -239,6 +239,10 @@ pub(crate) enum ChangesCommand {
         /// From this change on, instead of the last ten
         #[arg(long, value_name = "N")]
         from: Option<u64>,
+        /// What the cursor of this name has not seen yet, which counts as seen once it is shown; a new
+        /// one begins at --from, or at the oldest change
+        #[arg(long, value_name = "NAME")]
+        cursor: Option<String>,
         /// Go on with what happens from now on
         #[arg(long)]
         follow: bool,
@@ -256,6 +260,10 @@ pub(crate) enum CommitsCommand {
         /// From this position of the log on, instead of the last ten
         #[arg(long, value_name = "LSN")]
         from: Option<u64>,
+        /// What the cursor of this name has not seen yet, which counts as seen once it is shown; a new
+        /// one begins at --from, or where the log does
+        #[arg(long, value_name = "NAME")]
+        cursor: Option<String>,
         /// Go on with what is committed from now on
         #[arg(long)]
         follow: bool,
@@ -267,7 +275,7 @@ pub(crate) enum CommitsCommand {
 pub(crate) enum CursorCommand {
     /// List the cursors, and how far each has come
     List,
-    /// Forget a cursor: it holds back nothing any more
+    /// Forget a cursor, of either feed: it holds back nothing any more
     Drop {
         /// Its name
         #[arg(value_name = "NAME")]

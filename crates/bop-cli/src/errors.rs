@@ -145,7 +145,9 @@ fn hint_for(code: ErrorCode) -> Option<&'static str> {
         ErrorCode::Cancelled | ErrorCode::Abandoned => {
             "ask for it again; bop jobs shows what became of the others"
         }
-        ErrorCode::CursorLost => "read on from the oldest change that is kept",
+        ErrorCode::CursorLost => {
+            "read on from the oldest that is kept; bop cursor drop lets a cursor begin anew there"
+        }
         ErrorCode::TooLarge => "make several transactions of it",
         ErrorCode::LimitReached => "drop what is not needed: the store's limits are fixed",
         ErrorCode::Io | ErrorCode::Manifest | ErrorCode::StillStalled => {
@@ -237,7 +239,13 @@ impl From<CatalogueError> for Failure {
 
 impl From<FeedError> for Failure {
     fn from(error: FeedError) -> Self {
-        Self::new(error.code(), &error)
+        let failure = Self::new(error.code(), &error);
+        match error {
+            FeedError::OtherFeed { .. } | FeedError::OtherDatabase { .. } => {
+                failure.with_hint("bop cursor list shows what each cursor is of")
+            }
+            _ => failure,
+        }
     }
 }
 

@@ -58,11 +58,11 @@ mod db;
 pub use checkpoint::CheckpointReport;
 pub use checksum::{PageHash, RollingChecksum};
 pub use db::{
-    ChangesCursor, CommitPage, CursorInfo, DatabaseInfo, Db, DroppedDatabase, Durability,
-    FeedStart, Health, Housekeeping, ImageStats, JobInfo, LogRecordEntry, LoggedCommit, Manager,
-    ManifestInspection, NewEntry, Options, PendingCommit, ReadTxn, RecordLog, RecordLogInfo,
-    RepairMode, RepairReport, RepairedDatabase, Savepoint, ScrubInfo, StoreStatus, Unfinished,
-    VerifyReport, WriteTxn,
+    ChangesCursor, CommitPage, CommitsCursor, CommitsFrom, CursorInfo, CursorPosition,
+    DatabaseInfo, Db, DroppedDatabase, Durability, FeedStart, Health, Housekeeping, ImageStats,
+    JobInfo, LogRecordEntry, LoggedCommit, Manager, ManifestInspection, NewEntry, Options,
+    PendingCommit, ReadTxn, RecordLog, RecordLogInfo, RepairMode, RepairReport, RepairedDatabase,
+    Savepoint, ScrubInfo, StoreStatus, Unfinished, VerifyReport, WriteTxn,
 };
 pub use error::{
     BeginError, CatalogueError, CheckpointError, CloseError, CommitError, CommitOutcome, Damage,

@@ -26,6 +26,10 @@ pub struct Limits {
     pub segments_spare_min: u32,
     /// The log's cap: a checkpoint starts at half at the latest, commits wait at full.
     pub log_bytes_max: u64,
+    /// Bytes of the log that are kept for cursors over commits alone: segments that nobody else needs. It
+    /// is part of the log's cap, and gives way where the log itself comes near that. 0 keeps nothing for
+    /// them.
+    pub cursor_log_bytes_max: u64,
     /// A checkpoint starts when the log is as large as the chunks, but not below this.
     pub checkpoint_log_bytes_min: u64,
     /// Sealed segments that start a checkpoint, however small they are.
@@ -105,6 +109,7 @@ impl Default for Limits {
             segment_bytes_max: 64 * MIB,
             segments_spare_min: 2,
             log_bytes_max: 1024 * MIB,
+            cursor_log_bytes_max: 256 * MIB,
             checkpoint_log_bytes_min: 32 * MIB,
             log_sealed_segments_max: 16,
             fragment_bytes_max: 4 * MIB,
@@ -188,6 +193,7 @@ impl Limits {
             segment_bytes_min: 64 * KIB,
             segment_bytes_max: 64 * KIB,
             log_bytes_max: MIB,
+            cursor_log_bytes_max: 256 * KIB,
             checkpoint_log_bytes_min: 256 * KIB,
             log_sealed_segments_max: 8,
             fragment_bytes_max: 8 * KIB,
@@ -250,6 +256,13 @@ impl Limits {
             "log_bytes_max",
             log,
             "at least eight segments of the largest size",
+        )?;
+        let for_cursors = self.cursor_log_bytes_max;
+        check(
+            for_cursors <= log / 2,
+            "cursor_log_bytes_max",
+            for_cursors,
+            "at most half of log_bytes_max",
         )?;
         let fragment = self.fragment_bytes_max;
         check(

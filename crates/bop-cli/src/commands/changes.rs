@@ -3,7 +3,7 @@
 use super::{Context, output_failure};
 use crate::errors::Failure;
 use crate::session::{WhenMissing, with_store};
-use bop_storage::{Change, ChangeNo, Manager};
+use bop_storage::{Change, ChangeNo, FeedStart, Manager};
 use serde_json::{Value, json};
 use std::io::{self, Write};
 use std::time::Duration;
@@ -35,6 +35,34 @@ pub(super) fn tail(context: &Context, from: Option<u64>, follow: bool) -> Result
                 return Ok(());
             }
             manager.wait_for_changes(next, PATIENCE);
+        }
+    })?;
+    Ok(0)
+}
+
+/// The same for what the cursor of that name has not seen.
+pub(super) fn tail_cursor(
+    context: &Context,
+    name: &str,
+    from: Option<u64>,
+    follow: bool,
+) -> Result<u8, Failure> {
+    with_store(&context.store, WhenMissing::Fail, |manager| {
+        let start = from.map_or(FeedStart::Oldest, |from| FeedStart::At(ChangeNo::new(from)));
+        let cursor = manager.subscribe_changes(name, start)?;
+        loop {
+            let page = cursor.read(PAGE)?;
+            show(context, &page.changes).map_err(|error| output_failure(&error))?;
+            // Whoever reads has it.
+            cursor.acknowledge(page.next)?;
+            if !page.changes.is_empty() {
+                continue;
+            }
+            if !follow {
+                cursor.flush()?;
+                return Ok(());
+            }
+            cursor.wait(PATIENCE)?;
         }
     })?;
     Ok(0)

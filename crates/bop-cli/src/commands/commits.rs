@@ -3,7 +3,7 @@
 use super::{Context, output_failure};
 use crate::errors::Failure;
 use crate::session::{WhenMissing, with_store};
-use bop_storage::{DbId, LoggedCommit, Lsn, Manager};
+use bop_storage::{CommitsFrom, DbId, LoggedCommit, Lsn, Manager};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Write};
@@ -28,11 +28,7 @@ pub(super) fn tail(
     with_store(&context.store, WhenMissing::Fail, |manager| {
         let of = database.map(|name| manager.info(name)).transpose()?;
         let of = of.map(|info| info.id);
-        let mut shown = Shown {
-            context,
-            names: BTreeMap::new(),
-            manager,
-        };
+        let mut shown = Shown::new(context, manager);
         let mut next = match from {
             Some(from) => Some(Lsn::new(from)),
             None => Some(shown.newest(of)?),
@@ -54,6 +50,36 @@ pub(super) fn tail(
     Ok(0)
 }
 
+/// The same for what the cursor of that name has not seen.
+pub(super) fn tail_cursor(
+    context: &Context,
+    name: &str,
+    database: Option<&str>,
+    from: Option<u64>,
+    follow: bool,
+) -> Result<u8, Failure> {
+    with_store(&context.store, WhenMissing::Fail, |manager| {
+        let from = from.map_or(CommitsFrom::Oldest, |from| CommitsFrom::At(Lsn::new(from)));
+        let cursor = manager.subscribe_commits(name, from, database)?;
+        let mut shown = Shown::new(context, manager);
+        loop {
+            let page = cursor.read(PAGE)?;
+            shown.show(page.commits.iter())?;
+            // Whoever reads has it.
+            cursor.acknowledge(page.next)?;
+            if !page.commits.is_empty() {
+                continue;
+            }
+            if !follow {
+                cursor.flush()?;
+                return Ok(());
+            }
+            cursor.wait(PATIENCE)?;
+        }
+    })?;
+    Ok(0)
+}
+
 struct Shown<'a> {
     context: &'a Context,
     manager: &'a Manager,
@@ -61,7 +87,15 @@ struct Shown<'a> {
     names: BTreeMap<DbId, String>,
 }
 
-impl Shown<'_> {
+impl<'a> Shown<'a> {
+    fn new(context: &'a Context, manager: &'a Manager) -> Self {
+        Self {
+            context,
+            manager,
+            names: BTreeMap::new(),
+        }
+    }
+
     /// Shows the last few commits, and answers where the next ones are.
     fn newest(&mut self, of: Option<DbId>) -> Result<Lsn, Failure> {
         let (mut last, mut next) = (VecDeque::new(), None);

@@ -1,11 +1,20 @@
-//! `bop cursor`: who subscribes to the changes, and how far each has come.
+//! `bop cursor`: who subscribes to changes and commits, and how far each has come.
 
 use super::Context;
 use crate::errors::Failure;
 use crate::output::render_table;
 use crate::session::{WhenMissing, with_store};
-use bop_storage::CursorInfo;
+use bop_storage::{CursorInfo, CursorPosition, DbId};
 use serde_json::{Value, json};
+
+/// Where a cursor is, for people and programs.
+struct Place {
+    feed: &'static str,
+    position: u64,
+    database: Option<DbId>,
+    /// What the distance to the end is counted in.
+    unit: &'static str,
+}
 
 /// Lists them.
 pub(super) fn list(context: &Context) -> Result<u8, Failure> {
@@ -30,6 +39,30 @@ pub(super) fn drop(context: &Context, name: &str) -> Result<u8, Failure> {
     Ok(0)
 }
 
+fn place(info: &CursorInfo) -> Place {
+    match info.position {
+        CursorPosition::Changes(number) => Place {
+            feed: "changes",
+            position: number.get(),
+            database: None,
+            unit: "changes",
+        },
+        CursorPosition::Commits { lsn, database } => Place {
+            feed: "commits",
+            position: lsn.get(),
+            database,
+            unit: "bytes",
+        },
+        // What a later engine may have.
+        _ => Place {
+            feed: "unknown",
+            position: 0,
+            database: None,
+            unit: "",
+        },
+    }
+}
+
 fn state(info: &CursorInfo) -> &'static str {
     match (info.lost, info.alive) {
         (true, _) => "lost its place",
@@ -39,10 +72,14 @@ fn state(info: &CursorInfo) -> &'static str {
 }
 
 fn to_json(info: &CursorInfo) -> Value {
+    let place = place(info);
     json!({
         "name": info.name,
-        "position": info.position.get(),
+        "feed": place.feed,
+        "database": place.database.map(DbId::get),
+        "position": place.position,
         "behind": info.behind,
+        "unit": place.unit,
         "alive": info.alive,
         "lost": info.lost,
         "created_us": info.created_us,
@@ -52,15 +89,21 @@ fn to_json(info: &CursorInfo) -> Value {
 
 fn table(cursors: &[CursorInfo]) -> String {
     let row = |info: &CursorInfo| {
+        let place = place(info);
+        let feed = match place.database {
+            Some(id) => format!("{} of id {id}", place.feed),
+            None => place.feed.to_owned(),
+        };
         vec![
             (info.name.clone(), false),
-            (info.position.to_string(), true),
-            (info.behind.to_string(), true),
+            (feed, false),
+            (place.position.to_string(), true),
+            (format!("{} {}", info.behind, place.unit), true),
             (state(info).to_owned(), false),
         ]
     };
     render_table(
-        &["name", "position", "behind", "state"],
+        &["name", "feed", "position", "behind", "state"],
         cursors.iter().map(row).collect(),
     )
 }

@@ -73,12 +73,23 @@ pub(crate) fn run(args: Args) -> Result<u8, Failure> {
         } => settings::quota(&context, &database, size, none),
         Command::Stats => stats::run(&context),
         Command::Checkpoint => checkpoint::run(&context),
-        Command::Changes(ChangesCommand::Tail { from, follow }) => {
-            changes::tail(&context, from, follow)
-        }
-        Command::Commits(CommitsCommand::Tail { db, from, follow }) => {
-            commits::tail(&context, db.as_deref(), from, follow)
-        }
+        Command::Changes(ChangesCommand::Tail {
+            from,
+            cursor,
+            follow,
+        }) => match cursor {
+            Some(name) => changes::tail_cursor(&context, &name, from, follow),
+            None => changes::tail(&context, from, follow),
+        },
+        Command::Commits(CommitsCommand::Tail {
+            db,
+            from,
+            cursor,
+            follow,
+        }) => match cursor {
+            Some(name) => commits::tail_cursor(&context, &name, db.as_deref(), from, follow),
+            None => commits::tail(&context, db.as_deref(), from, follow),
+        },
         Command::Cursor(CursorCommand::List) => cursor::list(&context),
         Command::Cursor(CursorCommand::Drop { cursor }) => cursor::drop(&context, &cursor),
         Command::Jobs => jobs::list(&context),

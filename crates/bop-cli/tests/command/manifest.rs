@@ -23,7 +23,7 @@ fn with_history() -> Store {
 }
 
 /// What a command that does not end says first; it is killed then.
-fn first_line(store: &Store, arguments: &[&str]) -> String {
+pub(crate) fn first_line(store: &Store, arguments: &[&str]) -> String {
     let mut follower = store.command(arguments);
     let mut follower = follower.stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
@@ -35,7 +35,7 @@ fn first_line(store: &Store, arguments: &[&str]) -> String {
 }
 
 /// The code of the error that a command ends with.
-fn code(store: &Store, arguments: &[&str]) -> String {
+pub(crate) fn code(store: &Store, arguments: &[&str]) -> String {
     let reported = store.fails(1, &[&["--json"], arguments].concat());
     let reported: serde_json::Value = serde_json::from_str(&reported).unwrap();
     reported["error"]["code"].as_str().unwrap().to_owned()
@@ -120,33 +120,6 @@ fn the_rows_are_shown_counted_and_checked_also_of_a_store_that_is_damaged() {
     let dump = store.bop(&["manifest", "dump"]);
     assert_eq!(dump.status.code(), Some(3));
     assert!(String::from_utf8(dump.stdout).unwrap().contains("DAMAGED"));
-}
-
-#[test]
-fn cursors_are_listed_and_forgotten() {
-    let store = with_history();
-    assert_eq!(store.ok(&["cursor", "list"]), "no cursors\n");
-    {
-        let manager =
-            bop_storage::Manager::open(store.store(), bop_storage::Options::new()).unwrap();
-        let cursor = manager
-            .subscribe_changes("backup", bop_storage::FeedStart::Oldest)
-            .unwrap();
-        let page = cursor.read(3).unwrap();
-        cursor.acknowledge(page.next).unwrap();
-    }
-    let listed = store.json(&["cursor", "list"]);
-    assert_eq!(listed[0]["name"], "backup");
-    assert_eq!(
-        (&listed[0]["position"], &listed[0]["alive"]),
-        (&4.into(), &true.into())
-    );
-    assert!(store.ok(&["cursor", "list"]).contains("alive"));
-    assert_eq!(store.ok(&["cursor", "drop", "Backup"]), "dropped Backup\n");
-    assert_eq!(
-        code(&store, &["cursor", "drop", "backup"]),
-        "cursor_not_found"
-    );
 }
 
 #[test]

@@ -126,7 +126,7 @@ impl<'a> Attempt<'a> {
             let ControlFlow::Continue(found) = read else {
                 return self.broken_off();
             };
-            if !engine.is_live(id) {
+            if !engine.has_pages(id) {
                 // Dropped meanwhile: what it had may be gone.
                 if all {
                     continue;

@@ -17,7 +17,6 @@ use super::checkpoint_rows::{NewHead, Publication, forgettable};
 use super::chunks::ChunkBase;
 use super::engine::Engine;
 use super::reader::PageReader;
-use super::relocate::is_aside;
 use super::state::DbState;
 use crate::catalogue::{Catalogue, encode_section};
 use crate::checkpoint::{
@@ -322,43 +321,6 @@ impl Engine {
         let records = self.records.live_bytes().saturating_mul(2);
         let longest = self.limits.log_bytes_max / 4 * 3;
         pages.saturating_add(records).min(longest).max(pages)
-    }
-
-    /// Releases the sealed segments below everything that is needed. What is needed for databases
-    /// with a damaged chunk alone stays, but does not count against the log's cap: it must not stop
-    /// the others.
-    pub(super) fn release_log(
-        &self,
-        cut: Lsn,
-        kept_for: &BTreeSet<DbId>,
-    ) -> Result<usize, CheckpointError> {
-        let holds = self.log.holds();
-        let closed = self.closed.lock().clone();
-        // What a closed database needs is set aside when it is released.
-        let of_closed = |reason: &HoldReason| {
-            matches!(
-                reason, HoldReason::Pages(database) | HoldReason::Records(database)
-                    if closed.contains_key(database)
-            )
-        };
-        let bound = holds.oldest_but(of_closed).unwrap_or(cut).min(cut);
-        let released = self.log.ring().releasable(bound);
-        let count = released.len();
-        let done = self.log.spares().release(released);
-        let aside = |reason: &HoldReason| is_aside(reason, kept_for) || of_closed(reason);
-        let sound = holds.oldest_but(aside);
-        let aside = self.log.ring().set_aside(sound.unwrap_or(cut).min(cut));
-        // Also when a file could not be removed: the log is shorter all the same.
-        if count > 0 || aside {
-            self.log.room_made();
-            self.records.room_made();
-        }
-        let ring = self.log.ring();
-        if ring.held_bytes() >= self.limits.log_bytes_max {
-            holds.watch(ring.oldest_sealed_end());
-        }
-        done?;
-        Ok(count)
     }
 }
 

@@ -15,6 +15,7 @@
 //! top: they wait for nothing but the disk.
 
 use super::engine::Engine;
+use super::lifecycle::Closing;
 use crate::error::{CloseError, CommitError};
 use crate::ids::{DbId, Lsn};
 use crate::log::format::encode_close;
@@ -29,6 +30,13 @@ impl Engine {
             let closed = self.lifecycle.wait_until_closed(until);
             return closed.map_err(|transactions| CloseError::StillOpen { transactions });
         };
+        let ended = self.close_once(closing, until);
+        // What they wait for does not come any more.
+        self.log.wake_readers();
+        ended
+    }
+
+    fn close_once(&self, closing: Closing, until: Instant) -> Result<(), CloseError> {
         let _span = tracing::debug_span!("close", path = %self.path.display()).entered();
         for state in self.states() {
             state.slot().close();

@@ -7,7 +7,8 @@
 //! Invariants
 //! - only what is durable and visible is read: nothing of a batch that may still be lost;
 //! - a page ends where a batch ends, so the next one begins where a batch does;
-//! - nothing of what is read is released meanwhile.
+//! - what is released meanwhile is told as such: it is neither passed by nor taken for damage. A read
+//!   holds nothing back: who wants that has a cursor.
 //!
 //! Never: reads an image, or waits.
 
@@ -15,11 +16,11 @@ use super::engine::Engine;
 use crate::checksum::RollingChecksum;
 use crate::error::{Damage, FeedError, Place, Reject};
 use crate::ids::{CommitId, DbId, Epoch, Lsn, PageNo, PageSize};
+use crate::log::LogSegment;
 use crate::log::format::{FragmentPart, MemberPages, PagesRecord, SegmentIdentity};
 use crate::log::scan::{
     Content, ScannedBatch, ScannedBody, ScannedRecord, SegmentSpace, Span, scan_batches,
 };
-use crate::log::{HoldReason, LogSegment};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -79,18 +80,12 @@ impl Engine {
         of: Option<DbId>,
     ) -> Result<CommitPage, FeedError> {
         self.check_open().map_err(|_| FeedError::Closed)?;
-        // Before the segments are looked at, so that none of them goes.
-        let keep = from.unwrap_or(Lsn::ZERO);
-        let _hold = self.log.holds().hold(keep, HoldReason::Commits);
         let published = self.log.published();
         let segments = self.segments(published);
-        let oldest = segments
-            .first()
-            .map_or(published, |(oldest, _)| oldest.base);
-        let from = from.unwrap_or(oldest);
-        if from < oldest {
-            return Err(FeedError::LogReleased { oldest });
-        }
+        let first = segments.first();
+        let from = from.unwrap_or_else(|| first.map_or(published, |(oldest, _)| oldest.base));
+        // In this order: of a segment that went before they were looked at this says so.
+        self.check_kept(from)?;
         let mut page = CommitPage {
             commits: Vec::new(),
             next: from.min(published),
@@ -101,11 +96,35 @@ impl Engine {
                 continue;
             }
             page.next = page.next.max(segment.base);
-            self.read_segment(&segment, (from, end), limit, &mut chains, &mut page)?;
+            let read = self.read_segment(&segment, (from, end), limit, &mut chains, &mut page);
+            if let Err(error) = read {
+                // Its file may be another one's by now.
+                self.check_kept(page.next)?;
+                return Err(error);
+            }
         }
         page.commits
             .retain(|commit| of.is_none_or(|database| database == commit.database));
         Ok(page)
+    }
+
+    /// Refuses a position that the log was released past.
+    fn check_kept(&self, from: Lsn) -> Result<(), FeedError> {
+        let oldest = self.manifest.state().watermarks().truncated;
+        if from < oldest {
+            return Err(FeedError::LogReleased { oldest });
+        }
+        Ok(())
+    }
+
+    /// Bytes of the log from a position on, without the gaps between segments.
+    pub(super) fn log_bytes_from(&self, from: Lsn) -> u64 {
+        let segments = self.segments(self.log.published());
+        let behind = segments.iter().map(|(segment, end)| {
+            let from = from.max(segment.base);
+            end.get().saturating_sub(from.get())
+        });
+        behind.sum()
     }
 
     /// The segments that hold anything, oldest first, each with where that ends.

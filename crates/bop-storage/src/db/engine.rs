@@ -12,8 +12,8 @@
 use super::callbacks::Callbacks;
 use super::chunks::ChunkSet;
 use super::creation::Creations;
+use super::cursor::OpenCursors;
 use super::dropped::RetentionClock;
-use super::feeds::OpenCursors;
 use super::guards::Guards;
 use super::housekeeper::Housekeeper;
 use super::images::ImageMakers;
@@ -103,6 +103,8 @@ pub(crate) struct Engine {
     pub(super) signals: Arc<Signals>,
     pub(super) housekeeper: Housekeeper,
     pub(super) guards: Guards,
+    /// Held while segments are chosen and released, and while a cursor over commits is opened.
+    pub(super) releasing: Mutex<()>,
     /// Held while a checkpoint runs.
     pub(super) checkpointing: Mutex<()>,
     pub(super) commit_ids: AtomicU64,

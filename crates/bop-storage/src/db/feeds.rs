@@ -1,38 +1,18 @@
 //! Subscribing to what the manifest does.
 //!
-//! ```text
-//! subscribe(name) --> read a page --> use it --> acknowledge --> read on, or wait for more
-//!        ^                 '--lost its place--> reset            (durable once a second, and on drop)
-//!        '--again under that name, after a crash too: goes on behind what was acknowledged
-//! ```
-//! Invariants
-//! - what was not acknowledged is read again: every change is seen at least once, in order;
-//! - an acknowledgement reaches the manifest at most once a second for a cursor, whatever its owner
-//!   does, and when the cursor is dropped;
-//! - a cursor has one owner in a process.
+//! What a cursor is, and what it promises, stands with [`Cursor`].
 //!
 //! Never: waits under a lock.
 
+use super::cursor::Cursor;
 use super::engine::{Engine, OpenStore};
-use crate::error::{FeedError, ManifestError};
-use crate::ids::{ChangeNo, CursorId};
-use crate::manifest::{ChangePage, CursorRow, RunRow};
-use crate::name::DbName;
+use crate::error::FeedError;
+use crate::ids::ChangeNo;
+use crate::manifest::{ChangePage, CursorPlace, RunRow};
 use crate::runtime::boot_id;
-use parking_lot::Mutex;
-use std::collections::HashSet;
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-/// Acknowledgements are made durable so often at most.
-const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
-
-/// A cursor that is read, or waited with, is heard of at least so often.
-const RENEWAL: Duration = Duration::from_secs(60 * 60);
-
-/// A cursor that nobody was heard of for so long holds back nothing any more.
-const LEASE: Duration = Duration::from_secs(24 * 60 * 60);
+use std::time::Duration;
 
 /// Where a new cursor begins.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -44,26 +24,6 @@ pub enum FeedStart {
     Newest,
     /// At this change, or the oldest one that is kept if that is newer.
     At(ChangeNo),
-}
-
-/// What is known of a cursor.
-#[derive(Clone, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub struct CursorInfo {
-    /// Its name.
-    pub name: String,
-    /// The oldest change that it has not acknowledged, as far as the manifest knows.
-    pub position: ChangeNo,
-    /// Changes that it has still to see; what it has lost is not among them.
-    pub behind: u64,
-    /// Whether it holds changes back.
-    pub alive: bool,
-    /// Whether what it would read next is gone.
-    pub lost: bool,
-    /// When it was made, in microseconds since the Unix epoch.
-    pub created_us: u64,
-    /// When it was heard of last.
-    pub seen_us: u64,
 }
 
 /// A place in the changes feed, under a name that outlives the process. Keeps the store open.
@@ -85,25 +45,7 @@ pub struct CursorInfo {
 /// # }
 /// ```
 #[derive(Debug)]
-pub struct ChangesCursor {
-    engine: Arc<OpenStore>,
-    id: CursorId,
-    name: DbName,
-    place: Mutex<Place>,
-}
-
-#[derive(Debug)]
-struct Place {
-    /// What is read next.
-    read: ChangeNo,
-    /// The oldest change that is not acknowledged.
-    acknowledged: ChangeNo,
-    /// What the manifest knows of that, and since when.
-    durable: ChangeNo,
-    flushed: Instant,
-    /// The feed that began anew, or what was trimmed, when it was opened.
-    lost: bool,
-}
+pub struct ChangesCursor(Cursor<ChangeNo>);
 
 impl Engine {
     /// Writes down who has the store open. Without it the store works, but for its feed.
@@ -127,52 +69,7 @@ impl Engine {
             tracing::warn!(%error, "the manifest does not know that the store was closed");
         }
     }
-
-    pub(super) fn cursor_infos(&self) -> Vec<CursorInfo> {
-        let state = self.manifest.state();
-        let Some(feed) = state.feed().copied() else {
-            return Vec::new();
-        };
-        let now_us = self.runtime.clock.wall_us();
-        let info = |row: &CursorRow| {
-            let of_this_feed = row.feed == feed.feed;
-            let from = row.position.max(feed.first);
-            CursorInfo {
-                name: row.name.to_string(),
-                position: row.position,
-                behind: feed.next.get().saturating_sub(from.get()),
-                alive: of_this_feed && row.is_alive(now_us),
-                lost: !of_this_feed || row.position < feed.first,
-                created_us: row.created_us,
-                seen_us: row.seen_us,
-            }
-        };
-        state.cursors().map(|(_, row)| info(row)).collect()
-    }
-
-    pub(super) fn drop_cursor(&self, name: &str) -> Result<(), FeedError> {
-        self.check_open().map_err(|_| FeedError::Closed)?;
-        if self
-            .manifest
-            .drop_cursor(self.limits.io_deadline, &cursor_name(name)?)?
-        {
-            return Ok(());
-        }
-        let name = name.to_owned();
-        Err(FeedError::NotFound { name })
-    }
 }
-
-fn cursor_name(name: &str) -> Result<DbName, FeedError> {
-    DbName::given(name).map_err(|reason| FeedError::InvalidName {
-        name: name.to_owned(),
-        reason,
-    })
-}
-
-/// The cursors that somebody in this process has open.
-#[derive(Debug, Default)]
-pub(super) struct OpenCursors(Mutex<HashSet<CursorId>>);
 
 impl ChangesCursor {
     pub(super) fn open(
@@ -180,54 +77,32 @@ impl ChangesCursor {
         name: &str,
         start: FeedStart,
     ) -> Result<Self, FeedError> {
-        engine.check_open().map_err(|_| FeedError::Closed)?;
-        let name = cursor_name(name)?;
-        let (wanted, now_us) = (name.clone(), engine.runtime.clock.wall_us());
-        let patience = engine.limits.io_deadline;
-        let found = engine
-            .manifest
-            .find_or_add_cursor(patience, move |feed| CursorRow {
-                name: wanted,
-                feed: feed.feed,
-                position: match start {
-                    FeedStart::Oldest => feed.first,
-                    FeedStart::Newest => feed.next,
-                    FeedStart::At(number) => number.clamp(feed.first, feed.next),
-                },
-                created_us: now_us,
-                seen_us: now_us,
-                lease_us: u64::try_from(LEASE.as_micros()).unwrap_or(u64::MAX),
-            });
-        let (id, row) = found?;
-        let lost = engine.manifest.feed()?.feed != row.feed;
-        if !engine.open_cursors.0.lock().insert(id) {
-            let name = name.to_string();
-            return Err(FeedError::InUse { name });
-        }
-        let cursor = Self {
-            engine: Arc::clone(engine),
-            id,
+        let cursor = Cursor::open(
+            engine,
             name,
-            place: Mutex::new(Place {
-                read: row.position,
-                acknowledged: row.position,
-                durable: row.position,
-                flushed: Instant::now(),
-                lost,
-            }),
-        };
-        if !lost {
-            // It was heard of, and holds changes back again from now on.
-            engine
-                .manifest
-                .move_cursor(patience, id, row.position, now_us)?;
-        }
-        Ok(cursor)
+            move |feed| {
+                Ok(CursorPlace::Changes {
+                    feed: feed.feed,
+                    position: match start {
+                        FeedStart::Oldest => feed.first,
+                        FeedStart::Newest => feed.next,
+                        FeedStart::At(number) => number.clamp(feed.first, feed.next),
+                    },
+                })
+            },
+            |found| {
+                let now = engine.manifest.feed()?.feed;
+                let of_this_feed =
+                    matches!(found.place, CursorPlace::Changes { feed, .. } if feed == now);
+                Ok(!of_this_feed)
+            },
+        )?;
+        Ok(Self(cursor))
     }
 
     /// Its name.
     pub fn name(&self) -> &str {
-        self.name.as_str()
+        self.0.name()
     }
 
     /// The next changes, at most `limit` and never more than 1,000; none when there are no more. The
@@ -238,37 +113,28 @@ impl ChangesCursor {
     /// [`FeedError::Closed`].
     pub fn read(&self, limit: usize) -> Result<ChangePage, FeedError> {
         self.check()?;
-        self.renew()?;
-        let from = self.place.lock().read;
-        let page = self.engine.manifest.changes(from, limit)?;
-        let mut place = self.place.lock();
-        if place.read == from {
-            place.read = page.next;
-        }
+        self.0.renew()?;
+        let from = self.0.next();
+        let page = self.0.engine().manifest.changes(from, limit)?;
+        self.0.was_read(from, page.next, page.changes.is_empty());
         Ok(page)
     }
 
     /// Says that everything before `next` is done: it is not read again, not even after a crash, once
-    /// that is durable, within a second or when the cursor is [flushed](Self::flush) or dropped.
+    /// that is durable, within a second of use or when the cursor is [flushed](Self::flush) or dropped.
     ///
     /// # Errors
     /// [`FeedError::NotYet`] for more than there is; [`FeedError::Dropped`]; what the manifest refuses.
     pub fn acknowledge(&self, next: ChangeNo) -> Result<(), FeedError> {
         self.check()?;
-        let end = self.engine.manifest.feed()?.next;
+        let end = self.0.engine().manifest.feed()?.next;
         if end < next {
             return Err(FeedError::NotYet {
                 number: ChangeNo::new(next.get() - 1),
                 newest: ChangeNo::new(end.get().saturating_sub(1)),
             });
         }
-        let is_due = {
-            let mut place = self.place.lock();
-            place.acknowledged = place.acknowledged.max(next);
-            place.read = place.read.max(next);
-            FLUSH_INTERVAL <= place.flushed.elapsed()
-        };
-        if is_due { self.flush() } else { Ok(()) }
+        self.0.acknowledge(next)
     }
 
     /// Makes what was acknowledged durable now.
@@ -277,22 +143,7 @@ impl ChangesCursor {
     /// [`FeedError::Dropped`]; what the manifest refuses.
     pub fn flush(&self) -> Result<(), FeedError> {
         self.check()?;
-        self.write_position()
-    }
-
-    fn write_position(&self) -> Result<(), FeedError> {
-        let acknowledged = {
-            let mut place = self.place.lock();
-            place.flushed = Instant::now();
-            place.acknowledged
-        };
-        let now_us = self.engine.runtime.clock.wall_us();
-        let manifest = &self.engine.manifest;
-        let patience = self.engine.limits.io_deadline;
-        manifest.move_cursor(patience, self.id, acknowledged, now_us)?;
-        let mut place = self.place.lock();
-        place.durable = place.durable.max(acknowledged);
-        Ok(())
+        self.0.flush()
     }
 
     /// Waits until there is something to read; `false` when there is nothing by the end of `patience`.
@@ -301,9 +152,9 @@ impl ChangesCursor {
     /// [`FeedError::CursorLost`], [`FeedError::Closed`].
     pub fn wait(&self, patience: Duration) -> Result<bool, FeedError> {
         self.check()?;
-        self.renew()?;
-        let from = self.place.lock().read;
-        Ok(self.engine.manifest.wait_for_changes(from, patience))
+        self.0.renew()?;
+        let from = self.0.next();
+        Ok(self.0.engine().manifest.wait_for_changes(from, patience))
     }
 
     /// The same for a task.
@@ -312,63 +163,27 @@ impl ChangesCursor {
     /// As for [`ChangesCursor::wait`].
     pub async fn more(&self) -> Result<(), FeedError> {
         self.check()?;
-        let from = self.place.lock().read;
-        poll_fn(|context| self.engine.manifest.poll_changes(from, context)).await;
+        let from = self.0.next();
+        poll_fn(|context| self.0.engine().manifest.poll_changes(from, context)).await;
         Ok(())
     }
 
-    /// Goes on at the oldest change that there is, after [`FeedError::CursorLost`].
+    /// Goes on at the oldest change that there is, after [`FeedError::CursorLost`]. A cursor that has
+    /// not lost its place stays where it is.
     ///
     /// # Errors
     /// [`FeedError::Dropped`]; what the manifest refuses.
     pub fn reset(&self) -> Result<ChangeNo, FeedError> {
-        self.engine.check_open().map_err(|_| FeedError::Closed)?;
-        let now_us = self.engine.runtime.clock.wall_us();
-        let oldest =
-            self.engine
-                .manifest
-                .reset_cursor(self.engine.limits.io_deadline, self.id, now_us)?;
-        *self.place.lock() = Place {
-            read: oldest,
-            acknowledged: oldest,
-            durable: oldest,
-            flushed: Instant::now(),
-            lost: false,
-        };
-        Ok(oldest)
-    }
-
-    /// A subscriber to whom nothing happens for a day is not dead.
-    fn renew(&self) -> Result<(), FeedError> {
-        if RENEWAL <= self.place.lock().flushed.elapsed() {
-            self.write_position()?;
-        }
-        Ok(())
+        self.0.reset()
     }
 
     fn check(&self) -> Result<(), FeedError> {
-        self.engine.check_open().map_err(|_| FeedError::Closed)?;
-        if self.place.lock().lost {
-            let oldest = self.engine.manifest.feed()?.first;
+        let engine = self.0.engine();
+        engine.check_open().map_err(|_| FeedError::Closed)?;
+        if self.0.is_lost() {
+            let oldest = engine.manifest.feed()?.first;
             return Err(FeedError::CursorLost { oldest });
         }
         Ok(())
-    }
-}
-
-impl Drop for ChangesCursor {
-    /// What was acknowledged is made durable, unless the store was closed meanwhile.
-    fn drop(&mut self) {
-        let place = self.place.get_mut();
-        if place.durable < place.acknowledged && !place.lost {
-            match self.write_position() {
-                Ok(()) | Err(FeedError::Dropped | FeedError::Manifest(ManifestError::Closed)) => {}
-                Err(error) => {
-                    let name = self.name.as_str();
-                    tracing::warn!(%error, name, "what a cursor acknowledged is not written down");
-                }
-            }
-        }
-        self.engine.open_cursors.0.lock().remove(&self.id);
     }
 }

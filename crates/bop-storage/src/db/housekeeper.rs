@@ -132,6 +132,12 @@ impl Engine {
                 tracing::error!(%panic, "the housekeeper panicked");
             }
         };
+        // Before spares are made, so that what is released is what they are made of.
+        piece(
+            due.spares || due.checkpoint,
+            "released what cursors held",
+            Self::shorten_for_cursors,
+        );
         piece(due.spares, "made spare segments", Self::make_spares);
         piece(due.note, "wrote a note", Self::write_note);
         piece(due.spares, "wrote an index", Self::write_gathered_indexes);

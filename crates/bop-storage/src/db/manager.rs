@@ -1,9 +1,11 @@
 //! The handle to an open store.
 
+use super::commit_feed::{CommitsCursor, CommitsFrom};
 use super::commits::CommitPage;
+use super::cursor::CursorInfo;
 use super::database::Db;
 use super::engine::OpenStore;
-use super::feeds::{ChangesCursor, CursorInfo, FeedStart};
+use super::feeds::{ChangesCursor, FeedStart};
 use super::group_commit::group_commit;
 use super::guards::Work;
 use super::inspect::ManifestInspection;
@@ -149,7 +151,8 @@ impl Manager {
     /// `start` says.
     ///
     /// # Errors
-    /// [`FeedError::InUse`], [`FeedError::InvalidName`], or what the manifest refuses.
+    /// [`FeedError::InUse`], [`FeedError::InvalidName`], [`FeedError::OtherFeed`], or what the manifest
+    /// refuses.
     pub fn subscribe_changes(
         &self,
         name: &str,
@@ -166,6 +169,23 @@ impl Manager {
     pub fn changes(&self, from: ChangeNo, limit: usize) -> Result<ChangePage, FeedError> {
         self.engine.check_open().map_err(|_| FeedError::Closed)?;
         self.engine.manifest.changes(from, limit)
+    }
+
+    /// Subscribes to the commits of the log, or to those of the database `filter`, in the store's one order.
+    /// A cursor that has that name goes on where it was, whatever `from` says; also when its database was
+    /// dropped meanwhile.
+    ///
+    /// # Errors
+    /// [`FeedError::InUse`], [`FeedError::InvalidName`], [`FeedError::OtherFeed`],
+    /// [`FeedError::OtherDatabase`], [`FeedError::Catalogue`] when there is no such database, or what
+    /// the manifest refuses.
+    pub fn subscribe_commits(
+        &self,
+        name: &str,
+        from: CommitsFrom,
+        filter: Option<&str>,
+    ) -> Result<CommitsCursor, FeedError> {
+        CommitsCursor::open(&self.engine, name, from, filter)
     }
 
     /// The commits of the log from `from` on, or from where it begins: about `limit` of them, in whole
@@ -227,7 +247,7 @@ impl Manager {
         self.engine.manifest.wait_for_changes(from, patience)
     }
 
-    /// The cursors, by the order in which they were made.
+    /// The cursors of both feeds, by the order in which they were made.
     pub fn cursors(&self) -> Vec<CursorInfo> {
         self.engine.cursor_infos()
     }

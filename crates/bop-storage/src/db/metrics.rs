@@ -93,6 +93,7 @@ impl Engine {
             (list::UNCHECKPOINTED_BYTES, uncheckpointed.unwrap_or(0)),
             (list::LOG_BYTES, status.log_bytes),
             (list::LOG_SEGMENTS, status.log_segments as u64),
+            (list::CURSOR_LOG_BYTES, status.cursor_log_bytes),
             (list::SPARE_SEGMENTS, status.spare_segments as u64),
             (list::DAMAGED_BYTES, status.damaged_bytes),
             (list::CLOSED_DATABASES, closed as u64),

@@ -17,9 +17,9 @@ use super::callbacks::Callbacks;
 use super::chunks::ChunkSet;
 use super::closed::settle_closed;
 use super::creation::Creations;
+use super::cursor::OpenCursors;
 use super::dropped::RetentionClock;
 use super::engine::{CatalogueCell, Engine};
-use super::feeds::OpenCursors;
 use super::guards::Guards;
 use super::housekeeper::{Housekeeper, Housekeeping};
 use super::images::ImageMakers;
@@ -358,6 +358,7 @@ impl Parts<'_> {
             retention_clock: RetentionClock::new(self.options.runtime.clock.as_ref()),
             housekeeper: Housekeeper::default(),
             guards: Guards::new(&self.limits),
+            releasing: Mutex::new(()),
             checkpointing: Mutex::new(()),
             commit_ids: AtomicU64::new(1),
             next_chunk: AtomicU64::new(rows.watermarks().next_chunk.get()),

@@ -288,7 +288,7 @@ impl From<CommitError> for Stop {
 pub(super) fn is_aside(reason: &HoldReason, kept_for: &BTreeSet<DbId>) -> bool {
     match reason {
         HoldReason::Pages(database) | HoldReason::Records(database) => kept_for.contains(database),
-        HoldReason::Catalogue | HoldReason::FragmentChain(_) | HoldReason::Commits => false,
+        HoldReason::Catalogue | HoldReason::FragmentChain(_) => false,
     }
 }
 

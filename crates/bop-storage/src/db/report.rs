@@ -98,6 +98,10 @@ pub struct StoreStatus {
     pub log_bytes: u64,
     /// Segments that hold records.
     pub log_segments: usize,
+    /// Bytes of those that are kept for cursors over commits alone, outside the log's cap.
+    pub cursor_log_bytes: u64,
+    /// The cursor that needs the oldest of them.
+    pub slowest_cursor: Option<String>,
     /// Segments kept ready.
     pub spare_segments: usize,
     /// Bytes of segments that are kept for closed databases, outside the log and its cap.
@@ -239,6 +243,7 @@ impl Engine {
         };
         // One lock at a time: opening a database takes these two in the other order.
         let databases = self.catalogue.lock().catalogue.live_count();
+        let for_cursors = self.kept_for_cursors();
         StoreStatus {
             path: self.path.clone(),
             store: self.store,
@@ -251,6 +256,8 @@ impl Engine {
             truncated: rows.watermarks().truncated,
             log_bytes: ring.kept_bytes(),
             log_segments: ring.sealed().len() + usize::from(ring.active().is_some()),
+            cursor_log_bytes: for_cursors.bytes,
+            slowest_cursor: for_cursors.slowest.map(|name| name.to_string()),
             spare_segments: ring.spare_count(),
             damaged_bytes: rows.salvage().map(|(_, row)| row.capacity_bytes).sum(),
             queued_records: self.log.backlog().queued_records,

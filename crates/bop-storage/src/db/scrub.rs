@@ -14,7 +14,6 @@
 
 use super::chunks::ChunkFile;
 use super::engine::Engine;
-use crate::catalogue::DatabaseState;
 use crate::checkpoint::{RangeNo, Ranges};
 use crate::checksum::RollingChecksum;
 use crate::error::{Damage, Place, ReadError, Reject};
@@ -60,19 +59,20 @@ struct Subject {
 
 impl Engine {
     /// The databases that a scrub of the whole store reads, in their order; the catalogue is the first.
+    /// Those are among them that were dropped and can be brought back.
     pub(super) fn scrub_targets(&self) -> Vec<DbId> {
         let cell = self.catalogue.lock();
-        let paged = cell.catalogue.live();
-        let paged = paged.filter(|(_, entry)| entry.kind != DbKind::Log);
+        let paged = cell.catalogue.entries();
+        let paged = paged.filter(|(_, entry)| entry.kind != DbKind::Log && entry.state.has_pages());
         let paged: BTreeSet<DbId> = paged.map(|(id, _)| id).collect();
         std::iter::once(DbId::CATALOGUE).chain(paged).collect()
     }
 
     /// Whether a database can still be damaged.
-    pub(super) fn is_live(&self, id: DbId) -> bool {
+    pub(super) fn has_pages(&self, id: DbId) -> bool {
         let cell = self.catalogue.lock();
         let entry = cell.catalogue.entry(id);
-        id == DbId::CATALOGUE || entry.is_some_and(|entry| entry.state == DatabaseState::Live)
+        id == DbId::CATALOGUE || entry.is_some_and(|entry| entry.state.has_pages())
     }
 
     /// Reads what a database, or the catalogue, has in chunks. Damage that it is closed for is a

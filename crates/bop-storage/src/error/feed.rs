@@ -1,7 +1,7 @@
 //! The errors of the two feeds and of cursors.
 
-use super::{Damage, ErrorCode, ManifestError, NameError};
-use crate::ids::{ChangeNo, Lsn};
+use super::{CatalogueError, Damage, ErrorCode, ManifestError, NameError};
+use crate::ids::{ChangeNo, DbId, Lsn};
 
 /// A subscriber was refused; its cursor is as it was.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -15,8 +15,10 @@ pub enum FeedError {
         /// The oldest change that is kept.
         oldest: ChangeNo,
     },
-    /// The log was released up to here: what is older is in chunks.
-    #[error("the log begins at {oldest}")]
+    /// The log was released up to here: what is older is in chunks. A cursor over commits that is told
+    /// so was away for longer than its lease, or was too slow. It goes on where the log begins by
+    /// [`CommitsCursor::reset`](crate::CommitsCursor::reset).
+    #[error("what would be read next is gone; the log begins at {oldest}")]
     LogReleased {
         /// The oldest position that is there.
         oldest: Lsn,
@@ -62,6 +64,33 @@ pub enum FeedError {
         /// The newest change.
         newest: ChangeNo,
     },
+    /// More of the log was acknowledged than is durable.
+    #[error("everything before {position} is acknowledged, but the log ends at {end}")]
+    NotCommitted {
+        /// What was acknowledged.
+        position: Lsn,
+        /// Where what is durable ends.
+        end: Lsn,
+    },
+    /// The cursor of that name is of the other feed.
+    #[error("cursor {name:?} is one of the {feed}")]
+    OtherFeed {
+        /// The name.
+        name: String,
+        /// The feed that it is of.
+        feed: &'static str,
+    },
+    /// The cursor of that name wants the commits of another database, or those of all.
+    #[error("cursor {name:?} is of {}", of(*.database))]
+    OtherDatabase {
+        /// The name.
+        name: String,
+        /// Which database it is of; `None`: of all.
+        database: Option<DbId>,
+    },
+    /// There is no such database.
+    #[error("{0}")]
+    Catalogue(#[from] CatalogueError),
     /// The store has no feed: its manifest could not be brought up to the present schema.
     #[error("the store has no changes feed")]
     NotThere,
@@ -83,10 +112,21 @@ impl FeedError {
             Self::TooMany { .. } => ErrorCode::LimitReached,
             Self::InUse { .. } => ErrorCode::Busy,
             Self::InvalidName { .. } => ErrorCode::InvalidName,
-            Self::NotYet { .. } => ErrorCode::Usage,
+            Self::NotYet { .. }
+            | Self::NotCommitted { .. }
+            | Self::OtherFeed { .. }
+            | Self::OtherDatabase { .. } => ErrorCode::Usage,
+            Self::Catalogue(error) => error.code(),
             Self::NotThere => ErrorCode::Manifest,
             Self::Manifest(error) => error.code(),
             Self::Closed => ErrorCode::Closed,
         }
+    }
+}
+
+fn of(database: Option<DbId>) -> String {
+    match database {
+        Some(id) => format!("the database with id {id}"),
+        None => "all databases".to_owned(),
     }
 }

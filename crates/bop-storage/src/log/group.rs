@@ -38,6 +38,7 @@ use super::writer::{LogStart, WriteError, Writer, take_spare};
 use crate::error::{CommitError, LogFailure, Rejection};
 use crate::ids::Lsn;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 /// Why a log did not start.
@@ -77,6 +78,11 @@ impl Log {
     /// `deadline`.
     pub fn wait_published(&self, seen: Lsn, deadline: Instant) -> bool {
         self.shared.wait_published(seen, deadline)
+    }
+
+    /// The same for a task, which is woken once more when the log is closed.
+    pub fn poll_published(&self, seen: Lsn, context: &mut Context<'_>) -> Poll<()> {
+        self.shared.poll_published(seen, context)
     }
 
     /// Appends a record and returns when it is durable and published.
@@ -317,6 +323,11 @@ impl Log {
     /// it.
     pub fn stop(&self, deadline: Instant) -> bool {
         self.threads.stop(&self.shared, deadline)
+    }
+
+    /// Wakes the tasks that wait for more: the store is closed.
+    pub fn wake_readers(&self) {
+        self.shared.wake_readers();
     }
 
     /// Answers those whose records are visible and found no room on the device. The log has ended and

@@ -2,7 +2,8 @@
 //!
 //! Owns: a registry of *holds*. A hold names an Lsn; nothing at or above the smallest one is
 //! released. Index layers, un-checkpointed catalogue records, open fragment chains and what is live
-//! of record logs hold the log; a reader holds it only through the layers of its view.
+//! of record logs hold the log; a reader holds it only through the layers of its view. Cursors over
+//! commits are no holds: what is kept for them is what nobody else needs, and has a bound of its own.
 //!
 //! Invariants
 //! - a hold is registered before the position it protects can be passed by truncation, and
@@ -26,8 +27,6 @@ pub enum HoldReason {
     Catalogue,
     /// A transaction whose fragments are being written.
     FragmentChain(DbId),
-    /// Somebody reads the log's commits.
-    Commits,
     /// What is live of a record log. It moves to the head of the log when the rest is wanted back.
     Records(DbId),
 }

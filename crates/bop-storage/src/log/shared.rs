@@ -20,6 +20,7 @@ use crate::runtime::sync::{AtomicU64, Condvar, Mutex, MutexGuard};
 use crate::runtime::{Bell, after};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 /// What all threads of a log share.
@@ -35,7 +36,7 @@ pub(super) struct Shared {
     pub(super) failed: Condvar,
     /// Everything before it is durable and published.
     published: AtomicU64,
-    /// Rung when there is more of that. Nobody but threads waits for it: no waker of a task runs here.
+    /// Rung when there is more of that.
     bell: Bell,
     /// Why nothing more is taken, once it is so: asked by every transaction.
     pub(super) poison: OnceLock<Arc<LogFailure>>,
@@ -101,6 +102,20 @@ impl Shared {
                 return false;
             }
         }
+    }
+
+    /// The same for a task. What wakes it may also be the end of the log.
+    pub(super) fn poll_published(&self, seen: Lsn, context: &mut Context<'_>) -> Poll<()> {
+        let rung = self.bell.count();
+        if seen < self.published() {
+            return Poll::Ready(());
+        }
+        self.bell.poll_past(rung, context)
+    }
+
+    /// Wakes whoever waits for more: there will be none.
+    pub(super) fn wake_readers(&self) {
+        self.bell.ring();
     }
 
     pub(super) fn set_published(&self, end: Lsn) {

@@ -4,8 +4,9 @@
 
 use super::change::Change;
 use super::closed_rows::{ClosedRow, SalvageRow};
+use super::cursor_row::CursorRow;
 use super::database_row::DatabaseRow;
-use super::feed_rows::{CursorRow, FeedRow, RunRow};
+use super::feed_rows::{FeedRow, RunRow};
 use super::job_rows::{JobIdsRow, JobRow, ScrubRow};
 use super::rows::{ChunkRow, MetaRow, RangeRow, Row, SegmentRow, Watermarks};
 use super::schema::{Key, row_damage, unseal};

@@ -10,8 +10,9 @@
 //! Never: writes to the store.
 
 use super::closed_rows::{ClosedRow, SalvageRow};
+use super::cursor_row::CursorRow;
 use super::database_row::{DatabaseRow, DatabaseState};
-use super::feed_rows::{CursorRow, FeedRow, RunRow};
+use super::feed_rows::{FeedRow, RunRow};
 use super::job_rows::{JobIdsRow, JobRow, ScrubRow};
 use super::jobs::end_jobs_of;
 use super::rows::{ChunkRow, MetaRow, RangeRow, Row, SegmentRow, Watermarks};

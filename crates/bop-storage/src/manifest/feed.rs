@@ -13,8 +13,9 @@
 //! Never: trims what a live cursor within the bound has not acknowledged.
 
 use super::change::Change;
+use super::cursor_row::{CursorPlace, CursorRow};
 use super::edit::put;
-use super::feed_rows::{CursorRow, FeedRow};
+use super::feed_rows::FeedRow;
 use super::schema::Key;
 use super::state::ManifestState;
 use super::store::{Table, Write};
@@ -62,8 +63,12 @@ fn keep_from<'c>(
     cursors: impl Iterator<Item = &'c CursorRow>,
     now_us: u64,
 ) -> ChangeNo {
-    let alive = cursors.filter(|cursor| cursor.feed == row.feed && cursor.is_alive(now_us));
-    let slowest = alive.map(|cursor| cursor.position.get()).min();
+    let alive = cursors.filter(|cursor| cursor.is_alive(now_us));
+    let positions = alive.filter_map(|cursor| match cursor.place {
+        CursorPlace::Changes { feed, position } => (feed == row.feed).then_some(position.get()),
+        CursorPlace::Commits { .. } => None,
+    });
+    let slowest = positions.min();
     let next = row.next.get();
     let wanted = slowest
         .unwrap_or(next)
@@ -75,7 +80,7 @@ fn keep_from<'c>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::{CursorId, Epoch};
+    use crate::ids::{CursorId, Epoch, Lsn};
     use crate::name::DbName;
 
     const HOUR_US: u64 = 3_600_000_000;
@@ -89,15 +94,21 @@ mod tests {
         }
     }
 
-    fn cursor(position: u64, seen_us: u64) -> CursorRow {
+    fn cursor_of(feed: u64, position: u64, seen_us: u64) -> CursorRow {
         CursorRow {
             name: DbName::new("c").unwrap(),
-            feed: Epoch::new(1),
-            position: ChangeNo::new(position),
+            place: CursorPlace::Changes {
+                feed: Epoch::new(feed),
+                position: ChangeNo::new(position),
+            },
             created_us: 0,
             seen_us,
             lease_us: HOUR_US,
         }
+    }
+
+    fn cursor(position: u64, seen_us: u64) -> CursorRow {
+        cursor_of(1, position, seen_us)
     }
 
     fn kept(row: &FeedRow, cursors: &[CursorRow], now_us: u64) -> u64 {
@@ -116,11 +127,16 @@ mod tests {
             49_001,
             "both dead"
         );
-        let elsewhere = CursorRow {
-            feed: Epoch::new(9),
+        let elsewhere = cursor_of(9, 30_000, 10);
+        assert_eq!(kept(&row, &[elsewhere], 20), 49_001, "of another feed");
+        let of_commits = CursorRow {
+            place: CursorPlace::Commits {
+                position: Lsn::new(1),
+                database: None,
+            },
             ..slow
         };
-        assert_eq!(kept(&row, &[elsewhere], 20), 49_001, "of another feed");
+        assert_eq!(kept(&row, &[of_commits], 20), 49_001, "of the log");
         let far = feed(1, 200_001);
         assert_eq!(kept(&far, &[cursor(5, 10)], 20), 100_001, "too slow");
         let young = feed(1, 11);

@@ -1,7 +1,7 @@
-//! The rows of the changes feed: its state, one row a change, one a cursor; and whose run it is.
+//! The rows of the changes feed: its state, one row a change; and whose run it is.
 //!
 //! ```text
-//! FeedBytes   ChangeBytes | name (UTF-8)   CursorBytes | name (UTF-8)   RunBytes
+//! FeedBytes   ChangeBytes | name (UTF-8)   RunBytes
 //! ```
 //! Invariant: as for all rows, [`Row::decode`] accepts exactly what [`Row::encode`] writes.
 //!
@@ -144,93 +144,6 @@ impl Row for Change {
             name,
             number: bytes.number.get(),
             lsn: Lsn::new(bytes.lsn.get()),
-        })
-    }
-}
-
-/// Where a subscriber of the changes is.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct CursorRow {
-    /// What it is called.
-    pub name: DbName,
-    /// The feed that its position is of.
-    pub feed: Epoch,
-    /// The oldest change that it has not acknowledged.
-    pub position: ChangeNo,
-    /// When it was made, in microseconds since the Unix epoch.
-    pub created_us: u64,
-    /// When it was heard of last.
-    pub seen_us: u64,
-    /// For so long after that it holds changes back.
-    pub lease_us: u64,
-}
-
-impl CursorRow {
-    /// Whether it holds changes back at the time `now_us`.
-    pub fn is_alive(&self, now_us: u64) -> bool {
-        now_us < self.seen_us.saturating_add(self.lease_us)
-    }
-}
-
-/// The bytes of [`CursorRow`]; the name stands behind, in UTF-8.
-#[derive(Clone, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
-#[repr(C)]
-pub struct CursorBytes {
-    /// The feed that the position is of: one of a feed that began anew is noticed.
-    pub feed: U64,
-    /// The oldest change that is not acknowledged.
-    pub position: U64,
-    /// When it was made.
-    pub created_us: U64,
-    /// When it was heard of last.
-    pub seen_us: U64,
-    /// For so long after that it holds changes back: a dead one does not, after that.
-    pub lease_us: U64,
-    /// Bytes of the name: a cut name is noticed.
-    pub name_bytes: u8,
-    /// Zero.
-    pub reserved: [u8; 7],
-}
-const _: () = assert!(size_of::<CursorBytes>() == 48);
-
-impl Row for CursorRow {
-    type Key = CursorId;
-    const TABLE: Table = Table::Cursors;
-
-    fn encode(&self) -> Vec<u8> {
-        let name = self.name.as_str().as_bytes();
-        let bytes = CursorBytes {
-            feed: self.feed.get().into(),
-            position: self.position.get().into(),
-            created_us: self.created_us.into(),
-            seen_us: self.seen_us.into(),
-            lease_us: self.lease_us.into(),
-            // A name has at most 255 bytes.
-            name_bytes: u8::try_from(name.len()).unwrap_or(u8::MAX),
-            reserved: [0; 7],
-        };
-        [bytes.as_bytes(), name].concat()
-    }
-
-    fn decode(bytes: &[u8]) -> Result<Self, Reject> {
-        let Ok((bytes, name)) = CursorBytes::read_from_prefix(bytes) else {
-            return Err(Reject::Truncated {
-                found: bytes.len() as u64,
-                needed: size_of::<CursorBytes>() as u64,
-            });
-        };
-        ensure(
-            name.len() == usize::from(bytes.name_bytes),
-            "length of the name",
-        )?;
-        ensure(bytes.reserved == [0; 7], "reserved bytes are not zero")?;
-        Ok(Self {
-            name: decode_name(name)?,
-            feed: Epoch::new(bytes.feed.get()),
-            position: ChangeNo::new(bytes.position.get()),
-            created_us: bytes.created_us.get(),
-            seen_us: bytes.seen_us.get(),
-            lease_us: bytes.lease_us.get(),
         })
     }
 }

@@ -5,6 +5,7 @@
 //!
 //! Never: repairs anything.
 
+use super::cursor_row::CursorPlace;
 use super::edit::RowKey;
 use super::job_rows::{JobRow, JobState};
 use super::jobs::JOB_ATTEMPTS_MAX;
@@ -14,6 +15,7 @@ use super::state::ManifestState;
 use super::store::Table;
 use crate::error::{Damage, ManifestError, Reject};
 use crate::ids::{ChunkId, DbId, JobId};
+use crate::name::DbName;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A transaction that is about to be committed.
@@ -227,13 +229,14 @@ fn cursors_stay_in_the_feed(change: &Change<'_>) -> Result<(), String> {
         let Some(row) = change.after.cursor(id) else {
             continue;
         };
-        let before = change.before.cursor(id);
-        let before = before.filter(|before| before.feed == row.feed);
-        if before.is_some_and(|before| row.position < before.position) {
-            return Err(format!("cursor {} goes back to {}", row.name, row.position));
+        if let Some(before) = change.before.cursor(id) {
+            goes_on(&row.name, &before.place, &row.place)?;
         }
-        let feed = change.after.feed();
-        if feed.is_some_and(|feed| feed.feed == row.feed && feed.next < row.position) {
+        if let (CursorPlace::Changes { feed, position }, Some(now)) =
+            (row.place, change.after.feed())
+            && feed == now.feed
+            && now.next < position
+        {
             return Err(format!("cursor {} is behind the end", row.name));
         }
         let is_new = change
@@ -272,6 +275,32 @@ fn jobs_go_their_way(change: &Change<'_>) -> Result<(), String> {
         if !sound {
             return Err(format!("job {id} goes from {before:?} to {after:?}"));
         }
+    }
+    Ok(())
+}
+
+/// A cursor stays of its feed and of its database, and does not go back; a changes feed that began anew
+/// has numbers of its own.
+fn goes_on(name: &DbName, before: &CursorPlace, after: &CursorPlace) -> Result<(), String> {
+    let back = match (before, after) {
+        (
+            CursorPlace::Changes { feed, position },
+            CursorPlace::Changes {
+                feed: now_feed,
+                position: now,
+            },
+        ) => feed == now_feed && now < position,
+        (
+            CursorPlace::Commits { position, database },
+            CursorPlace::Commits {
+                position: now,
+                database: now_database,
+            },
+        ) => now < position || database != now_database,
+        _ => true,
+    };
+    if back {
+        return Err(format!("cursor {name} goes from {before:?} to {after:?}"));
     }
     Ok(())
 }

@@ -15,6 +15,8 @@
 
 mod change;
 mod closed_rows;
+mod cursor_row;
+mod cursors;
 mod database_row;
 mod describe;
 mod edit;
@@ -43,12 +45,14 @@ mod writer;
 
 pub use change::{Change, ChangeKind};
 pub use closed_rows::{ClosedBy, ClosedBytes, ClosedRow, SalvageBytes, SalvageRow};
+pub use cursor_row::{CursorBytes, CursorPlace, CursorRow, FeedPosition};
+pub use cursors::CURSORS_MAX;
 pub use database_row::{CheckpointedHead, DatabaseBytes, DatabaseRow, DatabaseState};
 pub(crate) use database_row::{decode_name, decode_state, encode_state};
 pub use describe::DescribedRow;
 pub use edit::Edit;
 pub use feed::{CHANGES_KEPT, CHANGES_MAX, TRIM_ROWS_MAX};
-pub use feed_rows::{ChangeBytes, CursorBytes, CursorRow, FeedBytes, FeedRow, RunBytes, RunRow};
+pub use feed_rows::{ChangeBytes, FeedBytes, FeedRow, RunBytes, RunRow};
 pub(crate) use fenced::fenced;
 pub use job_rows::{
     JobBytes, JobFailure, JobIdsBytes, JobIdsRow, JobKind, JobRow, JobState, JobToken, ScrubBytes,
@@ -65,5 +69,5 @@ pub use rows::{
 pub use schema::{RangeKey, SCHEMA_VERSION, SCHEMA_VERSION_MIN, ValueHeader};
 pub use state::{DamagedRows, ManifestState};
 pub use store::{KEY_BYTES_MAX, ManifestStore, RawRow, SCAN_ROWS_MAX, Table, Write, scan_all};
-pub use subscribe::{CURSORS_MAX, ChangePage};
+pub use subscribe::ChangePage;
 pub use typed::{Manifest, ManifestFuture};

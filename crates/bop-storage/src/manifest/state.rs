@@ -8,8 +8,9 @@
 //! Never: reads or writes the store after it was loaded.
 
 use super::closed_rows::{ClosedRow, SalvageRow};
+use super::cursor_row::CursorRow;
 use super::database_row::{DatabaseRow, DatabaseState};
-use super::feed_rows::{CursorRow, FeedRow, RunRow};
+use super::feed_rows::{FeedRow, RunRow};
 use super::job_rows::{JobIdsRow, JobRow, ScrubRow};
 use super::rows::{ChunkRow, MetaRow, RangeRow, Row, SegmentRow, Watermarks};
 use super::schema::{

@@ -1,25 +1,18 @@
 //! The manifest as subscribers of its changes see it, and whose run it is.
 //!
-//! What is asked of a cursor can be asked again: whoever does not get the answer within its patience has
-//! lost nothing.
-//!
 //! Never: holds a read of the store longer than one page of changes.
 
 use super::change::Change;
-use super::feed_rows::{CursorRow, FeedRow, RunRow};
+use super::feed_rows::{FeedRow, RunRow};
 use super::rows::Row;
 use super::schema::{Key, row_damage, unseal};
 use super::state::ManifestState;
 use super::store::{SCAN_ROWS_MAX, Table, scan_all};
 use super::typed::Manifest;
 use crate::error::{Damage, FeedError, ManifestError, Reject};
-use crate::ids::{ChangeNo, CursorId, JobId};
-use crate::name::DbName;
+use crate::ids::{ChangeNo, JobId};
 use std::task::{Context, Poll};
 use std::time::Duration;
-
-/// Cursors of a store at most: each is a row that every transaction looks at.
-pub const CURSORS_MAX: usize = 1_000;
 
 /// Changes that were read, and where the next ones are.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -183,99 +176,6 @@ impl Manifest {
                 return Poll::Pending;
             }
         }
-    }
-
-    /// The cursor of that name, which is made as `new` says when there is none.
-    ///
-    /// # Errors
-    /// [`FeedError::NotThere`] before the first run; [`FeedError::TooMany`]; as for
-    /// [`Manifest::transact`].
-    pub fn find_or_add_cursor(
-        &self,
-        patience: Duration,
-        new: impl FnOnce(&FeedRow) -> CursorRow + Send + 'static,
-    ) -> Result<(CursorId, CursorRow), FeedError> {
-        self.transact_or_leave(patience, move |edit| {
-            let Some(feed) = edit.state().feed().copied() else {
-                return Ok(Err(FeedError::NotThere));
-            };
-            let row = new(&feed);
-            if let Some((id, found)) = edit.state().cursor_named(&row.name) {
-                return Ok(Ok((id, found.clone())));
-            }
-            if CURSORS_MAX <= edit.state().cursors().count() {
-                return Ok(Err(FeedError::TooMany { limit: CURSORS_MAX }));
-            }
-            let id = edit.add_cursor(row.clone());
-            Ok(id.map(|id| (id, row)).ok_or(FeedError::NotThere))
-        })?
-    }
-
-    /// Says how far a cursor has come, and that it was heard of. It never goes back.
-    ///
-    /// # Errors
-    /// [`FeedError::Dropped`] when it is gone; as for [`Manifest::transact`].
-    pub fn move_cursor(
-        &self,
-        patience: Duration,
-        id: CursorId,
-        position: ChangeNo,
-        seen_us: u64,
-    ) -> Result<(), FeedError> {
-        self.transact_or_leave(patience, move |edit| {
-            let Some(row) = edit.state().cursor(id).cloned() else {
-                return Ok(Err(FeedError::Dropped));
-            };
-            let moved = CursorRow {
-                position: position.max(row.position),
-                seen_us: seen_us.max(row.seen_us),
-                ..row
-            };
-            edit.put_cursor(id, moved);
-            Ok(Ok(()))
-        })?
-    }
-
-    /// Brings a cursor of a feed that is gone, or one that lost its place, to the oldest change that
-    /// there is.
-    ///
-    /// # Errors
-    /// As for [`Manifest::move_cursor`].
-    pub fn reset_cursor(
-        &self,
-        patience: Duration,
-        id: CursorId,
-        seen_us: u64,
-    ) -> Result<ChangeNo, FeedError> {
-        self.transact_or_leave(patience, move |edit| {
-            let feed = edit.state().feed().copied();
-            let Some((row, feed)) = edit.state().cursor(id).cloned().zip(feed) else {
-                return Ok(Err(FeedError::Dropped));
-            };
-            let moved = CursorRow {
-                feed: feed.feed,
-                position: feed.first,
-                seen_us: seen_us.max(row.seen_us),
-                ..row
-            };
-            edit.put_cursor(id, moved);
-            Ok(Ok(feed.first))
-        })?
-    }
-
-    /// Forgets the cursor of that name; `false` when there is none.
-    ///
-    /// # Errors
-    /// As for [`Manifest::transact`].
-    pub fn drop_cursor(&self, patience: Duration, name: &DbName) -> Result<bool, ManifestError> {
-        let name = name.clone();
-        self.transact_or_leave(patience, move |edit| {
-            let found = edit.state().cursor_named(&name).map(|(id, _)| id);
-            if let Some(id) = found {
-                edit.delete_cursor(id);
-            }
-            Ok(found.is_some())
-        })
     }
 }
 

@@ -115,6 +115,8 @@ metrics! {
         "Bytes of the segments that hold records",
     LOG_SEGMENTS: Gauge "bop_log_segments" "segments"
         "Segments that hold records",
+    CURSOR_LOG_BYTES: Gauge "bop_cursor_log_bytes" "bytes"
+        "Bytes of segments that are kept for cursors over commits alone",
     SPARE_SEGMENTS: Gauge "bop_log_spare_segments" "segments"
         "Segments kept ready",
     DAMAGED_BYTES: Gauge "bop_damaged_bytes" "bytes"

@@ -2,8 +2,9 @@
 //!
 //! Invariant: whoever looked at the count before it looked at what it waits for misses nothing.
 //!
-//! Never: says what happened.
+//! Never: says what happened; panics since a task's waker does.
 
+use super::panics::fence;
 use parking_lot::{Condvar, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
@@ -23,7 +24,11 @@ impl Bell {
         let wakers = std::mem::take(&mut state.1);
         drop(state);
         self.rung.notify_all();
-        wakers.into_iter().for_each(Waker::wake);
+        for waker in wakers {
+            if let Err(panic) = fence("woke a task", || waker.wake()) {
+                tracing::error!(%panic, "a task's waker panicked");
+            }
+        }
     }
 
     /// How often it happened.

@@ -321,7 +321,7 @@ fn the_job_of_a_database_that_was_dropped_ends() {
     store.keep_house();
     rig.disk.heal();
     let next = store.scrub(Some("small")).unwrap();
-    store.drop_database("small").unwrap();
+    store.drop_database_now("small").unwrap();
     store.keep_house();
     let ended = job(&store, next);
     assert_eq!(ended.state, JobState::Failed);
@@ -332,7 +332,7 @@ fn the_job_of_a_database_that_was_dropped_ends() {
         "while it is remembered"
     );
     // One that waits for its next attempt ends with the rows' transaction.
-    store.drop_database("other").unwrap();
+    store.drop_database_now("other").unwrap();
     assert!(!job(&store, waits).state.is_over());
     store.checkpoint().unwrap();
     let ended = job(&store, waits);

@@ -96,7 +96,7 @@ fn layouts_of_the_code() -> BTreeMap<String, Layout> {
         ClosedBytes { segment, lsn, from_lsn, to_lsn, place, reason_bytes, reserved }
         ChangeBytes { kind, name_bytes, reserved, time_us, database, number, lsn }
         FeedBytes { feed, first, next, next_cursor }
-        CursorBytes { feed, position, created_us, seen_us, lease_us, name_bytes, reserved }
+        CursorBytes { feed, position, database, created_us, seen_us, lease_us, kind, name_bytes, reserved }
         RunBytes { epoch, boot, opened_us, closed_us, pid, reserved }
         JobBytes { kind, state, attempts, code_bytes, place_bytes, reason_bytes, reserved, database, token, holder, moment_us, created_us, updated_us }
         JobIdsBytes { next }

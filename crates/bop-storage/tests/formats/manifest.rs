@@ -19,9 +19,9 @@ use bop_storage::ids::{
     StoreId,
 };
 use bop_storage::manifest::{
-    ChangeKind, CheckpointedHead, CursorRow, DatabaseRow, DatabaseState, JobFailure, JobKind,
-    Manifest, ManifestState, ManifestStore, MemoryManifest, Policy, RangeKey, RangeRow, Retention,
-    RunRow, SCHEMA_VERSION, ScrubRow, SegmentRow, Table, Write, scan_all,
+    ChangeKind, CheckpointedHead, CursorPlace, DatabaseRow, DatabaseState, FeedRow, JobFailure,
+    JobKind, Manifest, ManifestState, ManifestStore, MemoryManifest, Policy, RangeKey, RangeRow,
+    Retention, RunRow, SCHEMA_VERSION, ScrubRow, SegmentRow, Table, Write, scan_all,
 };
 use bop_storage::testing::ManualClock;
 use std::path::PathBuf;
@@ -189,18 +189,26 @@ fn filled() -> (MemoryManifest, Manifest) {
         .unwrap();
     manifest.begin_run(RUN).unwrap();
     fill_jobs(&manifest);
-    let cursor = manifest.find_or_add_cursor(std::time::Duration::MAX, |feed| CursorRow {
-        name: DbName::new("backup").unwrap(),
+    let forever = std::time::Duration::MAX;
+    let add = |name, place: fn(&FeedRow) -> CursorPlace| {
+        let name = DbName::new(name).unwrap();
+        let times = (0xdddd_0000, 0x1234_5678);
+        let added = manifest.find_or_add_cursor(forever, &name, times, move |feed| Ok(place(feed)));
+        added.unwrap().0
+    };
+    let changes = add("backup", |feed| CursorPlace::Changes {
         feed: feed.feed,
         position: feed.first,
-        created_us: 0xdddd_0000,
-        seen_us: 0xdddd_1111,
-        lease_us: 0x1234_5678,
     });
-    cursor.unwrap();
-    manifest
-        .end_run(0xeeee_ffff, std::time::Duration::MAX)
-        .unwrap();
+    let commits = add("replica", |_| CursorPlace::Commits {
+        position: Lsn::new(0x5000),
+        database: Some(DbId::new(1)),
+    });
+    let moved = manifest.move_cursor(forever, changes, ChangeNo::new(1), 0xdddd_1111);
+    moved.unwrap();
+    let moved = manifest.move_cursor(forever, commits, Lsn::new(0x6000), 0xdddd_2222);
+    moved.unwrap();
+    manifest.end_run(0xeeee_ffff, forever).unwrap();
     (store, manifest)
 }
 

@@ -11,8 +11,8 @@ use bop_storage::catalogue::{Catalogue, DbName};
 use bop_storage::error::{CatalogueError, Damage, ErrorCode, ManifestError, Place, Reject};
 use bop_storage::ids::{DbId, DbKind, Epoch, Incarnation, Lsn, SegmentId};
 use bop_storage::manifest::{
-    ClosedRow, CursorRow, JobKind, Manifest, ManifestState, ManifestStore, MemoryManifest, RunRow,
-    SalvageRow, ScrubRow, Table, scan_all,
+    ClosedRow, CursorPlace, CursorRow, JobKind, Manifest, ManifestState, ManifestStore,
+    MemoryManifest, RunRow, SalvageRow, ScrubRow, Table, scan_all,
 };
 use std::time::Duration;
 
@@ -95,8 +95,10 @@ fn cursor_at_the_end(state: &ManifestState) -> CursorRow {
     let feed = state.feed().unwrap();
     CursorRow {
         name: DbName::new("backup").unwrap(),
-        feed: feed.feed,
-        position: feed.next,
+        place: CursorPlace::Changes {
+            feed: feed.feed,
+            position: feed.next,
+        },
         created_us: 1,
         seen_us: 2,
         lease_us: 3,

@@ -10,8 +10,8 @@ use crate::gates::power_cut;
 use bop_storage::error::FeedError;
 use bop_storage::ids::{ChangeNo, CursorId, DbId, DbKind, Epoch, Lsn, StoreId};
 use bop_storage::manifest::{
-    CHANGES_KEPT, ChangeKind, CheckpointedHead, CursorRow, DatabaseRow, DatabaseState, Manifest,
-    MemoryManifest, RunRow,
+    CHANGES_KEPT, ChangeKind, CheckpointedHead, CursorPlace, CursorRow, DatabaseRow, DatabaseState,
+    FeedPosition, Manifest, MemoryManifest, RunRow,
 };
 use bop_storage::name::DbName;
 use bop_storage::testing::ManualClock;
@@ -156,17 +156,18 @@ impl World {
                 after.made += count;
             }
             Op::Subscribe(cursor) => {
-                let (_, row) = self
-                    .manifest
-                    .find_or_add_cursor(LONG, move |feed| CursorRow {
-                        name: name(cursor),
-                        feed: feed.feed,
-                        position: feed.first,
-                        created_us: now_us,
-                        seen_us: now_us,
-                        lease_us: LEASE_US,
-                    })?;
-                let position = row.position.get();
+                let (_, row) = self.manifest.find_or_add_cursor(
+                    LONG,
+                    &name(cursor),
+                    (now_us, LEASE_US),
+                    |feed| {
+                        Ok(CursorPlace::Changes {
+                            feed: feed.feed,
+                            position: feed.first,
+                        })
+                    },
+                )?;
+                let position = position_of(&row);
                 let seen_us = row.seen_us;
                 let place = Place { position, seen_us };
                 let before = *after.cursors.entry(cursor).or_insert(place);
@@ -193,7 +194,7 @@ impl World {
                 };
                 // Only whoever has lost its place does so.
                 if place.position < self.first {
-                    let oldest = self.manifest.reset_cursor(LONG, id, now_us)?;
+                    let oldest: ChangeNo = self.manifest.reset_cursor(LONG, id, now_us)?;
                     (place.position, place.seen_us) = (oldest.get(), now_us);
                 }
             }
@@ -231,8 +232,7 @@ impl World {
             assert!(matches!(lost, Err(FeedError::CursorLost { oldest }) if oldest == feed.first));
         }
         let rows = self.manifest.state();
-        let positions = rows.cursors().map(|(_, row)| row.position.get());
-        let positions: Vec<u64> = positions.collect();
+        let positions: Vec<u64> = rows.cursors().map(|(_, row)| position_of(row)).collect();
         let mut wanted: Vec<u64> = model.cursors.values().map(|place| place.position).collect();
         let mut found = positions.clone();
         found.sort_unstable();
@@ -240,6 +240,10 @@ impl World {
         assert_eq!(found, wanted);
         assert_eq!(self.manifest.verify().unwrap(), []);
     }
+}
+
+fn position_of(row: &CursorRow) -> u64 {
+    ChangeNo::of(&row.place).unwrap().get()
 }
 
 /// A database whose id is the number of the change that tells of it.

@@ -6,75 +6,19 @@
     reason = "a test fails by panicking, its helpers too"
 )]
 
+use crate::feed_rig::{DAY_US, Flag, LONG, Rig, write};
 use bop_storage::error::FeedError;
 use bop_storage::ids::ChangeNo;
 use bop_storage::manifest::{
-    CHANGES_KEPT, CHANGES_MAX, CURSORS_MAX, ChangeKind, ManifestStore, MemoryManifest,
-    TRIM_ROWS_MAX, Table, scan_all,
+    CHANGES_KEPT, CHANGES_MAX, CURSORS_MAX, ChangeKind, TRIM_ROWS_MAX, Table,
 };
-use bop_storage::runtime::{Runtime, SystemEntropy, SystemSpawn};
-use bop_storage::testing::{ManualClock, SimDisk};
-use bop_storage::{
-    ChangesCursor, DbKind, ErrorCode, FeedStart, Housekeeping, Limits, Manager, Options, PageNo,
-};
+use bop_storage::{ChangesCursor, DbKind, ErrorCode, FeedStart, Manager};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-const LONG: Duration = Duration::from_secs(50);
 const SOON: Duration = Duration::from_millis(20);
-const DAY_US: u64 = 24 * 60 * 60 * 1_000_000;
-
-struct Rig {
-    disk: SimDisk,
-    manifest: MemoryManifest,
-    clock: Arc<ManualClock>,
-}
-
-impl Rig {
-    fn new() -> Self {
-        Self {
-            disk: SimDisk::new(1),
-            manifest: MemoryManifest::new(),
-            clock: Arc::new(ManualClock::new(1_000_000)),
-        }
-    }
-
-    fn open(&self) -> Manager {
-        let runtime = Runtime {
-            clock: Arc::clone(&self.clock) as _,
-            entropy: Arc::new(SystemEntropy),
-            spawn: Arc::new(SystemSpawn),
-        };
-        let options = Options::new()
-            .limits(Limits::tiny())
-            .runtime(runtime)
-            .housekeeping(Housekeeping::Manual)
-            .disk(Arc::new(self.disk.clone()), Arc::new(self.manifest.clone()));
-        Manager::open("simulated", options).unwrap()
-    }
-
-    /// What a kill at this moment leaves.
-    fn killed(&self) -> Self {
-        Self {
-            disk: self.disk.crash_image_keeping_nothing(),
-            manifest: self.manifest.snapshot(),
-            clock: Arc::clone(&self.clock),
-        }
-    }
-
-    fn changes_kept(&self) -> u64 {
-        let mut rows = 0;
-        scan_all(
-            &self.manifest as &dyn ManifestStore,
-            Table::Changes,
-            |_, _| rows += 1,
-        )
-        .unwrap();
-        rows
-    }
-}
 
 /// What is read from a cursor, to the end, as words.
 fn told(cursor: &ChangesCursor) -> Vec<String> {
@@ -87,13 +31,6 @@ fn told(cursor: &ChangesCursor) -> Vec<String> {
     changes
         .map(|(_, change)| word(change.kind, change.name.as_ref().map(|name| name.as_str())))
         .collect()
-}
-
-fn write(store: &Manager, name: &str, byte: u8) {
-    let db = store.database(name).unwrap();
-    let mut write = db.begin_write(LONG).unwrap();
-    write.write_page(PageNo::FIRST, &[byte; 4096]).unwrap();
-    write.commit().unwrap();
 }
 
 /// A change that costs no page: the log begins a little later each time.
@@ -266,14 +203,6 @@ fn names_owners_and_acknowledgements_that_cannot_be_are_refused() {
         drop(store.subscribe_changes(&name, FeedStart::Newest).unwrap());
     }
     assert_eq!(code(open("one more")), ErrorCode::LimitReached);
-}
-
-struct Flag(AtomicBool);
-
-impl Wake for Flag {
-    fn wake(self: Arc<Self>) {
-        self.0.store(true, Ordering::SeqCst);
-    }
 }
 
 #[test]

@@ -3,8 +3,12 @@
 
 mod catalogue_model;
 mod catalogue_names;
+mod commit_cursors;
+mod commit_cursors_killed;
+mod commit_cursors_model;
 mod damaged_rows;
 mod feed_model;
+mod feed_rig;
 mod feeds;
 mod gates;
 mod job_model;
@@ -13,4 +17,5 @@ mod model;
 mod panics;
 mod rows;
 mod stalls;
+mod ten_subscribers;
 mod writer;

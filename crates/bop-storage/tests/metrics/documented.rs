@@ -6,7 +6,8 @@ use bop_storage::io::IoOp;
 use bop_storage::io::errno::EIO;
 use bop_storage::testing::Fault;
 use bop_storage::{
-    DbKind, Housekeeping, Limits, METRICS, Manager, MetricValue, MetricsReport, NewEntry, PageNo,
+    CommitsFrom, DbKind, Housekeeping, Limits, METRICS, Manager, MetricValue, MetricsReport,
+    NewEntry, PageNo,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
@@ -90,6 +91,7 @@ fn limits() -> Limits {
 fn ordinary_life(rig: &Rig, told: &mut Told) {
     let store = rig.open(limits(), Housekeeping::Manual);
     let db = store.create_database("pages", DbKind::Raw).unwrap();
+    let cursor = store.subscribe_commits("replica", CommitsFrom::Oldest, None);
     for page in 1..=40 {
         commit(&db, page, &noise(page.into()));
     }
@@ -120,7 +122,7 @@ fn ordinary_life(rig: &Rig, told: &mut Told) {
     }
     store.database("nobody").unwrap_err();
     told.hear(&store);
-    drop((read, db, log));
+    drop((read, db, log, cursor.unwrap()));
     store.close(WAIT).unwrap();
 }
 
