@@ -33,7 +33,9 @@ mod section;
 pub use crate::manifest::{DatabaseState, Policy, Retention};
 pub use crate::name::DbName;
 pub use change::CatalogueChange;
-pub use section::{SECTION_VERSION, SectionEntry, SectionHeader, decode_section, encode_section};
+pub use section::{
+    CatalogueSection, SECTION_VERSION, SectionEntry, SectionHeader, decode_section, encode_section,
+};
 
 use crate::error::{CatalogueError, Damage, Reject};
 use crate::ids::{DbId, DbKind, Lsn};

@@ -2,7 +2,7 @@
 //! can be rebuilt once the records are truncated.
 //!
 //! ```text
-//! SectionHeader | (SectionEntry | name) x entries
+//! SectionHeader | (SectionEntry | name) x entries | (id (8) | CursorBytes | name) x cursors
 //! ```
 //! Invariant: a section that decodes is a possible catalogue: ids rise and are below the next one,
 //! live names differ, no record is newer than the last.
@@ -12,9 +12,12 @@
 use super::{Catalogue, Entry};
 use crate::checksum::Crc64;
 use crate::error::Reject;
-use crate::ids::{DbId, DbKind, Lsn};
-use crate::manifest::{Policy, PolicyBytes, decode_name, decode_state, encode_state};
-use zerocopy::little_endian::{U16, U64};
+use crate::ids::{CursorId, DbId, DbKind, Lsn};
+use crate::manifest::{
+    CursorRow, Policy, PolicyBytes, decode_cursor, decode_name, decode_state, encode_cursor,
+    encode_state,
+};
+use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// The version of the section that this program writes. It reads version 1 too, whose entries end
@@ -32,7 +35,9 @@ pub struct SectionHeader {
     /// [`SECTION_VERSION`].
     pub version: U16,
     /// Zero.
-    pub reserved: [u8; 6],
+    pub reserved: [u8; 2],
+    /// Cursors of both feeds, behind the databases; zero in version 1.
+    pub cursors: U32,
     /// Bytes of the section, this header included: a cut section is noticed.
     pub section_bytes: U64,
     /// Databases, those that were dropped included.
@@ -79,9 +84,18 @@ const VERSION_1_BYTES: usize = std::mem::offset_of!(SectionEntry, until_us);
 /// Where the checksum stands in the header.
 const CHECKSUM_AT: usize = std::mem::offset_of!(SectionHeader, checksum);
 
-/// The catalogue as bytes. Whether it is damaged is not part of them: a damaged catalogue must not
-/// be written.
-pub fn encode_section(catalogue: &Catalogue) -> Vec<u8> {
+/// What a section holds.
+#[derive(Clone, PartialEq, Debug)]
+pub struct CatalogueSection {
+    /// The catalogue.
+    pub catalogue: Catalogue,
+    /// The cursors of both feeds, at places that they had acknowledged, ascending.
+    pub cursors: Vec<(CursorId, CursorRow)>,
+}
+
+/// A section as bytes. Whether the catalogue is damaged is not part of them: a damaged one must not be
+/// written.
+pub fn encode_section(catalogue: &Catalogue, cursors: &[(CursorId, CursorRow)]) -> Vec<u8> {
     let mut body = Vec::new();
     for (id, entry) in catalogue.entries() {
         let (state, dropped_us, until_us) = encode_state(entry.state);
@@ -102,10 +116,16 @@ pub fn encode_section(catalogue: &Catalogue) -> Vec<u8> {
         body.extend_from_slice(bytes.as_bytes());
         body.extend_from_slice(name);
     }
+    for (id, cursor) in cursors {
+        body.extend_from_slice(&id.get().to_le_bytes());
+        body.extend_from_slice(&encode_cursor(cursor));
+    }
     let mut header = SectionHeader {
         magic: MAGIC,
         version: U16::new(SECTION_VERSION),
-        reserved: [0; 6],
+        reserved: [0; 2],
+        // There are a thousand at most.
+        cursors: U32::new(u32::try_from(cursors.len()).unwrap_or(u32::MAX)),
         section_bytes: U64::new((size_of::<SectionHeader>() + body.len()) as u64),
         entries: U64::new(catalogue.entries.len() as u64),
         next_id: U64::new(catalogue.next_id().get()),
@@ -116,11 +136,11 @@ pub fn encode_section(catalogue: &Catalogue) -> Vec<u8> {
     [header.as_bytes(), &body].concat()
 }
 
-/// The catalogue behind the bytes of a section.
+/// What is behind the bytes of a section.
 ///
 /// # Errors
 /// Why the bytes are not believed.
-pub fn decode_section(bytes: &[u8]) -> Result<Catalogue, Reject> {
+pub fn decode_section(bytes: &[u8]) -> Result<CatalogueSection, Reject> {
     let truncated = |needed: u64| Reject::Truncated {
         found: bytes.len() as u64,
         needed,
@@ -144,7 +164,7 @@ pub fn decode_section(bytes: &[u8]) -> Result<Catalogue, Reject> {
     if header.checksum.get() != checksum(header.as_bytes(), body) {
         return Err(Reject::Checksum);
     }
-    if header.reserved != [0; 6] {
+    if header.reserved != [0; 2] || (version == 1 && header.cursors != U32::ZERO) {
         return Err(RESERVED);
     }
     let mut catalogue = Catalogue {
@@ -161,10 +181,23 @@ pub fn decode_section(bytes: &[u8]) -> Result<Catalogue, Reject> {
         catalogue.insert(id, entry)?;
         (rest, last) = (behind, id);
     }
+    let mut cursors: Vec<(CursorId, CursorRow)> = Vec::new();
+    for _ in 0..header.cursors.get() {
+        let (id, bytes) = rest
+            .split_first_chunk()
+            .ok_or(Reject::Invalid("the section ends inside a cursor"))?;
+        let id = CursorId::new(u64::from_le_bytes(*id));
+        let (cursor, behind) = decode_cursor(bytes)?;
+        if cursors.last().is_some_and(|(last, _)| id <= *last) {
+            return Err(Reject::Invalid("a cursor out of order"));
+        }
+        cursors.push((id, cursor));
+        rest = behind;
+    }
     if !rest.is_empty() || catalogue.next_id == DbId::CATALOGUE {
         return Err(Reject::Invalid("counts of the section"));
     }
-    Ok(catalogue)
+    Ok(CatalogueSection { catalogue, cursors })
 }
 
 const RESERVED: Reject = Reject::Invalid("reserved bytes are not zero");

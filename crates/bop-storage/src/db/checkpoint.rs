@@ -24,9 +24,9 @@ use crate::checkpoint::{
 };
 use crate::checksum::RollingChecksum;
 use crate::error::{CheckpointError, ReadError};
-use crate::ids::{ChunkId, DbId, Generation, Lsn, PageNo, PageSize};
+use crate::ids::{ChunkId, CursorId, DbId, Generation, Lsn, PageNo, PageSize};
 use crate::log::HoldReason;
-use crate::manifest::ManifestState;
+use crate::manifest::{CursorRow, ManifestState};
 use crate::pagestore::{ChunkWriter, FinishedChunk};
 use crate::view::{BasePage, BasePages, View};
 use std::collections::{BTreeMap, BTreeSet};
@@ -80,6 +80,8 @@ impl SectionSource for Source {
 pub(super) struct NewCatalogue {
     /// Without what is forgotten.
     pub(super) catalogue: Catalogue,
+    /// The subscribers of the feeds, which stand beside it.
+    cursors: Vec<(CursorId, CursorRow)>,
     forgotten: Vec<DbId>,
     generation: Generation,
 }
@@ -178,7 +180,8 @@ impl Engine {
         let rows = self.manifest.state();
         let cell = self.catalogue.lock();
         let forgotten = forgettable(&cell.catalogue, &rows);
-        let changed = cell.hold.is_some() || !forgotten.is_empty();
+        let cursors_due = self.section_cursors.lock().are_due(&rows);
+        let changed = cell.hold.is_some() || !forgotten.is_empty() || cursors_due;
         if !changed || cell.catalogue.damage().is_some() {
             return Ok(None);
         }
@@ -194,6 +197,7 @@ impl Engine {
         let generation = newest.unwrap_or_default().next();
         Ok(Some(NewCatalogue {
             catalogue,
+            cursors: rows.cursors().map(|(id, row)| (id, row.clone())).collect(),
             forgotten,
             generation: generation.ok_or(CheckpointError::Limit("generations"))?,
         }))
@@ -233,14 +237,10 @@ impl Engine {
                     .map(|source| *source as &dyn SectionSource)
             };
             pages += write_chunk(chunk, &mut writer, source_of, &cancelled)?;
-            if let Some(NewCatalogue {
-                catalogue,
-                generation,
-                ..
-            }) = catalogue.take()
-            {
-                let bytes = encode_section(catalogue);
-                writer.catalogue_section(*generation, catalogue.last_lsn(), &bytes)?;
+            if let Some(new) = catalogue.take() {
+                let bytes = encode_section(&new.catalogue, &new.cursors);
+                let cut = new.catalogue.last_lsn();
+                writer.catalogue_section(new.generation, cut, &bytes)?;
             }
             finished.push(writer.finish()?);
         }
@@ -297,6 +297,7 @@ impl Engine {
         dead.into_iter()
             .for_each(|(chunk, row)| self.chunks.doom(chunk, &row));
         if let Some(new) = catalogue {
+            self.section_cursors.lock().written(&new.cursors);
             let mut cell = self.catalogue.lock();
             for id in &new.forgotten {
                 cell.catalogue.forget(*id);

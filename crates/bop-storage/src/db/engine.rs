@@ -10,6 +10,7 @@
 //! Never: held by a worker thread longer than one piece of work.
 
 use super::callbacks::Callbacks;
+use super::checkpoint_cursors::SectionCursors;
 use super::chunks::ChunkSet;
 use super::creation::Creations;
 use super::cursor::OpenCursors;
@@ -80,6 +81,8 @@ pub(crate) struct Engine {
     pub(super) reader: PageReader,
     pub(super) manifest: Arc<Manifest>,
     pub(super) open_cursors: OpenCursors,
+    /// The cursors as the newest section of the catalogue has them.
+    pub(super) section_cursors: Mutex<SectionCursors>,
     pub(super) chunks: ChunkSet,
     pub(super) catalogue: Arc<Mutex<CatalogueCell>>,
     /// Held from the plan of a catalogue record to its publication.

@@ -14,6 +14,7 @@ mod attempt;
 mod callbacks;
 mod chain;
 mod checkpoint;
+mod checkpoint_cursors;
 mod checkpoint_rows;
 mod chunks;
 mod close;

@@ -343,6 +343,7 @@ impl Parts<'_> {
             log,
             manifest: Arc::clone(&self.manifest),
             open_cursors: OpenCursors::default(),
+            section_cursors: Mutex::default(),
             chunks,
             catalogue: CatalogueCell::shared(catalogue, catalogue_hold),
             catalogue_writer: Arc::default(),

@@ -142,6 +142,20 @@ pub struct CursorBytes {
 }
 const _: () = assert!(size_of::<CursorBytes>() == 56);
 
+/// A cursor as it stands in its row, for where else it is kept.
+pub(crate) fn encode_cursor(row: &CursorRow) -> Vec<u8> {
+    row.encode()
+}
+
+/// The cursor at the start of `bytes`, and what stands behind it.
+pub(crate) fn decode_cursor(bytes: &[u8]) -> Result<(CursorRow, &[u8]), Reject> {
+    let cut = || Reject::Invalid("the bytes end inside a cursor");
+    let (head, _) = CursorBytes::read_from_prefix(bytes).map_err(|_| cut())?;
+    let whole = size_of::<CursorBytes>() + usize::from(head.name_bytes);
+    let (row, behind) = bytes.split_at_checked(whole).ok_or_else(cut)?;
+    Ok((CursorRow::decode(row)?, behind))
+}
+
 const CHANGES: u8 = 1;
 const COMMITS: u8 = 2;
 

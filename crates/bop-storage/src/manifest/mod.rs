@@ -46,6 +46,7 @@ mod writer;
 pub use change::{Change, ChangeKind};
 pub use closed_rows::{ClosedBy, ClosedBytes, ClosedRow, SalvageBytes, SalvageRow};
 pub use cursor_row::{CursorBytes, CursorPlace, CursorRow, FeedPosition};
+pub(crate) use cursor_row::{decode_cursor, encode_cursor};
 pub use cursors::CURSORS_MAX;
 pub use database_row::{CheckpointedHead, DatabaseBytes, DatabaseRow, DatabaseState};
 pub(crate) use database_row::{decode_name, decode_state, encode_state};

@@ -10,18 +10,19 @@
 )]
 
 use bop_storage::catalogue::{
-    Catalogue, CatalogueChange, DbName, SECTION_VERSION, decode_section, encode_section,
+    Catalogue, CatalogueChange, CatalogueSection, DbName, SECTION_VERSION, decode_section,
+    encode_section,
 };
 use bop_storage::checksum::RollingChecksum;
 use bop_storage::error::{ErrorCode, ManifestError};
 use bop_storage::ids::{
-    ChangeNo, ChunkId, DbId, DbKind, Epoch, Generation, Incarnation, Lsn, PageSize, SegmentId,
-    StoreId,
+    ChangeNo, ChunkId, CursorId, DbId, DbKind, Epoch, Generation, Incarnation, Lsn, PageSize,
+    SegmentId, StoreId,
 };
 use bop_storage::manifest::{
-    ChangeKind, CheckpointedHead, CursorPlace, DatabaseRow, DatabaseState, FeedRow, JobFailure,
-    JobKind, Manifest, ManifestState, ManifestStore, MemoryManifest, Policy, RangeKey, RangeRow,
-    Retention, RunRow, SCHEMA_VERSION, ScrubRow, SegmentRow, Table, Write, scan_all,
+    ChangeKind, CheckpointedHead, CursorPlace, CursorRow, DatabaseRow, DatabaseState, FeedRow,
+    JobFailure, JobKind, Manifest, ManifestState, ManifestStore, MemoryManifest, Policy, RangeKey,
+    RangeRow, Retention, RunRow, SCHEMA_VERSION, ScrubRow, SegmentRow, Table, Write, scan_all,
 };
 use bop_storage::testing::ManualClock;
 use std::path::PathBuf;
@@ -360,18 +361,34 @@ fn catalogue(changes: usize) -> Catalogue {
 #[test]
 fn a_catalogue_section_has_the_bytes_it_always_had() {
     let catalogue = catalogue(usize::MAX);
-    let encoded = encode_section(&catalogue);
+    let cursor = CursorRow {
+        name: DbName::new("replica").unwrap(),
+        place: CursorPlace::Commits {
+            position: Lsn::new(0x5000),
+            database: Some(DbId::new(1)),
+        },
+        created_us: 0x1111,
+        seen_us: 0x2222,
+        lease_us: 0x3333,
+    };
+    let cursors = vec![(CursorId::new(4), cursor)];
+    let encoded = encode_section(&catalogue, &cursors);
     let wanted = golden(
         u32::from(SECTION_VERSION),
         "catalogue_section.bin",
         &encoded,
     );
     assert_eq!(encoded, wanted);
-    assert_eq!(decode_section(&wanted).unwrap(), catalogue);
+    let wanted = decode_section(&wanted).unwrap();
+    assert_eq!(wanted, CatalogueSection { catalogue, cursors });
 }
 
 #[test]
 fn the_first_catalogue_section_is_read() {
     let first = golden(1, "catalogue_section.bin", &[]);
-    assert_eq!(decode_section(&first).unwrap(), catalogue(5));
+    let wanted = CatalogueSection {
+        catalogue: catalogue(5),
+        cursors: Vec::new(),
+    };
+    assert_eq!(decode_section(&first).unwrap(), wanted);
 }

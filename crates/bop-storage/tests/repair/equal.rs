@@ -1,7 +1,7 @@
 //! After a repair the store is what it was.
 
-use crate::world::{REPAIR, WAIT, facts, files, make, open, options, put, repair, shown, works};
-use bop_storage::{DbKind, FeedStart, Manager, RepairMode};
+use crate::world::{WAIT, facts, files, make, open, options, put, repair, shown, works};
+use bop_storage::{CommitsFrom, DbKind, ErrorCode, FeedStart, Manager, RepairMode};
 use std::path::Path;
 
 /// What it is called, and what does it.
@@ -174,31 +174,49 @@ fn pages_that_came_back_as_zeros_do_not_come_back_as_they_were() {
 }
 
 #[test]
-fn who_subscribes_to_the_changes_finds_a_new_feed() {
+fn who_subscribes_goes_on_at_or_before_where_it_was_and_is_told_of_a_new_feed() {
     let dir = tempfile::tempdir().unwrap();
     make(dir.path());
     let store = open(dir.path());
-    let cursor = store
+    let changes = store
         .subscribe_changes("mirror", FeedStart::Oldest)
         .unwrap();
-    let page = cursor.read(1000).unwrap();
-    let last = page.changes.last().unwrap().0;
-    cursor.acknowledge(last).unwrap();
-    cursor.flush().unwrap();
-    drop(cursor);
+    let commits = store
+        .subscribe_commits("replica", CommitsFrom::Newest, Some("large"))
+        .unwrap();
+    put(&store, "large", &[3], 11, None);
+    let first = commits.read(1).unwrap();
+    commits.acknowledge(first.next).unwrap();
+    commits.flush().unwrap();
+    // The section of the catalogue has this place.
+    store.checkpoint().unwrap();
+    put(&store, "large", &[4], 12, None);
+    let second = commits.read(1).unwrap();
+    commits.acknowledge(second.next).unwrap();
+    commits.flush().unwrap();
+    drop((changes, commits));
     store.close(WAIT).unwrap();
-    let feed = |dir: &Path| {
-        let inspection = Manager::inspect_manifest(dir, &options()).unwrap();
-        *inspection.state().feed().unwrap()
-    };
-    let before = feed(dir.path());
-    let mode = RepairMode {
-        force: true,
-        ..REPAIR
-    };
-    Manager::repair(dir.path(), &options(), mode).unwrap();
+    std::fs::remove_dir_all(dir.path().join("manifest")).unwrap();
+
+    repair(dir.path());
     let store = open(dir.path());
-    assert!(store.cursors().is_empty());
-    store.close(WAIT).unwrap();
-    assert_ne!(feed(dir.path()).feed, before.feed);
+    let mut names: Vec<String> = store.cursors().into_iter().map(|c| c.name).collect();
+    names.sort();
+    assert_eq!(names, ["mirror", "replica"]);
+    let commits = store
+        .subscribe_commits("replica", CommitsFrom::Newest, Some("large"))
+        .unwrap();
+    assert_eq!(commits.position(), first.next);
+    assert_eq!(
+        commits.read(1).unwrap().commits,
+        second.commits,
+        "again, and none is missing"
+    );
+    let changes = store
+        .subscribe_changes("mirror", FeedStart::Oldest)
+        .unwrap();
+    let lost = changes.read(10).unwrap_err();
+    assert_eq!(lost.code(), ErrorCode::CursorLost);
+    changes.reset().unwrap();
+    changes.read(10).unwrap();
 }

@@ -9,10 +9,11 @@
 //! Never: reads a page; writes.
 
 use super::super::report::damage_of;
-use crate::catalogue::{Catalogue, decode_section};
+use crate::catalogue::{Catalogue, CatalogueSection, decode_section};
 use crate::error::{Damage, OpenError, Place, ReadError, Reject};
-use crate::ids::{ChunkId, DbId, Generation, Lsn, StoreId};
+use crate::ids::{ChunkId, CursorId, DbId, Generation, Lsn, StoreId};
 use crate::io::{Disk, FileKind, IoFailure, layout};
+use crate::manifest::CursorRow;
 use crate::pagestore::{ChunkIdentity, ChunkReader, Section, SectionMeta, SectionRef};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -54,6 +55,8 @@ pub(super) struct FoundSection {
 #[derive(Debug)]
 pub(super) struct FoundCatalogue {
     pub(super) catalogue: Catalogue,
+    /// The subscribers of the feeds, at places that they had acknowledged.
+    pub(super) cursors: Vec<(CursorId, CursorRow)>,
     pub(super) chunk: ChunkId,
     pub(super) index: u32,
     pub(super) generation: Generation,
@@ -203,9 +206,10 @@ impl FoundChunks {
                 read_section(disk, store, place, judgement)?
             };
             match read {
-                Ok(catalogue) => {
+                Ok(CatalogueSection { catalogue, cursors }) => {
                     self.catalogue = Some(FoundCatalogue {
                         catalogue,
+                        cursors,
                         chunk: place.chunk,
                         index: place.index,
                         generation: place.generation,
@@ -224,16 +228,16 @@ fn read_section(
     store: StoreId,
     place: &CataloguePlace,
     judgement: Unreadable,
-) -> Result<Result<Catalogue, Damage>, IoFailure> {
+) -> Result<Result<CatalogueSection, Damage>, IoFailure> {
     let at = || Place::File(layout::chunk(place.chunk));
     let read = ChunkReader::open(disk, store, place.chunk, None)
         .and_then(|chunk| chunk.payload(place.index));
     let read = judgement.of(read, at())?;
     Ok(read.and_then(|bytes| {
         let damage = |reason| Damage::new(at(), reason);
-        let catalogue = decode_section(&bytes).map_err(damage)?;
-        if catalogue.last_lsn() == place.cut {
-            Ok(catalogue)
+        let section = decode_section(&bytes).map_err(damage)?;
+        if section.catalogue.last_lsn() == place.cut {
+            Ok(section)
         } else {
             Err(damage(Reject::Invalid("a catalogue of another position")))
         }

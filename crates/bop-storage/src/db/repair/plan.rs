@@ -121,6 +121,9 @@ impl Plan {
             let from = from.unwrap_or(self.truncated).min(self.truncated);
             edit.close_database(id, &ClosedRow::lost(why, from, to));
         }
+        for (id, cursor) in chunks.catalogue.iter().flat_map(|found| &found.cursors) {
+            edit.put_cursor(*id, cursor.clone());
+        }
         edit.set_checkpointed(self.truncated);
         edit.set_truncated(self.truncated);
         edit.set_catalogue(self.catalogue.last_lsn());
