@@ -77,9 +77,12 @@ fn look(dir: &str, count: usize) -> Result<(), Box<dyn Error + Send + Sync>> {
     Ok(store.close(WAIT)?)
 }
 
-/// Memory of this process that is in use, of pages of 4 KiB.
+/// Memory of this process that is in use, of pages of 4 KiB. Pages of files, the manifest's map among
+/// them, are the kernel's cache: it takes them back when it likes.
 fn rss_bytes() -> Result<usize, Box<dyn Error + Send + Sync>> {
     let status = std::fs::read_to_string("/proc/self/statm")?;
-    let pages = status.split(' ').nth(1).ok_or("no resident pages")?;
-    Ok(pages.parse::<usize>()? * 4096)
+    let mut pages = status.split(' ').skip(1).map(str::parse::<usize>);
+    let mut next = || pages.next().ok_or("no such field");
+    let (resident, of_files) = (next()??, next()??);
+    Ok((resident - of_files) * 4096)
 }

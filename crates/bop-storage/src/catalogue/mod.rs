@@ -39,7 +39,7 @@ pub use section::{
 
 use crate::error::{CatalogueError, Damage, Reject};
 use crate::ids::{DbId, DbKind, Lsn};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, hash_map};
 
 /// What the catalogue knows of a database.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -217,17 +217,27 @@ impl Catalogue {
     }
 
     fn insert(&mut self, id: DbId, entry: Entry) -> Result<(), Reject> {
-        if entry.state == DatabaseState::Live {
-            let folded = entry.name.folded();
-            if self.by_name.contains_key(&folded) {
-                return Err(TWINS);
-            }
-            self.by_name.insert(folded, id);
-        }
-        if matches!(entry.state, DatabaseState::Dropped { .. }) {
-            self.dropped.insert((entry.lsn, id));
-        }
+        self.index(id, &entry.name, entry.state, entry.lsn)?;
         self.entries.insert(id, entry);
+        Ok(())
+    }
+
+    /// Makes a database found by its name, or by its drop.
+    fn index(
+        &mut self,
+        id: DbId,
+        name: &DbName,
+        state: DatabaseState,
+        lsn: Lsn,
+    ) -> Result<(), Reject> {
+        match state {
+            DatabaseState::Live => match self.by_name.entry(name.folded()) {
+                hash_map::Entry::Occupied(_) => return Err(TWINS),
+                hash_map::Entry::Vacant(free) => drop(free.insert(id)),
+            },
+            DatabaseState::Dropped { .. } => drop(self.dropped.insert((lsn, id))),
+            DatabaseState::Tombstone { .. } => {}
+        }
         Ok(())
     }
 }

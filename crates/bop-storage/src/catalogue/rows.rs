@@ -18,19 +18,20 @@ impl Catalogue {
             last_lsn: marks.catalogue,
             ..Self::new()
         };
+        // All at once, which fills the map's nodes: one by one they would be half empty.
+        let entry = |row: &DatabaseRow| Entry {
+            name: row.name.clone(),
+            kind: row.kind,
+            state: row.state,
+            created_us: row.created_us,
+            lsn: row.catalogue_lsn,
+            policy: row.policy,
+        };
+        let entries = state.databases().map(|(id, row)| (id, entry(row)));
+        catalogue.entries = entries.collect();
         for (id, row) in state.databases() {
-            let entry = Entry {
-                name: row.name.clone(),
-                kind: row.kind,
-                state: row.state,
-                created_us: row.created_us,
-                lsn: row.catalogue_lsn,
-                policy: row.policy,
-            };
             // Of twins the second has no name to be found by: it is among the damaged rows.
-            if catalogue.insert(id, entry.clone()).is_err() {
-                catalogue.entries.insert(id, entry);
-            }
+            let _twin = catalogue.index(id, &row.name, row.state, row.catalogue_lsn);
         }
         let damaged = state.damaged();
         let nameless = damaged
