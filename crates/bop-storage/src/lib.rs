@@ -61,12 +61,13 @@ pub use db::{
     ChangesCursor, CommitPage, CursorInfo, DatabaseInfo, Db, Durability, FeedStart, Health,
     Housekeeping, ImageStats, LogRecordEntry, LoggedCommit, Manager, ManifestInspection, NewEntry,
     Options, PendingCommit, ReadTxn, RecordLog, RecordLogInfo, RepairMode, RepairReport,
-    RepairedDatabase, Savepoint, StoreStatus, Unfinished, VerifyReport, WriteTxn,
+    RepairedDatabase, SalvageLoss, SalvageReport, SalvagedDatabase, Savepoint, StoreStatus,
+    Unfinished, VerifyReport, WriteTxn,
 };
 pub use error::{
     BeginError, CatalogueError, CheckpointError, CloseError, CommitError, CommitOutcome, Damage,
     ErrorCode, FeedError, ManifestError, OpenError, Place, ReadError, RecordLogError, Reject,
-    Rejection, RepairError,
+    Rejection, RepairError, SalvageError,
 };
 pub use ids::{ChangeNo, DbId, DbKind, Lsn, PageNo, PageSize, StoreId};
 pub use limits::Limits;

@@ -4,6 +4,7 @@ mod commands;
 mod errors;
 mod full_disk;
 mod manifest;
+mod salvage;
 mod shell_equal;
 mod store;
 mod terminal;

@@ -172,7 +172,8 @@ impl Replay<'_> {
     }
 }
 
-fn add_commit(
+/// Adds a commit to the view of one of its databases.
+pub(super) fn add_commit(
     view: &mut View,
     commit: &ReplayedCommit,
     member: &ReplayedMember,
@@ -206,7 +207,8 @@ fn add_commit(
     });
 }
 
-fn change_of(entry: &CatalogueEntry<'_>) -> Result<CatalogueChange, Reject> {
+/// What an entry of a catalogue record says.
+pub(super) fn change_of(entry: &CatalogueEntry<'_>) -> Result<CatalogueChange, Reject> {
     let id = entry.database;
     let parse = |name: &str| DbName::new(name).map_err(|_| Reject::Invalid("not a database name"));
     match entry.op {

@@ -16,6 +16,7 @@ mod feed;
 mod names;
 mod record_log;
 mod repair;
+mod salvage;
 mod store;
 
 pub use code::ErrorCode;
@@ -27,6 +28,7 @@ pub use feed::FeedError;
 pub use names::{CatalogueError, NameError};
 pub use record_log::RecordLogError;
 pub use repair::RepairError;
+pub use salvage::SalvageError;
 pub use store::{CheckpointError, CloseError, ManifestError, OpenError};
 
 #[cfg(test)]
