@@ -6,6 +6,7 @@ mod catalogue_names;
 mod damaged_rows;
 mod feed_model;
 mod feeds;
+mod flips;
 mod gates;
 mod model;
 mod panics;
