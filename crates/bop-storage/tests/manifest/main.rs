@@ -8,6 +8,7 @@ mod feed_model;
 mod feeds;
 mod flips;
 mod gates;
+mod map_growth;
 mod model;
 mod panics;
 mod rows;
