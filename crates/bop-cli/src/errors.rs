@@ -204,6 +204,8 @@ impl From<SalvageError> for Failure {
             SalvageError::Database(error) => error.into(),
             SalvageError::NotEmpty { .. } => Self::new(error.code(), &error)
                 .with_hint("choose a directory that is not there yet, or is empty"),
+            SalvageError::InsideStore { .. } => Self::new(error.code(), &error)
+                .with_hint("choose a directory outside the damaged store"),
             SalvageError::Leftover { .. } => Self::new(error.code(), &error)
                 .with_hint("remove it, then salvage again: the damaged store is as it was"),
             other => Self::new(other.code(), &other),

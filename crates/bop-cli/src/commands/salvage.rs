@@ -86,6 +86,9 @@ fn database(one: &SalvagedDatabase) -> String {
 
 fn lost(loss: &SalvageLoss) -> String {
     let damage = &loss.damage;
+    if let Some(index) = loss.entries_from {
+        return format!("lost its entries from {index} on: {damage}");
+    }
     match (loss.first, loss.last) {
         (Some(first), Some(last)) => format!(
             "lost {} commits that are known of, from lsn {first} to {last}: {damage}",
@@ -102,6 +105,7 @@ fn to_json(report: &SalvageReport, to: &Path) -> Value {
             "first": loss.first.map(Lsn::get),
             "last": loss.last.map(Lsn::get),
             "commits": loss.commits,
+            "entries_from": loss.entries_from,
         })
     };
     let database = |one: &SalvagedDatabase| {

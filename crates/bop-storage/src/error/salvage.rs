@@ -23,6 +23,14 @@ pub enum SalvageError {
         /// What it left.
         path: PathBuf,
     },
+    /// The new store would be among the damaged one's files.
+    #[error("{} is inside the store {}", path.display(), store.display())]
+    InsideStore {
+        /// Where the new store was to be.
+        path: PathBuf,
+        /// The damaged store.
+        store: PathBuf,
+    },
     /// The damaged store has no such database.
     #[error(transparent)]
     Database(CatalogueError),
@@ -68,6 +76,7 @@ impl SalvageError {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::NotEmpty { .. } | Self::Leftover { .. } => ErrorCode::TargetExists,
+            Self::InsideStore { .. } => ErrorCode::Usage,
             Self::Database(error) | Self::Catalogue(error) => error.code(),
             Self::Source(error) => error.code(),
             Self::New(error) => error.code(),

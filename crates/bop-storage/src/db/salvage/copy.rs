@@ -3,12 +3,14 @@
 //! Invariants
 //! - what was copied is proved: each page had its hash, all of them add up to the commit's checksum,
 //!   and the new database has the same one;
+//! - what was copied is durable when the new store is: nothing of that has a name before;
 //! - memory is for one transaction of [`TRANSACTION_BYTES`]; the database has no name before the last
 //!   of them.
 //!
 //! Never: reads what it wrote.
 
 use super::super::database::Db;
+use super::super::durability::Durability;
 use super::super::manager::Manager;
 use super::super::reader::PageReader;
 use super::super::record_write::NewEntry;
@@ -115,7 +117,7 @@ impl<'a> Copying<'a> {
             write.write_page(page, &found.content)?;
             written += 1;
             if written == per_transaction {
-                write.commit()?;
+                write.commit_with(Durability::RELAXED)?;
                 (write, written) = (begin(db, size)?, 0);
             }
         }
@@ -128,7 +130,7 @@ impl<'a> Copying<'a> {
             write.write_page(behind, &PageBytes::zeroed(size))?;
             write.truncate(count);
         }
-        let head = write.commit()?;
+        let head = write.commit_with(Durability::RELAXED)?;
         if head.rolling_checksum() != sum || head.page_count() != count {
             let place = Place::Database { database: db.id() };
             let reason = Reject::Invalid("the copy is not what was copied");

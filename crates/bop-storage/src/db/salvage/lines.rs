@@ -182,7 +182,7 @@ impl ReplaySink for Lines<'_> {
     fn undelivered(&mut self, database: DbId, lsn: Lsn) {
         let covered = match database {
             DbId::CATALOGUE => self.catalogue.last_lsn(),
-            id => self.base(id).head.lsn,
+            id => self.base_head(id),
         };
         let wanted = database == DbId::CATALOGUE && self.follow || self.is_wanted(database);
         if wanted && covered < lsn && self.is_live(database) {
@@ -257,6 +257,14 @@ impl Lines<'_> {
             proof.after(&line.view, member, reader);
         }
         Ok(())
+    }
+
+    /// Without looking for its pages.
+    fn base_head(&self, id: DbId) -> Lsn {
+        match self.bases.get(&id) {
+            Some(base) => base.head.lsn,
+            None => self.source.head(id),
+        }
     }
 
     fn base(&self, id: DbId) -> Base {

@@ -48,7 +48,7 @@ pub(super) fn salvage(
 ) -> Result<SalvageReport, SalvageError> {
     let _span = tracing::info_span!("salvage", path = %path.display()).entered();
     // Before anything is read, which may take long.
-    check_target(new)?;
+    check_target(new, path)?;
     let source = Source::open(path, options)?;
     let mut survey = Survey::make(&source)?;
     name_apart(&mut survey.databases);

@@ -56,6 +56,9 @@ pub struct SalvageLoss {
     pub last: Option<Lsn>,
     /// How many are known to have been. There may have been more.
     pub commits: u64,
+    /// Of a record log of which no state is whole: it has the newest one's entries, hard state and start, but
+    /// no entry from this index on.
+    pub entries_from: Option<u64>,
 }
 
 impl SalvageReport {

@@ -20,7 +20,7 @@ use crate::catalogue::Catalogue;
 use crate::checksum::RollingChecksum;
 use crate::error::{Damage, Place, SalvageError};
 use crate::ids::{DbId, DbKind, Lsn};
-use crate::recordlog::RecordReader;
+use crate::recordlog::{Change, RecordReader};
 use crate::view::View;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,6 +38,8 @@ struct State {
     time_us: u64,
     size: u64,
     rolling_checksum: RollingChecksum,
+    /// Entries from here on were left out.
+    cut: Option<u64>,
 }
 
 /// What became of one database.
@@ -112,7 +114,7 @@ impl<'a> Saving<'a> {
             }
             Line::Log(line, reader) => {
                 fate.reached = line.rebuild.head();
-                self.log(&fate, &line, &reader)
+                self.log(&fate, (&line, None), &reader)
             }
         };
         fate.settle(saved)?;
@@ -142,7 +144,7 @@ impl<'a> Saving<'a> {
                 fate.settle(saved)?;
             } else if let Some(found) = records.remove(&fate.id) {
                 fate.behind = found.behind;
-                let saved = self.log(fate, &found.line, &found.reader);
+                let saved = self.log(fate, (&found.line, found.cut), &found.reader);
                 fate.settle(saved)?;
             }
         }
@@ -166,13 +168,14 @@ impl<'a> Saving<'a> {
             time_us: head.time_us,
             size: head.page_count.into(),
             rolling_checksum: head.rolling_checksum,
+            cut: None,
         }))
     }
 
     fn log(
         &self,
         fate: &Fate,
-        line: &LogLine,
+        (line, cut): (&LogLine, Option<u64>),
         reader: &RecordReader,
     ) -> Result<Option<State>, Stopped> {
         let head = line.rebuild.head();
@@ -181,15 +184,19 @@ impl<'a> Saving<'a> {
             return Ok(None);
         }
         let database = fate.id;
-        let index = line.rebuild.clone().finish().map_err(|reason| {
+        let mut index = line.rebuild.clone().finish().map_err(|reason| {
             Stopped::Damaged(Damage::new(Place::Database { database }, reason))
         })?;
+        if let Some(next) = cut {
+            index.apply(&Change::Truncate { next }, head);
+        }
         self.copying.log(&fate.name, (database, &index), reader)?;
         Ok(Some(State {
             head,
             time_us: line.time_us,
             size: index.len() as u64,
             rolling_checksum: RollingChecksum::EMPTY,
+            cut,
         }))
     }
 
@@ -205,7 +212,9 @@ impl<'a> Saving<'a> {
         if head < fate.reached {
             behind.name(fate.reached);
         }
-        let is_short = fate.saved.is_none() || head < fate.reached || 0 < behind.count;
+        let cut = fate.saved.and_then(|state| state.cut);
+        let is_short =
+            fate.saved.is_none() || cut.is_some() || head < fate.reached || 0 < behind.count;
         let unread = fate.unread.filter(|_| is_short);
         SalvagedDatabase {
             id: fate.id,
@@ -219,7 +228,10 @@ impl<'a> Saving<'a> {
             rolling_checksum: fate
                 .saved
                 .map_or(RollingChecksum::EMPTY, |state| state.rolling_checksum),
-            lost: fate.damage.or(unread).map(|damage| loss(damage, behind)),
+            lost: fate.damage.or(unread).map(|damage| SalvageLoss {
+                entries_from: cut,
+                ..loss(damage, behind)
+            }),
         }
     }
 }
@@ -247,5 +259,6 @@ pub(super) fn loss(damage: Damage, behind: Behind) -> SalvageLoss {
         first: behind.first,
         last: behind.last,
         commits: behind.count,
+        entries_from: None,
     }
 }

@@ -16,6 +16,7 @@ use super::source::{Base, Source};
 use crate::catalogue::Catalogue;
 use crate::error::OpenError;
 use crate::ids::{DbId, Lsn};
+use crate::log::format::EntryKind;
 use crate::recordlog::RecordReader;
 use crate::view::View;
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,6 +31,8 @@ pub(super) struct FoundPages {
 /// What was found of a record log.
 pub(super) struct FoundRecords {
     pub(super) line: LogLine,
+    /// Entries from here on are left out: no state that it had is whole, but the newest is up to here.
+    pub(super) cut: Option<u64>,
     pub(super) reader: RecordReader,
     pub(super) behind: Behind,
 }
@@ -88,7 +91,8 @@ pub(super) fn search_pages(
     Ok(found.collect())
 }
 
-/// The same for record logs, of which each needs the log from somewhere else.
+/// The same for record logs, of which each needs the log from somewhere else. What was relocated has no
+/// older states any more: where none is whole, the newest is taken up to the first entry that cannot be read.
 ///
 /// # Errors
 /// As for [`Source::pass`].
@@ -110,13 +114,18 @@ pub(super) fn search_records(
         let upto: BTreeMap<DbId, Lsn> = logs
             .filter_map(|(id, line)| Some((*id, line.newest?)))
             .collect();
-        let ids: BTreeSet<DbId> = upto.keys().copied().collect();
         let mut pass = Pass::over(from, Wanted::Only(ids.clone()), catalogue.clone());
-        (pass.aside, pass.upto) = (aside, upto);
+        (pass.aside, pass.upto) = (aside, upto.clone());
         let mut passed = source.pass(pass)?;
         for id in ids {
+            let line = passed.lines.logs.remove(&id).unwrap_or_default();
+            let cut = cut_of(id, &line, &passed.records);
+            if !upto.contains_key(&id) && cut.is_none() {
+                continue;
+            }
             let one = FoundRecords {
-                line: passed.lines.logs.remove(&id).unwrap_or_default(),
+                line,
+                cut: cut.filter(|_| !upto.contains_key(&id)),
                 reader: passed.records.clone(),
                 behind: passed.lines.behind.get(&id).copied().unwrap_or_default(),
             };
@@ -124,6 +133,23 @@ pub(super) fn search_records(
         }
     }
     Ok(found)
+}
+
+/// The first entry that cannot be read, of a log whose hard state can be, if there are some before it.
+fn cut_of(id: DbId, line: &LogLine, reader: &RecordReader) -> Option<u64> {
+    if line.stopped.is_some() {
+        return None;
+    }
+    let index = line.rebuild.clone().finish().ok()?;
+    let vote = index.vote().map(|item| (EntryKind::Vote, 0, item));
+    reader.check(id, vote.as_slice()).ok()?;
+    let bounds = index.bounds();
+    let unreadable = |at: &u64| {
+        let entry = index.item(*at).map(|item| (EntryKind::Entry, *at, item));
+        reader.check(id, entry.as_slice()).is_err()
+    };
+    let first = (bounds.first..bounds.next).find(unreadable);
+    first.filter(|cut| bounds.first < *cut)
 }
 
 /// What each database may stand on, the best last.

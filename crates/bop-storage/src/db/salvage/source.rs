@@ -124,6 +124,11 @@ impl Source {
         Evidence::find(self.disk.as_ref(), self.store, &self.limits)
     }
 
+    /// The commit that the rows say that a database's chunks end with.
+    pub(super) fn head(&self, id: DbId) -> Lsn {
+        checkpointed_head(id, &self.rows).lsn
+    }
+
     /// What the rows say that a database stands on.
     pub(super) fn base(&self, id: DbId) -> Base {
         let (rows, limits) = (&self.rows, &self.limits);

@@ -33,11 +33,18 @@ pub(super) struct Target {
     finished: bool,
 }
 
-/// Refuses a place where something is.
+/// Refuses a place where something is, or that is the damaged store's.
 ///
 /// # Errors
 /// [`SalvageError::NotEmpty`], [`SalvageError::Leftover`], or that it cannot be looked at.
-pub(super) fn check_target(new: &Path) -> Result<(), SalvageError> {
+pub(super) fn check_target(new: &Path, store: &Path) -> Result<(), SalvageError> {
+    let parent = parent_of(new).canonicalize();
+    if let (Ok(parent), Ok(store)) = (parent, store.canonicalize())
+        && parent.starts_with(&store)
+    {
+        let path = new.into();
+        return Err(SalvageError::InsideStore { path, store });
+    }
     match new.read_dir() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
@@ -61,7 +68,6 @@ pub(super) fn check_target(new: &Path) -> Result<(), SalvageError> {
 impl Target {
     /// Makes it, as its options say, but on files of its own.
     pub(super) fn begin(new: &Path, options: &Options) -> Result<Self, SalvageError> {
-        check_target(new)?;
         let at = unfinished(new)?;
         let options = Options {
             create: true,
@@ -83,11 +89,11 @@ impl Target {
 
     /// It is whole: it gets its name.
     pub(super) fn finish(mut self) -> Result<(), SalvageError> {
+        self.store.sync()?;
         self.store.close(CLOSE_WAIT)?;
         std::fs::rename(&self.at, &self.to).map_err(|error| file(&self.to, error))?;
         self.finished = true;
-        let parent = self.to.parent().filter(|parent| *parent != Path::new(""));
-        let parent = parent.unwrap_or(Path::new("."));
+        let parent = parent_of(&self.to);
         let synced = File::open(parent).and_then(|dir| dir.sync_all());
         synced.map_err(|error| file(parent, error))
     }
@@ -104,6 +110,11 @@ impl Drop for Target {
             tracing::warn!(%error, at = %self.at.display(), "a store that was not finished stays");
         }
     }
+}
+
+fn parent_of(path: &Path) -> &Path {
+    let parent = path.parent().filter(|parent| *parent != Path::new(""));
+    parent.unwrap_or(Path::new("."))
 }
 
 fn unfinished(new: &Path) -> Result<PathBuf, SalvageError> {

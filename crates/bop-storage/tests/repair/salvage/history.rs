@@ -209,6 +209,10 @@ pub(crate) fn salvage(dir: &Path, states: &States) -> Saved {
             continue;
         };
         let found = content(&store, one);
+        if let Some(from) = one.lost.as_ref().and_then(|lost| lost.entries_from) {
+            assert_newest_up_to(from, &found, &known.last().unwrap().1);
+            continue;
+        }
         let at = known.iter().rposition(|(lsn, content)| {
             let same_place = one.kind == DbKind::Log || *lsn == one.head;
             same_place && *content == found
@@ -231,6 +235,14 @@ pub(crate) fn salvage(dir: &Path, states: &States) -> Saved {
         states: states.clone(),
         new,
     }
+}
+
+/// A record log of which no state is whole any more.
+fn assert_newest_up_to(from: u64, found: &Content, newest: &Content) {
+    let mut wanted = newest.clone();
+    wanted.entries.truncate((from - newest.first) as usize);
+    assert!(!wanted.entries.is_empty() && wanted.entries.len() < newest.entries.len());
+    assert!(*found == wanted, "from {from}");
 }
 
 /// What a salvage gave.

@@ -80,6 +80,13 @@ fn a_place_where_something_is_is_refused() {
     assert_eq!(refused.code(), ErrorCode::TargetExists);
     std::fs::remove_dir(dir.path().join("new.unfinished")).unwrap();
 
+    let inside = Manager::salvage(dir.path(), &new, &Options::new(), None).unwrap_err();
+    assert!(
+        matches!(inside, SalvageError::InsideStore { .. }),
+        "{inside}"
+    );
+    assert_eq!(inside.code(), ErrorCode::Usage);
+
     let refused = salvage(Some("three")).unwrap_err();
     assert_eq!(refused.code(), ErrorCode::DatabaseNotFound);
     assert!(!new.exists());
