@@ -198,6 +198,18 @@ pub(crate) enum Command {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Bring each database of a damaged store to its last provable commit, in a new store
+    Salvage {
+        /// The damaged store, which is only read
+        #[arg(value_name = "STORE")]
+        from: PathBuf,
+        /// The new store: a directory that is not there, or is empty
+        #[arg(value_name = "NEW")]
+        to: PathBuf,
+        /// Only this database
+        #[arg(long, value_name = "DB")]
+        db: Option<String>,
+    },
     /// Check every checksum of the store
     Verify {
         /// Run PRAGMA integrity_check as well, on this database or on all

@@ -10,7 +10,7 @@ use crate::sql::position::Excerpt;
 use bop_libsql::transfer::{ExportError, ImportError};
 use bop_storage::error::{
     CatalogueError, CheckpointError, CloseError, ErrorCode, FeedError, JobError, ManifestError,
-    OpenError, RepairError,
+    OpenError, RepairError, SalvageError,
 };
 use bop_storage::io::{IoFailure, LockFailure};
 use serde_json::{Value, json};
@@ -200,6 +200,22 @@ impl From<RepairError> for Failure {
             other => Self::new(other.code(), &other).with_hint(
                 "see to the file that the message names; --force makes the manifest anew",
             ),
+        }
+    }
+}
+
+impl From<SalvageError> for Failure {
+    fn from(error: SalvageError) -> Self {
+        match error {
+            SalvageError::Source(error) => error.into(),
+            SalvageError::Database(error) => error.into(),
+            SalvageError::NotEmpty { .. } => Self::new(error.code(), &error)
+                .with_hint("choose a directory that is not there yet, or is empty"),
+            SalvageError::InsideStore { .. } => Self::new(error.code(), &error)
+                .with_hint("choose a directory outside the damaged store"),
+            SalvageError::Leftover { .. } => Self::new(error.code(), &error)
+                .with_hint("remove it, then salvage again: the damaged store is as it was"),
+            other => Self::new(other.code(), &other),
         }
     }
 }

@@ -62,12 +62,13 @@ pub use db::{
     DatabaseInfo, Db, DroppedDatabase, Durability, FeedStart, Health, Housekeeping, ImageStats,
     JobInfo, LogRecordEntry, LoggedCommit, Manager, ManifestInspection, NewEntry, Options,
     PendingCommit, ReadTxn, RecordLog, RecordLogInfo, RepairMode, RepairReport, RepairedDatabase,
-    Savepoint, ScrubInfo, StoreStatus, Unfinished, VerifyReport, WriteTxn,
+    SalvageLoss, SalvageReport, SalvagedDatabase, Savepoint, ScrubInfo, StoreStatus, Unfinished,
+    VerifyReport, WriteTxn,
 };
 pub use error::{
     BeginError, CatalogueError, CheckpointError, CloseError, CommitError, CommitOutcome, Damage,
     ErrorCode, FeedError, JobError, ManifestError, OpenError, Place, ReadError, RecordLogError,
-    Reject, Rejection, RepairError,
+    Reject, Rejection, RepairError, SalvageError,
 };
 pub use ids::{ChangeNo, DbId, DbKind, JobId, Lsn, PageNo, PageSize, StoreId};
 pub use limits::Limits;

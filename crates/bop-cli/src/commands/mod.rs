@@ -15,6 +15,7 @@ mod manifest;
 mod progress;
 mod rename;
 mod repair;
+mod salvage;
 mod settings;
 mod sql;
 mod stats;
@@ -98,6 +99,7 @@ pub(crate) fn run(args: Args) -> Result<u8, Failure> {
         Command::Manifest(ManifestCommand::Stat) => manifest::stat(&context),
         Command::Manifest(ManifestCommand::Verify) => manifest::verify(&context),
         Command::Repair { force, dry_run } => repair::run(&context, force, dry_run),
+        Command::Salvage { from, to, db } => salvage::run(&context, &from, &to, db.as_deref()),
         Command::Verify { deep, database } => verify::run(&context, deep, database.as_deref()),
         Command::Import {
             database,

@@ -146,34 +146,33 @@ impl ChunkBase {
         chunks: &ChunkSet,
         cache: Arc<PageCache>,
     ) -> Self {
-        let sections = rows
-            .newest_ranges(database)
-            .filter_map(
-                |(
-                    range,
-                    RangeRow {
-                        chunk,
-                        section,
-                        pages,
-                    },
-                )| {
-                    // A range whose chunk has no row is damage that closed the database.
-                    let file = chunks.file(chunk, rows.chunk(chunk)?);
-                    Some((
-                        RangeNo(range),
-                        Section {
-                            file,
-                            index: section,
-                            pages,
-                        },
-                    ))
-                },
-            )
-            .collect();
+        // A range whose chunk has no row is damage that closed the database.
+        let sections = rows.newest_ranges(database);
+        let sections =
+            sections.filter_map(|(range, row)| Some((range, row, *rows.chunk(row.chunk)?)));
+        Self::of_sections(generation, ranges, sections, chunks, cache)
+    }
+
+    /// The generation of which these are the sections, with their ranges and chunks.
+    pub(super) fn of_sections(
+        generation: Generation,
+        ranges: Ranges,
+        sections: impl Iterator<Item = (u32, RangeRow, ChunkRow)>,
+        chunks: &ChunkSet,
+        cache: Arc<PageCache>,
+    ) -> Self {
+        let sections = sections.map(|(range, row, chunk)| {
+            let section = Section {
+                file: chunks.file(row.chunk, &chunk),
+                index: row.section,
+                pages: row.pages,
+            };
+            (RangeNo(range), section)
+        });
         Self {
             generation,
             ranges,
-            sections,
+            sections: sections.collect(),
             cache,
         }
     }

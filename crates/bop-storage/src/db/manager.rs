@@ -15,12 +15,13 @@ use super::read::ReadTxn;
 use super::record_log::RecordLog;
 use super::repair::{RepairMode, RepairReport, repair};
 use super::report::{DatabaseInfo, StoreStatus, VerifyReport};
+use super::salvage::{SalvageReport, salvage};
 use super::unfinished::Unfinished;
 use super::write::WriteTxn;
 use crate::checkpoint::CheckpointReport;
 use crate::error::{
     CatalogueError, CheckpointError, CloseError, CommitError, FeedError, OpenError, Rejection,
-    RepairError,
+    RepairError, SalvageError,
 };
 use crate::ids::{ChangeNo, DbId, DbKind, Lsn};
 use crate::manifest::ChangePage;
@@ -93,6 +94,22 @@ impl Manager {
         mode: RepairMode,
     ) -> Result<RepairReport, RepairError> {
         repair(path.as_ref(), options, mode)
+    }
+
+    /// Brings each database of a damaged store, or the one named `only`, to its last provable commit in
+    /// a new store at `new`, which is not there or is an empty directory. The damaged store is read and
+    /// not changed; nobody has it open meanwhile. What was lost stands in the report: also where nothing
+    /// but a doubt is left.
+    ///
+    /// # Errors
+    /// See [`SalvageError`]: no new store is there then.
+    pub fn salvage(
+        path: impl AsRef<Path>,
+        new: impl AsRef<Path>,
+        options: &Options,
+        only: Option<&str>,
+    ) -> Result<SalvageReport, SalvageError> {
+        salvage(path.as_ref(), new.as_ref(), options, only)
     }
 
     /// Creates a database.

@@ -61,10 +61,7 @@ impl ReplaySink for Replay<'_> {
             parent,
             entries,
         } = record;
-        let change_of =
-            |entry: &CatalogueEntry<'_>| CatalogueChange::from_op(entry.database, &entry.op);
-        let changes: Result<Vec<_>, _> = entries.iter().map(change_of).collect();
-        let applied = changes.and_then(|changes| {
+        let applied = changes_of(entries).and_then(|changes| {
             let applied = self.catalogue.replay(&changes, parent, lsn, time_us)?;
             Ok((changes, applied))
         });
@@ -177,7 +174,8 @@ impl Replay<'_> {
     }
 }
 
-fn add_commit(
+/// Adds a commit to the view of one of its databases.
+pub(super) fn add_commit(
     view: &mut View,
     commit: &ReplayedCommit,
     member: &ReplayedMember,
@@ -209,6 +207,12 @@ fn add_commit(
     view.add_commit(head, &committed, || {
         holds.hold(commit.since, HoldReason::Pages(member.database))
     });
+}
+
+/// What a record of the catalogue says.
+pub(super) fn changes_of(entries: &[CatalogueEntry<'_>]) -> Result<Vec<CatalogueChange>, Reject> {
+    let change = |entry: &CatalogueEntry<'_>| CatalogueChange::from_op(entry.database, &entry.op);
+    entries.iter().map(change).collect()
 }
 
 fn damage(segment: SegmentId, lsn: Lsn, reason: Reject) -> Damage {

@@ -17,6 +17,7 @@ mod job;
 mod names;
 mod record_log;
 mod repair;
+mod salvage;
 mod store;
 
 pub use code::ErrorCode;
@@ -29,6 +30,7 @@ pub use job::JobError;
 pub use names::{CatalogueError, NameError};
 pub use record_log::RecordLogError;
 pub use repair::RepairError;
+pub use salvage::SalvageError;
 pub use store::{CheckpointError, CloseError, ManifestError, OpenError};
 
 #[cfg(test)]

@@ -26,6 +26,6 @@ mod rebuild_tests;
 pub(crate) use index::{Change, LogIndex, Moved};
 pub use index::{Item, LogBounds};
 pub(crate) use reader::{RecentPayloads, RecordReader, Wanted};
-pub(crate) use rebuild::Rebuild;
+pub(crate) use rebuild::{Rebuild, item as replayed_item};
 pub(crate) use registry::{NoRoom, RecordLogs, UnderWay};
 pub(crate) use state::{RecordState, RecordWriter, WriterRefusal};

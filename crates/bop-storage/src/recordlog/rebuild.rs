@@ -121,11 +121,30 @@ impl Rebuild {
         }
     }
 
+    /// Its newest record; zero before the first.
+    pub(crate) fn head(&self) -> Lsn {
+        self.head
+    }
+
+    /// Whether every entry that there must be was found.
+    pub(crate) fn is_complete(&self) -> bool {
+        let there = self.entries.len() as u64;
+        self.first + there == self.next && self.vote_missing == Lsn::ZERO
+    }
+
+    /// Whether the hard state, or the entry at `index`, stands at `place`.
+    pub(crate) fn stands_at(&self, kind: EntryKind, index: u64, place: Lsn) -> bool {
+        let found = match kind {
+            EntryKind::Vote => self.vote.as_ref(),
+            EntryKind::Entry => self.entries.get(&index),
+        };
+        found.is_some_and(|item| item.place == place)
+    }
+
     /// The index, if all of it was found.
     pub(crate) fn finish(self) -> Result<LogIndex, Reject> {
-        let there = self.entries.len() as u64;
         ensure(
-            there == self.next - self.first && self.vote_missing == Lsn::ZERO,
+            self.is_complete(),
             "a record log whose relocated entries are not all there",
         )?;
         let terms = std::iter::once(self.first_term).chain(self.entries.values().map(|e| e.term));
@@ -156,7 +175,8 @@ fn before(kind: RecordKind, log: &LogMember) -> (u64, u64, u64) {
     (log.first, log.first_term, next)
 }
 
-fn item(record: Lsn, entry: &EntryLocation) -> Item {
+/// Where an entry of the record at `record` stands.
+pub(crate) fn item(record: Lsn, entry: &EntryLocation) -> Item {
     Item {
         place: Lsn::new(record.get() + u64::from(entry.offset)),
         term: entry.term,

@@ -122,6 +122,7 @@ impl Written {
             rebuild.apply(&ReplayedLog {
                 lsn: *lsn,
                 segment: SegmentId::new(1),
+                time_us: 0,
                 kind: *kind,
                 log,
             })?;

@@ -1,7 +1,7 @@
 //! After a repair the store is what it was.
 
 use crate::world::{WAIT, facts, files, make, open, options, put, repair, shown, works};
-use bop_storage::{CommitsFrom, DbKind, ErrorCode, FeedStart, Manager, RepairMode};
+use bop_storage::{CommitsFrom, DbKind, ErrorCode, FeedStart, Manager};
 use std::path::Path;
 
 /// What it is called, and what does it.

@@ -1,5 +1,5 @@
 //! A manifest that is lost or damaged, made anew from chunks and log: what must be equal to before, what
-//! must be closed, and what an interrupted repair leaves.
+//! must be closed, and what an interrupted repair leaves. And what a salvage saves of a store that is damaged.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -8,6 +8,7 @@ mod damaged_log;
 mod equal;
 mod interrupted;
 mod refused;
+mod salvage;
 mod set_aside;
 mod unpublished;
 mod world;

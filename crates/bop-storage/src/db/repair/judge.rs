@@ -154,6 +154,22 @@ impl Judge<'_> {
         self.log_from.is_some_and(|from| from <= cut)
     }
 
+    /// All states that the chunks of a database prove, the newest first.
+    pub(super) fn proved_states(&self, id: DbId) -> Result<Vec<Verdict>, IoFailure> {
+        let sections = self.chunks.sections.get(&id).into_iter().flatten();
+        let bases = sections.filter(|section| section.meta.kind == SectionKind::Base);
+        let bases: Vec<&FoundSection> = bases.collect();
+        let stands: BTreeSet<Stand> = bases.iter().map(|section| Stand::of(section)).collect();
+        let mut proved = Vec::new();
+        for stand in stands.iter().rev() {
+            let verdict = self.put_together(id, *stand, &bases, &stands)?;
+            if verdict.closed.is_none() {
+                proved.push(verdict);
+            }
+        }
+        Ok(proved)
+    }
+
     /// The rows of one state, and whether they add up to it.
     fn put_together(
         &self,

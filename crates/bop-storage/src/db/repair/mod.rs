@@ -17,11 +17,13 @@
 //! Never: replays the log; touches a manifest of a newer program.
 
 mod chunks;
+mod evidence;
 mod judge;
 mod plan;
 mod report;
 mod segments;
 
+pub(super) use evidence::{Evidence, ProvedState};
 pub use report::{RepairReport, RepairedDatabase};
 
 use self::chunks::{Unreadable, find_chunks};
@@ -35,7 +37,9 @@ use crate::error::{Damage, ManifestError, OpenError, Reject, RepairError};
 use crate::ids::StoreId;
 use crate::io::Disk;
 use crate::limits::ValidLimits;
-use crate::manifest::{LmdbManifest, Manifest, ManifestStore, Table, Write, fenced, scan_all};
+use crate::manifest::{
+    LmdbManifest, Manifest, ManifestState, ManifestStore, Table, Write, fenced, scan_all,
+};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -59,17 +63,23 @@ pub(super) fn repair(
     let _span = tracing::info_span!("repair", path = %path.display()).entered();
     let options = options.clone().create(false);
     let locked = LockedStore::open(path, &options)?;
-    let target = Target {
-        path,
-        disk: locked.disk.as_ref(),
-        store: locked.store,
-        limits: &locked.limits,
-        given: options.manifest.as_ref(),
-    };
+    let target = Target::of(path, &locked, &options);
     let reason = target.reason(mode.force)?;
     let mut report = target.rebuild(reason, mode)?;
     report.done = !mode.dry_run;
     Ok(report)
+}
+
+/// What the manifest of a store says that nobody has open.
+///
+/// # Errors
+/// That it is damaged, missing, or older than the log; that it cannot be read.
+pub(super) fn sound_rows(
+    path: &Path,
+    locked: &LockedStore,
+    options: &Options,
+) -> Result<ManifestState, OpenError> {
+    Target::of(path, locked, options).examine()
 }
 
 /// The store whose manifest is made anew.
@@ -82,15 +92,25 @@ struct Target<'a> {
     given: Option<&'a Arc<dyn ManifestStore>>,
 }
 
-impl Target<'_> {
+impl<'a> Target<'a> {
+    fn of(path: &'a Path, locked: &'a LockedStore, options: &'a Options) -> Self {
+        Self {
+            path,
+            disk: locked.disk.as_ref(),
+            store: locked.store,
+            limits: &locked.limits,
+            given: options.manifest.as_ref(),
+        }
+    }
+
     /// What is wrong with the manifest.
     ///
     /// # Errors
     /// Nothing is, or nobody can tell, and it is not to be rebuilt all the same; it is a newer program's.
     fn reason(&self, force: bool) -> Result<Option<String>, RepairError> {
         match self.examine() {
-            Ok(()) if force => Ok(None),
-            Ok(()) => Err(RepairError::Sound),
+            Ok(_) if force => Ok(None),
+            Ok(_) => Err(RepairError::Sound),
             Err(error) if is_newer(&error) => Err(error.into()),
             Err(
                 OpenError::Damaged(damage) | OpenError::Manifest(ManifestError::Damaged(damage)),
@@ -101,7 +121,7 @@ impl Target<'_> {
     }
 
     /// Reads all of the present manifest.
-    fn examine(&self) -> Result<(), OpenError> {
+    fn examine(&self) -> Result<ManifestState, OpenError> {
         let rows = match self.given {
             Some(given) => Arc::clone(given),
             None => fenced("opened the manifest", || {
@@ -120,7 +140,8 @@ impl Target<'_> {
         if let Some(damage) = found?.into_iter().next() {
             return Err(damage.into());
         }
-        check_unregistered(self.disk, self.store, &state)
+        check_unregistered(self.disk, self.store, &state)?;
+        Ok(state)
     }
 
     fn rebuild(
@@ -179,7 +200,7 @@ impl Target<'_> {
 }
 
 /// Whether a newer program wrote it: that is no damage.
-fn is_newer(error: &OpenError) -> bool {
+pub(super) fn is_newer(error: &OpenError) -> bool {
     let newer = |damage: &Damage| {
         matches!(&damage.reason, Reject::Features { .. })
             || matches!(damage.reason, Reject::Version { found, supported } if supported < found)

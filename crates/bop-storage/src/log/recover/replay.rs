@@ -57,9 +57,15 @@ impl<'a> Replay<'a> {
         let at = bad.map_or(lsn, |bad| bad.at);
         let damage = Damage::new(Place::Log { segment, lsn: at }, reason);
         let directory = bad.and_then(|bad| bad.directory.as_deref());
+        for (database, lsn) in unreadable(lsn, directory.unwrap_or_default()) {
+            self.sink.undelivered(database, lsn);
+        }
         let touched = |items: &[DirectoryItem]| touched(lsn, items);
         let (named, renamed) = match directory.map(touched) {
-            Some((named, renamed)) => (Some(named), renamed),
+            Some((named, mut renamed)) => {
+                renamed.retain(|database, _| self.sink.renamed(*database));
+                (Some(named), renamed)
+            }
             None => (None, BTreeMap::new()),
         };
         self.databases.hole(Hole {
@@ -87,6 +93,7 @@ impl<'a> Replay<'a> {
                 let parent = entries.first().map_or(Lsn::ZERO, |entry| entry.parent);
                 let fit = self.databases.fit(DbId::CATALOGUE, record.lsn, parent, &at);
                 if fit == Fit::Refused {
+                    self.sink.undelivered(DbId::CATALOGUE, record.lsn);
                     return;
                 }
                 for entry in &entries {
@@ -107,23 +114,32 @@ impl<'a> Replay<'a> {
                     entries: &entries,
                 });
             }
-            ScannedBody::Logs(logs) => self.logs(segment, record.lsn, logs, &at),
+            ScannedBody::Logs(logs) => self.logs(segment, record, logs, &at),
             ScannedBody::Close(heads) => self.databases.closed(heads, &at),
             ScannedBody::Nothing(_) => {}
         }
     }
 
-    fn logs(&mut self, segment: SegmentId, lsn: Lsn, record: &LogsRecord, at: &Damage) {
+    fn logs(
+        &mut self,
+        segment: SegmentId,
+        scanned: &ScannedRecord,
+        record: &LogsRecord,
+        at: &Damage,
+    ) {
+        let lsn = scanned.lsn;
         for log in &record.logs {
             self.databases.seen(log.database, lsn);
-            let fit = self.databases.fit_log(log.database, lsn, log.parent, at);
-            if fit == Fit::Next {
-                self.sink.log_record(ReplayedLog {
+            match self.databases.fit_log(log.database, lsn, log.parent, at) {
+                Fit::Next => self.sink.log_record(ReplayedLog {
                     lsn,
                     segment,
+                    time_us: scanned.time_us,
                     kind: record.kind,
                     log,
-                });
+                }),
+                Fit::Refused => self.sink.undelivered(log.database, lsn),
+                Fit::Covered => {}
             }
         }
     }
@@ -159,8 +175,10 @@ impl<'a> Replay<'a> {
                 .databases
                 .fit(member.database, record.lsn, member.parent, at);
             match (fit, found) {
-                (Fit::Refused, _) | (Fit::Covered, None) => {}
+                (Fit::Refused, _) => self.sink.undelivered(member.database, record.lsn),
+                (Fit::Covered, None) => {}
                 (Fit::Next, None) => {
+                    self.sink.undelivered(member.database, record.lsn);
                     let reason = Reject::Invalid("a commit whose fragments are not all there");
                     let damage = Damage::new(at.place.clone(), reason);
                     self.databases.blame(member.database, damage);
@@ -192,6 +210,23 @@ fn replayed(member: &MemberPages, pages: Vec<ReplayedPage>) -> ReplayedMember {
         page_size: member.page_size,
         pages,
     }
+}
+
+/// The commits and other records that a directory names, with their databases.
+fn unreadable(batch: Lsn, directory: &[DirectoryItem]) -> impl Iterator<Item = (DbId, Lsn)> {
+    let told = |item: &&DirectoryItem| {
+        let part = matches!(item.kind, RecordKind::Fragment | RecordKind::Abort);
+        item.kind.touches_databases() && !part
+    };
+    directory.iter().filter(told).map(move |item| {
+        let database = match item.kind {
+            RecordKind::Catalogue => DbId::CATALOGUE,
+            _ => item.database,
+        };
+        // Inside a batch that ends below the limit.
+        let lsn = Lsn::new(batch.get() + u64::from(item.offset_bytes));
+        (database, lsn)
+    })
 }
 
 type Touched = (BTreeMap<DbId, Lsn>, BTreeMap<DbId, Lsn>);

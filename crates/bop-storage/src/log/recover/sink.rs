@@ -18,6 +18,19 @@ pub trait ReplaySink {
 
     /// A record of one record log.
     fn log_record(&mut self, record: ReplayedLog<'_>);
+
+    /// A record of `database` is known to have stood at `lsn` and is not delivered: it cannot be read,
+    /// or what it rests on is lost. Also told of what a checkpoint has covered.
+    fn undelivered(&mut self, database: DbId, lsn: Lsn) {
+        let _ = (database, lsn);
+    }
+
+    /// A record that is lost made, renamed or dropped `database`. Answers whether no commit of it is
+    /// wanted for that.
+    fn renamed(&mut self, database: DbId) -> bool {
+        let _ = database;
+        true
+    }
 }
 
 /// One transaction.
@@ -88,6 +101,8 @@ pub struct ReplayedLog<'a> {
     pub lsn: Lsn,
     /// The segment that it is in.
     pub segment: SegmentId,
+    /// When it was appended, in microseconds since the Unix epoch.
+    pub time_us: u64,
     /// Append, truncate, purge, vote or relocate.
     pub kind: RecordKind,
     /// The log, its bounds after the record, and what the record carries.

@@ -1,0 +1,102 @@
+//! What chunks and segments say of a store, for a salvage: the rows that a repair would write, and the
+//! older states of databases that are proved all the same.
+//!
+//! Invariant: what the kernel cannot read counts as damaged. A salvage takes what is to be had.
+//!
+//! Never: writes.
+
+use super::chunks::{FoundChunks, Unreadable, find_chunks};
+use super::judge::Judge;
+use super::plan::Plan;
+use super::segments::{FoundLog, find_log};
+use crate::error::OpenError;
+use crate::ids::{ChunkId, DbId, PageSize, StoreId};
+use crate::io::Disk;
+use crate::limits::ValidLimits;
+use crate::manifest::{CheckpointedHead, ChunkRow, Manifest, RangeRow, Write};
+
+/// All that the files say.
+pub(in crate::db) struct Evidence<'a> {
+    disk: &'a dyn Disk,
+    store: StoreId,
+    range_bytes: u64,
+    chunks: FoundChunks,
+    log: FoundLog,
+}
+
+/// A state of a database whose page hashes, as its chunks name them, add up to its checksum.
+pub(in crate::db) struct ProvedState {
+    pub(in crate::db) head: CheckpointedHead,
+    pub(in crate::db) page_size: Option<PageSize>,
+    pub(in crate::db) sections: Vec<(u32, RangeRow, ChunkRow)>,
+}
+
+impl<'a> Evidence<'a> {
+    /// Looks at all chunks and segments.
+    ///
+    /// # Errors
+    /// What the kernel refuses; a format of a newer program.
+    pub(in crate::db) fn find(
+        disk: &'a dyn Disk,
+        store: StoreId,
+        limits: &ValidLimits,
+    ) -> Result<Self, OpenError> {
+        Ok(Self {
+            disk,
+            store,
+            range_bytes: limits.range_bytes,
+            chunks: find_chunks(disk, store, Unreadable::IsDamage)?,
+            log: find_log(disk, store, limits.segment_bytes_max)?,
+        })
+    }
+
+    /// The rows of a manifest that is made anew.
+    pub(in crate::db) fn rows(&self) -> Result<Vec<Write>, OpenError> {
+        let plan = Plan::make(&self.judge(), &self.log)?;
+        let rows =
+            Manifest::rebuilt_writes(self.store, |edit| plan.write(&self.chunks, &self.log, edit))?;
+        Ok(rows)
+    }
+
+    /// The states of a database that are proved, the newest first.
+    pub(in crate::db) fn states(&self, id: DbId) -> Result<Vec<ProvedState>, OpenError> {
+        let states = self.judge().proved_states(id)?.into_iter();
+        let states = states.map(|verdict| {
+            let sections = verdict
+                .ranges
+                .iter()
+                .filter_map(|(key, row)| Some((key.range, *row, self.chunk_row(row.chunk)?)));
+            ProvedState {
+                head: verdict.head,
+                page_size: verdict.page_size,
+                sections: sections.collect(),
+            }
+        });
+        Ok(states.collect())
+    }
+
+    /// Databases that chunks have pages of.
+    pub(in crate::db) fn databases(&self) -> impl Iterator<Item = DbId> {
+        self.chunks.databases()
+    }
+
+    fn judge(&self) -> Judge<'_> {
+        Judge {
+            disk: self.disk,
+            store: self.store,
+            range_bytes: self.range_bytes,
+            chunks: &self.chunks,
+            log_from: self.log.truncated,
+            unreadable: Unreadable::IsDamage,
+        }
+    }
+
+    fn chunk_row(&self, id: ChunkId) -> Option<ChunkRow> {
+        let identity = self.chunks.identities.get(&id)?;
+        Some(ChunkRow {
+            file_bytes: identity.bytes,
+            digest: u128::from_le_bytes(identity.digest.to_bytes()),
+            references: 0,
+        })
+    }
+}

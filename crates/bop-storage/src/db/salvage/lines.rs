@@ -1,0 +1,324 @@
+//! What one pass over the log gives: of each database the line of its commits, from its base on, as far
+//! as it is unbroken.
+//!
+//! ```text
+//! base -> commit -> commit -> ... -> last of the line | broken, or beyond what is wanted: counted as lost
+//! ```
+//! Invariants
+//! - a line has no commit whose parent is not in it;
+//! - what stands behind the end of a line is counted, never added.
+//!
+//! Never: reads an image, unless commits are to be proved one by one.
+
+use super::super::reader::PageReader;
+use super::super::replay::{add_commit, changes_of};
+use super::provable::Proof;
+use super::source::{Base, Source};
+use crate::catalogue::{Catalogue, CatalogueChange, Replayed};
+use crate::error::{Damage, Place, Reject};
+use crate::ids::{DbId, DbKind, Lsn, SegmentId};
+use crate::log::format::EntryKind;
+use crate::log::{
+    LogHolds, ReplaySink, ReplayedCatalogue, ReplayedCommit, ReplayedLog, ReplayedMember,
+};
+use crate::recordlog::{Rebuild, RecordReader, replayed_item};
+use crate::view::View;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Which databases a pass is about.
+#[derive(Clone, Debug)]
+pub(super) enum Wanted {
+    AllBut(BTreeSet<DbId>),
+    Only(BTreeSet<DbId>),
+}
+
+/// Commits that are known to have been, and are in no line.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Behind {
+    pub(super) first: Option<Lsn>,
+    pub(super) last: Option<Lsn>,
+    pub(super) count: u64,
+}
+
+impl Behind {
+    /// There is also this one, which is not a record that was met, or was met already.
+    pub(super) fn name(&mut self, lsn: Lsn) {
+        if self.first.is_none_or(|first| lsn < first) || self.last.is_none_or(|last| last < lsn) {
+            self.first = Some(self.first.map_or(lsn, |first| first.min(lsn)));
+            self.last = Some(self.last.map_or(lsn, |last| last.max(lsn)));
+            self.count += 1;
+        }
+    }
+
+    fn add(&mut self, lsn: Lsn) {
+        // A record of several entries is named by each of them.
+        if self.last == Some(lsn) {
+            return;
+        }
+        self.first = Some(self.first.map_or(lsn, |first| first.min(lsn)));
+        self.last = Some(self.last.map_or(lsn, |last| last.max(lsn)));
+        self.count += 1;
+    }
+}
+
+/// A database of pages.
+pub(super) struct PagesLine {
+    pub(super) view: View,
+    pub(super) proof: Option<Proof>,
+    /// Why the line ends before its records do.
+    pub(super) stopped: Option<Damage>,
+}
+
+/// A record log.
+#[derive(Default)]
+pub(super) struct LogLine {
+    pub(super) rebuild: Rebuild,
+    /// When its newest record was appended.
+    pub(super) time_us: u64,
+    /// The newest record at which all entries were there and, if they were read, sound.
+    pub(super) newest: Option<Lsn>,
+    bad: BTreeMap<Lsn, (EntryKind, u64)>,
+    pub(super) stopped: Option<Damage>,
+}
+
+/// Takes what recovery delivers.
+pub(super) struct Lines<'a> {
+    pub(super) source: &'a Source,
+    pub(super) holds: Arc<LogHolds>,
+    pub(super) catalogue: Catalogue,
+    /// Whether records of the catalogue are applied, and databases that it does not know are taken up.
+    pub(super) follow: bool,
+    pub(super) wanted: Wanted,
+    /// In place of what the rows say.
+    pub(super) bases: BTreeMap<DbId, Base>,
+    /// No record behind is wanted.
+    pub(super) upto: BTreeMap<DbId, Lsn>,
+    /// Commits are proved one by one by these.
+    pub(super) readers: Option<(PageReader, RecordReader)>,
+    pub(super) pages: BTreeMap<DbId, PagesLine>,
+    pub(super) logs: BTreeMap<DbId, LogLine>,
+    pub(super) behind: BTreeMap<DbId, Behind>,
+    /// What made, renamed or dropped them last is lost.
+    pub(super) renamed: BTreeSet<DbId>,
+}
+
+impl ReplaySink for Lines<'_> {
+    fn commit(&mut self, commit: ReplayedCommit) {
+        for member in &commit.members {
+            let id = member.database;
+            if !self.is_wanted(id) {
+                continue;
+            }
+            if let Err(reason) = self.add(&commit, member) {
+                let (segment, lsn) = (commit.segment, commit.lsn);
+                let damage = Damage::new(Place::Log { segment, lsn }, reason);
+                self.pages_line(id).stopped.get_or_insert(damage);
+                self.behind.entry(id).or_default().add(lsn);
+            }
+        }
+    }
+
+    fn catalogue(&mut self, record: ReplayedCatalogue<'_>) {
+        let ReplayedCatalogue {
+            lsn,
+            time_us,
+            parent,
+            entries,
+        } = record;
+        if !self.follow {
+            return;
+        }
+        let applied = changes_of(entries).and_then(|changes| {
+            let applied = self.catalogue.replay(&changes, parent, lsn, time_us)?;
+            Ok((changes, applied))
+        });
+        match applied {
+            Ok((_, Replayed::Known)) => {}
+            Ok((changes, Replayed::Applied)) => {
+                for id in changes.iter().map(CatalogueChange::database) {
+                    let entry = self.catalogue.entry(id);
+                    if entry.is_some_and(|entry| !entry.state.has_pages()) {
+                        self.pages.remove(&id);
+                        self.logs.remove(&id);
+                        self.behind.remove(&id);
+                    }
+                }
+            }
+            Err(reason) => {
+                let segment = SegmentId::default();
+                let damage = Damage::new(Place::Log { segment, lsn }, reason);
+                self.catalogue.set_damaged(damage);
+                self.behind.entry(DbId::CATALOGUE).or_default().add(lsn);
+            }
+        }
+    }
+
+    fn log_record(&mut self, record: ReplayedLog<'_>) {
+        let id = record.log.database;
+        if !self.is_wanted(id) || !self.has_pages(id) {
+            return;
+        }
+        let is_log = self.kind(id).is_none_or(|kind| kind == DbKind::Log);
+        let beyond = self.is_beyond(id, record.lsn);
+        let line = self.logs.entry(id).or_default();
+        if beyond || line.stopped.is_some() {
+            return self.behind.entry(id).or_default().add(record.lsn);
+        }
+        let applied = match is_log {
+            true => line.rebuild.apply(&record),
+            false => Err(Reject::Invalid("entries of a database of pages")),
+        };
+        match applied {
+            Ok(()) => line.judge(&record, self.readers.as_ref().map(|(_, records)| records)),
+            Err(reason) => {
+                let (segment, lsn) = (record.segment, record.lsn);
+                line.stopped = Some(Damage::new(Place::Log { segment, lsn }, reason));
+                self.behind.entry(id).or_default().add(lsn);
+            }
+        }
+    }
+
+    fn undelivered(&mut self, database: DbId, lsn: Lsn) {
+        let covered = match database {
+            DbId::CATALOGUE => self.catalogue.last_lsn(),
+            id => self.base_head(id),
+        };
+        let wanted = database == DbId::CATALOGUE && self.follow || self.is_wanted(database);
+        if wanted && covered < lsn && self.has_pages(database) {
+            self.behind.entry(database).or_default().add(lsn);
+        }
+    }
+
+    fn renamed(&mut self, database: DbId) -> bool {
+        self.renamed.insert(database);
+        false
+    }
+}
+
+impl Lines<'_> {
+    /// The line of a database, without a commit if none was delivered.
+    pub(super) fn take_pages(&mut self, id: DbId) -> PagesLine {
+        self.pages_line(id);
+        self.pages
+            .remove(&id)
+            .unwrap_or_else(|| self.empty_line(id))
+    }
+
+    fn pages_line(&mut self, id: DbId) -> &mut PagesLine {
+        if !self.pages.contains_key(&id) {
+            let line = self.empty_line(id);
+            self.pages.insert(id, line);
+        }
+        self.pages.entry(id).or_insert_with(|| PagesLine {
+            view: Base::none().view(id, DbKind::Raw),
+            proof: None,
+            stopped: None,
+        })
+    }
+
+    fn empty_line(&self, id: DbId) -> PagesLine {
+        let view = self.base(id).view(id, self.kind(id).unwrap_or(DbKind::Raw));
+        PagesLine {
+            proof: self.readers.as_ref().map(|_| Proof::of_base(&view)),
+            view,
+            stopped: None,
+        }
+    }
+
+    fn add(&mut self, commit: &ReplayedCommit, member: &ReplayedMember) -> Result<(), Reject> {
+        let id = member.database;
+        if !self.has_pages(id) {
+            return Ok(());
+        }
+        if self.kind(id) == Some(DbKind::Log) {
+            return Err(Reject::Invalid("pages of a record log"));
+        }
+        let beyond = self.is_beyond(id, commit.lsn);
+        let holds = Arc::clone(&self.holds);
+        let reader = self.readers.as_ref().map(|(pages, _)| pages.clone());
+        let line = self.pages_line(id);
+        if commit.lsn <= line.view.head().lsn {
+            return Ok(());
+        }
+        if beyond || line.stopped.is_some() {
+            self.behind.entry(id).or_default().add(commit.lsn);
+            return Ok(());
+        }
+        let page_size = line.view.head().page_size;
+        if page_size.is_some_and(|size| size != member.page_size) {
+            return Err(Reject::Invalid("a commit with another page size"));
+        }
+        if let Some(proof) = &mut line.proof {
+            proof.before(&line.view, member);
+        }
+        add_commit(&mut line.view, commit, member, &holds);
+        if let (Some(proof), Some(reader)) = (&mut line.proof, &reader) {
+            proof.after(&line.view, member, reader);
+        }
+        Ok(())
+    }
+
+    /// Without looking for its pages.
+    fn base_head(&self, id: DbId) -> Lsn {
+        match self.bases.get(&id) {
+            Some(base) => base.head.lsn,
+            None => self.source.head(id),
+        }
+    }
+
+    fn base(&self, id: DbId) -> Base {
+        let given = self.bases.get(&id).cloned();
+        given.unwrap_or_else(|| self.source.base(id))
+    }
+
+    fn is_wanted(&self, id: DbId) -> bool {
+        match &self.wanted {
+            Wanted::AllBut(others) => !others.contains(&id) && (self.follow || self.is_known(id)),
+            Wanted::Only(these) => these.contains(&id) || (self.follow && !self.is_known(id)),
+        }
+    }
+
+    fn is_known(&self, id: DbId) -> bool {
+        self.catalogue.entry(id).is_some() || self.bases.contains_key(&id)
+    }
+
+    /// Of one that the catalogue does not know, nobody can say that it was dropped, unless it knows
+    /// younger ones.
+    fn has_pages(&self, id: DbId) -> bool {
+        match self.catalogue.entry(id) {
+            Some(entry) => entry.state.has_pages(),
+            None => id == DbId::CATALOGUE || self.catalogue.next_id() <= id,
+        }
+    }
+
+    fn kind(&self, id: DbId) -> Option<DbKind> {
+        self.catalogue.entry(id).map(|entry| entry.kind)
+    }
+
+    fn is_beyond(&self, id: DbId, lsn: Lsn) -> bool {
+        self.upto.get(&id).is_some_and(|upto| *upto < lsn)
+    }
+}
+
+impl LogLine {
+    fn judge(&mut self, record: &ReplayedLog<'_>, reader: Option<&RecordReader>) {
+        self.time_us = record.time_us;
+        if let Some(reader) = reader {
+            for entry in &record.log.entries {
+                let item = replayed_item(record.lsn, entry);
+                let wanted = [(entry.kind, entry.index, item)];
+                if reader.check(record.log.database, &wanted).is_err() {
+                    self.bad.insert(item.place, (entry.kind, entry.index));
+                }
+            }
+        }
+        let rebuild = &self.rebuild;
+        let stands =
+            |place: &Lsn, (kind, index): &mut (_, u64)| rebuild.stands_at(*kind, *index, *place);
+        self.bad.retain(stands);
+        if self.bad.is_empty() && self.rebuild.is_complete() {
+            self.newest = Some(record.lsn);
+        }
+    }
+}

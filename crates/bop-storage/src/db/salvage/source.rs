@@ -1,0 +1,217 @@
+//! The damaged store: its rows, as its manifest has them or as a repair would make them, its chunks, and
+//! which segments there are.
+//!
+//! ```text
+//! lock -> superblock -> the manifest is sound ------------------------------> its rows
+//!                         '-- damaged, lost, older than the log --> the rows that a repair would write
+//! ```
+//! Invariants
+//! - the store is locked for as long as this lives, and nothing of it is written;
+//! - a manifest of a newer program is no damage: it is refused.
+//!
+//! Never: replays the log.
+
+use super::super::chunks::{ChunkBase, ChunkSet, checkpointed_head, checkpointed_view};
+use super::super::open::LockedStore;
+use super::super::options::Options;
+use super::super::repair::{Evidence, ProvedState, is_newer, sound_rows};
+use super::files::ReadOnly;
+use crate::cache::PageCache;
+use crate::catalogue::Catalogue;
+use crate::checkpoint::Ranges;
+use crate::error::{Damage, OpenError, Place, Reject};
+use crate::ids::{DbId, DbKind, Lsn, StoreId};
+use crate::io::{Disk, StoreLock};
+use crate::limits::ValidLimits;
+use crate::log::RegisteredSegment;
+use crate::manifest::{Manifest, ManifestState, ManifestStore, MemoryManifest};
+use crate::runtime::Runtime;
+use crate::view::{BasePages, Head, NoBase, View};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+/// What a database stands on below its commits in the log.
+#[derive(Clone, Debug)]
+pub(super) struct Base {
+    pub(super) head: Head,
+    pub(super) pages: Arc<dyn BasePages>,
+}
+
+impl Base {
+    /// Before the first commit.
+    pub(super) fn none() -> Self {
+        Self {
+            head: Head::EMPTY,
+            pages: Arc::new(NoBase),
+        }
+    }
+
+    pub(super) fn view(&self, id: DbId, kind: DbKind) -> View {
+        View::new(id, kind, self.head, Arc::clone(&self.pages))
+    }
+}
+
+/// A store that is read.
+pub(super) struct Source {
+    pub(super) store: StoreId,
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) limits: ValidLimits,
+    pub(super) rows: ManifestState,
+    /// Why the rows are not those of the manifest, if so.
+    pub(super) manifest_damage: Option<String>,
+    pub(super) runtime: Runtime,
+    pub(super) cache: Arc<PageCache>,
+    chunks: ChunkSet,
+    _lock: Box<dyn StoreLock>,
+}
+
+impl Source {
+    /// # Errors
+    /// The store is open elsewhere, is none, is a newer program's; its files cannot be read.
+    pub(super) fn open(path: &Path, options: &Options) -> Result<Self, OpenError> {
+        let options = options.clone().create(false);
+        let locked = LockedStore::open(path, &options)?;
+        let sound = sound_rows(path, &locked, &options);
+        let LockedStore {
+            disk,
+            lock,
+            store,
+            limits,
+        } = locked;
+        let disk: Arc<dyn Disk> = ReadOnly::new(disk);
+        let (rows, manifest_damage) = match sound {
+            Ok(rows) => (rows, None),
+            Err(error) if is_newer(&error) => return Err(error),
+            Err(error) => {
+                tracing::warn!(%error, "the manifest is of no use: what chunks and log say is");
+                let rows = rebuilt(disk.as_ref(), store, &limits)?;
+                (rows, Some(error.to_string()))
+            }
+        };
+        Ok(Self {
+            store,
+            chunks: ChunkSet::new(Arc::clone(&disk), store, limits.chunks_open_max),
+            cache: Arc::new(PageCache::new(limits.cache_bytes_max)),
+            disk,
+            limits,
+            rows,
+            manifest_damage,
+            runtime: options.runtime,
+            _lock: lock,
+        })
+    }
+
+    /// The catalogue, as far as the rows reflect it.
+    pub(super) fn catalogue(&self) -> Catalogue {
+        Catalogue::from_rows(&self.rows)
+    }
+
+    /// What was recorded of the databases that are closed: why, and from where on they need the log.
+    pub(super) fn closed(&self) -> BTreeMap<DbId, (Damage, Lsn)> {
+        let closed = self.rows.closed().map(|(id, row)| {
+            let found_again = || {
+                let place = Place::Database { database: id };
+                Damage::new(place, Reject::Recorded(row.reason.clone()))
+            };
+            (id, (row.damage(id).unwrap_or_else(found_again), row.from))
+        });
+        closed.collect()
+    }
+
+    /// What chunks and log say without the manifest.
+    pub(super) fn evidence(&self) -> Result<Evidence<'_>, OpenError> {
+        Evidence::find(self.disk.as_ref(), self.store, &self.limits)
+    }
+
+    /// The commit that the rows say that a database's chunks end with.
+    pub(super) fn head(&self, id: DbId) -> Lsn {
+        checkpointed_head(id, &self.rows).lsn
+    }
+
+    /// What the rows say that a database stands on.
+    pub(super) fn base(&self, id: DbId) -> Base {
+        let (rows, limits) = (&self.rows, &self.limits);
+        let view = checkpointed_view(id, DbKind::Raw, rows, &self.chunks, &self.cache, limits);
+        Base {
+            head: checkpointed_head(id, rows),
+            pages: Arc::clone(view.base()),
+        }
+    }
+
+    /// A state that chunks prove.
+    pub(super) fn base_of(&self, state: ProvedState) -> Base {
+        let head = Head {
+            lsn: state.head.lsn,
+            time_us: state.head.time_us,
+            page_size: state.page_size,
+            page_count: state.head.page_count,
+            rolling_checksum: state.head.rolling_checksum,
+        };
+        let Some(size) = state.page_size else {
+            return Base::none();
+        };
+        let ranges = Ranges::new(self.limits.range_bytes, size);
+        let sections = state.sections.into_iter();
+        let cache = Arc::clone(&self.cache);
+        let generation = state.head.generation;
+        let base = ChunkBase::of_sections(generation, ranges, sections, &self.chunks, cache);
+        Base {
+            head,
+            pages: Arc::new(base),
+        }
+    }
+
+    /// The segments of the log.
+    pub(super) fn segments(&self) -> Vec<RegisteredSegment> {
+        let registered = self.rows.segments().map(|(id, row)| RegisteredSegment {
+            id,
+            incarnation: row.incarnation,
+            capacity_bytes: row.capacity_bytes,
+        });
+        registered.collect()
+    }
+
+    /// The segments that hold anything from `from` on: those that were set aside, and the log's.
+    pub(super) fn segments_from(&self, from: Lsn) -> Vec<RegisteredSegment> {
+        let aside: Vec<_> = self.rows.salvage().collect();
+        // They start in the order of their ids; what starts later is the log's or theirs.
+        let first = aside
+            .iter()
+            .filter(|(_, row)| row.base <= from)
+            .map(|(id, _)| *id);
+        let first = first.max();
+        let needed = aside
+            .iter()
+            .filter(|(id, _)| first.is_none_or(|first| first <= *id));
+        let needed = needed.map(|(id, row)| RegisteredSegment {
+            id: *id,
+            incarnation: row.incarnation,
+            capacity_bytes: row.capacity_bytes,
+        });
+        let mut all = self.segments();
+        all.extend(needed);
+        all.sort_by_key(|segment| segment.id);
+        all.dedup_by_key(|segment| segment.id);
+        all
+    }
+
+    /// Where the oldest part of the log starts that is left, set aside or not.
+    pub(super) fn oldest(&self) -> Lsn {
+        let aside = self.rows.salvage().map(|(_, row)| row.base).min();
+        let truncated = self.rows.watermarks().truncated;
+        aside.map_or(truncated, |aside| aside.min(truncated))
+    }
+}
+
+/// The rows that a repair would write.
+fn rebuilt(
+    disk: &dyn Disk,
+    store: StoreId,
+    limits: &ValidLimits,
+) -> Result<ManifestState, OpenError> {
+    let rows = Evidence::find(disk, store, limits)?.rows()?;
+    let memory = MemoryManifest::new();
+    memory.commit(&rows)?;
+    Ok(Manifest::open(Arc::new(memory), store)?.state())
+}
