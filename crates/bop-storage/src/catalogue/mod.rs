@@ -25,6 +25,7 @@
 
 mod apply;
 mod change;
+mod follow;
 mod nearest;
 mod plan;
 mod rows;
@@ -34,7 +35,8 @@ pub use crate::manifest::{DatabaseState, Policy, Retention};
 pub use crate::name::DbName;
 pub use change::CatalogueChange;
 pub use section::{
-    CatalogueSection, SECTION_VERSION, SectionEntry, SectionHeader, decode_section, encode_section,
+    CatalogueSection, SECTION_VERSION, SectionEntry, SectionHeader, decode_section, encode_delta,
+    encode_section,
 };
 
 use crate::error::{CatalogueError, Damage, Reject};

@@ -2,8 +2,12 @@
 //! can be rebuilt once the records are truncated.
 //!
 //! ```text
-//! SectionHeader | (SectionEntry | name) x entries | (id (8) | CursorBytes | name) x cursors
+//! SectionHeader | (SectionEntry | name) x entries | id (8) x forgotten
+//!   | (id (8) | CursorBytes | name) x cursors
 //! ```
+//! A *base* has all databases; a *delta* those with records behind the section before it, and the ids
+//! that were forgotten since. The cursors are all in every section.
+//!
 //! Invariant: a section that decodes is a possible catalogue: ids rise and are below the next one,
 //! live names differ, no record is newer than the last.
 //!
@@ -20,8 +24,8 @@ use crate::manifest::{
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// The version of the section that this program writes. It reads version 1 too, whose entries end
-/// before [`SectionEntry::until_us`].
+/// The version of the section that this program writes. It reads version 1 too, whose header ends before
+/// [`SectionHeader::since_lsn`] and whose entries end before [`SectionEntry::until_us`].
 pub const SECTION_VERSION: u16 = 2;
 
 const MAGIC: [u8; 8] = *b"bop\0ctlg";
@@ -48,8 +52,16 @@ pub struct SectionHeader {
     pub last_lsn: U64,
     /// CRC-64 over the whole section, this field as zero.
     pub checksum: U64,
+    /// Of a delta, the newest catalogue record that the section before it reflects: it stands on that
+    /// one alone. 0 of a base.
+    pub since_lsn: U64,
+    /// Ids of databases that the section before has and that are forgotten.
+    pub forgotten: U64,
 }
-const _: () = assert!(size_of::<SectionHeader>() == 56);
+const _: () = assert!(size_of::<SectionHeader>() == 72);
+
+/// Bytes of a header of version 1.
+const VERSION_1_HEADER_BYTES: usize = std::mem::offset_of!(SectionHeader, since_lsn);
 
 /// A database in a catalogue section; its name (UTF-8) stands behind it.
 #[derive(Clone, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
@@ -87,17 +99,33 @@ const CHECKSUM_AT: usize = std::mem::offset_of!(SectionHeader, checksum);
 /// What a section holds.
 #[derive(Clone, PartialEq, Debug)]
 pub struct CatalogueSection {
-    /// The catalogue.
+    /// The catalogue; of a delta, the databases in it and no more.
     pub catalogue: Catalogue,
+    /// Of a delta, the position of the section that it stands on; [`Lsn::ZERO`] of a base.
+    pub since: Lsn,
+    /// What that one has and is forgotten, ascending.
+    pub forgotten: Vec<DbId>,
     /// The cursors of both feeds, at places that they had acknowledged, ascending.
     pub cursors: Vec<(CursorId, CursorRow)>,
 }
 
-/// A section as bytes. Whether the catalogue is damaged is not part of them: a damaged one must not be
+/// A base as bytes. Whether the catalogue is damaged is not part of them: a damaged one must not be
 /// written.
 pub fn encode_section(catalogue: &Catalogue, cursors: &[(CursorId, CursorRow)]) -> Vec<u8> {
-    let mut body = Vec::new();
-    for (id, entry) in catalogue.entries() {
+    encode_delta(catalogue, Lsn::ZERO, &[], cursors)
+}
+
+/// A delta as bytes: what is newer than the section at `since`, and the ids that are `forgotten`,
+/// ascending.
+pub fn encode_delta(
+    catalogue: &Catalogue,
+    since: Lsn,
+    forgotten: &[DbId],
+    cursors: &[(CursorId, CursorRow)],
+) -> Vec<u8> {
+    let (mut body, mut entries) = (Vec::new(), 0_u64);
+    for (id, entry) in catalogue.entries().filter(|(_, entry)| since < entry.lsn) {
+        entries += 1;
         let (state, dropped_us, until_us) = encode_state(entry.state);
         let name = entry.name.as_str().as_bytes();
         let bytes = SectionEntry {
@@ -116,6 +144,9 @@ pub fn encode_section(catalogue: &Catalogue, cursors: &[(CursorId, CursorRow)]) 
         body.extend_from_slice(bytes.as_bytes());
         body.extend_from_slice(name);
     }
+    for id in forgotten {
+        body.extend_from_slice(&id.get().to_le_bytes());
+    }
     for (id, cursor) in cursors {
         body.extend_from_slice(&id.get().to_le_bytes());
         body.extend_from_slice(&encode_cursor(cursor));
@@ -127,10 +158,12 @@ pub fn encode_section(catalogue: &Catalogue, cursors: &[(CursorId, CursorRow)]) 
         // There are a thousand at most.
         cursors: U32::new(u32::try_from(cursors.len()).unwrap_or(u32::MAX)),
         section_bytes: U64::new((size_of::<SectionHeader>() + body.len()) as u64),
-        entries: U64::new(catalogue.entries.len() as u64),
+        entries: U64::new(entries),
         next_id: U64::new(catalogue.next_id().get()),
         last_lsn: U64::new(catalogue.last_lsn().get()),
         checksum: U64::ZERO,
+        since_lsn: U64::new(since.get()),
+        forgotten: U64::new(forgotten.len() as u64),
     };
     header.checksum = U64::new(checksum(header.as_bytes(), &body));
     [header.as_bytes(), &body].concat()
@@ -141,63 +174,111 @@ pub fn encode_section(catalogue: &Catalogue, cursors: &[(CursorId, CursorRow)]) 
 /// # Errors
 /// Why the bytes are not believed.
 pub fn decode_section(bytes: &[u8]) -> Result<CatalogueSection, Reject> {
-    let truncated = |needed: u64| Reject::Truncated {
-        found: bytes.len() as u64,
-        needed,
-    };
-    let Ok((header, body)) = SectionHeader::read_from_prefix(bytes) else {
-        return Err(truncated(size_of::<SectionHeader>() as u64));
-    };
-    if header.magic != MAGIC {
-        return Err(Reject::Magic);
-    }
-    let version = header.version.get();
-    if !(1..=SECTION_VERSION).contains(&version) {
-        return Err(Reject::Version {
-            found: version.into(),
-            supported: SECTION_VERSION.into(),
-        });
-    }
-    if header.section_bytes.get() != bytes.len() as u64 {
-        return Err(truncated(header.section_bytes.get()));
-    }
-    if header.checksum.get() != checksum(header.as_bytes(), body) {
-        return Err(Reject::Checksum);
-    }
-    if header.reserved != [0; 2] || (version == 1 && header.cursors != U32::ZERO) {
-        return Err(RESERVED);
-    }
+    let (header, body) = decode_header(bytes)?;
     let mut catalogue = Catalogue {
         next_id: DbId::new(header.next_id.get()),
         last_lsn: Lsn::new(header.last_lsn.get()),
         ..Catalogue::new()
     };
+    let since = Lsn::new(header.since_lsn.get());
     let (mut rest, mut last) = (body, DbId::CATALOGUE);
     for _ in 0..header.entries.get() {
-        let (id, entry, behind) = decode_entry(rest, version)?;
-        if id <= last || catalogue.next_id <= id || catalogue.last_lsn < entry.lsn {
+        let (id, entry, behind) = decode_entry(rest, header.version.get())?;
+        let in_order = last < id && id < catalogue.next_id;
+        let in_time = entry.lsn <= catalogue.last_lsn && (since == Lsn::ZERO || since < entry.lsn);
+        if !in_order || !in_time {
             return Err(Reject::Invalid("a database out of order"));
         }
         catalogue.insert(id, entry)?;
         (rest, last) = (behind, id);
     }
+    let (forgotten, rest) = decode_forgotten(rest, header.forgotten.get())?;
+    let (cursors, rest) = decode_cursors(rest, header.cursors.get())?;
+    let possible = since <= catalogue.last_lsn && (since != Lsn::ZERO || forgotten.is_empty());
+    if !rest.is_empty() || catalogue.next_id == DbId::CATALOGUE || !possible {
+        return Err(Reject::Invalid("counts of the section"));
+    }
+    Ok(CatalogueSection {
+        catalogue,
+        since,
+        forgotten,
+        cursors,
+    })
+}
+
+/// The header, when it and the checksum of all are believed, and what stands behind it.
+fn decode_header(bytes: &[u8]) -> Result<(SectionHeader, &[u8]), Reject> {
+    let truncated = |needed: u64| Reject::Truncated {
+        found: bytes.len() as u64,
+        needed,
+    };
+    let Some((start, behind)) = bytes.split_at_checked(VERSION_1_HEADER_BYTES) else {
+        return Err(truncated(VERSION_1_HEADER_BYTES as u64));
+    };
+    let mut whole = [0; size_of::<SectionHeader>()];
+    whole[..VERSION_1_HEADER_BYTES].copy_from_slice(start);
+    let (first, _) = SectionHeader::read_from_prefix(&whole).map_err(|_| Reject::Magic)?;
+    if first.magic != MAGIC {
+        return Err(Reject::Magic);
+    }
+    let version = first.version.get();
+    let (header, body) = match version {
+        1 => (first, behind),
+        SECTION_VERSION => SectionHeader::read_from_prefix(bytes)
+            .map_err(|_| truncated(size_of::<SectionHeader>() as u64))?,
+        _ => {
+            return Err(Reject::Version {
+                found: version.into(),
+                supported: SECTION_VERSION.into(),
+            });
+        }
+    };
+    if header.section_bytes.get() != bytes.len() as u64 {
+        return Err(truncated(header.section_bytes.get()));
+    }
+    if header.checksum.get() != checksum(&bytes[..bytes.len() - body.len()], body) {
+        return Err(Reject::Checksum);
+    }
+    if header.reserved != [0; 2] || (version == 1 && header.cursors != U32::ZERO) {
+        return Err(RESERVED);
+    }
+    Ok((header, body))
+}
+
+fn decode_forgotten(mut bytes: &[u8], count: u64) -> Result<(Vec<DbId>, &[u8]), Reject> {
+    let mut forgotten: Vec<DbId> = Vec::new();
+    for _ in 0..count {
+        let (id, behind) = bytes
+            .split_first_chunk()
+            .ok_or(Reject::Invalid("the section ends inside a forgotten id"))?;
+        let id = DbId::new(u64::from_le_bytes(*id));
+        if forgotten.last().is_some_and(|last| id <= *last) {
+            return Err(Reject::Invalid("a forgotten id out of order"));
+        }
+        forgotten.push(id);
+        bytes = behind;
+    }
+    Ok((forgotten, bytes))
+}
+
+/// Cursors, and what stands behind them.
+type Cursors<'a> = (Vec<(CursorId, CursorRow)>, &'a [u8]);
+
+fn decode_cursors(mut bytes: &[u8], count: u32) -> Result<Cursors<'_>, Reject> {
     let mut cursors: Vec<(CursorId, CursorRow)> = Vec::new();
-    for _ in 0..header.cursors.get() {
-        let (id, bytes) = rest
+    for _ in 0..count {
+        let (id, row) = bytes
             .split_first_chunk()
             .ok_or(Reject::Invalid("the section ends inside a cursor"))?;
         let id = CursorId::new(u64::from_le_bytes(*id));
-        let (cursor, behind) = decode_cursor(bytes)?;
+        let (cursor, behind) = decode_cursor(row)?;
         if cursors.last().is_some_and(|(last, _)| id <= *last) {
             return Err(Reject::Invalid("a cursor out of order"));
         }
         cursors.push((id, cursor));
-        rest = behind;
+        bytes = behind;
     }
-    if !rest.is_empty() || catalogue.next_id == DbId::CATALOGUE {
-        return Err(Reject::Invalid("counts of the section"));
-    }
-    Ok(CatalogueSection { catalogue, cursors })
+    Ok((cursors, bytes))
 }
 
 const RESERVED: Reject = Reject::Invalid("reserved bytes are not zero");

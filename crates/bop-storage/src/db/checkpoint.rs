@@ -13,12 +13,13 @@
 //!
 //! Never: two at a time.
 
+use super::checkpoint_catalogue::delta_since;
 use super::checkpoint_rows::{NewHead, Publication, forgettable};
 use super::chunks::ChunkBase;
 use super::engine::Engine;
 use super::reader::PageReader;
 use super::state::DbState;
-use crate::catalogue::{Catalogue, encode_section};
+use crate::catalogue::{Catalogue, encode_delta, encode_section};
 use crate::checkpoint::{
     CheckpointReport, ChunkFailure, DirtyDatabase, PlannedChunk, Ranges, SectionSource, write_chunk,
 };
@@ -82,8 +83,19 @@ pub(super) struct NewCatalogue {
     pub(super) catalogue: Catalogue,
     /// The subscribers of the feeds, which stand beside it.
     cursors: Vec<(CursorId, CursorRow)>,
+    /// Where the section before ends, when only what is newer is written; `None`: all of it.
+    pub(super) since: Option<Lsn>,
     forgotten: Vec<DbId>,
     generation: Generation,
+}
+
+impl NewCatalogue {
+    fn encode(&self) -> Vec<u8> {
+        match self.since {
+            None => encode_section(&self.catalogue, &self.cursors),
+            Some(since) => encode_delta(&self.catalogue, since, &self.forgotten, &self.cursors),
+        }
+    }
 }
 
 impl Engine {
@@ -196,6 +208,7 @@ impl Engine {
             .max();
         let generation = newest.unwrap_or_default().next();
         Ok(Some(NewCatalogue {
+            since: delta_since(&catalogue, &rows),
             catalogue,
             cursors: rows.cursors().map(|(id, row)| (id, row.clone())).collect(),
             forgotten,
@@ -219,16 +232,14 @@ impl Engine {
             self.keep_house_between_pages();
             self.signals.is_stopping()
         };
-        // The catalogue's section goes into the first chunk, or into one of its own.
-        let alone = [PlannedChunk::default()];
-        let planned = if planned.is_empty() && catalogue.is_some() {
-            &alone
-        } else {
-            planned
-        };
-        let mut catalogue = catalogue;
+        // The catalogue goes into the first chunk. What is newer of it goes into one of its own: it is
+        // kept for longer than pages are, and would keep these.
+        let is_alone = |new: &NewCatalogue| planned.is_empty() || new.since.is_some();
+        let alone = catalogue.filter(|new| is_alone(new));
+        let alone = alone.map(|_| PlannedChunk::default());
+        let place = if alone.is_some() { planned.len() } else { 0 };
         let mut pages = 0;
-        for chunk in planned {
+        for (nth, chunk) in planned.iter().chain(&alone).enumerate() {
             let id = self.draw_chunk_id()?;
             let mut writer = ChunkWriter::create(Arc::clone(&self.disk), self.store, id)?;
             let source_of = |section: crate::checkpoint::PlannedSection| {
@@ -237,10 +248,9 @@ impl Engine {
                     .map(|source| *source as &dyn SectionSource)
             };
             pages += write_chunk(chunk, &mut writer, source_of, &cancelled)?;
-            if let Some(new) = catalogue.take() {
-                let bytes = encode_section(&new.catalogue, &new.cursors);
+            if let Some(new) = catalogue.filter(|_| nth == place) {
                 let cut = new.catalogue.last_lsn();
-                writer.catalogue_section(new.generation, cut, &bytes)?;
+                writer.catalogue_section(new.generation, cut, &new.encode())?;
             }
             finished.push(writer.finish()?);
         }

@@ -103,7 +103,8 @@ impl Publication {
             put_head(edit, head)?;
             shorten_ranges(edit, head);
         }
-        put_sections(edit, &self.chunks);
+        let catalogue = self.catalogue.as_ref();
+        put_sections(edit, &self.chunks, catalogue.and_then(|new| new.since));
         for (id, row) in &self.closed {
             edit.close_database(*id, row);
         }
@@ -160,18 +161,27 @@ fn shorten_ranges(edit: &mut Edit<'_>, head: &NewHead) {
 
 /// Each section becomes the newest row of its range; what it supersedes is garbage at once, since
 /// nothing but the newest generation is kept.
-fn put_sections(edit: &mut Edit<'_>, chunks: &[FinishedChunk]) {
+fn put_sections(edit: &mut Edit<'_>, chunks: &[FinishedChunk], since: Option<Lsn>) {
+    // What is newer of the catalogue comes behind the sections that it has.
+    let of_catalogue = edit.state().ranges(DbId::CATALOGUE).count();
+    let catalogue_range = match since {
+        None => 0,
+        // A base takes their place long before.
+        Some(_) => u32::try_from(of_catalogue).unwrap_or(u32::MAX),
+    };
     for chunk in chunks {
         for section in &chunk.sections {
-            let (key, pages) = range_key(&section.section);
+            let (key, pages) = range_key(&section.section, catalogue_range);
             let RangeKey {
                 database, range, ..
             } = key;
+            // The whole catalogue takes the place of all its sections.
+            let replaces = |key: &RangeKey| key.range == range || is_whole(database, range);
             let older: Vec<RangeKey> = edit
                 .state()
                 .ranges(database)
                 .map(|(key, _)| *key)
-                .filter(|key| key.range == range)
+                .filter(replaces)
                 .collect();
             older.into_iter().for_each(|key| edit.delete_range(key));
             let row = RangeRow {
@@ -184,9 +194,13 @@ fn put_sections(edit: &mut Edit<'_>, chunks: &[FinishedChunk]) {
     }
 }
 
-/// The row that a section becomes: its key, and the pages that it covers. The catalogue's section
-/// is range 0 of the catalogue's pseudo-database.
-fn range_key(section: &Section) -> (RangeKey, u32) {
+fn is_whole(database: DbId, range: u32) -> bool {
+    (database, range) == (DbId::CATALOGUE, 0)
+}
+
+/// The row that a section becomes: its key, and the pages that it covers. The whole catalogue is range 0
+/// of the catalogue's pseudo-database, what is newer the ranges behind.
+fn range_key(section: &Section, catalogue_range: u32) -> (RangeKey, u32) {
     match *section {
         Section::Pages(SectionMeta {
             database,
@@ -205,7 +219,7 @@ fn range_key(section: &Section) -> (RangeKey, u32) {
         Section::Catalogue { generation, .. } => (
             RangeKey {
                 database: DbId::CATALOGUE,
-                range: 0,
+                range: catalogue_range,
                 generation,
             },
             1,

@@ -10,7 +10,7 @@
 //! Never: held by a worker thread longer than one piece of work.
 
 use super::callbacks::Callbacks;
-use super::checkpoint_cursors::SectionCursors;
+use super::checkpoint_catalogue::SectionCursors;
 use super::chunks::ChunkSet;
 use super::creation::Creations;
 use super::cursor::OpenCursors;

@@ -14,7 +14,7 @@ mod attempt;
 mod callbacks;
 mod chain;
 mod checkpoint;
-mod checkpoint_cursors;
+mod checkpoint_catalogue;
 mod checkpoint_rows;
 mod chunks;
 mod close;

@@ -101,7 +101,7 @@ fn layouts_of_the_code() -> BTreeMap<String, Layout> {
         JobBytes { kind, state, attempts, code_bytes, place_bytes, reason_bytes, reserved, database, token, holder, moment_us, created_us, updated_us }
         JobIdsBytes { next }
         ScrubBytes { job, finished_us, bytes, pages, reserved }
-        CatalogueSectionHeader { magic, version, reserved, cursors, section_bytes, entries, next_id, last_lsn, checksum }
+        CatalogueSectionHeader { magic, version, reserved, cursors, section_bytes, entries, next_id, last_lsn, checksum, since_lsn, forgotten }
         CatalogueSectionEntry { id, created_us, dropped_us, lsn, kind, state, name_bytes, reserved, until_us, policy }
     }
 }

@@ -11,7 +11,7 @@
 
 use bop_storage::catalogue::{
     Catalogue, CatalogueChange, CatalogueSection, DbName, SECTION_VERSION, decode_section,
-    encode_section,
+    encode_delta, encode_section,
 };
 use bop_storage::checksum::RollingChecksum;
 use bop_storage::error::{ErrorCode, ManifestError};
@@ -380,7 +380,26 @@ fn a_catalogue_section_has_the_bytes_it_always_had() {
     );
     assert_eq!(encoded, wanted);
     let wanted = decode_section(&wanted).unwrap();
-    assert_eq!(wanted, CatalogueSection { catalogue, cursors });
+    let section = CatalogueSection {
+        catalogue: catalogue.clone(),
+        since: Lsn::ZERO,
+        forgotten: Vec::new(),
+        cursors: cursors.clone(),
+    };
+    assert_eq!(wanted, section);
+
+    // What is newer than the fifth record, on a section that has one database more.
+    let forgotten = vec![DbId::new(2)];
+    let newer = encode_delta(&catalogue, Lsn::new(5 << 12), &forgotten, &cursors);
+    let version = u32::from(SECTION_VERSION);
+    let wanted = golden(version, "catalogue_delta.bin", &newer);
+    assert_eq!(newer, wanted);
+    let read = decode_section(&wanted).unwrap();
+    assert_eq!(
+        (read.since, &read.forgotten),
+        (Lsn::new(5 << 12), &forgotten)
+    );
+    assert_eq!(read.catalogue.entries().count(), 2);
 }
 
 #[test]
@@ -388,6 +407,8 @@ fn the_first_catalogue_section_is_read() {
     let first = golden(1, "catalogue_section.bin", &[]);
     let wanted = CatalogueSection {
         catalogue: catalogue(5),
+        since: Lsn::ZERO,
+        forgotten: Vec::new(),
         cursors: Vec::new(),
     };
     assert_eq!(decode_section(&first).unwrap(), wanted);

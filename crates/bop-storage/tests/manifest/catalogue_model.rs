@@ -8,7 +8,7 @@
 
 use bop_storage::catalogue::{
     Catalogue, CatalogueChange, DatabaseState, DbName, Replayed, Retention, decode_section,
-    encode_section,
+    encode_delta, encode_section,
 };
 use bop_storage::error::{CatalogueError, Damage, Place, Reject};
 use bop_storage::ids::{CursorId, DbId, DbKind, Lsn, StoreId};
@@ -253,6 +253,8 @@ proptest! {
         let manifest = Manifest::initialize(Arc::clone(&store), store_id).unwrap();
         let (mut live, mut model) = (Catalogue::new(), Model::default());
         let (mut replayed, mut lsn) = (Catalogue::new(), 0);
+        let mut sections: Vec<Vec<u8>> = Vec::new();
+        let (mut since, mut forgotten) = (Lsn::ZERO, Vec::new());
         for (n, op) in ops.iter().enumerate() {
             let planned = plan(&live, op);
             let wanted = model.run(op);
@@ -269,7 +271,17 @@ proptest! {
                 }
             }
             if let Op::Forget(id) = op {
-                prop_assert_eq!(live.forget(DbId::new(*id)), replayed.forget(DbId::new(*id)));
+                let id = DbId::new(*id);
+                let forgot = live.forget(id);
+                prop_assert_eq!(forgot, replayed.forget(id));
+                forgotten.extend(forgot.then_some(id));
+            }
+            // So does what is newer of the catalogue, section upon section.
+            if n % 5 == 4 && live.last_lsn() != Lsn::ZERO {
+                forgotten.sort_unstable();
+                sections.push(encode_delta(&live, since, &forgotten, &[]));
+                since = live.last_lsn();
+                forgotten.clear();
             }
             // The rows follow the log at any distance.
             if n % 7 == 3 {
@@ -279,6 +291,14 @@ proptest! {
             check_same(&live, &model);
         }
         prop_assert_eq!(&replayed, &live);
+        forgotten.sort_unstable();
+        if live.last_lsn() != Lsn::ZERO {
+            sections.push(encode_delta(&live, since, &forgotten, &[]));
+            let mut sections = sections.iter().map(|bytes| decode_section(bytes).unwrap());
+            let base = sections.next().unwrap();
+            let whole = sections.try_fold(base, |below, delta| delta.on(below)).unwrap();
+            prop_assert_eq!(&whole.catalogue, &live);
+        }
         prop_assert_eq!(&decode_section(&encode_section(&live, &[])).unwrap().catalogue, &live);
         let rows = live.clone();
         manifest.transact(move |edit| rows.write_rows(edit)).unwrap();
@@ -288,8 +308,13 @@ proptest! {
     }
 
     #[test]
-    fn a_damaged_section_is_refused(at in any::<prop::sample::Index>(), bits in 1..=255_u8, cut in any::<bool>()) {
-        let mut bytes = encode_section(&sample(), &[(CursorId::new(7), cursor())]);
+    fn a_damaged_section_is_refused(at in any::<prop::sample::Index>(), bits in 1..=255_u8, cut in any::<bool>(), whole in any::<bool>()) {
+        let cursors = [(CursorId::new(7), cursor())];
+        let mut bytes = match whole {
+            true => encode_section(&sample(), &cursors),
+            false => encode_delta(&sample(), Lsn::new(20), &[DbId::new(1)], &cursors),
+        };
+        prop_assert!(decode_section(&bytes).is_ok());
         let at = at.index(bytes.len());
         if cut {
             bytes.truncate(at);
@@ -415,4 +440,26 @@ fn an_unknown_name_comes_with_the_nearest() {
         panic!("{error}");
     };
     assert_eq!((name.as_str(), nearest.as_deref()), ("tow", Some("two")));
+}
+
+#[test]
+fn what_is_newer_stands_on_the_section_before_it_and_on_no_other() {
+    let before = decode_section(&encode_section(&sample(), &[])).unwrap();
+    let mut later = sample();
+    let rename = CatalogueChange::Rename {
+        id: DbId::new(2),
+        name: DbName::new("deux").unwrap(),
+    };
+    later.apply(&rename, Lsn::new(60), 9).unwrap();
+    let newer = |since| decode_section(&encode_delta(&later, Lsn::new(since), &[], &[])).unwrap();
+    let whole = newer(50).on(before.clone()).unwrap();
+    assert_eq!(whole.catalogue, later);
+    let elsewhere = newer(40).on(before).unwrap_err();
+    assert_eq!(
+        elsewhere,
+        Reject::BrokenChain {
+            expected_parent: Lsn::new(40),
+            found_head: Lsn::new(50),
+        }
+    );
 }

@@ -1,8 +1,9 @@
 //! After a repair the store is what it was.
 
-use crate::world::{WAIT, facts, files, make, open, options, put, repair, shown, works};
-use bop_storage::{CommitsFrom, DbKind, ErrorCode, FeedStart, Manager};
-use std::path::Path;
+use crate::world::{WAIT, facts, files, make, open, options, pages, put, repair, shown, works};
+use bop_storage::{CommitsFrom, DbId, DbKind, ErrorCode, FeedStart, Limits, Manager};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 /// What it is called, and what does it.
 type Loss = (&'static str, fn(&Path));
@@ -219,4 +220,112 @@ fn who_subscribes_goes_on_at_or_before_where_it_was_and_is_told_of_a_new_feed() 
     assert_eq!(lost.code(), ErrorCode::CursorLost);
     changes.reset().unwrap();
     changes.read(10).unwrap();
+}
+
+/// A catalogue of more than a thousand databases is not written whole each time.
+#[test]
+fn a_large_catalogue_is_put_together_from_its_sections() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Manager::open(dir.path(), options().limits(Limits::default())).unwrap();
+    let name = |number: u32| format!("db {number}");
+    for number in 0..1200 {
+        store.create_database(&name(number), DbKind::Raw).unwrap();
+    }
+    store.checkpoint().unwrap();
+    let sections = || {
+        let inspection = Manager::inspect_manifest(dir.path(), &options()).unwrap();
+        inspection.state().ranges(DbId::CATALOGUE).count()
+    };
+    let mut bytes = Vec::new();
+    for round in 0..5 {
+        store
+            .rename_database(&name(round), &name(round + 5000))
+            .unwrap();
+        store.drop_database(&name(round + 100)).unwrap();
+        store.drop_database_now(&name(round + 200)).unwrap();
+        store.set_quota(&name(round + 300), Some(1 << 20)).unwrap();
+        bytes.push(store.checkpoint().unwrap().chunk_bytes);
+    }
+    // Names that went round in one delta, and a tombstone that is forgotten in another.
+    store.rename_database(&name(1000), "aside").unwrap();
+    store.rename_database(&name(1001), &name(1000)).unwrap();
+    store.rename_database("aside", &name(1001)).unwrap();
+    store.undrop_database(&name(100), Some("back")).unwrap();
+    store.checkpoint().unwrap();
+    assert!(bytes.iter().all(|bytes| *bytes < 20_000), "{bytes:?}");
+    let before = store.databases();
+    let dropped = store.dropped_databases();
+    store.close(WAIT).unwrap();
+    assert_eq!(sections(), 7, "a base and six deltas");
+    let rows = facts(dir.path());
+    std::fs::remove_dir_all(dir.path().join("manifest")).unwrap();
+
+    let report = repair(dir.path());
+    assert!(report.is_whole(), "{report:?}");
+    assert_eq!(facts(dir.path()), rows);
+    assert_eq!(sections(), 7);
+    let store = open(dir.path());
+    assert_eq!(store.databases(), before);
+    assert_eq!(store.dropped_databases(), dropped);
+    // The next ones go on behind them, and a base takes their place when much has changed.
+    store.rename_database("back", "once more").unwrap();
+    store.checkpoint().unwrap();
+    for number in 400..500 {
+        store.drop_database_now(&name(number)).unwrap();
+    }
+    let before = store.databases();
+    store.checkpoint().unwrap();
+    assert_eq!(store.verify().findings, []);
+    store.close(WAIT).unwrap();
+    assert_eq!(sections(), 1, "all of it");
+    std::fs::remove_dir_all(dir.path().join("manifest")).unwrap();
+    assert!(repair(dir.path()).is_whole());
+    let store = open(dir.path());
+    assert_eq!(store.databases(), before);
+    store.close(WAIT).unwrap();
+}
+
+/// Without one of the sections the names behind it may be lost, and nobody gives one out.
+#[test]
+fn a_lost_section_of_a_large_catalogue_closes_it_unless_the_log_has_its_records() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut limits = Limits::default();
+    (limits.segment_bytes_min, limits.segment_bytes_max) = (64 << 10, 64 << 10);
+    let store = Manager::open(dir.path(), options().limits(limits)).unwrap();
+    let name = |number: u32| format!("db {number}");
+    for number in 0..1200 {
+        store.create_database(&name(number), DbKind::Raw).unwrap();
+    }
+    store.checkpoint().unwrap();
+    let chunks = || -> BTreeSet<PathBuf> { files(dir.path()).into_keys().collect() };
+    let before = chunks();
+    store.rename_database(&name(1), "renamed").unwrap();
+    store.checkpoint().unwrap();
+    let of_first: Vec<PathBuf> = chunks()
+        .difference(&before)
+        .filter(|path| path.parent().unwrap().ends_with("chunks"))
+        .cloned()
+        .collect();
+    // The log forgets.
+    store.create_database("filler", DbKind::Raw).unwrap();
+    for round in 0..40 {
+        put(&store, "filler", &pages(1, 20), round, None);
+        store.checkpoint().unwrap();
+    }
+    store.rename_database(&name(2), "renamed too").unwrap();
+    store.checkpoint().unwrap();
+    store.close(WAIT).unwrap();
+    std::fs::remove_dir_all(dir.path().join("manifest")).unwrap();
+    let [lost] = of_first.as_slice() else {
+        panic!("{of_first:?}");
+    };
+    std::fs::remove_file(lost).unwrap();
+
+    let report = repair(dir.path());
+    let why = report.catalogue_damage.unwrap();
+    assert!(why.contains("cannot be read"), "{why}");
+    let store = open(dir.path());
+    let refused = store.create_database("new", DbKind::Raw).unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::CatalogueDamaged);
+    assert!(store.info(&name(3)).is_ok());
 }

@@ -9,11 +9,10 @@
 //! Never: reads a page; writes.
 
 use super::super::report::damage_of;
-use crate::catalogue::{Catalogue, CatalogueSection, decode_section};
+use super::catalogue::{CataloguePlace, FoundCatalogue};
 use crate::error::{Damage, OpenError, Place, ReadError, Reject};
-use crate::ids::{ChunkId, CursorId, DbId, Generation, Lsn, StoreId};
+use crate::ids::{ChunkId, DbId, StoreId};
 use crate::io::{Disk, FileKind, IoFailure, layout};
-use crate::manifest::CursorRow;
 use crate::pagestore::{ChunkIdentity, ChunkReader, Section, SectionMeta, SectionRef};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -51,17 +50,6 @@ pub(super) struct FoundSection {
     pub(super) lost: bool,
 }
 
-/// The newest catalogue.
-#[derive(Debug)]
-pub(super) struct FoundCatalogue {
-    pub(super) catalogue: Catalogue,
-    /// The subscribers of the feeds, at places that they had acknowledged.
-    pub(super) cursors: Vec<(CursorId, CursorRow)>,
-    pub(super) chunk: ChunkId,
-    pub(super) index: u32,
-    pub(super) generation: Generation,
-}
-
 /// The page store, as its files tell.
 #[derive(Debug)]
 pub(super) struct FoundChunks {
@@ -92,16 +80,6 @@ impl FoundChunks {
     pub(super) fn databases(&self) -> impl Iterator<Item = DbId> {
         self.sections.keys().copied()
     }
-}
-
-/// A catalogue section, before it is read.
-#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct CataloguePlace {
-    generation: Generation,
-    cut: Lsn,
-    chunk: ChunkId,
-    index: u32,
-    lost: bool,
 }
 
 /// Looks at all chunk files.
@@ -188,60 +166,6 @@ impl FoundChunks {
             }
         }
     }
-
-    /// Reads the newest catalogue that is sound.
-    fn read_catalogue(
-        &mut self,
-        disk: &dyn Disk,
-        store: StoreId,
-        places: &[CataloguePlace],
-        judgement: Unreadable,
-    ) -> Result<(), IoFailure> {
-        for place in places.iter().rev() {
-            let read = if place.lost {
-                let file = Place::File(layout::chunk(place.chunk));
-                let damage = self.damaged.get(&place.chunk).cloned();
-                Err(damage.unwrap_or_else(|| Damage::new(file, Reject::Missing)))
-            } else {
-                read_section(disk, store, place, judgement)?
-            };
-            match read {
-                Ok(CatalogueSection { catalogue, cursors }) => {
-                    self.catalogue = Some(FoundCatalogue {
-                        catalogue,
-                        cursors,
-                        chunk: place.chunk,
-                        index: place.index,
-                        generation: place.generation,
-                    });
-                    return Ok(());
-                }
-                Err(damage) => drop(self.lost_catalogue.get_or_insert(damage)),
-            }
-        }
-        Ok(())
-    }
-}
-
-fn read_section(
-    disk: &dyn Disk,
-    store: StoreId,
-    place: &CataloguePlace,
-    judgement: Unreadable,
-) -> Result<Result<CatalogueSection, Damage>, IoFailure> {
-    let at = || Place::File(layout::chunk(place.chunk));
-    let read = ChunkReader::open(disk, store, place.chunk, None)
-        .and_then(|chunk| chunk.payload(place.index));
-    let read = judgement.of(read, at())?;
-    Ok(read.and_then(|bytes| {
-        let damage = |reason| Damage::new(at(), reason);
-        let section = decode_section(&bytes).map_err(damage)?;
-        if section.catalogue.last_lsn() == place.cut {
-            Ok(section)
-        } else {
-            Err(damage(Reject::Invalid("a catalogue of another position")))
-        }
-    }))
 }
 
 fn chunk_files(disk: &dyn Disk) -> Result<Vec<ChunkId>, IoFailure> {

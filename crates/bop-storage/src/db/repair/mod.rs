@@ -16,6 +16,7 @@
 //!
 //! Never: replays the log; touches a manifest of a newer program.
 
+mod catalogue;
 mod chunks;
 mod evidence;
 mod judge;

@@ -26,8 +26,8 @@ pub(super) struct Plan {
     pub(super) databases: BTreeMap<DbId, Verdict>,
     /// Nothing below is expected in the log.
     pub(super) truncated: Lsn,
-    /// The section of the catalogue.
-    catalogue_range: Option<(RangeKey, RangeRow)>,
+    /// The sections of the catalogue.
+    catalogue_ranges: Vec<(RangeKey, RangeRow)>,
 }
 
 impl Plan {
@@ -50,21 +50,22 @@ impl Plan {
             catalogue,
             databases,
             truncated: log.truncated.unwrap_or_default(),
-            catalogue_range: None,
+            catalogue_ranges: Vec::new(),
         };
-        plan.catalogue_range = found.map(|found| {
+        let sections = found.map(|found| found.sections.as_slice());
+        for (range, place) in (0..).zip(sections.unwrap_or_default()) {
             let key = RangeKey {
                 database: DbId::CATALOGUE,
-                range: 0,
-                generation: found.generation,
+                range,
+                generation: place.generation,
             };
             let row = RangeRow {
-                chunk: found.chunk,
-                section: found.index,
+                chunk: place.chunk,
+                section: place.index,
                 pages: 1,
             };
-            (key, row)
-        });
+            plan.catalogue_ranges.push((key, row));
+        }
         Ok(plan)
     }
 
@@ -77,7 +78,7 @@ impl Plan {
         let databases = self.databases.values();
         databases
             .flat_map(|verdict| &verdict.ranges)
-            .chain(&self.catalogue_range)
+            .chain(&self.catalogue_ranges)
     }
 
     /// Puts it all into an empty manifest.
@@ -173,7 +174,7 @@ fn catalogue_doubt(judge: &Judge<'_>, catalogue: &Catalogue, aside: Option<Lsn>)
     if let Some(damage) = &judge.chunks.lost_catalogue {
         return Some(format!("the newest catalogue cannot be read: {damage}"));
     }
-    if let Some(chunk) = judge.may_hide_newer(found.chunk, last) {
+    if let Some(chunk) = judge.may_hide_newer(found.newest_chunk(), last) {
         let why = format!("chunk {chunk}, which is damaged, may have held a newer catalogue");
         return Some(why);
     }
