@@ -66,7 +66,8 @@ pub(crate) fn run(args: Args) -> Result<u8, Failure> {
         }
         Command::Cursor(CursorCommand::List) => cursor::list(&context),
         Command::Cursor(CursorCommand::Drop { cursor }) => cursor::drop(&context, &cursor),
-        Command::Jobs => jobs::list(&context),
+        Command::Jobs { cancel: None } => jobs::list(&context),
+        Command::Jobs { cancel: Some(job) } => jobs::cancel(&context, job),
         Command::Scrub { database } => jobs::scrub(&context, database.as_deref()),
         Command::Manifest(ManifestCommand::Dump) => manifest::dump(&context),
         Command::Manifest(ManifestCommand::Stat) => manifest::stat(&context),
