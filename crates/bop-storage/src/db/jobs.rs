@@ -21,7 +21,7 @@ use super::engine::{Engine, OpenStore};
 use super::manager::Manager;
 use crate::error::{CatalogueError, ErrorCode, JobError, ManifestError};
 use crate::ids::{DbId, DbKind, JobId};
-use crate::manifest::{JobFailure, JobKind, JobRow, JobState, JobToken, ManifestState};
+use crate::manifest::{JobFailure, JobKind, JobRow, JobState, JobToken};
 use crate::runtime::after;
 use std::time::{Duration, Instant};
 
@@ -50,20 +50,6 @@ pub struct JobInfo {
     pub updated_us: u64,
     /// How the last attempt ended that did not succeed; of a failed job, why.
     pub failure: Option<JobFailure>,
-}
-
-/// A scrub that found nothing wrong.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub struct ScrubInfo {
-    /// The job that did it.
-    pub job: JobId,
-    /// When, in microseconds since the Unix epoch.
-    pub finished_us: u64,
-    /// Pages that the database had in chunks.
-    pub pages: u32,
-    /// Bytes that were read.
-    pub bytes: u64,
 }
 
 impl Engine {
@@ -225,16 +211,6 @@ impl Engine {
                 rows.job(job).is_none_or(over) || self.lifecycle.is_closing()
             });
         }
-    }
-
-    /// When a database was scrubbed last, and nothing was wrong.
-    pub(super) fn last_scrub(&self, id: DbId, rows: &ManifestState) -> Option<ScrubInfo> {
-        rows.scrub(id).map(|row| ScrubInfo {
-            job: row.job,
-            finished_us: row.finished_us,
-            pages: row.pages,
-            bytes: row.bytes,
-        })
     }
 }
 
