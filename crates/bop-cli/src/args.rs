@@ -179,7 +179,11 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Cursor(CursorCommand),
     /// List what is to be done in the background, and what became of it
-    Jobs,
+    Jobs {
+        /// End this job instead, if it is not over
+        #[arg(long, value_name = "JOB")]
+        cancel: Option<u64>,
+    },
     /// Read what is in chunks and check every byte, now; bop verify reads the log and the manifest, too
     Scrub {
         /// Only this database

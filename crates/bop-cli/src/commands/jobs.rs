@@ -1,4 +1,5 @@
-//! `bop jobs` and `bop scrub`: what is done in the background, and having it done now.
+//! `bop jobs` and `bop scrub`: what is done in the background, and having it done now. Jobs that wait are
+//! gone on with for as long as any command has the store open.
 
 use super::Context;
 use crate::errors::Failure;
@@ -23,6 +24,20 @@ pub(super) fn list(context: &Context) -> Result<u8, Failure> {
     } else {
         context.answer(table(&jobs), json.into())?;
     }
+    Ok(0)
+}
+
+/// Ends a job.
+pub(super) fn cancel(context: &Context, job: u64) -> Result<u8, Failure> {
+    let cancelled = with_store(&context.store, WhenMissing::Fail, |manager| {
+        Ok(manager.cancel_job(JobId::new(job))?)
+    })?;
+    let answer = if cancelled {
+        format!("cancelled job {job}")
+    } else {
+        format!("job {job} was over")
+    };
+    context.answer(answer, json!({ "job": job, "cancelled": cancelled }))?;
     Ok(0)
 }
 

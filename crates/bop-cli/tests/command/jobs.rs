@@ -96,6 +96,28 @@ fn a_flipped_byte_is_an_error_with_its_place_and_exit_status_3() {
 }
 
 #[test]
+fn a_job_that_waits_is_cancelled() {
+    let store = filled();
+    let id = {
+        let options = bop_storage::Options::new();
+        let options = options.housekeeping(bop_storage::Housekeeping::Manual);
+        let manager = bop_storage::Manager::open(store.store(), options).unwrap();
+        manager.scrub(Some("orders")).unwrap().to_string()
+    };
+    let told = store.ok(&["jobs", "--cancel", &id]);
+    // A command has a housekeeper, who may have done it by then.
+    let over = format!("job {id} was over\n");
+    assert!(
+        told == format!("cancelled job {id}\n") || told == over,
+        "{told}"
+    );
+    assert_eq!(store.ok(&["jobs", "--cancel", &id]), over);
+    let told = store.fails(1, &["--json", "jobs", "--cancel", "77"]);
+    assert!(told.contains("job_not_found"), "{told}");
+    store.fails(2, &["jobs", "--cancel", "seven"]);
+}
+
+#[test]
 fn what_cannot_be_scrubbed_is_refused() {
     let store = filled();
     let told = store.fails(1, &["scrub", "order"]);

@@ -35,7 +35,7 @@ pub(super) const LOOK: Duration = Duration::from_millis(50);
 const SCRUBS_MAX: usize = 1_000;
 
 /// The waits before another attempt.
-pub(super) const WAITS: Backoff = Backoff {
+const WAITS: Backoff = Backoff {
     first: Duration::from_secs(1),
     cap: Duration::from_secs(10 * 60),
 };

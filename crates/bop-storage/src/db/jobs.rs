@@ -16,14 +16,17 @@
 //!
 //! Never: retries by itself (a job is due again when its wait is over, a bounded number of times).
 
-use super::attempt::{Attempt, LEASE, LOOK, WAITS};
+use super::attempt::{Attempt, LEASE, LOOK};
 use super::engine::{Engine, OpenStore};
 use super::manager::Manager;
-use crate::error::{CatalogueError, ErrorCode, JobError};
+use crate::error::{CatalogueError, ErrorCode, JobError, ManifestError};
 use crate::ids::{DbId, DbKind, JobId};
-use crate::manifest::{JobFailure, JobKind, JobRow, JobState, JobToken, ManifestState};
+use crate::manifest::{JobFailure, JobKind, JobRow, JobState, JobToken};
 use crate::runtime::after;
 use std::time::{Duration, Instant};
+
+/// After a refusal of the manifest the queue is left alone for so long.
+const REFUSED_WAIT: Duration = Duration::from_secs(60);
 
 /// A job, for people and programs.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -49,33 +52,23 @@ pub struct JobInfo {
     pub failure: Option<JobFailure>,
 }
 
-/// A scrub that found nothing wrong.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub struct ScrubInfo {
-    /// The job that did it.
-    pub job: JobId,
-    /// When, in microseconds since the Unix epoch.
-    pub finished_us: u64,
-    /// Pages that the database had in chunks.
-    pub pages: u32,
-    /// Bytes that were read.
-    pub bytes: u64,
-}
-
 impl Engine {
     /// Does the jobs that are due, one after the other.
     pub(super) fn run_jobs(&self) {
-        let mut goes_on = self.has_free_job();
-        while goes_on && !self.signals.is_stopping() {
-            {
-                // Whoever has it looks again when he has let go of it.
-                let Some(_alone) = self.housekeeper.jobs.try_lock() else {
-                    return;
-                };
-                goes_on = self.run_next_job();
+        while self.has_free_job() && !self.signals.is_stopping() {
+            // Whoever has it looks again when he has let go of it.
+            let Some(alone) = self.housekeeper.jobs.try_lock() else {
+                return;
+            };
+            if let Err(error) = self.run_next_job() {
+                tracing::warn!(%error, "no job could be taken from the queue");
+                // Not before the next opening, when that is so for good.
+                if self.manifest.failure().is_none() {
+                    self.signals.jobs_at(after(Instant::now(), REFUSED_WAIT));
+                }
+                return;
             }
-            goes_on = goes_on && self.has_free_job();
+            drop(alone);
         }
         self.arm_jobs();
     }
@@ -87,32 +80,28 @@ impl Engine {
     }
 
     /// Says when the next job is due.
-    pub(super) fn arm_jobs(&self) {
+    fn arm_jobs(&self) {
         let now_us = self.runtime.clock.wall_us();
         if let Some(from) = self.manifest.state().next_job_from(self.epoch, now_us) {
-            // Not at once: what could not be taken just now is tried when something else happened.
-            let wait = Duration::from_micros(from.saturating_sub(now_us)).max(WAITS.first);
+            let wait = Duration::from_micros(from.saturating_sub(now_us));
             self.signals.jobs_at(after(Instant::now(), wait));
         }
     }
 
-    /// `false` when none could be taken.
-    fn run_next_job(&self) -> bool {
+    fn run_next_job(&self) -> Result<(), ManifestError> {
         let now_us = self.runtime.clock.wall_us();
         let patience = self.limits.io_deadline;
-        let taken = self.manifest.lease_job(patience, self.epoch, LEASE, now_us);
-        let (lease, row) = match taken {
-            Ok(Some(taken)) => taken,
-            Ok(None) => return false,
-            Err(error) => {
-                tracing::warn!(%error, "no job could be taken from the queue");
-                return false;
-            }
+        let taken = self
+            .manifest
+            .lease_job(patience, self.epoch, LEASE, now_us)?;
+        // Somebody may have cancelled it.
+        let Some((lease, row)) = taken else {
+            return Ok(());
         };
         let span = tracing::info_span!("job", job = %lease.job, kind = row.kind.name());
         let _span = span.entered();
         Attempt::new(self, lease).run(&row);
-        true
+        Ok(())
     }
 
     pub(super) fn enqueue_scrub(
@@ -222,16 +211,6 @@ impl Engine {
                 rows.job(job).is_none_or(over) || self.lifecycle.is_closing()
             });
         }
-    }
-
-    /// When a database was scrubbed last, and nothing was wrong.
-    pub(super) fn last_scrub(&self, id: DbId, rows: &ManifestState) -> Option<ScrubInfo> {
-        rows.scrub(id).map(|row| ScrubInfo {
-            job: row.job,
-            finished_us: row.finished_us,
-            pages: row.pages,
-            bytes: row.bytes,
-        })
     }
 }
 

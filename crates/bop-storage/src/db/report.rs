@@ -3,7 +3,6 @@
 use super::closed::missing_salvage;
 use super::engine::Engine;
 use super::images::ImageStats;
-use super::jobs::ScrubInfo;
 use super::names::check_pages;
 use super::record_report::RecordLogInfo;
 use super::state::DbState;
@@ -12,10 +11,10 @@ use crate::cache::CacheStats;
 use crate::catalogue::{DatabaseState, Entry, Policy};
 use crate::checksum::RollingChecksum;
 use crate::error::{CatalogueError, Damage, LogFailure, Place, ReadError, Reject};
-use crate::ids::{ChunkId, DbId, DbKind, Epoch, Lsn, PageNo, PageSize, StoreId};
+use crate::ids::{ChunkId, DbId, DbKind, Epoch, JobId, Lsn, PageNo, PageSize, StoreId};
 use crate::io::InFlight;
 use crate::log::format::record::Encoding;
-use crate::manifest::ManifestState;
+use crate::manifest::{ManifestState, ScrubRow};
 use crate::pagestore::{ChunkDigest, ChunkIdentity, ChunkReader};
 use crate::runtime::BreakerStatus;
 use crate::superblock::Superblock;
@@ -55,6 +54,31 @@ pub struct DatabaseInfo {
     pub last_scrub: Option<ScrubInfo>,
     /// Why it cannot be opened, or takes no commits, if so.
     pub damage: Option<Damage>,
+}
+
+/// A scrub that found nothing wrong.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct ScrubInfo {
+    /// The job that did it.
+    pub job: JobId,
+    /// When, in microseconds since the Unix epoch.
+    pub finished_us: u64,
+    /// Pages that the database had in chunks.
+    pub pages: u32,
+    /// Bytes that were read.
+    pub bytes: u64,
+}
+
+impl ScrubInfo {
+    fn of(row: &ScrubRow) -> Self {
+        Self {
+            job: row.job,
+            finished_us: row.finished_us,
+            pages: row.pages,
+            bytes: row.bytes,
+        }
+    }
 }
 
 /// Whether the store takes commits.
@@ -226,7 +250,7 @@ impl Engine {
             policy,
             readers: state.as_ref().map_or(0, |state| state.pin_count()),
             records,
-            last_scrub: self.last_scrub(id, rows),
+            last_scrub: rows.scrub(id).map(ScrubInfo::of),
             damage: damage.or_else(|| self.records.damage(id)),
         })
     }

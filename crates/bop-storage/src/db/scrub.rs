@@ -129,20 +129,19 @@ impl Engine {
     /// `Break` when `paced` has ended it.
     pub(super) fn scrub_shared_chunks(&self, paced: &mut Paced<'_>) -> ControlFlow<(), Scrubbed> {
         let mut found = Scrubbed::default();
-        let held: Vec<(ChunkId, Part)> = {
-            let _no_checkpoint = self.checkpointing.lock();
-            let rows = self.manifest.state();
-            let chunks = rows.chunks();
-            chunks.map(|(id, row)| (id, self.part(id, row))).collect()
-        };
-        for (chunk, part) in held {
+        let chunks: Vec<ChunkId> = self.manifest.state().chunks().map(|(id, _)| id).collect();
+        for chunk in chunks {
+            paced(0)?;
+            // One at a time, so that checkpoints can take away what they let go of meanwhile.
+            let Some(part) = self.hold_chunk(chunk) else {
+                continue;
+            };
             let mut last = LastChunk::default();
             if let Some(open) = self.open_chunk(chunk, &part.row, &mut last, &mut found.findings)
                 && !open.is_of_one
             {
                 open.reader.verify_digest(&mut found.findings, paced)?;
             }
-            paced(0)?;
         }
         ControlFlow::Continue(found)
     }
@@ -174,6 +173,13 @@ impl Engine {
             newest: rows.newest_ranges(id).collect(),
             parts,
         }
+    }
+
+    /// A chunk, unless the manifest has forgotten it.
+    fn hold_chunk(&self, id: ChunkId) -> Option<Part> {
+        let _no_checkpoint = self.checkpointing.lock();
+        let rows = self.manifest.state();
+        rows.chunk(id).map(|row| self.part(id, row))
     }
 
     fn part(&self, id: ChunkId, row: &ChunkRow) -> Part {

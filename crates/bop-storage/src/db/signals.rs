@@ -238,7 +238,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_note_and_spares_are_urgent_when_they_are_due_and_nothing_else_is() {
+    fn a_note_and_spares_are_urgent_when_they_are_due_and_jobs_wait_for_all_else() {
         let signals = Signals::new(Duration::ZERO);
         signals.want_checkpoint();
         assert_eq!(signals.take_urgent(), None);
@@ -249,6 +249,14 @@ mod tests {
         assert_eq!(signals.take_urgent(), None);
         let rest = signals.take();
         assert!(rest.checkpoint && rest.checkpoint_check && !rest.note && !rest.spares);
+        signals.want_jobs();
+        signals.want_checkpoint();
+        let others = signals.take_beside_jobs();
+        assert!(others.is_some_and(|due| due.checkpoint && !due.jobs));
+        assert_eq!(signals.take_beside_jobs(), None);
+        assert!(signals.take().jobs);
+        signals.jobs_at(Instant::now());
+        assert!(signals.wait().jobs);
         let later = Signals::new(Duration::from_secs(3600));
         later.batch_written();
         assert_eq!(later.take_urgent(), None);

@@ -14,7 +14,6 @@ use super::cursor_row::CursorRow;
 use super::database_row::{DatabaseRow, DatabaseState};
 use super::feed_rows::{FeedRow, RunRow};
 use super::job_rows::{JobIdsRow, JobRow, ScrubRow};
-use super::jobs::end_jobs_of;
 use super::rows::{ChunkRow, MetaRow, RangeRow, Row, SegmentRow, Watermarks};
 use super::schema::{Key, RangeKey, SCHEMA_VERSION, Single, seal};
 use super::state::ManifestState;
@@ -76,7 +75,7 @@ impl<'a> Edit<'a> {
         let next = self.after.watermarks.next_database;
         self.set_next(|marks| marks.next_database = next.max(following(id.next(), id)));
         if let DatabaseState::Tombstone { dropped_us } = row.state {
-            end_jobs_of(self, id, dropped_us);
+            self.end_jobs_of(id, dropped_us);
         }
         self.after.databases.insert(id, row);
         self.touched.insert(RowKey::Database(id));
@@ -88,7 +87,7 @@ impl<'a> Edit<'a> {
         self.after.databases.remove(&id);
         self.after.scrubs.remove(&id);
         self.touched.insert(RowKey::Scrub(id));
-        end_jobs_of(self, id, 0);
+        self.end_jobs_of(id, 0);
         self.touched.insert(RowKey::Database(id));
     }
 

@@ -351,13 +351,15 @@ fn first_free(rows: &ManifestState, holder: Epoch, now_us: u64) -> Option<(JobId
     found.map(|(id, row)| (id, row.clone()))
 }
 
-/// The jobs of a database that is gone end.
-pub(super) fn end_jobs_of(edit: &mut Edit<'_>, database: DbId, now_us: u64) {
-    let of = |row: &JobRow| row.database == database && !row.state.is_over();
-    let jobs = edit.state().jobs();
-    let jobs: Vec<JobId> = jobs.filter(|(_, row)| of(row)).map(|(id, _)| id).collect();
-    for job in jobs {
-        give_up(edit, job, now_us, JobFailure::dropped());
+impl Edit<'_> {
+    /// The jobs of a database that is gone end.
+    pub(super) fn end_jobs_of(&mut self, database: DbId, now_us: u64) {
+        let of = |row: &JobRow| row.database == database && !row.state.is_over();
+        let jobs = self.state().jobs();
+        let jobs: Vec<JobId> = jobs.filter(|(_, row)| of(row)).map(|(id, _)| id).collect();
+        for job in jobs {
+            give_up(self, job, now_us, JobFailure::dropped());
+        }
     }
 }
 

@@ -1,11 +1,16 @@
 //! The runner of jobs: what may heal is tried again, a bounded number of times; crashes, panics and closes
 //! in the middle of a job; jobs that are cancelled, asked for again, or whose database is gone.
 
-#![expect(clippy::panic, reason = "a clock panics here")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking, its helpers too, and a clock does"
+)]
 
 use crate::scrub::{Rig, content, job, scrub};
 use bop_storage::ids::DbId;
-use bop_storage::manifest::JOB_ATTEMPTS_MAX;
+use bop_storage::io::{IoFailure, IoOp};
+use bop_storage::manifest::{Gate, JOB_ATTEMPTS_MAX};
 use bop_storage::runtime::{Clock, Runtime, SystemClock};
 use bop_storage::testing::{Fault, SimDisk};
 use bop_storage::{
@@ -156,6 +161,51 @@ fn the_housekeeper_does_jobs_and_outlives_their_panics() {
     store.close(LONG).unwrap();
 }
 
+/// A transaction that fails before or behind its rows: that which takes the job, or that of its end. Nothing
+/// is lost: it is taken when the manifest answers again, or when the lease is over.
+#[test]
+fn a_manifest_that_refuses_once_loses_no_job() {
+    for (nth, applied) in [(1, false), (1, true), (2, false), (2, true)] {
+        let rig = Rig::filled();
+        let store = rig.open();
+        let id = store.scrub(Some("large")).unwrap();
+        let commits = AtomicU64::new(0);
+        let gate: Gate = Arc::new(move || {
+            if commits.fetch_add(1, Ordering::SeqCst) + 1 == nth {
+                return Err(refusal());
+            }
+            Ok(())
+        });
+        if applied {
+            rig.manifest.set_gate_after(Some(gate));
+        } else {
+            rig.manifest.set_gate(Some(gate));
+        }
+        store.keep_house();
+        rig.manifest.set_gate(None);
+        rig.manifest.set_gate_after(None);
+        rig.clock.advance(LATER_US);
+        let done = store.wait_for_job(id, LONG).unwrap();
+        assert_eq!(done.state, JobState::Done);
+        // An attempt that nobody knows of counts; one that was not written down does not.
+        let begun_twice = (nth, applied) == (1, true) || (nth, applied) == (2, false);
+        assert_eq!(
+            done.attempts,
+            if begun_twice { 2 } else { 1 },
+            "{nth} {applied}"
+        );
+    }
+}
+
+fn refusal() -> IoFailure {
+    IoFailure {
+        op: IoOp::ManifestCommit,
+        path: "manifest".into(),
+        offset: None,
+        errno: EIO,
+    }
+}
+
 /// The process ends at a read in the middle of a job: the next one does it again, and it ends once.
 #[test]
 fn a_job_is_resumed_after_a_crash_and_ends_once() {
@@ -230,43 +280,48 @@ fn a_store_that_is_closed_hands_the_job_back_with_what_is_done() {
     assert_eq!(store.info("large").unwrap().last_scrub.unwrap().job, id);
 }
 
-/// A scrub that has a minute to go does not hold up the close.
+/// Four MiB in one transaction.
+fn put(store: &Manager, name: &str, nth: u32) {
+    let db = store.database_or_create(name, DbKind::Raw).unwrap();
+    let mut write = db.begin_write(LONG).unwrap();
+    for page in nth * 1024 + 1..=(nth + 1) * 1024 {
+        let content = content(name, page);
+        write
+            .write_page(PageNo::new(page).unwrap(), &content)
+            .unwrap();
+    }
+    write.commit().unwrap();
+}
+
+/// A scrub that has a minute to go holds up neither the housekeeper's checkpoints nor the close.
 #[test]
-fn a_slow_scrub_is_broken_off_by_the_close() {
+fn a_slow_scrub_lets_others_go_first_and_is_broken_off_by_the_close() {
     let rig = Rig::new();
     let mut limits = Limits::default();
     limits.scrub_bytes_per_second_max = 1 << 20;
+    limits.segment_bytes_max = 16 << 20;
+    limits.log_bytes_max = 192 << 20;
     let options = || {
         let runtime = Runtime::system();
         rig.options().limits(limits.clone()).runtime(runtime)
     };
     let store = Manager::open("simulated", options()).unwrap();
-    let db = store.create_database("large", DbKind::Raw).unwrap();
-    for group in 0..15 {
-        let mut write = db.begin_write(LONG).unwrap();
-        for page in group * 1024 + 1..=(group + 1) * 1024 {
-            let page = PageNo::new(page).unwrap();
-            write
-                .write_page(page, &content("large", page.get()))
-                .unwrap();
-        }
-        write.commit().unwrap();
-    }
-    drop(db);
+    (0..15).for_each(|nth| put(&store, "large", nth));
     store.checkpoint().unwrap();
     let id = store.scrub(Some("large")).unwrap();
-    while !matches!(job(&store, id).state, JobState::Leased { .. }) {
+    let is_leased = || matches!(job(&store, id).state, JobState::Leased { .. });
+    while !is_leased() {
         thread::yield_now();
     }
-    // Everything else goes on meanwhile.
-    let other = store.create_database("other", DbKind::Raw).unwrap();
-    let mut write = other.begin_write(LONG).unwrap();
-    write
-        .write_page(PageNo::FIRST, &content("other", 1))
-        .unwrap();
-    write.commit().unwrap();
-    drop(other);
-    store.checkpoint().unwrap();
+    let before = store.status().checkpointed;
+    let mut commits = 0;
+    while store.status().checkpointed == before {
+        // A log that nobody takes anything from would be full long before.
+        assert!(commits < 100, "nobody makes a checkpoint");
+        put(&store, "other", commits % 4);
+        commits += 1;
+    }
+    assert!(is_leased());
     store.close(LONG).unwrap();
     let options = options().housekeeping(Housekeeping::Manual);
     let store = Manager::open("simulated", options).unwrap();
