@@ -3,7 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::store::Store;
+use bop_storage::{DbKind, Manager, Options};
 use std::fs;
+use std::process::Stdio;
+use std::time::Duration;
 
 /// Two databases, of which `sales` has had a second transaction with a word that stands nowhere else.
 fn with_sales() -> Store {
@@ -104,4 +107,48 @@ fn what_was_lost_is_said_and_the_status_tells() {
         text.contains("; lost 1 commits that are known of, from lsn "),
         "{text}"
     );
+}
+
+/// However far it had come: NEW is not there, and the damaged store is as it was.
+#[test]
+fn a_salvage_that_is_killed_leaves_nothing_that_looks_like_a_store() {
+    let store = Store::new();
+    let made = Manager::open(store.store(), Options::new()).unwrap();
+    for nth in 0..500 {
+        let name = format!("database {nth}");
+        made.create_database(&name, DbKind::Raw).unwrap();
+    }
+    made.close(Duration::from_secs(60)).unwrap();
+    let (new, left) = (
+        store.path().join("new"),
+        store.path().join("new.unfinished"),
+    );
+    let from = store.store();
+    let arguments = ["salvage", from.to_str().unwrap(), "new"];
+    let mut child = store.command(&arguments);
+    let mut child = child.stdout(Stdio::null()).spawn().unwrap();
+    // Until it has begun with the log of the new store.
+    while !left.join("log").exists() {
+        assert_eq!(
+            child.try_wait().unwrap(),
+            None,
+            "it ended before it was killed"
+        );
+        std::thread::yield_now();
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(left.exists() && !new.exists());
+    let refused = store.fails(1, &arguments);
+    assert!(
+        refused.contains("new.unfinished is there already"),
+        "{refused}"
+    );
+    fs::remove_dir_all(&left).unwrap();
+    let text = store.ok(&arguments);
+    assert!(
+        text.contains("500 of 500 databases are in new; nothing was lost"),
+        "{text}"
+    );
+    assert!(new.exists() && !left.exists());
 }
