@@ -47,6 +47,7 @@ fn to_json(status: &StoreStatus, report: &MetricsReport) -> Value {
         "published": status.published.get(),
         "checkpointed": status.checkpointed.get(),
         "truncated": status.truncated.get(),
+        "slowest_cursor": status.slowest_cursor,
         "metrics": metrics.collect::<Map<String, Value>>(),
     })
 }
@@ -81,6 +82,8 @@ fn family_to_json(family: &MetricFamily) -> Value {
 }
 
 fn to_text(status: &StoreStatus, report: &MetricsReport) -> String {
+    let kept = |name: &String| format!("{} bytes of it for {name:?}", status.cursor_log_bytes);
+    let kept = status.slowest_cursor.as_ref().map(kept);
     let lines = [
         ("store", status.store.to_string()),
         ("path", status.path.display().to_string()),
@@ -90,6 +93,10 @@ fn to_text(status: &StoreStatus, report: &MetricsReport) -> String {
         ("published", format!("lsn {}", status.published)),
         ("checkpointed", format!("lsn {}", status.checkpointed)),
         ("truncated", format!("lsn {}", status.truncated)),
+        (
+            "log kept",
+            kept.unwrap_or_else(|| "for no cursor".to_owned()),
+        ),
     ];
     let mut text = String::new();
     for (name, value) in lines {

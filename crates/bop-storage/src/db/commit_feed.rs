@@ -194,13 +194,11 @@ impl CommitsCursor {
         Ok(more)
     }
 
-    /// The same for a task.
+    /// The same for a task, which never blocks here.
     ///
     /// # Errors
-    /// As for [`CommitsCursor::wait`].
+    /// [`FeedError::Closed`].
     pub async fn more(&self) -> Result<(), FeedError> {
-        self.check()?;
-        self.cursor.renew()?;
         poll_fn(|context| {
             let seen = self.cursor.next();
             let log = self.cursor.engine().log();

@@ -79,12 +79,28 @@ impl Engine {
         limit: usize,
         of: Option<DbId>,
     ) -> Result<CommitPage, FeedError> {
+        loop {
+            match self.commits_once(from, limit, of) {
+                // It begins later now, which whoever wants it from where it begins does not mind.
+                Err(FeedError::LogReleased { .. }) if from.is_none() => {}
+                page => return page,
+            }
+        }
+    }
+
+    fn commits_once(
+        &self,
+        from: Option<Lsn>,
+        limit: usize,
+        of: Option<DbId>,
+    ) -> Result<CommitPage, FeedError> {
         self.check_open().map_err(|_| FeedError::Closed)?;
         let published = self.log.published();
         let segments = self.segments(published);
-        let first = segments.first();
-        let from = from.unwrap_or_else(|| first.map_or(published, |(oldest, _)| oldest.base));
         // In this order: of a segment that went before they were looked at this says so.
+        let oldest = self.manifest.state().watermarks().truncated;
+        let begins = segments.first().map_or(published, |(first, _)| first.base);
+        let from = from.unwrap_or(begins.max(oldest));
         self.check_kept(from)?;
         let mut page = CommitPage {
             commits: Vec::new(),

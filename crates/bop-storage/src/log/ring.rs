@@ -38,7 +38,7 @@ struct State {
     sealed: VecDeque<SealedSegment>,
     active: Option<Arc<LogSegment>>,
     largest_id: SegmentId,
-    /// Segments that start below are kept for damaged databases alone.
+    /// Segments that start below are kept for damaged databases, or cursors, alone.
     aside: Lsn,
     /// No longer in the log, but still read: databases that are damaged in part have pages there.
     left: Vec<Arc<LogSegment>>,
@@ -224,7 +224,7 @@ impl Ring {
         });
     }
 
-    /// Sealed segments that lie wholly below `bound` are kept for damaged databases alone, and not
+    /// Sealed segments that lie wholly below `bound` are kept for damaged databases or cursors alone, and not
     /// counted from now on. Answers whether there is one more of them than before.
     pub fn set_aside(&self, bound: Lsn) -> bool {
         self.change(|state| {

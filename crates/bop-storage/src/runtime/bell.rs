@@ -64,8 +64,40 @@ impl Bell {
 mod tests {
     use super::*;
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::Wake;
     use std::thread;
     use std::time::Duration;
+
+    struct Bad;
+
+    impl Wake for Bad {
+        fn wake(self: Arc<Self>) {
+            panic!("a waker that panics");
+        }
+    }
+
+    #[derive(Default)]
+    struct Good(AtomicBool);
+
+    impl Wake for Good {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_waker_that_panics_is_nobody_elses_trouble() {
+        let bell = Bell::default();
+        let good = Arc::new(Good::default());
+        for waker in [Waker::from(Arc::new(Bad)), Waker::from(Arc::clone(&good))] {
+            let mut context = Context::from_waker(&waker);
+            assert_eq!(bell.poll_past(0, &mut context), Poll::Pending);
+        }
+        bell.ring();
+        assert!(good.0.load(Ordering::Relaxed));
+        assert_eq!(bell.count(), 1);
+    }
 
     #[test]
     fn who_waits_is_woken_and_who_looked_before_misses_nothing() {

@@ -8,15 +8,17 @@
 
 use crate::feed_rig::{DAY_US, Flag, LONG, Rig, write};
 use bop_storage::error::FeedError;
+use bop_storage::testing::Fault;
 use bop_storage::{
     CommitsCursor, CommitsFrom, CursorInfo, CursorPosition, DbKind, ErrorCode, FeedStart, Limits,
-    Lsn, Manager,
+    Lsn, Manager, PageNo,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+const EIO: i32 = 5;
 const KIB: u64 = 1 << 10;
 const SOON: Duration = Duration::from_millis(20);
 
@@ -208,7 +210,7 @@ fn what_is_kept_for_cursors_does_not_count_against_the_log() {
     let db = store.database("a").unwrap();
     loop {
         let mut txn = db.begin_write(LONG).unwrap();
-        txn.write_page(bop_storage::PageNo::FIRST, &[written as u8; 4096])
+        txn.write_page(PageNo::FIRST, &[written as u8; 4096])
             .unwrap();
         if txn.commit().is_err() {
             break;
@@ -222,6 +224,34 @@ fn what_is_kept_for_cursors_does_not_count_against_the_log() {
     write(&store, "a", 1);
     assert!(store.status().log_bytes <= limits.log_bytes_max);
     lost(&cursor);
+}
+
+/// What is kept for a reader counts; together with it no more is kept for cursors than the log may have.
+#[test]
+fn where_the_log_comes_near_its_cap_less_is_kept_for_cursors() {
+    let rig = Rig::new();
+    let mut limits = Limits::tiny();
+    limits.cursor_log_bytes_max = limits.log_bytes_max / 2;
+    let store = rig.open_with(limits.clone());
+    let db = store.create_database("a", DbKind::Raw).unwrap();
+    let cursor = store
+        .subscribe_commits("c", CommitsFrom::Oldest, None)
+        .unwrap();
+    work(&store, "a", 75);
+    store.checkpoint().unwrap();
+    let kept = store.status().cursor_log_bytes;
+    write(&store, "a", 1);
+    let reader = db.begin_read().unwrap();
+    let mut most = 0;
+    for _ in 0..30 {
+        work(&store, "a", 4);
+        store.keep_house();
+        most = store.status().log_bytes.max(most);
+        assert!(most <= limits.log_bytes_max, "{:?}", store.status());
+    }
+    assert!(limits.log_bytes_max - kept < most, "it came near: {most}");
+    lost(&cursor);
+    drop(reader);
 }
 
 #[test]
@@ -347,6 +377,30 @@ fn a_thread_and_a_task_are_woken_by_the_next_commit_and_by_the_end() {
     let mut more = std::pin::pin!(polls.more());
     assert!(more.as_mut().poll(&mut context).is_pending());
     store.close(LONG).unwrap();
+    assert!(flag.0.load(Ordering::SeqCst));
+    let ready = more.as_mut().poll(&mut context);
+    assert!(matches!(ready, Poll::Ready(Err(FeedError::Closed))));
+}
+
+#[test]
+fn a_task_is_told_when_a_log_that_failed_is_closed() {
+    let rig = Rig::new();
+    let store = rig.open();
+    let db = store.create_database("a", DbKind::Raw).unwrap();
+    let cursor = store
+        .subscribe_commits("task", CommitsFrom::Newest, None)
+        .unwrap();
+    rig.disk.fail_in(0, Fault::Sticky(EIO));
+    let mut txn = db.begin_write(LONG).unwrap();
+    txn.write_page(PageNo::FIRST, &[1; 4096]).unwrap();
+    txn.commit().unwrap_err();
+    let flag = Arc::new(Flag(AtomicBool::new(false)));
+    let waker = Waker::from(Arc::clone(&flag));
+    let mut context = Context::from_waker(&waker);
+    let mut more = std::pin::pin!(cursor.more());
+    assert!(more.as_mut().poll(&mut context).is_pending());
+    // No close record tells of it.
+    store.close(LONG).unwrap_err();
     assert!(flag.0.load(Ordering::SeqCst));
     let ready = more.as_mut().poll(&mut context);
     assert!(matches!(ready, Poll::Ready(Err(FeedError::Closed))));

@@ -6,6 +6,7 @@ mod catalogue_names;
 mod commit_cursors;
 mod commit_cursors_killed;
 mod commit_cursors_model;
+mod commit_cursors_race;
 mod damaged_rows;
 mod feed_model;
 mod feed_rig;

@@ -84,6 +84,7 @@ fn limits() -> Limits {
     limits.retry_delay_min = Duration::from_millis(1);
     limits.retry_delay_max = Duration::from_millis(2);
     limits.write_retries_max = 2;
+    limits.cursor_log_bytes_max = limits.log_bytes_max / 2;
     limits
 }
 
