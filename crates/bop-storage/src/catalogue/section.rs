@@ -109,7 +109,7 @@ pub struct CatalogueSection {
     pub cursors: Vec<(CursorId, CursorRow)>,
 }
 
-/// A base as bytes. Whether the catalogue is damaged is not part of them: a damaged one must not be
+/// A base as bytes. Whether the catalogue is damaged is not part of them: one that may lack a name must not be
 /// written.
 pub fn encode_section(catalogue: &Catalogue, cursors: &[(CursorId, CursorRow)]) -> Vec<u8> {
     encode_delta(catalogue, Lsn::ZERO, &[], cursors)

@@ -24,7 +24,7 @@ use crate::checkpoint::{
     CheckpointReport, ChunkFailure, DirtyDatabase, PlannedChunk, Ranges, SectionSource, write_chunk,
 };
 use crate::checksum::RollingChecksum;
-use crate::error::{CheckpointError, ReadError};
+use crate::error::{CheckpointError, Place, ReadError};
 use crate::ids::{ChunkId, CursorId, DbId, Generation, Lsn, PageNo, PageSize};
 use crate::log::HoldReason;
 use crate::manifest::{CursorRow, ManifestState};
@@ -194,7 +194,8 @@ impl Engine {
         let forgotten = forgettable(&cell.catalogue, &rows);
         let cursors_due = self.section_cursors.lock().are_due(&rows);
         let changed = cell.hold.is_some() || !forgotten.is_empty() || cursors_due;
-        if !changed || cell.catalogue.damage().is_some() {
+        let closed = self.is_closed_for_damage(DbId::CATALOGUE);
+        if !changed || !is_sound_so_far(&cell.catalogue, closed) {
             return Ok(None);
         }
         let mut catalogue = cell.catalogue.clone();
@@ -333,6 +334,13 @@ impl Engine {
         let longest = self.limits.log_bytes_max / 4 * 3;
         pages.saturating_add(records).min(longest).max(pages)
     }
+}
+
+/// Whether all that the catalogue shows is so. Damage of the log stops it at the record before: that it is
+/// `closed` is recorded with what is written, so that nothing is given out behind the damage.
+fn is_sound_so_far(catalogue: &Catalogue, closed: bool) -> bool {
+    let damage = catalogue.damage();
+    damage.is_none_or(|damage| closed && matches!(damage.place, Place::Log { .. }))
 }
 
 /// Whether the transaction will leave a row of the database that has pages. One whose drop is not taken

@@ -70,3 +70,39 @@ fn what_only_segments_that_were_set_aside_tell_is_found() {
     assert!(one.nameless && one.saved && one.head == known.0, "{one:?}");
     assert_eq!(saved.content("lost-2"), known.1);
 }
+
+/// No checkpoint has had the catalogue yet when it is damaged: what stands before the damage is
+/// published all the same, or the log could never be released.
+#[test]
+fn what_was_made_before_the_damage_of_the_catalogue_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut history = History::make(dir.path());
+    history.create("kept", DbKind::Raw);
+    history.commit("kept", &[(1, noise(1))], None);
+    history.create("a name that will be lost", DbKind::Raw);
+    history.commit("a name that will be lost", &[(1, noise(2))], None);
+    let states = history.close();
+    flip_bytes(dir.path(), "log", b"a name that will be lost");
+    let mut history = History::open(dir.path(), states);
+    for round in 0..600 {
+        let page = |page: u32| (page, noise(1_000 + round * 16 + u64::from(page)));
+        let pages: Vec<_> = (1..=16).map(page).collect();
+        history.commit("kept", &pages, None);
+        if round % 16 == 15 {
+            history.store.checkpoint().unwrap();
+        }
+    }
+    let states = history.close();
+    for _ in 0..2 {
+        let history = History::open(dir.path(), states.clone());
+        let refused = history.store.create_database("new", DbKind::Raw);
+        assert_eq!(refused.unwrap_err().code(), ErrorCode::CatalogueDamaged);
+        assert!(history.store.info("kept").unwrap().damage.is_none());
+        history.close();
+    }
+    let saved = salvage(dir.path(), &states);
+    saved.assert_whole("kept");
+    assert!(saved.report.catalogue.is_some());
+    let known = states["a name that will be lost"].last().unwrap();
+    assert_eq!(saved.content("lost-2"), known.1);
+}
