@@ -44,7 +44,7 @@ fn a_scrub_reads_what_is_in_chunks_and_is_remembered() {
     assert!(last["pages"].as_u64().unwrap() > 10);
     assert!(last["bytes"].as_u64().unwrap() > 10 * 4096);
     let text = store.ok(&["info", "orders"]);
-    let pages = format!("UTC, {} pages", last["pages"]);
+    let pages = format!("Z, {} pages", last["pages"]);
     assert!(text.contains(&pages), "{text}");
     let table = store.ok(&["jobs"]);
     assert!(

@@ -149,8 +149,13 @@ impl Catalogue {
 
     /// The live databases, by id.
     pub fn live(&self) -> impl Iterator<Item = (DbId, &Entry)> {
-        self.entries()
-            .filter(|(_, entry)| entry.state == DatabaseState::Live)
+        self.live_from(DbId::default())
+    }
+
+    /// The same from that id on.
+    pub fn live_from(&self, id: DbId) -> impl Iterator<Item = (DbId, &Entry)> {
+        let entries = self.entries.range(id..).map(|(id, entry)| (*id, entry));
+        entries.filter(|(_, entry)| entry.state == DatabaseState::Live)
     }
 
     /// How many databases are live.

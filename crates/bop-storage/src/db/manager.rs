@@ -292,6 +292,12 @@ impl Manager {
         self.engine.database_infos()
     }
 
+    /// The databases from that id on, by id, at most `limit` of them: for whoever has too many for one
+    /// list. The next ones begin behind the last one's id.
+    pub fn databases_from(&self, id: DbId, limit: usize) -> Vec<DatabaseInfo> {
+        self.engine.database_infos_from(id, limit)
+    }
+
     /// One database.
     ///
     /// # Errors

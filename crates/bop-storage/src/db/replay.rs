@@ -55,34 +55,16 @@ impl ReplaySink for Replay<'_> {
     }
 
     fn catalogue(&mut self, record: ReplayedCatalogue<'_>) {
-        let ReplayedCatalogue {
-            lsn,
-            time_us,
-            parent,
-            entries,
-        } = record;
-        let applied = changes_of(entries).and_then(|changes| {
-            let applied = self.catalogue.replay(&changes, parent, lsn, time_us)?;
-            Ok((changes, applied))
-        });
-        match applied {
-            Ok((_, Replayed::Known)) => {}
-            Ok((changes, Replayed::Applied)) => {
-                let hold = || self.holds.hold(lsn, HoldReason::Catalogue);
-                self.catalogue_hold.get_or_insert_with(hold);
-                for id in changes.iter().map(CatalogueChange::database) {
-                    let entry = self.catalogue.entry(id);
-                    if entry.is_some_and(|entry| !entry.state.has_pages()) {
-                        self.views.remove(&id);
-                        self.record_logs.remove(&id);
-                        self.damaged.remove(&id);
-                    }
-                }
-            }
-            Err(reason) => {
-                let damage = damage(SegmentId::default(), lsn, reason);
-                self.catalogue.set_damaged(damage);
-            }
+        let lsn = record.lsn;
+        let Some(gone) = replay_catalogue(&mut self.catalogue, record) else {
+            return;
+        };
+        let hold = || self.holds.hold(lsn, HoldReason::Catalogue);
+        self.catalogue_hold.get_or_insert_with(hold);
+        for id in gone {
+            self.views.remove(&id);
+            self.record_logs.remove(&id);
+            self.damaged.remove(&id);
         }
     }
 
@@ -209,10 +191,37 @@ pub(super) fn add_commit(
     });
 }
 
-/// What a record of the catalogue says.
-pub(super) fn changes_of(entries: &[CatalogueEntry<'_>]) -> Result<Vec<CatalogueChange>, Reject> {
+/// Applies a record of the catalogue, and answers the databases that have no pages from then on; `None`
+/// when the catalogue is as before: it knew the record, or is damaged by it.
+pub(super) fn replay_catalogue(
+    catalogue: &mut Catalogue,
+    record: ReplayedCatalogue<'_>,
+) -> Option<Vec<DbId>> {
+    let ReplayedCatalogue {
+        lsn,
+        time_us,
+        parent,
+        entries,
+    } = record;
     let change = |entry: &CatalogueEntry<'_>| CatalogueChange::from_op(entry.database, &entry.op);
-    entries.iter().map(change).collect()
+    let changes: Result<Vec<_>, _> = entries.iter().map(change).collect();
+    let applied = changes.and_then(|changes| {
+        let applied = catalogue.replay(&changes, parent, lsn, time_us)?;
+        Ok((changes, applied))
+    });
+    match applied {
+        Ok((_, Replayed::Known)) => None,
+        Ok((changes, Replayed::Applied)) => {
+            let mut ids: Vec<_> = changes.iter().map(CatalogueChange::database).collect();
+            let has_pages = |id| catalogue.entry(id).is_some_and(|e| e.state.has_pages());
+            ids.retain(|id| !has_pages(*id));
+            Some(ids)
+        }
+        Err(reason) => {
+            catalogue.set_damaged(damage(SegmentId::default(), lsn, reason));
+            None
+        }
+    }
 }
 
 fn damage(segment: SegmentId, lsn: Lsn, reason: Reject) -> Damage {

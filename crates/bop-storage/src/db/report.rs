@@ -190,20 +190,24 @@ impl Engine {
         self.load_state(id, name)
     }
 
+    /// By name.
     pub(super) fn database_infos(&self) -> Vec<DatabaseInfo> {
-        let ids: Vec<DbId> = {
-            let cell = self.catalogue.lock();
-            let finished = cell.catalogue.live();
-            let finished = finished.filter(|(_, entry)| !entry.name.is_unfinished());
-            finished.map(|(id, _)| id).collect()
-        };
-        let rows = self.manifest.state();
-        let mut infos: Vec<_> = ids
-            .into_iter()
-            .filter_map(|id| self.info_of(id, &rows))
-            .collect();
+        let mut infos = self.database_infos_from(DbId::default(), usize::MAX);
         infos.sort_by(|one, other| one.name.cmp(&other.name));
         infos
+    }
+
+    /// By id, from that one on.
+    pub(super) fn database_infos_from(&self, id: DbId, limit: usize) -> Vec<DatabaseInfo> {
+        let ids: Vec<DbId> = {
+            let cell = self.catalogue.lock();
+            let finished = cell.catalogue.live_from(id);
+            let finished = finished.filter(|(_, entry)| !entry.name.is_unfinished());
+            finished.map(|(id, _)| id).take(limit).collect()
+        };
+        let rows = self.manifest.state();
+        let infos = ids.into_iter().filter_map(|id| self.info_of(id, &rows));
+        infos.collect()
     }
 
     pub(super) fn database_info(&self, name: &str) -> Result<DatabaseInfo, CatalogueError> {

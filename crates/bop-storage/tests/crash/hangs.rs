@@ -6,7 +6,7 @@ use crate::oracle::{check, verify};
 use crate::replay::{Replay, is_replay, seeds};
 use crate::rig::{Keep, ManifestFault, Rig};
 use crate::session::{Session, Weather};
-use crate::world::{Database, World, content, is_state, observe};
+use crate::world::{Database, Dropped, World, content, is_state, observe};
 use bop_storage::io::IoOp;
 use bop_storage::testing::{Fault, SimDisk};
 use bop_storage::{
@@ -163,7 +163,7 @@ fn after(mut session: Session, store: Manager, disk: &SimDisk, end: End) {
             "{keep:?}: {found:?} is neither {:?} nor {in_flight:?}",
             session.acknowledged
         );
-        check(image, &limits(), &all, None, 7).expect("it stays so");
+        check(image, &limits(), &all, None, &Dropped::new(), 7).expect("it stays so");
     }
 }
 

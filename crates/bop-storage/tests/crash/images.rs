@@ -110,7 +110,15 @@ impl Explorer {
             let image = session.rig.crashed(keep, image_seed);
             let next = image.copied(image_seed, ManifestFault::Either);
             let (acknowledged, in_flight) = (&session.acknowledged, session.in_flight.as_ref());
-            let judged = check(image, &self.limits, acknowledged, in_flight, check_seed);
+            let dropped = &session.dropped;
+            let judged = check(
+                image,
+                &self.limits,
+                acknowledged,
+                in_flight,
+                dropped,
+                check_seed,
+            );
             let found = judged.unwrap_or_else(|violation| {
                 panic!("life {life}, cut at call {cut}, image {nth} ({keep:?}): {violation}")
             });
@@ -198,6 +206,7 @@ fn assert_budgets(tally: &Tally, ground: Ground) {
     ];
     assert!(counts.iter().all(|count| *count >= 50 / less), "{tally:?}");
     assert!(done.patches >= 20 / less, "{tally:?}");
+    assert!(done.undropped >= 8 / less, "{tally:?}");
 }
 
 /// Four shares of 2,500 images and more, so that they run side by side.

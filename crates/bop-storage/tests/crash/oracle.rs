@@ -2,7 +2,7 @@
 
 use crate::rig::{Keep, Rig};
 use crate::session::{Session, Weather};
-use crate::world::{Which, World, judge, observe};
+use crate::world::{Dropped, Which, World, judge, judge_dropped, observe};
 use bop_storage::testing::SplitMix64;
 use bop_storage::{Limits, Manager};
 use std::time::Duration;
@@ -23,12 +23,14 @@ pub(crate) fn check(
     limits: &Limits,
     acknowledged: &World,
     in_flight: Option<&World>,
+    dropped: &Dropped,
     seed: u64,
 ) -> Result<Found, String> {
     let mut random = SplitMix64::new(seed);
     let store = open(&rig, limits, "the first open")?;
     let world = observe(&store)?;
     let which = judge(&world, acknowledged, in_flight)?;
+    judge_dropped(&store, dropped)?;
     verify(&store, "the first open")?;
     let rig = left(rig, store, &mut random)?;
 

@@ -4,13 +4,12 @@
 //! whose end is unknown would have made of it. After such an operation the session is over.
 
 use crate::rig::Rig;
-use crate::world::{Database, World, content, judge, observe, observe_snapshot};
+use crate::world::{Database, Dropped, World, content, judge, observe, observe_snapshot};
 use bop_storage::testing::SplitMix64;
 use bop_storage::{
-    BeginError, CatalogueError, CommitError, DbId, DbKind, ErrorCode, Limits, Manager, PageNo,
-    ReadTxn, Rejection, WriteTxn,
+    BeginError, CatalogueError, CommitError, DbKind, ErrorCode, Limits, Manager, PageNo, ReadTxn,
+    Rejection, WriteTxn,
 };
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 const WAIT: Duration = Duration::from_millis(200);
@@ -75,7 +74,7 @@ pub(crate) struct Session {
     pub(crate) in_flight: Option<World>,
     reader: Option<(ReadTxn, Database)>,
     /// What a dropped database held: a drop comes behind all that was committed to it.
-    dropped: BTreeMap<DbId, Database>,
+    pub(crate) dropped: Dropped,
     /// Whether what an open shows is judged.
     looks_at_open: bool,
     pub(crate) done: Done,
@@ -100,7 +99,7 @@ impl Session {
             acknowledged,
             in_flight: None,
             reader: None,
-            dropped: BTreeMap::new(),
+            dropped: Dropped::new(),
             looks_at_open: true,
             done: Done::default(),
         }
@@ -156,11 +155,11 @@ impl Session {
             0..62 => self.commit(),
             62..70 => self.create(),
             70..74 => self.rename(),
-            74..77 => self.drop_database(),
-            77..79 => self.undrop_database(),
-            79..84 => self.checkpoint(),
-            84..88 => self.take_reader(),
-            88..92 => self.release_reader(),
+            74..78 => self.drop_database(),
+            78..83 => self.undrop_database(),
+            83..88 => self.checkpoint(),
+            88..91 => self.take_reader(),
+            91..94 => self.release_reader(),
             _ => self.keep_house(),
         }
         if self.random.chance(1, 3) && !self.is_over() {

@@ -3,7 +3,7 @@
 //! A *tag* stands for the content of a page: 0 for zeros, any other number for the bytes that
 //! [`content`] makes of it, so that a page that is torn, stale or another one is never mistaken.
 
-use bop_storage::{DbKind, Lsn, Manager, PageNo, PageSize, ReadTxn, page_one};
+use bop_storage::{DbId, DbKind, Lsn, Manager, PageNo, PageSize, ReadTxn, page_one};
 use std::collections::BTreeMap;
 
 /// One database.
@@ -134,6 +134,24 @@ pub(crate) enum Which {
     Acknowledged,
     /// The one that the transaction in flight would have made.
     InFlight,
+}
+
+/// What the databases held that were dropped, or may have been.
+pub(crate) type Dropped = BTreeMap<DbId, Database>;
+
+/// Judges what can be brought back: it stands at the last commit before its drop. That its pages add up
+/// to that commit, a verification says.
+///
+/// # Errors
+/// The violation, in words.
+pub(crate) fn judge_dropped(store: &Manager, dropped: &Dropped) -> Result<(), String> {
+    for one in store.dropped_databases() {
+        let known = dropped.get(&one.id).and_then(|known| known.head);
+        if known.is_some_and(|known| known != one.head) {
+            return Err(format!("{one:?} was dropped at {known:?}"));
+        }
+    }
+    Ok(())
 }
 
 /// Judges what was found.

@@ -203,6 +203,32 @@ fn names_are_free_after_a_drop_and_of_several_drops_the_newest_comes_back() {
 }
 
 #[test]
+fn many_databases_are_listed_piece_by_piece() {
+    let store = Ground::new(Limits::tiny()).open();
+    for number in 0..25 {
+        create(&store, &format!("db {number}"), 1, 1);
+    }
+    store.drop_database("db 7").unwrap();
+    let mut names = Vec::new();
+    let mut from = DbId::default();
+    loop {
+        let piece = store.databases_from(from, 10);
+        let Some(last) = piece.last() else { break };
+        assert!(piece.len() <= 10);
+        from = last.id.next().unwrap();
+        names.extend(piece.into_iter().map(|info| info.name));
+    }
+    assert_eq!(names.len(), 24);
+    names.sort();
+    let all: Vec<String> = store
+        .databases()
+        .into_iter()
+        .map(|info| info.name)
+        .collect();
+    assert_eq!(names, all);
+}
+
+#[test]
 fn when_the_window_has_passed_the_pages_go() {
     let ground = Ground::new(Limits::tiny());
     let store = ground.open();

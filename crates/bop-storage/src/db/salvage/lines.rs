@@ -11,12 +11,12 @@
 //! Never: reads an image, unless commits are to be proved one by one.
 
 use super::super::reader::PageReader;
-use super::super::replay::{add_commit, changes_of};
+use super::super::replay::{add_commit, replay_catalogue};
 use super::provable::Proof;
 use super::source::{Base, Source};
-use crate::catalogue::{Catalogue, CatalogueChange, Replayed};
+use crate::catalogue::Catalogue;
 use crate::error::{Damage, Place, Reject};
-use crate::ids::{DbId, DbKind, Lsn, SegmentId};
+use crate::ids::{DbId, DbKind, Lsn};
 use crate::log::format::EntryKind;
 use crate::log::{
     LogHolds, ReplaySink, ReplayedCatalogue, ReplayedCommit, ReplayedLog, ReplayedMember,
@@ -120,37 +120,21 @@ impl ReplaySink for Lines<'_> {
     }
 
     fn catalogue(&mut self, record: ReplayedCatalogue<'_>) {
-        let ReplayedCatalogue {
-            lsn,
-            time_us,
-            parent,
-            entries,
-        } = record;
         if !self.follow {
             return;
         }
-        let applied = changes_of(entries).and_then(|changes| {
-            let applied = self.catalogue.replay(&changes, parent, lsn, time_us)?;
-            Ok((changes, applied))
-        });
-        match applied {
-            Ok((_, Replayed::Known)) => {}
-            Ok((changes, Replayed::Applied)) => {
-                for id in changes.iter().map(CatalogueChange::database) {
-                    let entry = self.catalogue.entry(id);
-                    if entry.is_some_and(|entry| !entry.state.has_pages()) {
-                        self.pages.remove(&id);
-                        self.logs.remove(&id);
-                        self.behind.remove(&id);
-                    }
-                }
-            }
-            Err(reason) => {
-                let segment = SegmentId::default();
-                let damage = Damage::new(Place::Log { segment, lsn }, reason);
-                self.catalogue.set_damaged(damage);
-                self.behind.entry(DbId::CATALOGUE).or_default().add(lsn);
-            }
+        let (lsn, before) = (record.lsn, self.catalogue.last_lsn());
+        for id in replay_catalogue(&mut self.catalogue, record)
+            .into_iter()
+            .flatten()
+        {
+            self.pages.remove(&id);
+            self.logs.remove(&id);
+            self.behind.remove(&id);
+        }
+        // Neither known before nor applied now.
+        if before < lsn && self.catalogue.last_lsn() < lsn {
+            self.behind.entry(DbId::CATALOGUE).or_default().add(lsn);
         }
     }
 
