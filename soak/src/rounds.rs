@@ -43,7 +43,6 @@ fn limits() -> Limits {
     limits.cache_bytes_max = 8 * MIB;
     limits.segment_bytes_max = 4 * MIB;
     limits.log_bytes_max = 64 * MIB;
-    limits.cursor_log_bytes_max = 16 * MIB;
     limits.checkpoint_log_bytes_min = 8 * MIB;
     limits.fragment_bytes_max = MIB / 4;
     limits.transaction_memory_bytes_max = MIB;

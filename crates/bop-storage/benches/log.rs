@@ -90,7 +90,6 @@ fn append(c: &mut Criterion) {
     let mut limits = Limits::default();
     limits.segment_bytes_max = 4 << 20;
     limits.log_bytes_max = 64 << 20;
-    limits.cursor_log_bytes_max = 16 << 20;
     let (disk, manifest) = (SimDisk::new(1), MemoryManifest::new());
     let options = Options::new()
         .limits(limits)

@@ -27,8 +27,8 @@ pub struct Limits {
     /// The log's cap: a checkpoint starts at half at the latest, commits wait at full.
     pub log_bytes_max: u64,
     /// Bytes of the log that are kept for cursors over commits alone: segments that nobody else needs. It
-    /// is part of the log's cap, and gives way where the log itself comes near that. 0 keeps nothing for
-    /// them.
+    /// is part of the log's cap, and gives way where the log itself comes near that: more than half of
+    /// `log_bytes_max` counts as half. 0 keeps nothing for them.
     pub cursor_log_bytes_max: u64,
     /// A checkpoint starts when the log is as large as the chunks, but not below this.
     pub checkpoint_log_bytes_min: u64,
@@ -219,7 +219,12 @@ impl Limits {
     pub fn validated(self) -> Result<ValidLimits, LimitError> {
         self.check_log()?;
         self.check_store()?;
-        Ok(ValidLimits(self))
+        // Whoever makes the log smaller need not know of this one.
+        let for_cursors = self.cursor_log_bytes_max.min(self.log_bytes_max / 2);
+        Ok(ValidLimits(Self {
+            cursor_log_bytes_max: for_cursors,
+            ..self
+        }))
     }
 
     fn check_log(&self) -> Result<(), LimitError> {
@@ -256,13 +261,6 @@ impl Limits {
             "log_bytes_max",
             log,
             "at least eight segments of the largest size",
-        )?;
-        let for_cursors = self.cursor_log_bytes_max;
-        check(
-            for_cursors <= log / 2,
-            "cursor_log_bytes_max",
-            for_cursors,
-            "at most half of log_bytes_max",
         )?;
         let fragment = self.fragment_bytes_max;
         check(
@@ -369,6 +367,17 @@ mod tests {
     fn defaults_and_tiny_limits_are_valid() {
         Limits::default().validated().unwrap();
         Limits::tiny().validated().unwrap();
+    }
+
+    #[test]
+    fn a_smaller_log_keeps_less_for_cursors() {
+        let limits = Limits {
+            log_bytes_max: 512 * MIB,
+            cursor_log_bytes_max: 400 * MIB,
+            ..Limits::default()
+        };
+        let valid = limits.validated().unwrap();
+        assert_eq!(valid.cursor_log_bytes_max, 256 * MIB);
     }
 
     #[test]
