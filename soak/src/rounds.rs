@@ -47,6 +47,8 @@ fn limits() -> Limits {
     limits.fragment_bytes_max = MIB / 4;
     limits.transaction_memory_bytes_max = MIB;
     limits.record_cache_bytes_max = MIB;
+    limits.dropped_databases_max = 50;
+    limits.dropped_bytes_max = MIB;
     limits.buffer_pool_bytes_max = 8 * MIB;
     limits
 }

@@ -57,7 +57,8 @@ pub struct Limits {
     pub retention: Duration,
     /// Dropped databases that are kept so that they can be brought back.
     pub dropped_databases_max: u32,
-    /// Bytes of their pages. The newest one is kept whatever its size.
+    /// Bytes of their pages, or of the chunk files that are there for them alone, whichever is more. The
+    /// newest one is kept whatever its size.
     pub dropped_bytes_max: u64,
     /// Live entries of all record logs, whose index is in memory: 32 bytes each.
     pub record_entries_max: u64,

@@ -10,8 +10,8 @@
 //! - a drop holds the database's writer slot until it is published, so no commit follows it in the log;
 //! - giving up pages is a record of the log, as all that happens to a database: whoever replays it comes
 //!   to the same catalogue, and a record that brings one back never meets one whose pages are gone;
-//! - what is kept for undrop is bounded in number and bytes; the newest drop alone is kept whatever its
-//!   size.
+//! - what is kept for undrop is bounded in number and bytes, those of the chunk files that nothing else
+//!   needs among them; the newest drop alone is kept whatever its size.
 //!
 //! Never: keeps the entries of a record log, or what a damaged database left.
 
@@ -20,11 +20,12 @@ use super::manager::Manager;
 use super::names::Keep;
 use crate::catalogue::{CatalogueChange, DatabaseState};
 use crate::error::CatalogueError;
-use crate::ids::{DbId, DbKind, Lsn};
+use crate::ids::{ChunkId, DbId, DbKind, Lsn};
 use crate::log::Priority;
 use crate::manifest::ManifestState;
 use crate::name::DbName;
 use crate::runtime::{Clock, after};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// Databases whose pages one record gives up, at most.
@@ -160,6 +161,32 @@ impl RetentionClock {
     }
 }
 
+/// The chunks that are there for dropped databases alone. A pack may hold much beside a small one: what
+/// counts is what would be free without it.
+struct ChunksKept(BTreeMap<ChunkId, u64>);
+
+impl ChunksKept {
+    fn of(dropped: impl Iterator<Item = DbId>, rows: &ManifestState) -> Self {
+        let mut named: BTreeMap<ChunkId, u64> = BTreeMap::new();
+        for (_, row) in dropped.flat_map(|id| rows.ranges(id)) {
+            *named.entry(row.chunk).or_default() += 1;
+        }
+        named.retain(|id, count| {
+            rows.chunk(*id)
+                .is_some_and(|chunk| chunk.references == *count)
+        });
+        Self(named)
+    }
+
+    /// Bytes of those that a database names; each counts for whoever is asked about first.
+    fn take(&mut self, database: DbId, rows: &ManifestState) -> u64 {
+        let chunks = rows.ranges(database).map(|(_, row)| row.chunk);
+        let chunks = chunks.filter(|id| self.0.remove(id).is_some());
+        let bytes = chunks.filter_map(|id| Some(rows.chunk(id)?.file_bytes));
+        bytes.sum()
+    }
+}
+
 impl Engine {
     /// Those that can be brought back, the newest drop first.
     pub(super) fn dropped_databases(&self) -> Vec<DroppedDatabase> {
@@ -272,9 +299,11 @@ impl Engine {
                 .collect()
         };
         let rows = self.manifest.state();
+        let ids = newest.into_iter().chain(dropped.iter().map(|(id, _)| *id));
+        let mut chunks = ChunksKept::of(ids, &rows);
         let (mut kept, mut kept_bytes) = (0, 0);
         let mut is_kept = |id: DbId, until_us: u64| {
-            let bytes = self.size_of(id, &rows).0;
+            let bytes = self.size_of(id, &rows).0.max(chunks.take(id, &rows));
             let fits = kept == 0 || kept_bytes + bytes <= self.limits.dropped_bytes_max;
             let keeps = now_us < until_us && kept < self.limits.dropped_databases_max && fits;
             if keeps {

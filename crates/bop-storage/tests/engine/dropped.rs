@@ -4,7 +4,7 @@
 
 use bop_storage::manifest::MemoryManifest;
 use bop_storage::runtime::Runtime;
-use bop_storage::testing::{ManualClock, SimDisk};
+use bop_storage::testing::{ManualClock, SimDisk, SplitMix64};
 use bop_storage::{
     CatalogueError, DbId, DbKind, ErrorCode, FeedStart, Housekeeping, Limits, Manager, Options,
     PageNo, Retention,
@@ -332,6 +332,39 @@ fn what_is_kept_is_bounded_in_number_and_bytes() {
     let after = store.status();
     assert!(after.chunks <= before.chunks + 4, "{after:?}");
     assert!(after.index_entries <= before.index_entries, "{after:?}");
+    assert_sound(&store);
+}
+
+/// A small database that was dropped keeps the pack that it is in, with all that is dead in it.
+#[test]
+fn the_chunks_that_are_kept_for_what_was_dropped_are_bounded() {
+    let mut ground = Ground::new(Limits::tiny());
+    ground.limits.dropped_databases_max = 1000;
+    ground.limits.dropped_bytes_max = 512 << 10;
+    let store = ground.open();
+    store.create_database("live", DbKind::Raw).unwrap();
+    let mut random = SplitMix64::new(1);
+    let mut most = 0;
+    for round in 0..60 {
+        let mut write = store.database("live").unwrap().begin_write(WAIT).unwrap();
+        for page in (1..=10).filter_map(PageNo::new) {
+            let noise: Vec<u8> = (0..512)
+                .flat_map(|_| random.next_u64().to_le_bytes())
+                .collect();
+            write.write_page(page, &noise).unwrap();
+        }
+        write.commit().unwrap();
+        let name = format!("small {round}");
+        create(&store, &name, 1, 1);
+        store.checkpoint().unwrap();
+        store.drop_database(&name).unwrap();
+        most = most.max(store.status().chunk_bytes);
+    }
+    store.checkpoint().unwrap();
+    let kept = dropped(&store).len();
+    assert!((5..30).contains(&kept), "{kept} are kept");
+    // Sixty packs of 40 KiB and more would be 2.4 MiB.
+    assert!(most < 800 << 10, "{most} bytes of chunks");
     assert_sound(&store);
 }
 
