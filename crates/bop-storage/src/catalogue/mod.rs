@@ -142,6 +142,17 @@ impl Catalogue {
         self.entries.get(&id)
     }
 
+    /// Whether a database can be opened.
+    pub fn is_live(&self, id: DbId) -> bool {
+        let entry = self.entry(id);
+        entry.is_some_and(|entry| entry.state == DatabaseState::Live)
+    }
+
+    /// Whether a database has its pages: it is live, or can be brought back.
+    pub fn has_pages(&self, id: DbId) -> bool {
+        self.entry(id).is_some_and(|entry| entry.state.has_pages())
+    }
+
     /// All databases, those that were dropped included, by id.
     pub fn entries(&self) -> impl Iterator<Item = (DbId, &Entry)> {
         self.entries.iter().map(|(id, entry)| (*id, entry))

@@ -102,10 +102,7 @@ impl Engine {
             .map(|state| (state.id(), state.look().index.head()));
         heads.extend(logs.filter(|(_, head)| *head != Lsn::ZERO));
         let cell = self.catalogue.lock();
-        let has_pages = |id: &DbId| {
-            let entry = cell.catalogue.entry(*id);
-            entry.is_some_and(|entry| entry.state.has_pages())
-        };
+        let has_pages = |id: &DbId| cell.catalogue.has_pages(*id);
         if cell.catalogue.damage().is_some() || self.damaged.keys().any(has_pages) {
             drop(cell);
             self.log.end();

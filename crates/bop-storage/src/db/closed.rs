@@ -162,9 +162,7 @@ fn forget_dropped(engine: &Engine, rows: &ManifestState) -> Result<(), ManifestE
 
 /// While the catalogue is damaged nobody knows which databases there are.
 fn is_gone(catalogue: &Catalogue, id: DbId) -> bool {
-    let entry = catalogue.entry(id);
-    let kept = entry.is_some_and(|entry| entry.state.has_pages());
-    id != DbId::CATALOGUE && !kept && catalogue.damage().is_none()
+    id != DbId::CATALOGUE && !catalogue.has_pages(id) && catalogue.damage().is_none()
 }
 
 fn sweep_damaged(engine: &Engine) -> Result<(), IoFailure> {

@@ -13,8 +13,7 @@
 
 use super::commits::CommitPage;
 use super::cursor::Cursor;
-use super::engine::{Engine, OpenStore};
-use crate::catalogue::DatabaseState;
+use super::engine::OpenStore;
 use crate::error::{FeedError, ManifestError};
 use crate::ids::{DbId, Lsn};
 use crate::manifest::{CursorPlace, CursorRow};
@@ -102,7 +101,9 @@ impl CommitsCursor {
             match (&wanted, of) {
                 (Ok(wanted), of) if *wanted == of => Ok(false),
                 // Its database was dropped: what the log still has of it is read to the end.
-                (Err(_), Some(gone)) if !engine.is_live(gone) => Ok(false),
+                (Err(_), Some(gone)) if !engine.catalogue.lock().catalogue.is_live(gone) => {
+                    Ok(false)
+                }
                 _ => Err(FeedError::OtherDatabase {
                     name: name.to_owned(),
                     database: of,
@@ -222,14 +223,6 @@ impl CommitsCursor {
     fn check(&self) -> Result<(), FeedError> {
         let engine = self.cursor.engine();
         engine.check_open().map_err(|_| FeedError::Closed)
-    }
-}
-
-impl Engine {
-    fn is_live(&self, id: DbId) -> bool {
-        let cell = self.catalogue.lock();
-        let entry = cell.catalogue.entry(id);
-        entry.is_some_and(|entry| entry.state == DatabaseState::Live)
     }
 }
 

@@ -290,12 +290,8 @@ impl Engine {
         let dropped: Vec<(DbId, u64)> = {
             let cell = self.catalogue.lock();
             let dropped = cell.catalogue.dropped().rev();
-            let until = |state: DatabaseState| match state {
-                DatabaseState::Dropped { until_us, .. } => until_us,
-                DatabaseState::Live | DatabaseState::Tombstone { .. } => 0,
-            };
             dropped
-                .map(|(id, entry)| (id, until(entry.state)))
+                .filter_map(|(id, entry)| Some((id, entry.state.until_us()?)))
                 .collect()
         };
         let rows = self.manifest.state();
@@ -351,12 +347,10 @@ impl Engine {
     pub(super) fn expect_overdue(&self) {
         let first = {
             let cell = self.catalogue.lock();
-            let until = cell.catalogue.dropped().map(|(_, entry)| entry.state);
-            let until = until.filter_map(|state| match state {
-                DatabaseState::Dropped { until_us, .. } => Some(until_us),
-                DatabaseState::Live | DatabaseState::Tombstone { .. } => None,
-            });
-            until.min()
+            let dropped = cell.catalogue.dropped();
+            dropped
+                .filter_map(|(_, entry)| entry.state.until_us())
+                .min()
         };
         if let Some(until_us) = first {
             let now_us = self.retention_clock.now_us(self.runtime.clock.as_ref());

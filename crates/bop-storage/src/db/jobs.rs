@@ -19,8 +19,9 @@
 use super::attempt::{Attempt, LEASE, LOOK};
 use super::engine::{Engine, OpenStore};
 use super::manager::Manager;
+use super::names::check_pages;
 use crate::error::{CatalogueError, ErrorCode, JobError, ManifestError};
-use crate::ids::{DbId, DbKind, JobId};
+use crate::ids::{DbId, JobId};
 use crate::manifest::{JobFailure, JobKind, JobRow, JobState, JobToken};
 use crate::runtime::after;
 use std::time::{Duration, Instant};
@@ -127,14 +128,9 @@ impl Engine {
     fn scrubbed_database(&self, name: &str) -> Result<DbId, CatalogueError> {
         let cell = self.catalogue.lock();
         let id = cell.catalogue.find(name)?;
-        match cell.catalogue.entry(id).map(|entry| entry.kind) {
-            Some(DbKind::Log) => Err(CatalogueError::WrongKind {
-                name: name.to_owned(),
-                found: DbKind::Log.name(),
-                wanted: "sqlite or raw",
-            }),
-            _ => Ok(id),
-        }
+        let kind = cell.catalogue.entry(id).map(|entry| entry.kind);
+        kind.map_or(Ok(()), |kind| check_pages(name, kind))?;
+        Ok(id)
     }
 
     /// Jobs that are not over.

@@ -383,11 +383,7 @@ impl Engine {
         id: DbId,
         name: &str,
     ) -> Result<Arc<RecordState>, CatalogueError> {
-        let is_live = || {
-            let cell = self.catalogue.lock();
-            let entry = cell.catalogue.entry(id);
-            entry.is_some_and(|entry| entry.state == DatabaseState::Live)
-        };
+        let is_live = || self.catalogue.lock().catalogue.is_live(id);
         let state = self.records.load(id, is_live);
         state.ok_or_else(|| self.not_found(name))
     }

@@ -9,10 +9,11 @@
 
 use super::engine::Engine;
 use super::manager::Manager;
+use super::names::check_pages;
 use super::state::DbState;
 use crate::catalogue::{CatalogueChange, Retention};
 use crate::error::{CatalogueError, Rejection};
-use crate::ids::{DbId, DbKind, PageSize};
+use crate::ids::{DbId, PageSize};
 use crate::log::Priority;
 
 impl Manager {
@@ -37,15 +38,15 @@ impl Manager {
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let dir = tempfile::tempdir()?;
-    /// use bop_storage::{DbKind, Manager, Options, PageNo};
+    /// use bop_storage::{DbKind, ErrorCode, Manager, Options, PageNo};
     ///
     /// let store = Manager::open(dir.path(), Options::new())?;
     /// let db = store.create_database("tenant", DbKind::Raw)?;
-    /// store.set_quota("tenant", Some(4096))?;
+    /// store.set_quota("tenant", Some(4000))?;
     /// let mut write = db.begin_write(std::time::Duration::from_secs(1))?;
     /// write.write_page(PageNo::FIRST, &[7; 4096])?;
-    /// write.write_page(PageNo::new(2).unwrap(), &[7; 4096])?;
-    /// assert_eq!(write.commit().unwrap_err().code().as_str(), "over_quota");
+    /// let refused = write.commit().map_err(|error| error.code());
+    /// assert!(matches!(refused, Err(ErrorCode::OverQuota)));
     /// # Ok(())
     /// # }
     /// ```
@@ -58,13 +59,7 @@ impl Engine {
     fn set_quota(&self, name: &str, bytes: Option<u64>) -> Result<(), CatalogueError> {
         let id = self.catalogue.lock().catalogue.find(name)?;
         let kind = self.kind_of(id, name)?;
-        if kind == DbKind::Log {
-            return Err(CatalogueError::WrongKind {
-                name: name.to_owned(),
-                found: kind.name(),
-                wanted: "sqlite or raw",
-            });
-        }
+        check_pages(name, kind)?;
         // Zero bytes is what the record says for no quota: nobody can want a database without a page.
         let bytes = bytes.map_or(0, |bytes| bytes.max(1));
         let id = self.set(name, |id| CatalogueChange::Quota { id, bytes })?;

@@ -81,10 +81,7 @@ impl Parts<'_> {
         if let Some(damage) = damaged.remove(&DbId::CATALOGUE) {
             catalogue.set_damaged(damage);
         }
-        let has_pages = |id| {
-            let entry = catalogue.entry(id);
-            entry.is_some_and(|entry| entry.state.has_pages())
-        };
+        let has_pages = |id| catalogue.has_pages(id);
         damaged.retain(|id, _| has_pages(*id));
         views.retain(|id, _| !damaged.contains_key(id));
         record_logs.retain(|id, _| has_pages(*id) && !damaged.contains_key(id));

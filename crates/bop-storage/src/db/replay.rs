@@ -213,8 +213,7 @@ pub(super) fn replay_catalogue(
         Ok((_, Replayed::Known)) => None,
         Ok((changes, Replayed::Applied)) => {
             let mut ids: Vec<_> = changes.iter().map(CatalogueChange::database).collect();
-            let has_pages = |id| catalogue.entry(id).is_some_and(|e| e.state.has_pages());
-            ids.retain(|id| !has_pages(*id));
+            ids.retain(|id| !catalogue.has_pages(*id));
             Some(ids)
         }
         Err(reason) => {

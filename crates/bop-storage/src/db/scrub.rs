@@ -70,9 +70,7 @@ impl Engine {
 
     /// Whether a database can still be damaged.
     pub(super) fn has_pages(&self, id: DbId) -> bool {
-        let cell = self.catalogue.lock();
-        let entry = cell.catalogue.entry(id);
-        id == DbId::CATALOGUE || entry.is_some_and(|entry| entry.state.has_pages())
+        id == DbId::CATALOGUE || self.catalogue.lock().catalogue.has_pages(id)
     }
 
     /// Reads what a database, or the catalogue, has in chunks. Damage that it is closed for is a

@@ -41,6 +41,14 @@ impl DatabaseState {
     pub const fn has_pages(&self) -> bool {
         !matches!(self, Self::Tombstone { .. })
     }
+
+    /// Until when a drop can be taken back; `None` where there is none, or no way back.
+    pub const fn until_us(&self) -> Option<u64> {
+        match self {
+            Self::Dropped { until_us, .. } => Some(*until_us),
+            Self::Live | Self::Tombstone { .. } => None,
+        }
+    }
 }
 
 /// The state of a database that its newest generation of chunks holds.

@@ -197,19 +197,12 @@ impl Manifest {
         lease: Duration,
         now_us: u64,
     ) -> Result<bool, ManifestError> {
-        self.change_held(patience, held, move |edit, row| {
-            put_scrubs(edit, &scrubbed);
+        self.change_held(patience, held, scrubbed, move |edit, row| {
             let state = JobState::Leased {
                 holder: held.holder,
                 until_us: until(lease, now_us),
             };
-            let updated_us = now_us.max(row.updated_us);
-            let row = JobRow {
-                state,
-                updated_us,
-                ..row
-            };
-            edit.put_job(held.job, row);
+            put(edit, held.job, JobRow { state, ..row }, now_us);
         })
     }
 
@@ -224,8 +217,7 @@ impl Manifest {
         scrubbed: Vec<(DbId, ScrubRow)>,
         now_us: u64,
     ) -> Result<bool, ManifestError> {
-        self.change_held(patience, held, move |edit, row| {
-            put_scrubs(edit, &scrubbed);
+        self.change_held(patience, held, scrubbed, move |edit, row| {
             let (state, failure) = (JobState::Done, None);
             end(
                 edit,
@@ -254,8 +246,7 @@ impl Manifest {
         retry: Option<Duration>,
         now_us: u64,
     ) -> Result<bool, ManifestError> {
-        self.change_held(patience, held, move |edit, row| {
-            put_scrubs(edit, &scrubbed);
+        self.change_held(patience, held, scrubbed, move |edit, row| {
             let retry = retry.filter(|_| row.attempts < JOB_ATTEMPTS_MAX);
             match retry.filter(|_| !has_pending(edit.state(), &row)) {
                 None => give_up(edit, held.job, now_us, failure),
@@ -264,11 +255,10 @@ impl Manifest {
                         state: JobState::Pending {
                             from_us: until(wait, now_us),
                         },
-                        updated_us: now_us.max(row.updated_us),
                         failure: Some(failure),
                         ..row
                     };
-                    edit.put_job(held.job, row);
+                    put(edit, held.job, row, now_us);
                 }
             }
         })
@@ -286,8 +276,7 @@ impl Manifest {
         scrubbed: Vec<(DbId, ScrubRow)>,
         now_us: u64,
     ) -> Result<bool, ManifestError> {
-        self.change_held(patience, held, move |edit, row| {
-            put_scrubs(edit, &scrubbed);
+        self.change_held(patience, held, scrubbed, move |edit, row| {
             if has_pending(edit.state(), &row) {
                 let why = "another job of its kind is pending, which does all of it";
                 return give_up(
@@ -300,10 +289,9 @@ impl Manifest {
             let row = JobRow {
                 state: JobState::Pending { from_us: 0 },
                 attempts: row.attempts.saturating_sub(1),
-                updated_us: now_us.max(row.updated_us),
                 ..row
             };
-            edit.put_job(held.job, row);
+            put(edit, held.job, row, now_us);
         })
     }
 
@@ -332,6 +320,7 @@ impl Manifest {
         &self,
         patience: Duration,
         held: JobLease,
+        scrubbed: Vec<(DbId, ScrubRow)>,
         change: impl FnOnce(&mut Edit<'_>, JobRow) + Send + 'static,
     ) -> Result<bool, ManifestError> {
         self.transact_or_leave(patience, move |edit| {
@@ -339,6 +328,7 @@ impl Manifest {
             let row = row.filter(|row| row.is_held_by(held)).cloned();
             let is_held = row.is_some();
             if let Some(row) = row {
+                put_scrubs(edit, &scrubbed);
                 change(edit, row);
             }
             Ok(is_held)
@@ -387,10 +377,15 @@ fn give_up(edit: &mut Edit<'_>, job: JobId, now_us: u64, failure: JobFailure) {
     }
 }
 
-/// Writes down that a job is over, and forgets the oldest of those that are.
-fn end(edit: &mut Edit<'_>, job: JobId, row: JobRow, now_us: u64) {
+/// Writes a job down as of now. A clock that was set back takes nothing back.
+fn put(edit: &mut Edit<'_>, job: JobId, row: JobRow, now_us: u64) {
     let updated_us = now_us.max(row.updated_us);
     edit.put_job(job, JobRow { updated_us, ..row });
+}
+
+/// Writes down that a job is over, and forgets the oldest of those that are.
+fn end(edit: &mut Edit<'_>, job: JobId, row: JobRow, now_us: u64) {
+    put(edit, job, row, now_us);
     let over = edit.state().jobs();
     // Whoever waits for this one is to find it.
     let over = over.filter(|(id, row)| row.state.is_over() && *id != job);

@@ -3,6 +3,18 @@
 use super::history::{History, flip_bytes, noise, salvage, sqlite_page};
 use bop_storage::{DbKind, ErrorCode};
 
+/// To `kept`, with checkpoints in between.
+fn commit_more_than_the_log_holds(history: &mut History) {
+    for round in 0..600 {
+        let page = |page: u32| (page, noise(1_000 + round * 16 + u64::from(page)));
+        let pages: Vec<_> = (1..=16).map(page).collect();
+        history.commit("kept", &pages, None);
+        if round % 16 == 15 {
+            history.store.checkpoint().unwrap();
+        }
+    }
+}
+
 #[test]
 fn a_database_whose_name_is_lost_gets_one_that_says_so() {
     let dir = tempfile::tempdir().unwrap();
@@ -52,14 +64,7 @@ fn what_only_segments_that_were_set_aside_tell_is_found() {
         .create_database("new", DbKind::Raw)
         .unwrap_err();
     assert_eq!(refused.code(), ErrorCode::CatalogueDamaged);
-    for round in 0..600 {
-        let page = |page: u32| (page, noise(1_000 + round * 16 + u64::from(page)));
-        let pages: Vec<_> = (1..=16).map(page).collect();
-        history.commit("kept", &pages, None);
-        if round % 16 == 15 {
-            history.store.checkpoint().unwrap();
-        }
-    }
+    commit_more_than_the_log_holds(&mut history);
     let states = history.close();
     assert!(!segment.exists(), "it was set aside");
     let saved = salvage(dir.path(), &states);
@@ -84,14 +89,7 @@ fn what_was_made_before_the_damage_of_the_catalogue_goes_on() {
     let states = history.close();
     flip_bytes(dir.path(), "log", b"a name that will be lost");
     let mut history = History::open(dir.path(), states);
-    for round in 0..600 {
-        let page = |page: u32| (page, noise(1_000 + round * 16 + u64::from(page)));
-        let pages: Vec<_> = (1..=16).map(page).collect();
-        history.commit("kept", &pages, None);
-        if round % 16 == 15 {
-            history.store.checkpoint().unwrap();
-        }
-    }
+    commit_more_than_the_log_holds(&mut history);
     let states = history.close();
     for _ in 0..2 {
         let history = History::open(dir.path(), states.clone());
