@@ -1,9 +1,11 @@
-//! From the log into chunks: what to write ([`plan()`], pure), and the writing ([`write_chunk`], dumb).
+//! From the log into chunks: what to write ([`plan()`] and [`history()`], pure), and the writing ([`write_chunk`], dumb).
 //!
 //! Never: decides when a checkpoint is due, or publishes one.
 
 mod execute;
+mod history;
 mod plan;
 
 pub use execute::{CheckpointReport, ChunkFailure, SectionSource, write_chunk};
+pub use history::{History, Kept, Superseded, ToldCommit, Window, history};
 pub use plan::{DirtyDatabase, PlannedChunk, PlannedSection, RangeNo, Ranges, plan};

@@ -62,6 +62,31 @@ pub struct CommitPages<'a> {
     pub pages: &'a [CommittedPage],
 }
 
+/// Consecutive pages of one commit, by the first of them.
+pub(super) type Run = (PageNo, Extent);
+
+impl CommitPages<'_> {
+    /// The pages up to the page count, as runs whose images stand back to back.
+    pub(super) fn runs(&self) -> Vec<Run> {
+        let kept = match self.pages.last() {
+            Some(last) if last.page.get() > self.page_count => {
+                let inside = |page: &CommittedPage| page.page.get() <= self.page_count;
+                &self.pages[..self.pages.partition_point(inside)]
+            }
+            _ => self.pages,
+        };
+        let (mut runs, mut rest) = (Vec::new(), kept);
+        while let Some((run, behind)) = split_run(rest) {
+            rest = behind;
+            let Some(first) = run.first() else { break };
+            let hashes = run.iter().map(|page| page.hash);
+            let extent = Extent::new(self.version, first.image_lsn, first.form, hashes);
+            runs.extend(extent.map(|extent| (first.page, extent)));
+        }
+        runs
+    }
+}
+
 /// The pages of a number of successive commits. Cloning costs nothing.
 #[derive(Clone, Debug)]
 pub struct IndexLayer {
@@ -124,15 +149,18 @@ impl IndexLayer {
     /// Adds a commit to a layer that nobody else has: what it shares with no clone is changed in
     /// place.
     pub fn add(&mut self, commit: &CommitPages<'_>) {
-        let kept = commit.page_count_min.min(commit.page_count);
+        self.add_runs(commit.page_count, commit.page_count_min, &commit.runs());
+    }
+
+    /// The same for a commit whose runs are known.
+    pub(super) fn add_runs(&mut self, page_count: u32, page_count_min: u32, runs: &[Run]) {
+        let kept = page_count_min.min(page_count);
         self.cut_to(kept);
         // No extent goes further: what the commit has behind is new to the layer.
         let known = self.page_count.min(kept);
-        self.page_count = commit.page_count;
-        let mut rest = commit.pages;
-        while let Some((run, behind)) = split_run(rest) {
-            rest = behind;
-            self.put(run, commit, known);
+        self.page_count = page_count;
+        for (first, extent) in runs {
+            self.put(first.get(), extent, known);
         }
     }
 
@@ -185,22 +213,7 @@ impl IndexLayer {
     }
 
     /// `known`: no extent that overlaps the run goes further.
-    fn put(&mut self, run: &[CommittedPage], commit: &CommitPages<'_>, known: u32) {
-        let (Some(first), Some(last)) = (run.first(), run.last()) else {
-            return;
-        };
-        let kept = if last.page.get() <= commit.page_count {
-            run
-        } else {
-            let kept = run.partition_point(|page| page.page.get() <= commit.page_count);
-            &run[..kept]
-        };
-        let hashes = kept.iter().map(|page| page.hash);
-        let extent = Extent::new(commit.version, first.image_lsn, first.form, hashes);
-        let Some(extent) = extent else {
-            return;
-        };
-        let first = first.page.get();
+    fn put(&mut self, first: u32, extent: &Extent, known: u32) {
         if first <= known {
             // The usual rewrite replaces an extent of the same place and size: nothing else overlaps.
             let old = self.extents.get(&first);
@@ -208,7 +221,7 @@ impl IndexLayer {
                 self.clear(first, first + (extent.pages() - 1));
             }
         }
-        self.extents.insert(first, extent);
+        self.extents.insert(first, extent.clone());
     }
 
     /// Forgets the pages from `from` to `to`; what stands outside stays, cut.

@@ -9,11 +9,13 @@
 //! Invariants
 //! - a view never changes; all that a lookup needs is reached from it without a lock;
 //! - each layer keeps its part of the log by a hold that lives as long as any view has the layer;
-//! - a frozen layer takes no more commits, so that what a checkpoint copies stands still.
+//! - a frozen layer takes no more commits, so that what a checkpoint copies stands still;
+//! - a layer has the list of its commits, and its index is what these make: the state at any of them can
+//!   be had as a view.
 //!
 //! Never: reads a page itself.
 
-use super::{CommitPages, IndexLayer, Lookup, PageVersion};
+use super::{CommitPages, IndexLayer, Lookup, PageVersion, PastCommit};
 use crate::checksum::{PageHash, RollingChecksum};
 use crate::error::ReadError;
 use crate::ids::{DbId, DbKind, Generation, Lsn, PageNo, PageSize};
@@ -104,7 +106,32 @@ pub enum Found {
 #[derive(Clone, Debug)]
 struct Layer {
     index: IndexLayer,
+    /// Pages of the database before its oldest commit.
+    page_count_before: u32,
+    /// Its newest commit, with those before it.
+    past: Arc<PastCommit>,
     hold: Arc<LogHold>,
+}
+
+impl Layer {
+    /// The layer as it was at `lsn`, if it had a commit by then.
+    fn at(&self, lsn: Lsn) -> Option<Self> {
+        let past = self.past.at(lsn)?;
+        if Arc::ptr_eq(past, &self.past) {
+            return Some(self.clone());
+        }
+        let mut index = IndexLayer::new(self.page_count_before);
+        let commits: Vec<&Arc<PastCommit>> = past.back().collect();
+        for commit in commits.into_iter().rev() {
+            commit.add_to(&mut index);
+        }
+        Some(Self {
+            index,
+            page_count_before: self.page_count_before,
+            past: Arc::clone(past),
+            hold: Arc::clone(&self.hold),
+        })
+    }
 }
 
 /// What a commit made of a database.
@@ -183,9 +210,19 @@ impl View {
         self.layers.len()
     }
 
-    /// Index entries of all layers.
+    /// Versions of pages in all layers, superseded ones too, where those of one run count as one: what
+    /// the view costs in memory.
     pub fn index_entries(&self) -> usize {
-        self.layers.iter().map(|layer| layer.index.entries()).sum()
+        let entries = |layer: &Layer| layer.index.entries().max(layer.past.entries());
+        self.layers.iter().map(entries).sum()
+    }
+
+    /// The commits of all layers, oldest first.
+    pub fn commits(&self) -> Vec<Arc<PastCommit>> {
+        let newest_first = self.layers.iter().flat_map(|layer| layer.past.back());
+        let mut commits: Vec<_> = newest_first.map(Arc::clone).collect();
+        commits.reverse();
+        commits
     }
 
     /// The smallest page count since the base: what the base has above it is gone.
@@ -247,18 +284,52 @@ impl View {
         pages: &CommitPages<'_>,
         hold: impl FnOnce() -> Arc<LogHold>,
     ) {
-        let page_count = self.head.page_count;
+        let page_count_before = self.head.page_count;
         self.head = head;
         match self.layers.first_mut() {
-            Some(newest) if self.open => newest.index.add(pages),
+            Some(newest) if self.open => {
+                let before = Arc::clone(&newest.past);
+                newest.past = Arc::new(PastCommit::new(head, pages, Some(before)));
+                newest.past.add_to(&mut newest.index);
+            }
             _ => {
-                let mut index = IndexLayer::new(page_count);
-                index.add(pages);
-                let hold = hold();
-                self.layers.insert(0, Layer { index, hold });
+                let mut index = IndexLayer::new(page_count_before);
+                let past = Arc::new(PastCommit::new(head, pages, None));
+                past.add_to(&mut index);
+                let layer = Layer {
+                    index,
+                    page_count_before,
+                    past,
+                    hold: hold(),
+                };
+                self.layers.insert(0, layer);
                 self.open = true;
             }
         }
+    }
+
+    /// The state at the newest commit of the layers that is not newer than `lsn`; `None` when they have
+    /// none.
+    #[must_use]
+    pub fn at(&self, lsn: Lsn) -> Option<Self> {
+        let as_of = |(nth, layer): (usize, &Layer)| Some((nth, layer.at(lsn)?));
+        let (nth, newest) = self.layers.iter().enumerate().find_map(as_of)?;
+        let head = *newest.past.head();
+        let older = self.layers.iter().skip(nth + 1).cloned();
+        let layers = std::iter::once(newest).chain(older).collect();
+        Some(Self {
+            head,
+            layers,
+            base: Arc::clone(&self.base),
+            open: false,
+            ..*self
+        })
+    }
+
+    /// The state without layers on another base.
+    #[must_use]
+    pub fn on(&self, base: Arc<dyn BasePages>) -> Self {
+        Self::new(self.database, self.kind, self.head, base)
     }
 
     /// The same state, whose layers take no more commits.
@@ -273,7 +344,7 @@ impl View {
     /// The state without its pages, for a database that is gone: it holds no log and no chunk.
     #[must_use]
     pub fn emptied(&self) -> Self {
-        Self::new(self.database, self.kind, self.head, Arc::new(NoBase))
+        self.on(Arc::new(NoBase))
     }
 
     /// The same state, with the oldest `covered` layers replaced by `base`, a generation that holds

@@ -1,0 +1,175 @@
+//! Which superseded versions of pages a checkpoint keeps: a pure function of the commits that it covers.
+//! No I/O, no clock.
+//!
+//! ```text
+//! commit      g0      c1      c2      c3 = cut
+//! page 7      v0      v1 ---- v1      v3          v1 is seen at c1 and c2: needed if one of them is kept
+//! page 9      v0      v0      v2      v2          nothing superseded: v0 is in g0, v2 in the new generation
+//! ```
+//! A version is *superseded* by the commit that writes the page again, or cuts it off. It is seen at its own
+//! commit and at all commits up to that one.
+//!
+//! Invariants
+//! - at a commit that is told readable, every version that is seen there is in the older generation, in
+//!   the new one, or among the versions kept;
+//! - the newest commit is always readable: it is the new generation;
+//! - a commit that cut pages off is always told, so that no reader falls through it to older pages.
+//!
+//! Never: keeps more bytes for the window than its share allows.
+
+use crate::ids::{Lsn, PageNo, PageSize};
+use crate::view::{PageVersion, PastCommit};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Which commits are to stay readable, beside the newest.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Kept {
+    /// Readers, snapshots and forks: commits, ascending.
+    pub points: Vec<Lsn>,
+    /// All that is in the window of the past.
+    pub window: Option<Window>,
+}
+
+/// The part of the past that the owner of a database wants kept.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Window {
+    /// The state at this time, in microseconds since the Unix epoch, and every later one.
+    pub since_us: u64,
+    /// At most so many bytes of pages, before compression: the oldest states give way.
+    pub bytes: u64,
+}
+
+/// A version that is kept.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Superseded {
+    /// The page.
+    pub page: PageNo,
+    /// Which of its versions, and where it is.
+    pub version: PageVersion,
+}
+
+/// A commit that the history tells.
+#[derive(Clone, Debug)]
+pub struct ToldCommit {
+    /// The commit.
+    pub commit: Arc<PastCommit>,
+    /// Whether the state after it can be read.
+    pub readable: bool,
+    /// Whether no commit lies between it and the one told before it, or the start of the interval.
+    pub follows: bool,
+}
+
+/// What a history section is made of.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    /// By page, then by version.
+    pub versions: Vec<Superseded>,
+    /// Ascending.
+    pub commits: Vec<ToldCommit>,
+}
+
+impl History {
+    /// Whether nothing but the newest commit can be read by it.
+    pub fn is_empty(&self) -> bool {
+        let readable = self.commits.iter().filter(|told| told.readable);
+        readable.count() <= 1
+    }
+}
+
+/// A version that a commit superseded.
+struct End {
+    /// The number of that commit.
+    at: usize,
+    page: PageNo,
+    version: PageVersion,
+}
+
+/// The history of an interval, whose `commits` ascend, on top of a state with `page_count` pages.
+pub fn history(
+    commits: &[Arc<PastCommit>],
+    page_count: u32,
+    page_size: PageSize,
+    kept: &Kept,
+) -> History {
+    let ends = ends(commits);
+    let from = window_from(commits, &ends, page_size, kept.window);
+    let points = |from: Lsn, to: Lsn| {
+        let first = kept.points.partition_point(|point| *point < from);
+        kept.points.get(first).is_some_and(|point| *point < to)
+    };
+    let mut versions = Vec::new();
+    for End { at, page, version } in ends {
+        let (seen_from, seen_to) = (version.version, commits[at].head().lsn);
+        let in_window = from.is_some_and(|from| from < at);
+        if in_window || points(seen_from, seen_to) {
+            versions.push(Superseded { page, version });
+        }
+    }
+    versions.sort_unstable_by_key(|kept| (kept.page, kept.version.version));
+    let (mut before, mut told_before) = (page_count, true);
+    let mut told = Vec::new();
+    for (nth, commit) in commits.iter().enumerate() {
+        let lsn = commit.head().lsn;
+        let readable = from.is_some_and(|from| from <= nth)
+            || kept.points.binary_search(&lsn).is_ok()
+            || nth + 1 == commits.len();
+        let is_told = readable || commit.page_count_min() < before;
+        if is_told {
+            told.push(ToldCommit {
+                commit: Arc::clone(commit),
+                readable,
+                follows: told_before,
+            });
+        }
+        told_before = is_told;
+        before = commit.head().page_count;
+    }
+    History {
+        versions,
+        commits: told,
+    }
+}
+
+/// Every version that was superseded, in the order in which they were.
+fn ends(commits: &[Arc<PastCommit>]) -> Vec<End> {
+    let mut newest: BTreeMap<PageNo, PageVersion> = BTreeMap::new();
+    let mut ends = Vec::new();
+    for (at, commit) in commits.iter().enumerate() {
+        let cut = commit.page_count_min().checked_add(1).and_then(PageNo::new);
+        if let Some(first_cut) = cut {
+            let gone = newest.split_off(&first_cut).into_iter();
+            ends.extend(gone.map(|(page, version)| End { at, page, version }));
+        }
+        for (page, version) in commit.pages() {
+            let old = newest.insert(page, version);
+            ends.extend(old.map(|version| End { at, page, version }));
+        }
+    }
+    ends
+}
+
+/// The number of the oldest commit that is in the window and fits into it; `None` without a window.
+fn window_from(
+    commits: &[Arc<PastCommit>],
+    ends: &[End],
+    page_size: PageSize,
+    window: Option<Window>,
+) -> Option<usize> {
+    let window = window?;
+    // The state at the start of the window is that of the newest commit until then.
+    let until = commits.partition_point(|commit| commit.head().time_us <= window.since_us);
+    let mut from = until.saturating_sub(1);
+    // What is superseded by the commits behind `from` is kept. Ends stand in the order of commits.
+    let pages_max = window.bytes / u64::from(page_size.get());
+    let pages_max = usize::try_from(pages_max).unwrap_or(usize::MAX);
+    let surplus = ends.len().saturating_sub(pages_max);
+    if let Some(last_to_go) = surplus.checked_sub(1).and_then(|nth| ends.get(nth)) {
+        from = from.max(last_to_go.at);
+    }
+    Some(from)
+}
+
+#[cfg(test)]
+#[path = "history_tests.rs"]
+mod tests;
