@@ -62,6 +62,10 @@ pub trait SectionSource {
     fn cut(&self) -> Lsn;
     /// The generation that is made.
     fn generation(&self) -> Generation;
+    /// The head of the generation before it.
+    fn since(&self) -> Lsn;
+    /// The fewest pages that the database had since then.
+    fn page_count_min(&self) -> u32;
 
     /// A page; `None` when it was never written.
     ///
@@ -126,11 +130,14 @@ fn meta(
         database: section.database,
         generation: source.generation(),
         cut: source.cut(),
+        since: source.since(),
         range: section.range.0,
         first_page: first.ok_or(CheckpointError::Limit("a range lies past the last page"))?,
         pages: u32::try_from(pages).map_err(|_| CheckpointError::Limit("a range is too long"))?,
         page_size: source.page_size(),
         page_count: source.page_count(),
+        page_count_min: source.page_count_min(),
+        inherited: 0,
         rolling_checksum: source.rolling_checksum(),
     })
 }

@@ -15,7 +15,7 @@
 
 use super::checkpoint_catalogue::delta_since;
 use super::checkpoint_rows::{NewHead, Publication, forgettable};
-use super::chunks::ChunkBase;
+use super::chunk_base::ChunkBase;
 use super::engine::Engine;
 use super::reader::PageReader;
 use super::state::DbState;
@@ -27,7 +27,7 @@ use crate::checksum::RollingChecksum;
 use crate::error::{CheckpointError, Place, ReadError};
 use crate::ids::{ChunkId, CursorId, DbId, Generation, Lsn, PageNo, PageSize};
 use crate::log::HoldReason;
-use crate::manifest::{CursorRow, ManifestState};
+use crate::manifest::{CheckpointedHead, CursorRow, ManifestState};
 use crate::pagestore::{ChunkWriter, FinishedChunk};
 use crate::view::{BasePage, BasePages, View};
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,6 +44,8 @@ pub(super) struct Source {
     page_size: PageSize,
     pub(super) ranges: Ranges,
     pub(super) generation: Generation,
+    /// The head of the generation before.
+    since: Lsn,
     reader: PageReader,
 }
 
@@ -70,6 +72,14 @@ impl SectionSource for Source {
 
     fn generation(&self) -> Generation {
         self.generation
+    }
+
+    fn since(&self) -> Lsn {
+        self.since
+    }
+
+    fn page_count_min(&self) -> u32 {
+        self.view.page_count_min()
     }
 
     fn load(&self, page: PageNo) -> Result<Option<BasePage>, ReadError> {
@@ -171,15 +181,15 @@ impl Engine {
             .map(|state| {
                 let view = state.freeze();
                 let page_size = view.head().page_size.unwrap_or(PageSize::DEFAULT);
-                let before = rows
-                    .database(state.id())
-                    .map(|row| row.checkpointed.generation);
-                let generation = before.unwrap_or_default().next();
+                let before = rows.database(state.id()).map(|row| row.checkpointed);
+                let before = before.unwrap_or(CheckpointedHead::NONE);
+                let generation = before.generation.next();
                 Ok(Source {
                     covered: view.layer_count(),
                     page_size,
                     ranges: Ranges::new(self.limits.range_bytes, page_size),
                     generation: generation.ok_or(CheckpointError::Limit("generations"))?,
+                    since: before.lsn,
                     reader: self.reader.clone(),
                     state,
                     view,
@@ -289,7 +299,7 @@ impl Engine {
         let rows = self.manifest.state();
         for source in sources {
             let (id, cut) = (source.state.id(), source.view.head().lsn);
-            let base: Arc<dyn BasePages> = Arc::new(ChunkBase::newest(
+            let base: Arc<dyn BasePages> = Arc::new(ChunkBase::at(
                 id,
                 source.generation,
                 source.ranges,

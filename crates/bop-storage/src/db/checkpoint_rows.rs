@@ -1,20 +1,25 @@
 //! What the transaction of a checkpoint says in the manifest.
 //!
 //! ```text
-//! chunks published -> catalogue rows, tombstones that nothing names forgotten -> heads
-//!   -> sections shortened to what is left -> new sections in -> dead chunks out
+//! chunks published -> catalogue rows, tombstones that nothing names forgotten
+//!   -> heads, each with its generation and the chains that are new in it -> what nobody reads out
+//!   -> dead chunks out
 //! ```
+//! Invariant: a chain that an older generation reads is replaced by none: a range that is shorter, or has a
+//! newer section, gets a row of the new generation.
+//!
 //! Never: writes a file, changes a view.
 
 use super::checkpoint::{NewCatalogue, Source};
 use crate::catalogue::Catalogue;
 use crate::checkpoint::{RangeNo, Ranges};
 use crate::error::ManifestError;
-use crate::ids::{ChunkId, DbId, Lsn, PageSize};
+use crate::ids::{ChunkId, DbId, Generation, Lsn, PageSize};
 use crate::manifest::{
-    CheckpointedHead, ChunkRow, ClosedRow, DatabaseRow, Edit, ManifestState, RangeKey, RangeRow,
+    CheckpointedHead, ChunkRow, ClosedRow, DatabaseRow, Edit, GenerationRow, HistoryLink, LinkKind,
+    ManifestState, Needs, RangeKey, RangeLink, RangeRow,
 };
-use crate::pagestore::{FinishedChunk, Section, SectionMeta};
+use crate::pagestore::{FinishedChunk, Section, SectionKind, SectionMeta};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -27,13 +32,12 @@ pub(super) fn forgettable(catalogue: &Catalogue, rows: &ManifestState) -> Vec<Db
         .entries()
         .filter(|(_, entry)| !entry.state.has_pages() && entry.lsn < truncated)
         .map(|(id, _)| id)
-        .filter(|id| rows.ranges(*id).next().is_none())
+        .filter(|id| rows.ranges(*id).next().is_none() && rows.generations(*id).next().is_none())
         .filter(|id| !rows.damaged().databases.contains_key(id))
         .collect()
 }
 
-/// The rows of all databases whose catalogue records are newer than the rows; the sections of
-/// tombstones go.
+/// The rows of all databases whose catalogue records are newer than the rows; what tombstones had goes.
 fn put_catalogue_rows(edit: &mut Edit<'_>, catalogue: &Catalogue) -> Result<(), ManifestError> {
     let reflected = edit.state().watermarks().catalogue;
     catalogue.write_rows(edit)?;
@@ -41,10 +45,42 @@ fn put_catalogue_rows(edit: &mut Edit<'_>, catalogue: &Catalogue) -> Result<(), 
         .entries()
         .filter(|(_, entry)| entry.lsn > reflected && !entry.state.has_pages());
     for (id, _) in dropped {
-        let keys: Vec<RangeKey> = edit.state().ranges(id).map(|(key, _)| *key).collect();
-        keys.into_iter().for_each(|key| edit.delete_range(key));
+        delete_garbage(edit, id, false);
     }
     Ok(())
+}
+
+/// Rows of a database that nobody reads. Nothing but the newest generation is kept, and that only while
+/// the database `has_pages`.
+fn delete_garbage(edit: &mut Edit<'_>, database: DbId, has_pages: bool) {
+    let state = edit.state();
+    let generations: Vec<(Generation, Lsn)> = state
+        .generations(database)
+        .map(|(generation, row)| (generation, row.lsn))
+        .collect();
+    let needs = Needs {
+        generations: &generations,
+        points: &[],
+        window_from: None,
+        newest: has_pages,
+    };
+    let garbage = needs.garbage(state.ranges(database).map(|(key, _)| *key));
+    for key in garbage.ranges {
+        edit.delete_range(key);
+    }
+    for generation in garbage.generations {
+        edit.delete_generation(database, generation);
+    }
+    for generation in garbage.histories {
+        edit.delete_history(database, generation);
+    }
+    // Chains without links are there to hide older ones.
+    let mut oldest: BTreeMap<u32, (RangeKey, bool)> = BTreeMap::new();
+    for (key, row) in edit.state().ranges(database) {
+        oldest.insert(key.range, (*key, row.links().is_empty()));
+    }
+    let hide_nothing = oldest.into_values().filter(|(_, is_empty)| *is_empty);
+    hide_nothing.for_each(|(key, _)| edit.delete_range(key));
 }
 
 /// A database that was checkpointed: what its row says from now on.
@@ -101,16 +137,45 @@ impl Publication {
         }
         for head in &self.heads {
             put_head(edit, head)?;
-            shorten_ranges(edit, head);
+            put_generation(edit, head, &self.sections_of(head.database));
+            put_chains(edit, head, &self.sections_of(head.database));
+            delete_garbage(edit, head.database, true);
         }
         let catalogue = self.catalogue.as_ref();
-        put_sections(edit, &self.chunks, catalogue.and_then(|new| new.since));
+        put_catalogue_sections(edit, &self.chunks, catalogue.and_then(|new| new.since));
         for (id, row) in &self.closed {
             edit.close_database(*id, row);
         }
         edit.set_checkpointed(self.checkpointed);
         Ok(delete_dead_chunks(edit))
     }
+
+    /// What was written of a database.
+    fn sections_of(&self, database: DbId) -> Vec<NewSection> {
+        let sections = self.chunks.iter().flat_map(|chunk| {
+            let sections = chunk.sections.iter();
+            sections.filter_map(|section| {
+                let meta = *section.meta()?;
+                Some(NewSection {
+                    chunk: chunk.id,
+                    index: section.index,
+                    bytes: section.file_bytes(),
+                    meta,
+                })
+            })
+        });
+        sections
+            .filter(|section| section.meta.database == database)
+            .collect()
+    }
+}
+
+/// A section of pages that was written.
+struct NewSection {
+    chunk: ChunkId,
+    index: u32,
+    bytes: u64,
+    meta: SectionMeta,
 }
 
 fn put_head(edit: &mut Edit<'_>, head: &NewHead) -> Result<(), ManifestError> {
@@ -132,102 +197,109 @@ fn put_head(edit: &mut Edit<'_>, head: &NewHead) -> Result<(), ManifestError> {
     )
 }
 
-/// Sections answer for no page that was cut off since they were written.
-fn shorten_ranges(edit: &mut Edit<'_>, head: &NewHead) {
+/// The generation that the head makes, with the history of its interval if one was written.
+fn put_generation(edit: &mut Edit<'_>, head: &NewHead, sections: &[NewSection]) {
+    let history = sections
+        .iter()
+        .find(|section| section.meta.kind == SectionKind::History);
+    let row = GenerationRow {
+        lsn: head.checkpointed.lsn,
+        time_us: head.checkpointed.time_us,
+        page_size: head.page_size,
+        page_count: head.checkpointed.page_count,
+        page_count_min: head.page_count_min,
+        rolling_checksum: head.checkpointed.rolling_checksum,
+        inherited: 0,
+        history: history.map(|section| HistoryLink {
+            chunk: section.chunk,
+            section: section.index,
+            bytes: section.bytes,
+        }),
+    };
+    edit.put_generation(head.database, head.checkpointed.generation, row);
+}
+
+/// The chains that are other ones in the new generation: sections answer for no page that was cut off
+/// since they were written, and each new section stands before those that its range has.
+fn put_chains(edit: &mut Edit<'_>, head: &NewHead, sections: &[NewSection]) {
     let kept = u64::from(head.page_count_min);
-    let rows: Vec<(RangeKey, RangeRow)> = edit
-        .state()
-        .ranges(head.database)
-        .map(|(key, row)| (*key, *row))
-        .collect();
-    for (key, row) in rows {
-        let before = head.ranges.first_page(RangeNo(key.range)) - 1;
-        let pages = kept.saturating_sub(before).min(u64::from(row.pages));
-        // No larger than `row.pages`.
-        let pages = u32::try_from(pages).unwrap_or(row.pages);
-        if pages == row.pages {
-            continue;
+    let mut chains: BTreeMap<u32, RangeRow> = BTreeMap::new();
+    for (range, row) in edit.state().newest_ranges(head.database) {
+        let before = head.ranges.first_page(RangeNo(range)) - 1;
+        let pages = u32::try_from(kept.saturating_sub(before)).unwrap_or(u32::MAX);
+        let cut = row.cut_to(pages);
+        if cut != *row {
+            chains.insert(range, cut);
         }
-        edit.delete_range(key);
-        if pages > 0 {
-            let key = RangeKey {
-                generation: head.checkpointed.generation,
-                ..key
-            };
-            edit.put_range(key, RangeRow { pages, ..row });
-        }
+    }
+    for section in sections {
+        let kind = match section.meta.kind {
+            SectionKind::Base => LinkKind::Base,
+            SectionKind::Delta => LinkKind::Delta,
+            SectionKind::History | SectionKind::Catalogue => continue,
+        };
+        let link = RangeLink {
+            chunk: section.chunk,
+            section: section.index,
+            pages: section.meta.pages,
+            bytes: section.bytes,
+            kind,
+        };
+        let range = section.meta.range;
+        let older = chains.get(&range).cloned().or_else(|| {
+            let rows = edit.state();
+            let newest = rows.range_at(head.database, range, head.checkpointed.generation);
+            newest.map(|(_, row)| row.clone())
+        });
+        let chain = older.map_or_else(|| RangeRow::of(link), |older| older.with(link));
+        chains.insert(range, chain);
+    }
+    for (range, chain) in chains {
+        let key = RangeKey {
+            database: head.database,
+            range,
+            generation: head.checkpointed.generation,
+        };
+        edit.put_range(key, chain);
     }
 }
 
-/// Each section becomes the newest row of its range; what it supersedes is garbage at once, since
-/// nothing but the newest generation is kept.
-fn put_sections(edit: &mut Edit<'_>, chunks: &[FinishedChunk], since: Option<Lsn>) {
-    // What is newer of the catalogue comes behind the sections that it has.
+/// The whole catalogue is range 0 of the catalogue's pseudo-database and takes the place of all its
+/// sections; what is newer are the ranges behind.
+fn put_catalogue_sections(edit: &mut Edit<'_>, chunks: &[FinishedChunk], since: Option<Lsn>) {
     let of_catalogue = edit.state().ranges(DbId::CATALOGUE).count();
-    let catalogue_range = match since {
+    let range = match since {
         None => 0,
         // A base takes their place long before.
         Some(_) => u32::try_from(of_catalogue).unwrap_or(u32::MAX),
     };
     for chunk in chunks {
         for section in &chunk.sections {
-            let (key, pages) = range_key(&section.section, catalogue_range);
-            let RangeKey {
-                database, range, ..
-            } = key;
-            // The whole catalogue takes the place of all its sections.
-            let replaces = |key: &RangeKey| key.range == range || is_whole(database, range);
-            let older: Vec<RangeKey> = edit
-                .state()
-                .ranges(database)
-                .map(|(key, _)| *key)
-                .filter(replaces)
-                .collect();
+            let Section::Catalogue { generation, .. } = section.section else {
+                continue;
+            };
+            let replaced = |key: &RangeKey| range == 0 || key.range == range;
+            let rows = edit.state().ranges(DbId::CATALOGUE);
+            let older: Vec<RangeKey> = rows.map(|(key, _)| *key).filter(replaced).collect();
             older.into_iter().for_each(|key| edit.delete_range(key));
-            let row = RangeRow {
+            let key = RangeKey {
+                database: DbId::CATALOGUE,
+                range,
+                generation,
+            };
+            let link = RangeLink {
                 chunk: chunk.id,
                 section: section.index,
-                pages,
+                pages: 1,
+                bytes: section.file_bytes(),
+                kind: LinkKind::Base,
             };
-            edit.put_range(key, row);
+            edit.put_range(key, RangeRow::of(link));
         }
     }
 }
 
-fn is_whole(database: DbId, range: u32) -> bool {
-    (database, range) == (DbId::CATALOGUE, 0)
-}
-
-/// The row that a section becomes: its key, and the pages that it covers. The whole catalogue is range 0
-/// of the catalogue's pseudo-database, what is newer the ranges behind.
-fn range_key(section: &Section, catalogue_range: u32) -> (RangeKey, u32) {
-    match *section {
-        Section::Pages(SectionMeta {
-            database,
-            generation,
-            range,
-            pages,
-            ..
-        }) => (
-            RangeKey {
-                database,
-                range,
-                generation,
-            },
-            pages,
-        ),
-        Section::Catalogue { generation, .. } => (
-            RangeKey {
-                database: DbId::CATALOGUE,
-                range: catalogue_range,
-                generation,
-            },
-            1,
-        ),
-    }
-}
-
-/// Chunks that no range names any more.
+/// Chunks that nothing names any more.
 fn delete_dead_chunks(edit: &mut Edit<'_>) -> Vec<(ChunkId, ChunkRow)> {
     let dead: Vec<(ChunkId, ChunkRow)> = edit
         .state()

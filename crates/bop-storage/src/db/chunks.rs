@@ -8,20 +8,14 @@
 //!
 //! Never: writes a chunk.
 
-use crate::cache::{PageCache, PageKey};
-use crate::checkpoint::{RangeNo, Ranges};
-use crate::checksum::PageHash;
 use crate::error::ReadError;
-use crate::ids::{ChunkId, DbId, DbKind, Generation, Lsn, PageNo, PageSize, StoreId};
+use crate::ids::{ChunkId, StoreId};
 use crate::io::{Disk, layout};
-use crate::limits::ValidLimits;
-use crate::manifest::{ChunkRow, ManifestState, RangeRow};
-use crate::page::PageBytes;
-use crate::pagestore::{ChunkDigest, ChunkIdentity, ChunkReader, StoredPage};
-use crate::view::{BasePage, BasePages, Head, NoBase, View};
+use crate::manifest::ChunkRow;
+use crate::pagestore::{ChunkDigest, ChunkIdentity, ChunkReader};
 use parking_lot::Mutex;
 use quick_cache::sync::Cache;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -89,6 +83,16 @@ impl ChunkSet {
 }
 
 impl ChunkFile {
+    /// The chunk.
+    pub(crate) fn id(&self) -> ChunkId {
+        self.id
+    }
+
+    /// The open chunk, if it is open; opens nothing.
+    pub(crate) fn if_open(&self) -> Option<Arc<ChunkReader>> {
+        self.open.get(&self.id)
+    }
+
     /// The open chunk.
     pub(crate) fn reader(&self) -> Result<Arc<ChunkReader>, ReadError> {
         self.open.get_or_insert_with(&self.id, || {
@@ -107,177 +111,4 @@ impl Drop for ChunkFile {
             tracing::warn!(%failure, "a dead chunk stays until the next open");
         }
     }
-}
-
-#[derive(Debug)]
-struct Section {
-    file: Arc<ChunkFile>,
-    index: u32,
-    /// Pages from the start of the range that the section may answer for.
-    pages: u32,
-}
-
-impl Section {
-    fn key(&self, page: PageNo) -> PageKey {
-        PageKey::Chunk {
-            chunk: self.file.id,
-            section: self.index,
-            page,
-        }
-    }
-}
-
-/// One generation of a database.
-#[derive(Debug)]
-pub(crate) struct ChunkBase {
-    generation: Generation,
-    ranges: Ranges,
-    sections: BTreeMap<RangeNo, Section>,
-    cache: Arc<PageCache>,
-}
-
-impl ChunkBase {
-    /// The newest generation of `database` that the manifest has.
-    pub(crate) fn newest(
-        database: DbId,
-        generation: Generation,
-        ranges: Ranges,
-        rows: &ManifestState,
-        chunks: &ChunkSet,
-        cache: Arc<PageCache>,
-    ) -> Self {
-        // A range whose chunk has no row is damage that closed the database.
-        let sections = rows.newest_ranges(database);
-        let sections =
-            sections.filter_map(|(range, row)| Some((range, row, *rows.chunk(row.chunk)?)));
-        Self::of_sections(generation, ranges, sections, chunks, cache)
-    }
-
-    /// The generation of which these are the sections, with their ranges and chunks.
-    pub(super) fn of_sections(
-        generation: Generation,
-        ranges: Ranges,
-        sections: impl Iterator<Item = (u32, RangeRow, ChunkRow)>,
-        chunks: &ChunkSet,
-        cache: Arc<PageCache>,
-    ) -> Self {
-        let sections = sections.map(|(range, row, chunk)| {
-            let section = Section {
-                file: chunks.file(row.chunk, &chunk),
-                index: row.section,
-                pages: row.pages,
-            };
-            (RangeNo(range), section)
-        });
-        Self {
-            generation,
-            ranges,
-            sections: sections.collect(),
-            cache,
-        }
-    }
-
-    fn section(&self, page: PageNo) -> Option<&Section> {
-        let range = self.ranges.of(page);
-        let section = self.sections.get(&range)?;
-        let nth = u64::from(page.get()) - self.ranges.first_page(range);
-        (nth < u64::from(section.pages)).then_some(section)
-    }
-
-    fn load_from(section: &Section, page: PageNo) -> Result<Option<StoredPage>, ReadError> {
-        section.file.reader()?.read_page(section.index, page)
-    }
-}
-
-impl BasePages for ChunkBase {
-    fn generation(&self) -> Generation {
-        self.generation
-    }
-
-    fn read(&self, page: PageNo) -> Result<Option<PageBytes>, ReadError> {
-        let Some(section) = self.section(page) else {
-            return Ok(None);
-        };
-        if section
-            .file
-            .reader()?
-            .page_hash(section.index, page)?
-            .is_none()
-        {
-            return Ok(None);
-        }
-        let content = self.cache.get_or_load(section.key(page), || {
-            let found = Self::load_from(section, page)?;
-            Ok(found.map_or_else(|| PageBytes::zeroed(PageSize::DEFAULT), |page| page.content))
-        })?;
-        Ok(Some(content))
-    }
-
-    fn load(&self, page: PageNo) -> Result<Option<BasePage>, ReadError> {
-        let Some(section) = self.section(page) else {
-            return Ok(None);
-        };
-        let found = Self::load_from(section, page)?;
-        Ok(found.map(
-            |StoredPage {
-                 content,
-                 hash,
-                 version,
-             }| BasePage {
-                content,
-                hash,
-                version,
-            },
-        ))
-    }
-
-    fn version(&self, page: PageNo) -> Result<Option<(PageHash, Lsn)>, ReadError> {
-        match self.section(page) {
-            Some(section) => section.file.reader()?.page_hash(section.index, page),
-            None => Ok(None),
-        }
-    }
-
-    fn in_memory(&self, page: PageNo) -> Option<PageBytes> {
-        let section = self.section(page)?;
-        self.cache.get(section.key(page))
-    }
-}
-
-/// The state of a database that its chunks hold.
-pub(super) fn checkpointed_head(id: DbId, rows: &ManifestState) -> Head {
-    rows.database(id).map_or(Head::EMPTY, |row| Head {
-        lsn: row.checkpointed.lsn,
-        time_us: row.checkpointed.time_us,
-        page_size: row.page_size,
-        page_count: row.checkpointed.page_count,
-        rolling_checksum: row.checkpointed.rolling_checksum,
-    })
-}
-
-/// A view of that state.
-pub(super) fn checkpointed_view(
-    id: DbId,
-    kind: DbKind,
-    rows: &ManifestState,
-    chunks: &ChunkSet,
-    cache: &Arc<PageCache>,
-    limits: &ValidLimits,
-) -> View {
-    let head = checkpointed_head(id, rows);
-    let generation = rows
-        .database(id)
-        .map(|row| row.checkpointed.generation)
-        .unwrap_or_default();
-    let base: Arc<dyn BasePages> = match head.page_size {
-        None => Arc::new(NoBase),
-        Some(size) => {
-            let ranges = Ranges::new(limits.range_bytes, size);
-            let cache = Arc::clone(cache);
-            Arc::new(ChunkBase::newest(
-                id, generation, ranges, rows, chunks, cache,
-            ))
-        }
-    };
-    View::new(id, kind, head, base)
 }

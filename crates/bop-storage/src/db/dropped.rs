@@ -168,8 +168,8 @@ struct ChunksKept(BTreeMap<ChunkId, u64>);
 impl ChunksKept {
     fn of(dropped: impl Iterator<Item = DbId>, rows: &ManifestState) -> Self {
         let mut named: BTreeMap<ChunkId, u64> = BTreeMap::new();
-        for (_, row) in dropped.flat_map(|id| rows.ranges(id)) {
-            *named.entry(row.chunk).or_default() += 1;
+        for chunk in dropped.flat_map(|id| rows.chunks_named(id)) {
+            *named.entry(chunk).or_default() += 1;
         }
         named.retain(|id, count| {
             rows.chunk(*id)
@@ -180,7 +180,7 @@ impl ChunksKept {
 
     /// Bytes of those that a database names; each counts for whoever is asked about first.
     fn take(&mut self, database: DbId, rows: &ManifestState) -> u64 {
-        let chunks = rows.ranges(database).map(|(_, row)| row.chunk);
+        let chunks = rows.chunks_named(database);
         let chunks = chunks.filter(|id| self.0.remove(id).is_some());
         let bytes = chunks.filter_map(|id| Some(rows.chunk(id)?.file_bytes));
         bytes.sum()
@@ -221,7 +221,7 @@ impl Engine {
     fn size_of(&self, id: DbId, rows: &ManifestState) -> (u64, Lsn) {
         let head = match self.state_of(id) {
             Some(state) => *state.view().head(),
-            None => super::chunks::checkpointed_head(id, rows),
+            None => super::chunk_base::checkpointed_head(id, rows),
         };
         let page_bytes = head.page_size.map_or(0, |size| u64::from(size.get()));
         (u64::from(head.page_count) * page_bytes, head.lsn)

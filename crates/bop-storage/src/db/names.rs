@@ -364,7 +364,7 @@ impl Engine {
             return Ok(Arc::clone(state));
         }
         let rows = self.manifest.state();
-        let view = super::chunks::checkpointed_view(
+        let view = super::chunk_base::checkpointed_view(
             id,
             kind,
             &rows,

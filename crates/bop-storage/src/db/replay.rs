@@ -7,7 +7,8 @@
 //!
 //! Never: writes.
 
-use super::chunks::{ChunkSet, checkpointed_view};
+use super::chunk_base::checkpointed_view;
+use super::chunks::ChunkSet;
 use crate::cache::PageCache;
 use crate::catalogue::{Catalogue, CatalogueChange, DatabaseState, Replayed};
 use crate::error::{Damage, Place, Reject};

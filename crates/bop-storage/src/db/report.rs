@@ -232,7 +232,7 @@ impl Engine {
         let state = self.state_of(id);
         let mut head = match &state {
             Some(state) => *state.view().head(),
-            None => super::chunks::checkpointed_head(id, rows),
+            None => super::chunk_base::checkpointed_head(id, rows),
         };
         let records = (kind == DbKind::Log).then(|| {
             let (newest, info) = self.record_log_info(id);

@@ -14,8 +14,7 @@
 
 use super::chunks::ChunkFile;
 use super::engine::Engine;
-use crate::checkpoint::{RangeNo, Ranges};
-use crate::checksum::RollingChecksum;
+use super::page_hashes::PageHashes;
 use crate::error::{Damage, Place, ReadError, Reject};
 use crate::ids::{ChunkId, DbId, DbKind};
 use crate::manifest::{ChunkRow, DatabaseRow, RangeRow};
@@ -90,7 +89,11 @@ impl Engine {
             return ControlFlow::Continue(found);
         }
         let subject = self.subject(id);
-        let mut hashes = Hashes::of(&subject, self.limits.range_bytes);
+        let mut hashes = PageHashes::of(
+            subject.row.as_ref(),
+            &subject.newest,
+            self.limits.range_bytes,
+        );
         for (chunk, part) in &subject.parts {
             let before = found.findings.len();
             let Some(open) = self.open_chunk(*chunk, &part.row, last, &mut found.findings) else {
@@ -109,7 +112,7 @@ impl Engine {
         }
         if let Some(row) = subject.row {
             found.pages = row.checkpointed.page_count;
-            if found.findings.is_empty() && hashes.rolling != row.checkpointed.rolling_checksum {
+            if found.findings.is_empty() && hashes.rolling() != row.checkpointed.rolling_checksum {
                 let place = Place::Database { database: id };
                 let why = "its pages in chunks do not add up to its rolling checksum";
                 found
@@ -157,18 +160,25 @@ impl Engine {
         let _no_checkpoint = self.checkpointing.lock();
         let rows = self.manifest.state();
         let mut parts: BTreeMap<ChunkId, Part> = BTreeMap::new();
-        for (_, range) in rows.ranges(id) {
-            // A range whose chunk has no row is damage that closed the database.
-            if let Some(row) = rows.chunk(range.chunk) {
-                let part = parts.entry(range.chunk);
-                let part = part.or_insert_with(|| self.part(range.chunk, row));
-                part.sections.insert(range.section);
+        let links = rows.ranges(id).flat_map(|(_, row)| row.links());
+        let links = links.map(|link| (link.chunk, link.section));
+        let histories = rows.generations(id).filter_map(|(_, row)| row.history);
+        let histories = histories.map(|history| (history.chunk, history.section));
+        for (chunk, section) in links.chain(histories) {
+            // A chunk that is named and has no row is damage that closed the database.
+            if let Some(row) = rows.chunk(chunk) {
+                let part = parts.entry(chunk);
+                let part = part.or_insert_with(|| self.part(chunk, row));
+                part.sections.insert(section);
             }
         }
         let of_pages = (id != DbId::CATALOGUE).then(|| rows.database(id));
         Subject {
             row: of_pages.flatten().cloned(),
-            newest: rows.newest_ranges(id).collect(),
+            newest: rows
+                .newest_ranges(id)
+                .map(|(range, row)| (range, row.clone()))
+                .collect(),
             parts,
         }
     }
@@ -225,49 +235,4 @@ fn is_of_one(reader: &ChunkReader) -> bool {
     let owner = |section: &crate::pagestore::SectionRef| section.meta().map(|meta| meta.database);
     let first = owners.next().map(owner);
     owners.all(|section| Some(owner(section)) == first)
-}
-
-/// The hashes of the pages of a database's newest generation, as far as they were read.
-struct Hashes {
-    rolling: RollingChecksum,
-    /// By chunk and section, the ranges that it answers for.
-    wanted: BTreeMap<(ChunkId, u32), Vec<(RangeNo, u32)>>,
-    ranges: Option<Ranges>,
-    page_count: u32,
-}
-
-impl Hashes {
-    fn of(subject: &Subject, range_bytes: u64) -> Self {
-        let mut wanted: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for (range, row) in &subject.newest {
-            let of_section = wanted.entry((row.chunk, row.section)).or_default();
-            of_section.push((RangeNo(*range), row.pages));
-        }
-        let row = subject.row.as_ref();
-        Self {
-            rolling: RollingChecksum::EMPTY,
-            wanted,
-            ranges: row
-                .and_then(|row| row.page_size)
-                .map(|size| Ranges::new(range_bytes, size)),
-            page_count: row.map_or(0, |row| row.checkpointed.page_count),
-        }
-    }
-
-    /// What cannot be read is among the findings already.
-    fn add(&mut self, chunk: ChunkId, section: u32, reader: &ChunkReader) {
-        let wanted = self.wanted.get(&(chunk, section));
-        let (Some(wanted), Some(ranges)) = (wanted, &self.ranges) else {
-            return;
-        };
-        for (page, hash, _) in reader.pages(section).unwrap_or_default() {
-            let nth = u64::from(page.get()) - ranges.first_page(ranges.of(page));
-            let answers = |(range, pages): &(RangeNo, u32)| {
-                ranges.of(page) == *range && nth < u64::from(*pages)
-            };
-            if page.get() <= self.page_count && wanted.iter().any(answers) {
-                self.rolling = self.rolling.toggled(hash);
-            }
-        }
-    }
 }

@@ -182,6 +182,8 @@ pub(super) fn changes(
             | RowKey::Job(_)
             | RowKey::JobIds
             | RowKey::Scrub(_)
+            // The newest is told with its database; that an older one goes is nobody's concern.
+            | RowKey::Generation(_)
             | RowKey::Meta => {}
         }
     }

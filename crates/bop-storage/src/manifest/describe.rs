@@ -7,8 +7,10 @@ use super::closed_rows::{ClosedRow, SalvageRow};
 use super::cursor_row::CursorRow;
 use super::database_row::DatabaseRow;
 use super::feed_rows::{FeedRow, RunRow};
+use super::generation_row::GenerationRow;
 use super::job_rows::{JobIdsRow, JobRow, ScrubRow};
-use super::rows::{ChunkRow, MetaRow, RangeRow, Row, SegmentRow, Watermarks};
+use super::range_row::RangeRow;
+use super::rows::{ChunkRow, MetaRow, Row, SegmentRow, Watermarks};
 use super::schema::{Key, row_damage, unseal};
 use super::store::{Table, hex, scan_all};
 use super::typed::Manifest;
@@ -65,6 +67,7 @@ impl Manifest {
             Table::Jobs => text::<JobRow>(key, row),
             Table::JobIds => text::<JobIdsRow>(key, row),
             Table::Scrubs => text::<ScrubRow>(key, row),
+            Table::Generations => text::<GenerationRow>(key, row),
         }
     }
 }

@@ -2,8 +2,7 @@
 //!
 //! Invariants
 //! - each changed row is in `touched`, so that the invariants look at what changed and at no more;
-//! - a chunk's references follow the rows of the ranges, and the next numbers the rows that are
-//!   added; nobody sets them;
+//! - the next numbers follow the rows that are added; nobody sets them;
 //! - a damaged row is never replaced, and goes only with the segment that it registers: what it was
 //!   can still be looked at.
 //!
@@ -13,8 +12,9 @@ use super::closed_rows::{ClosedRow, SalvageRow};
 use super::cursor_row::CursorRow;
 use super::database_row::{DatabaseRow, DatabaseState};
 use super::feed_rows::{FeedRow, RunRow};
+use super::generation_row::GenerationKey;
 use super::job_rows::{JobIdsRow, JobRow, ScrubRow};
-use super::rows::{ChunkRow, MetaRow, RangeRow, Row, SegmentRow, Watermarks};
+use super::rows::{ChunkRow, MetaRow, Row, SegmentRow, Watermarks};
 use super::schema::{Key, RangeKey, SCHEMA_VERSION, Single, seal};
 use super::state::ManifestState;
 use super::store::Write;
@@ -38,6 +38,7 @@ pub(super) enum RowKey {
     Job(JobId),
     JobIds,
     Scrub(DbId),
+    Generation(GenerationKey),
     Meta,
 }
 
@@ -45,8 +46,8 @@ pub(super) enum RowKey {
 #[derive(Debug)]
 pub struct Edit<'a> {
     before: &'a ManifestState,
-    after: ManifestState,
-    touched: BTreeSet<RowKey>,
+    pub(super) after: ManifestState,
+    pub(super) touched: BTreeSet<RowKey>,
 }
 
 impl<'a> Edit<'a> {
@@ -147,25 +148,6 @@ impl<'a> Edit<'a> {
         self.touched.insert(RowKey::Chunk(id));
     }
 
-    /// Says where a generation finds a range; counts the chunk's references.
-    pub fn put_range(&mut self, key: RangeKey, row: RangeRow) {
-        let replaced = self.after.ranges.insert(key, row);
-        self.touched.insert(RowKey::Range(key));
-        self.count(row.chunk, |references| references.checked_add(1));
-        if let Some(old) = replaced {
-            self.count(old.chunk, |references| references.checked_sub(1));
-        }
-    }
-
-    /// Removes a row of the ranges; counts the chunk's references.
-    pub fn delete_range(&mut self, key: RangeKey) {
-        let removed = self.after.ranges.remove(&key);
-        self.touched.insert(RowKey::Range(key));
-        if let Some(old) = removed {
-            self.count(old.chunk, |references| references.checked_sub(1));
-        }
-    }
-
     /// Takes a segment out of the log: its file is kept for closed databases.
     ///
     /// # Errors
@@ -230,8 +212,13 @@ impl<'a> Edit<'a> {
     }
 
     /// Begins a run: an older schema becomes the present one, and a feed begins where there is none,
-    /// behind every change that `last` knows of; so do the numbers of jobs, behind `last_job`.
+    /// behind every change that `last` knows of; so do the numbers of jobs, behind `last_job`. The
+    /// generations that the rows of databases told so far get rows of their own.
     pub fn begin_run(&mut self, run: RunRow, last: ChangeNo, last_job: JobId) {
+        if self.after.schema_version < SCHEMA_VERSION {
+            let told = self.after.generations.keys().copied();
+            self.touched.extend(told.map(RowKey::Generation));
+        }
         self.after.schema_version = SCHEMA_VERSION;
         self.touched.insert(RowKey::Meta);
         if self.after.feed.is_none() {
@@ -315,14 +302,6 @@ impl<'a> Edit<'a> {
         self.touched.insert(RowKey::Watermarks);
     }
 
-    /// A chunk without a row is left to the invariants.
-    fn count(&mut self, chunk: ChunkId, change: impl FnOnce(u64) -> Option<u64>) {
-        if let Some(row) = self.after.chunks.get_mut(&chunk) {
-            row.references = change(row.references).unwrap_or(u64::MAX);
-            self.touched.insert(RowKey::Chunk(chunk));
-        }
-    }
-
     /// Brings the names up to date: first all old ones go, so that two databases can swap theirs.
     fn rename(&mut self) {
         let touched = self.touched.iter().filter_map(|key| match key {
@@ -364,6 +343,11 @@ pub(super) fn writes(
     touched: &BTreeSet<RowKey>,
 ) -> Result<Vec<Write>, ManifestError> {
     let (old, new) = (&before.watermarks, &after.watermarks);
+    // Those of an old schema may be there in memory only.
+    let stored = |key: &GenerationKey| {
+        let row = before.generations.get(key);
+        row.filter(|_| before.schema_version == after.schema_version)
+    };
     let damaged = |state: &ManifestState, id: SegmentId| state.damaged.segments.contains_key(&id);
     let write = |key: &RowKey| match key {
         RowKey::Database(id) => diff(store, *id, before.database(*id), after.database(*id)),
@@ -374,6 +358,7 @@ pub(super) fn writes(
         RowKey::Segment(id) => diff(store, *id, before.segment(*id), after.segment(*id)),
         RowKey::Chunk(id) => diff(store, *id, before.chunk(*id), after.chunk(*id)),
         RowKey::Range(key) => diff(store, *key, before.ranges.get(key), after.ranges.get(key)),
+        RowKey::Generation(key) => diff(store, *key, stored(key), after.generations.get(key)),
         RowKey::Salvage(id) => diff(store, *id, before.salvage.get(id), after.salvage.get(id)),
         RowKey::Closed(id) => diff(store, *id, before.closed.get(id), after.closed.get(id)),
         RowKey::Watermarks => diff(store, Single, Some(old), Some(new)),

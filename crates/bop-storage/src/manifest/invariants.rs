@@ -7,14 +7,15 @@
 
 use super::cursor_row::CursorPlace;
 use super::edit::RowKey;
+use super::generation_row::{GenerationKey, GenerationRow};
 use super::job_rows::{JobRow, JobState};
 use super::jobs::JOB_ATTEMPTS_MAX;
-use super::rows::{ChunkRow, RangeRow};
+use super::rows::ChunkRow;
 use super::schema::{Key, RangeKey, row_damage};
 use super::state::ManifestState;
 use super::store::Table;
 use crate::error::{Damage, ManifestError, Reject};
-use crate::ids::{ChunkId, DbId, JobId};
+use crate::ids::{ChunkId, DbId, Generation, JobId};
 use crate::name::DbName;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,6 +34,11 @@ const INVARIANTS: &[(&str, Invariant)] = &[
     ("references_match_ranges", references_match_ranges),
     ("ranges_have_databases", ranges_have_databases),
     ("checkpointed_is_monotone", checkpointed_is_monotone),
+    ("generations_go_up", generations_go_up),
+    (
+        "the_newest_generation_is_told",
+        the_newest_generation_is_told,
+    ),
     ("watermarks_are_monotone", watermarks_are_monotone),
     ("names_are_unique", names_are_unique),
     ("numbers_are_below_the_next", numbers_are_below_the_next),
@@ -50,6 +56,16 @@ pub(super) fn check(change: &Change<'_>) -> Result<(), ManifestError> {
 }
 
 impl Change<'_> {
+    /// The chunks that the touched rows name in a state, each as often as it is counted.
+    fn named_in<'s>(&'s self, state: &'s ManifestState) -> impl Iterator<Item = ChunkId> + 's {
+        let rows = self.ranges().filter_map(|key| state.ranges.get(&key));
+        let links = rows.flat_map(|row| row.links().iter().map(|link| link.chunk));
+        let rows = self
+            .generations()
+            .filter_map(|key| state.generations.get(&key));
+        links.chain(rows.filter_map(|row| Some(row.history?.chunk)))
+    }
+
     fn databases(&self) -> impl Iterator<Item = DbId> {
         self.touched.iter().filter_map(|key| match key {
             RowKey::Database(id) => Some(*id),
@@ -71,6 +87,13 @@ impl Change<'_> {
         })
     }
 
+    fn generations(&self) -> impl Iterator<Item = GenerationKey> {
+        self.touched.iter().filter_map(|key| match key {
+            RowKey::Generation(key) => Some(*key),
+            _ => None,
+        })
+    }
+
     fn chunks(&self) -> impl Iterator<Item = ChunkId> {
         self.touched.iter().filter_map(|key| match key {
             RowKey::Chunk(id) => Some(*id),
@@ -85,12 +108,9 @@ fn references(row: Option<&ChunkRow>) -> i128 {
 
 fn references_match_ranges(change: &Change<'_>) -> Result<(), String> {
     let mut named: BTreeMap<ChunkId, i128> = change.chunks().map(|chunk| (chunk, 0)).collect();
-    for key in change.ranges() {
-        if let Some(row) = change.before.ranges.get(&key) {
-            *named.entry(row.chunk).or_default() -= 1;
-        }
-        if let Some(row) = change.after.ranges.get(&key) {
-            *named.entry(row.chunk).or_default() += 1;
+    for (state, one) in [(change.before, -1), (change.after, 1)] {
+        for chunk in change.named_in(state) {
+            *named.entry(chunk).or_default() += one;
         }
     }
     for (chunk, more) in named {
@@ -113,13 +133,10 @@ fn references_match_ranges(change: &Change<'_>) -> Result<(), String> {
 }
 
 fn ranges_have_chunks(change: &Change<'_>) -> Result<(), String> {
-    let orphan = |key: &RangeKey| {
-        let row: Option<&RangeRow> = change.after.ranges.get(key);
-        row.is_some_and(|row| change.after.chunk(row.chunk).is_none())
-    };
-    match change.ranges().find(orphan) {
+    let mut named = change.named_in(change.after);
+    match named.find(|chunk| change.after.chunk(*chunk).is_none()) {
         None => Ok(()),
-        Some(key) => Err(format!("{key:?} names a chunk that is not there")),
+        Some(chunk) => Err(format!("chunk {chunk} is named and is not there")),
     }
 }
 
@@ -138,8 +155,64 @@ fn ranges_have_databases(change: &Change<'_>) -> Result<(), String> {
         }
     }
     for id in change.databases() {
-        if change.after.database(id).is_none() && change.after.ranges(id).next().is_some() {
+        let has_rows = || {
+            let has_generations = change.after.generations(id).next().is_some();
+            has_generations || change.after.ranges(id).next().is_some()
+        };
+        if change.after.database(id).is_none() && has_rows() {
             return Err(format!("database id {id} is forgotten but has ranges"));
+        }
+    }
+    Ok(())
+}
+
+/// A generation belongs to a database that is remembered, is no newer than its head, and shows no less
+/// than the one before.
+fn generations_go_up(change: &Change<'_>) -> Result<(), String> {
+    for key in change.generations() {
+        let GenerationKey {
+            database,
+            generation,
+        } = key;
+        let Some(own) = change.after.generation(database, generation) else {
+            continue;
+        };
+        let head = change.after.database(database);
+        if head.is_none_or(|row| row.checkpointed.generation < generation) {
+            return Err(format!("{key:?} is no generation of its database"));
+        }
+        let around = |key: Option<(&GenerationKey, &GenerationRow)>| {
+            key.filter(|(key, _)| key.database == database)
+                .map(|(_, row)| row.lsn)
+        };
+        let older = around(change.after.generations.range(..key).next_back());
+        let newer = around(change.after.generations.range(key..).nth(1));
+        if older.is_some_and(|older| own.lsn < older) || newer.is_some_and(|newer| newer < own.lsn)
+        {
+            return Err(format!("{key:?} at {} is out of order", own.lsn));
+        }
+    }
+    Ok(())
+}
+
+/// Databases that have pages have the row of their newest generation, and it shows their head.
+fn the_newest_generation_is_told(change: &Change<'_>) -> Result<(), String> {
+    let generations = change.generations().map(|key| key.database);
+    for id in change.databases().chain(generations) {
+        let Some(row) = change.after.database(id) else {
+            continue;
+        };
+        let head = &row.checkpointed;
+        let told = match change.after.generation(id, head.generation) {
+            Some(own) => own.shows(head, row.page_size),
+            None => head.generation == Generation::default() || !row.state.has_pages(),
+        };
+        // What the present rows have wrong was so before: the database is closed for it.
+        if !told && !change.before.damaged().databases.contains_key(&id) {
+            return Err(format!(
+                "generation {} of database id {id} does not show its head",
+                head.generation
+            ));
         }
     }
     Ok(())
@@ -212,6 +285,7 @@ fn numbers_are_below_the_next(change: &Change<'_>) -> Result<(), String> {
         | RowKey::Run
         | RowKey::JobIds
         | RowKey::Scrub(_)
+        | RowKey::Generation(_)
         | RowKey::Meta => false,
     };
     match change.touched.iter().find(taken) {

@@ -20,17 +20,23 @@ mod cursors;
 mod database_row;
 mod describe;
 mod edit;
+mod edit_ranges;
 mod env;
 mod feed;
 mod feed_rows;
 mod fenced;
+mod garbage;
+mod generation_row;
+mod generations;
 mod invariants;
 mod job_rows;
 mod jobs;
 mod lmdb;
 mod memory;
+mod placement;
 mod policy;
 mod queue;
+mod range_row;
 mod rebuild;
 mod rows;
 mod schema;
@@ -55,6 +61,8 @@ pub use edit::Edit;
 pub use feed::{CHANGES_KEPT, CHANGES_MAX, TRIM_ROWS_MAX};
 pub use feed_rows::{ChangeBytes, FeedBytes, FeedRow, RunBytes, RunRow};
 pub(crate) use fenced::fenced;
+pub use garbage::{Garbage, Needs, PastGeneration, window_start};
+pub use generation_row::{GenerationBytes, GenerationKey, GenerationRow, HistoryLink};
 pub use job_rows::{
     JobBytes, JobFailure, JobIdsBytes, JobIdsRow, JobKind, JobRow, JobState, JobToken, ScrubBytes,
     ScrubRow,
@@ -63,9 +71,9 @@ pub use jobs::{JOB_ATTEMPTS_MAX, JOB_WAIT_MAX, JOBS_KEPT, JOBS_WAITING_MAX, JobL
 pub use lmdb::LmdbManifest;
 pub use memory::{Gate, MemoryManifest};
 pub use policy::{Policy, PolicyBytes, Retention};
+pub use range_row::{CHAIN_MAX, LinkBytes, LinkKind, RangeBytes, RangeLink, RangeRow};
 pub use rows::{
-    ChunkBytes, ChunkRow, MetaBytes, RangeBytes, RangeRow, SegmentBytes, SegmentRow,
-    WatermarkBytes, Watermarks,
+    ChunkBytes, ChunkRow, MetaBytes, SegmentBytes, SegmentRow, WatermarkBytes, Watermarks,
 };
 pub use schema::{RangeKey, SCHEMA_VERSION, SCHEMA_VERSION_MIN, ValueHeader};
 pub use state::{DamagedRows, ManifestState};

@@ -6,7 +6,7 @@
 //!
 //! Never: compares rows with each other (that is `invariants`).
 
-use super::schema::{Key, RangeKey, Single};
+use super::schema::{Key, Single};
 use super::store::Table;
 use crate::error::Reject;
 use crate::ids::{ChunkId, DbId, Incarnation, Lsn, SegmentId, StoreId};
@@ -144,8 +144,8 @@ pub struct ChunkRow {
     pub file_bytes: u64,
     /// XXH3-128 of the whole file.
     pub digest: u128,
-    /// Rows of the ranges that name the chunk. Kept by [`Edit`](super::Edit): at 0 the chunk is
-    /// garbage as soon as no view reads it.
+    /// Links of chains, and histories, that name the chunk. Kept by [`Edit`](super::Edit): at 0 the
+    /// chunk is garbage as soon as no view reads it.
     pub references: u64,
 }
 
@@ -155,7 +155,7 @@ pub struct ChunkRow {
 pub struct ChunkBytes {
     /// What the file must have: a shortened or exchanged file is noticed.
     pub file_bytes: U64,
-    /// How many rows name it: a chunk deleted too early, or never, is noticed.
+    /// How many links and histories name it: a chunk deleted too early, or never, is noticed.
     pub references: U64,
     /// What its bytes must hash to, beside the checksums inside it.
     pub digest: U128,
@@ -181,53 +181,6 @@ impl Row for ChunkRow {
             file_bytes: bytes.file_bytes.get(),
             digest: bytes.digest.get(),
             references: bytes.references.get(),
-        })
-    }
-}
-
-/// Where a generation finds a range of a database's pages.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub struct RangeRow {
-    /// The chunk.
-    pub chunk: ChunkId,
-    /// The section's number inside the chunk.
-    pub section: u32,
-    /// Pages that the section covers, counted from the start of the range.
-    pub pages: u32,
-}
-
-/// The bytes of [`RangeRow`].
-#[derive(Clone, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
-#[repr(C)]
-pub struct RangeBytes {
-    /// The chunk's id.
-    pub chunk: U64,
-    /// The section's number.
-    pub section: U32,
-    /// The section's pages: a section exchanged for a shorter one is noticed.
-    pub pages: U32,
-}
-const _: () = assert!(size_of::<RangeBytes>() == 16);
-
-impl Row for RangeRow {
-    type Key = RangeKey;
-    const TABLE: Table = Table::Ranges;
-
-    fn encode(&self) -> Vec<u8> {
-        let bytes = RangeBytes {
-            chunk: U64::new(self.chunk.get()),
-            section: U32::new(self.section),
-            pages: U32::new(self.pages),
-        };
-        bytes.as_bytes().to_vec()
-    }
-
-    fn decode(bytes: &[u8]) -> Result<Self, Reject> {
-        let bytes: RangeBytes = exactly(bytes)?;
-        Ok(Self {
-            chunk: ChunkId::new(bytes.chunk.get()),
-            section: bytes.section.get(),
-            pages: bytes.pages.get(),
         })
     }
 }

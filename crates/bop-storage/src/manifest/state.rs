@@ -9,25 +9,27 @@
 
 use super::closed_rows::{ClosedRow, SalvageRow};
 use super::cursor_row::CursorRow;
-use super::database_row::{DatabaseRow, DatabaseState};
+use super::database_row::DatabaseRow;
 use super::feed_rows::{FeedRow, RunRow};
+use super::generation_row::{GenerationKey, GenerationRow};
 use super::job_rows::{JobIdsRow, JobRow, ScrubRow};
-use super::rows::{ChunkRow, MetaRow, RangeRow, Row, SegmentRow, Watermarks};
+use super::range_row::RangeRow;
+use super::rows::{ChunkRow, MetaRow, Row, SegmentRow, Watermarks};
 use super::schema::{
     Key, RangeKey, SCHEMA_VERSION, SCHEMA_VERSION_MIN, Single, row_damage, unseal,
 };
 use super::store::{ManifestStore, Table, scan_all};
 use crate::error::{Damage, ManifestError, Reject};
-use crate::ids::{ChunkId, CursorId, DbId, Generation, JobId, Lsn, SegmentId, StoreId};
+use crate::ids::{ChunkId, CursorId, DbId, JobId, Lsn, SegmentId, StoreId};
 use crate::name::DbName;
 use imbl::OrdMap;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// Rows that were not believed, by what they touch.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct DamagedRows {
-    /// Databases with a damaged row, or with a range in a chunk whose row is damaged or missing or
-    /// counts other ranges than there are.
+    /// Databases with a damaged row, or with pages in a chunk whose row is damaged or missing or
+    /// counts other links and histories than there are, or without the row of their newest generation.
     /// [`DbId::CATALOGUE`] stands for the catalogue's own sections.
     pub databases: BTreeMap<DbId, Damage>,
     /// Segments whose registration is damaged.
@@ -73,6 +75,7 @@ pub struct ManifestState {
     pub(super) segments: OrdMap<SegmentId, SegmentRow>,
     pub(super) chunks: OrdMap<ChunkId, ChunkRow>,
     pub(super) ranges: OrdMap<RangeKey, RangeRow>,
+    pub(super) generations: OrdMap<GenerationKey, GenerationRow>,
     pub(super) salvage: OrdMap<SegmentId, SalvageRow>,
     pub(super) closed: OrdMap<DbId, ClosedRow>,
     pub(super) names: OrdMap<String, DbId>,
@@ -144,43 +147,6 @@ impl ManifestState {
         self.chunks.iter().map(|(id, row)| (*id, row))
     }
 
-    /// The row that a generation reads for a range of a database: the newest one that is not
-    /// newer than the generation.
-    pub fn range_at(
-        &self,
-        database: DbId,
-        range: u32,
-        generation: Generation,
-    ) -> Option<(&RangeKey, &RangeRow)> {
-        let wanted = RangeKey {
-            database,
-            range,
-            generation,
-        };
-        let (key, row) = self.ranges.get_next(&wanted)?;
-        (key.database == database && key.range == range).then_some((key, row))
-    }
-
-    /// All rows of the ranges of a database: by range, the newest generation first.
-    pub fn ranges(&self, database: DbId) -> impl Iterator<Item = (&RangeKey, &RangeRow)> {
-        let first = RangeKey {
-            database,
-            range: 0,
-            generation: Generation::new(u64::MAX),
-        };
-        self.ranges
-            .range(first..)
-            .take_while(move |(key, _)| key.database == database)
-    }
-
-    /// The newest row of each range of a database, with the range's number, ascending.
-    pub fn newest_ranges(&self, database: DbId) -> impl Iterator<Item = (u32, RangeRow)> {
-        let mut last = None;
-        self.ranges(database).filter_map(move |(key, row)| {
-            (last.replace(key.range) != Some(key.range)).then_some((key.range, *row))
-        })
-    }
-
     /// Which changes there are; `None` in an old schema, and when that row is lost.
     pub fn feed(&self) -> Option<&FeedRow> {
         self.feed.as_ref()
@@ -249,117 +215,55 @@ impl ManifestState {
         let job_ids = read_optional(store, store_id, 2 <= schema_version, &mut damaged.feeds)?;
         // Nobody may have opened the store yet.
         let run = read_optional(store, store_id, false, &mut damaged.feeds)?;
-        let mut state = Self {
-            schema_version,
-            watermarks,
-            databases: read_table(store, store_id, |key, damage| match key {
-                Some(id) => drop(damaged.databases.insert(id, damage)),
-                None => damaged.unplaced.push(damage),
-            })?,
-            segments: read_table(store, store_id, |key, damage| match key {
-                Some(id) => drop(damaged.segments.insert(id, damage)),
-                None => damaged.unplaced.push(damage),
-            })?,
-            chunks: read_table(store, store_id, |key, damage| match key {
-                Some(id) => drop(damaged.chunks.insert(id, damage)),
-                None => damaged.unplaced.push(damage),
-            })?,
-            ranges: read_table(store, store_id, |key: Option<RangeKey>, damage| match key {
-                Some(key) => drop(damaged.databases.entry(key.database).or_insert(damage)),
-                None => damaged.unplaced.push(damage),
-            })?,
-            salvage: read_table(store, store_id, |key, damage| match key {
-                Some(id) => drop(damaged.segments_aside.insert(id, damage)),
-                None => damaged.segments_lost.push(damage),
-            })?,
-            // A database whose row here is damaged is closed for that.
-            closed: read_table(store, store_id, |key, damage| match key {
-                Some(id) => drop(damaged.databases.entry(id).or_insert(damage)),
-                None => damaged.unplaced.push(damage),
-            })?,
-            cursors: read_table(store, store_id, |_, damage| damaged.feeds.push(damage))?,
-            jobs: read_table(store, store_id, |_, damage| damaged.feeds.push(damage))?,
-            scrubs: read_table(store, store_id, |_, damage| damaged.feeds.push(damage))?,
-            feed,
-            run,
-            job_ids,
-            names: OrdMap::new(),
-            damaged,
-        };
+        let mut state =
+            Self {
+                schema_version,
+                watermarks,
+                databases: read_table(store, store_id, |key, damage| match key {
+                    Some(id) => drop(damaged.databases.insert(id, damage)),
+                    None => damaged.unplaced.push(damage),
+                })?,
+                segments: read_table(store, store_id, |key, damage| match key {
+                    Some(id) => drop(damaged.segments.insert(id, damage)),
+                    None => damaged.unplaced.push(damage),
+                })?,
+                chunks: read_table(store, store_id, |key, damage| match key {
+                    Some(id) => drop(damaged.chunks.insert(id, damage)),
+                    None => damaged.unplaced.push(damage),
+                })?,
+                ranges: read_table(store, store_id, |key: Option<RangeKey>, damage| match key {
+                    Some(key) => drop(damaged.databases.entry(key.database).or_insert(damage)),
+                    None => damaged.unplaced.push(damage),
+                })?,
+                generations: read_table(store, store_id, |key: Option<GenerationKey>, damage| {
+                    match key {
+                        Some(key) => drop(damaged.databases.entry(key.database).or_insert(damage)),
+                        None => damaged.unplaced.push(damage),
+                    }
+                })?,
+                salvage: read_table(store, store_id, |key, damage| match key {
+                    Some(id) => drop(damaged.segments_aside.insert(id, damage)),
+                    None => damaged.segments_lost.push(damage),
+                })?,
+                // A database whose row here is damaged is closed for that.
+                closed: read_table(store, store_id, |key, damage| match key {
+                    Some(id) => drop(damaged.databases.entry(id).or_insert(damage)),
+                    None => damaged.unplaced.push(damage),
+                })?,
+                cursors: read_table(store, store_id, |_, damage| damaged.feeds.push(damage))?,
+                jobs: read_table(store, store_id, |_, damage| damaged.feeds.push(damage))?,
+                scrubs: read_table(store, store_id, |_, damage| damaged.feeds.push(damage))?,
+                feed,
+                run,
+                job_ids,
+                names: OrdMap::new(),
+                damaged,
+            };
+        state.place_generations();
         state.place_lost_ranges();
         state.place_broken_ranges();
         state.collect_names();
         Ok(state)
-    }
-
-    /// A chunk that more or fewer ranges name than its row says: a row of the ranges is lost, and
-    /// its pages would read as zeros. Which database lost it is not known: those that name the
-    /// chunk are closed. A damaged row may be the one that is missing, so all must be sound.
-    fn place_lost_ranges(&mut self) {
-        if !self.damaged.is_empty() {
-            return;
-        }
-        let mut named: BTreeMap<ChunkId, (u64, BTreeSet<DbId>)> = BTreeMap::new();
-        for (key, row) in &self.ranges {
-            let (count, databases) = named.entry(row.chunk).or_default();
-            *count += 1;
-            databases.insert(key.database);
-        }
-        for (id, row) in &self.chunks {
-            let (count, databases) = named.remove(id).unwrap_or_default();
-            if count == row.references {
-                continue;
-            }
-            let reason = Reject::Invalid("references do not match the ranges");
-            let damage = row_damage(Table::Chunks, &id.encode(), reason);
-            if databases.is_empty() {
-                self.damaged.unplaced.push(damage);
-                continue;
-            }
-            for database in databases {
-                let damaged = &mut self.damaged.databases;
-                damaged.entry(database).or_insert_with(|| damage.clone());
-            }
-        }
-    }
-
-    /// A range in a chunk that has no row, or none that can be believed, closes its database.
-    fn place_broken_ranges(&mut self) {
-        let damaged = &mut self.damaged;
-        for (key, row) in &self.ranges {
-            let known = key.database == DbId::CATALOGUE
-                || self.databases.contains_key(&key.database)
-                || damaged.databases.contains_key(&key.database);
-            if !known {
-                let reason = Reject::Invalid("a range of a database that is not there");
-                damaged
-                    .unplaced
-                    .push(row_damage(Table::Ranges, &key.encode(), reason));
-            }
-            if !self.chunks.contains_key(&row.chunk) {
-                let damage = damaged.chunks.get(&row.chunk).cloned().unwrap_or_else(|| {
-                    row_damage(Table::Chunks, &row.chunk.encode(), Reject::Missing)
-                });
-                damaged.databases.entry(key.database).or_insert(damage);
-            }
-        }
-    }
-
-    /// Of two live databases with one name, the younger one is closed.
-    fn collect_names(&mut self) {
-        for (id, row) in &self.databases {
-            if row.state != DatabaseState::Live {
-                continue;
-            }
-            let folded = row.name.folded();
-            if self.names.contains_key(&folded) {
-                let reason = Reject::Invalid("another live database has the same name");
-                let damage = row_damage(Table::Databases, &id.encode(), reason);
-                self.damaged.databases.entry(*id).or_insert(damage);
-            } else {
-                self.names.insert(folded, *id);
-            }
-        }
     }
 }
 

@@ -33,7 +33,7 @@ pub enum Table {
     Segments = 3,
     /// Chunk files.
     Chunks = 4,
-    /// Which section of which chunk holds a range of pages, by generation.
+    /// Which sections of which chunks hold a range of pages, by generation.
     Ranges = 5,
     /// One row: how far the log is checkpointed and truncated, and the next numbers.
     Watermarks = 6,
@@ -55,11 +55,13 @@ pub enum Table {
     JobIds = 14,
     /// When each database was scrubbed last, and nothing was wrong.
     Scrubs = 15,
+    /// Generations of databases that something reads, the newest included.
+    Generations = 17,
 }
 
 impl Table {
     /// All tables, in the order of their numbers.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Meta,
         Self::Databases,
         Self::Segments,
@@ -75,6 +77,7 @@ impl Table {
         Self::Jobs,
         Self::JobIds,
         Self::Scrubs,
+        Self::Generations,
     ];
 
     /// The number that stands for the table on disk.
@@ -100,6 +103,7 @@ impl Table {
             Self::Jobs => "jobs",
             Self::JobIds => "job_ids",
             Self::Scrubs => "scrubs",
+            Self::Generations => "generations",
         }
     }
 }

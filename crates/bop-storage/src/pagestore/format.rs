@@ -13,8 +13,8 @@
 //! | section | slots | a page without a slot | payload |
 //! |---|---|---|---|
 //! | base | one for each page of the range that was written | reads as zeros | none |
-//! | delta | one for each page changed since the base | is in an older section | a bitmap of its pages, or none |
-//! | history | one for each superseded version, by page and then Lsn | was not superseded | [`CommitPoint`]s of its interval |
+//! | delta | one for each page changed since an older section | is in that section | none |
+//! | history | one for each superseded version that is kept, by page and then Lsn | was not superseded, or nobody needs it | [`CommitPoint`]s of its interval |
 //! | catalogue | none | - | the catalogue |
 //!
 //! Never: decides what to do with bytes that are wrong.
@@ -23,7 +23,13 @@ use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// The newest chunk format that this program reads, and the one it writes.
-pub const CHUNK_FORMAT_VERSION: u32 = 1;
+///
+/// 1: nothing of what is between two generations; 2: `page_count_min`, `inherited` and `since_lsn` of a
+/// section, and commits of 40 bytes in a history.
+pub const CHUNK_FORMAT_VERSION: u32 = 2;
+
+/// The oldest chunk format that this program reads. Programs that wrote it wrote bases and catalogues.
+pub const CHUNK_FORMAT_VERSION_MIN: u32 = 1;
 
 /// Starts a chunk. The high bit, CR LF and ^Z catch a transfer that treats the file as text.
 pub const CHUNK_MAGIC: [u8; 8] = *b"\x89BOPc\r\n\x1a";
@@ -81,7 +87,7 @@ pub enum SectionKind {
     Base = 1,
     /// The pages of a range that changed since an older section.
     Delta = 2,
-    /// Superseded versions of the pages of a range.
+    /// Superseded versions of the pages of a database.
     History = 3,
     /// The names and kinds of all databases.
     Catalogue = 4,
@@ -134,8 +140,9 @@ pub struct SectionEntry {
     pub pages: U32,
     /// Slots of the index.
     pub slots: U32,
-    /// Zero.
-    pub reserved: U32,
+    /// The fewest pages that the database had since the generation before: older sections answer for
+    /// none above. Version 1 has zero here and does not say it.
+    pub page_count_min: U32,
     /// Where the section starts in the file: no body of it lies before.
     pub start_offset: U64,
     /// Where the index starts in the file.
@@ -148,8 +155,13 @@ pub struct SectionEntry {
     pub payload_bytes: U64,
     /// CRC-64 of store id, chunk id, the section's number as four bytes, and the payload.
     pub payload_checksum: U64,
+    /// The head of the generation before: where the interval of a history starts, and what a delta
+    /// stands on; zero of a first generation, and in version 1.
+    pub since_lsn: U64,
+    /// Pages that a fork still reads from its origin where it has none of its own.
+    pub inherited: U32,
     /// Zero.
-    pub reserved_end: [u8; 16],
+    pub reserved: U32,
 }
 const _: () = assert!(size_of::<SectionEntry>() == 128);
 
@@ -202,7 +214,11 @@ pub struct Slot {
 }
 const _: () = assert!(size_of::<Slot>() == 48);
 
-/// One commit of the interval of a history section, in its payload.
+/// [`CommitPoint::flags`]: all versions that a reader at this commit needs are there.
+pub const POINT_READABLE: u32 = 1;
+
+/// One commit of the interval of a history section, in its payload. Ascending; the last one is the
+/// commit that the section's generation shows.
 #[derive(Clone, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
 pub struct CommitPoint {
@@ -214,7 +230,11 @@ pub struct CommitPoint {
     pub rolling_checksum: U64,
     /// Pages of the database after it.
     pub page_count: U32,
+    /// The fewest pages that the database had within it: what it cut off is not read behind it.
+    pub page_count_min: U32,
+    /// Bit 0: [`POINT_READABLE`]. The others are zero.
+    pub flags: U32,
     /// Zero.
     pub reserved: U32,
 }
-const _: () = assert!(size_of::<CommitPoint>() == 32);
+const _: () = assert!(size_of::<CommitPoint>() == 40);

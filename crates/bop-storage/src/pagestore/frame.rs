@@ -6,7 +6,8 @@
 
 use super::checksums::header_checksum;
 use super::format::{
-    CHUNK_FORMAT_VERSION, CHUNK_MAGIC, ChunkFooter, ChunkHeader, FOOTER_MAGIC, SectionEntry,
+    CHUNK_FORMAT_VERSION, CHUNK_FORMAT_VERSION_MIN, CHUNK_MAGIC, ChunkFooter, ChunkHeader,
+    FOOTER_MAGIC, SectionEntry,
 };
 use super::identity::ChunkIdentity;
 use super::section::SectionRef;
@@ -35,7 +36,8 @@ pub(super) fn check_length(
     Err(Damage::new(Place::File(source.path()), reason).into())
 }
 
-pub(super) fn check_header(source: &Source) -> Result<(), ReadError> {
+/// The version that it names, if that is one we read.
+pub(super) fn check_header(source: &Source) -> Result<u32, ReadError> {
     let span = source.read(0, size_of::<ChunkHeader>() as u64)?;
     let Ok(header) = ChunkHeader::ref_from_bytes(span.bytes()) else {
         return Err(source.damage(0, Reject::Invalid("header length")).into());
@@ -45,7 +47,7 @@ pub(super) fn check_header(source: &Source) -> Result<(), ReadError> {
         Reject::Magic
     } else if header.checksum.get() != header_checksum(header) {
         Reject::Checksum
-    } else if version == 0 || CHUNK_FORMAT_VERSION < version {
+    } else if !is_read(version) {
         Reject::Version {
             found: version,
             supported: CHUNK_FORMAT_VERSION,
@@ -57,12 +59,17 @@ pub(super) fn check_header(source: &Source) -> Result<(), ReadError> {
     } else if header.reserved.get() != 0 {
         Reject::Invalid("a reserved field of the header is not zero")
     } else {
-        return Ok(());
+        return Ok(version);
     };
     Err(source.damage(0, reason).into())
 }
 
-pub(super) fn read_footer(source: &Source) -> Result<ChunkFooter, ReadError> {
+fn is_read(version: u32) -> bool {
+    (CHUNK_FORMAT_VERSION_MIN..=CHUNK_FORMAT_VERSION).contains(&version)
+}
+
+/// The footer; with `header`, only if it names the same version.
+pub(super) fn read_footer(source: &Source, header: Option<u32>) -> Result<ChunkFooter, ReadError> {
     let offset = source.bytes - size_of::<ChunkFooter>() as u64;
     let span = source.read(offset, size_of::<ChunkFooter>() as u64)?;
     let Ok(footer) = ChunkFooter::read_from_bytes(span.bytes()) else {
@@ -74,8 +81,13 @@ pub(super) fn read_footer(source: &Source) -> Result<ChunkFooter, ReadError> {
         Reject::Magic
     } else if footer.checksum.get() != source.owner.footer_checksum(&footer) {
         Reject::Checksum
-    } else if footer.format_version.get() != CHUNK_FORMAT_VERSION {
+    } else if header.is_some_and(|version| footer.format_version.get() != version) {
         Reject::Invalid("header and footer name different formats")
+    } else if !is_read(footer.format_version.get()) {
+        Reject::Version {
+            found: footer.format_version.get(),
+            supported: CHUNK_FORMAT_VERSION,
+        }
     } else if footer.chunk_bytes.get() != source.bytes {
         Reject::Truncated {
             found: source.bytes,
@@ -92,7 +104,7 @@ pub(super) fn read_directory(
     footer: &ChunkFooter,
     end: u64,
 ) -> Result<Vec<SectionRef>, ReadError> {
-    let offset = footer.directory_offset.get();
+    let (offset, version) = (footer.directory_offset.get(), footer.format_version.get());
     let bytes = u64::from(footer.sections.get()) * size_of::<SectionEntry>() as u64;
     let damage = |reason| ReadError::from(source.damage(offset, reason));
     if offset.checked_add(bytes).is_none_or(|reach| end < reach) {
@@ -108,7 +120,7 @@ pub(super) fn read_directory(
         .map_err(|_| damage(Reject::Invalid("directory length")))?;
     (0..)
         .zip(entries)
-        .map(|(index, entry)| SectionRef::from_entry(index, entry, offset))
+        .map(|(index, entry)| SectionRef::from_entry(index, entry, version, offset))
         .collect::<Result<_, _>>()
         .map_err(|problem| damage(Reject::Invalid(problem)))
 }

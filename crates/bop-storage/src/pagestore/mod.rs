@@ -13,7 +13,9 @@ mod body;
 mod checksums;
 pub mod format;
 mod frame;
+mod history;
 mod identity;
+mod lazy;
 mod reader;
 mod section;
 mod section_index;
@@ -26,6 +28,7 @@ mod writer;
 mod tests;
 
 pub use format::{CommitPoint, SectionKind};
+pub use history::{HistoryPoint, cut_before, point_at};
 pub use identity::{ChunkDigest, ChunkIdentity};
 pub use reader::{ChunkReader, StoredPage};
 pub use section::{Section, SectionMeta, SectionRef};

@@ -1,4 +1,4 @@
-//! Reading a chunk: its frame at opening, a section's index at the section's first page.
+//! Reading a chunk: its frame at opening, a section's index and a history's commits when first needed.
 //!
 //! Invariants
 //! - a reader exists only for a chunk whose header, footer and directory are sound and belong to
@@ -9,11 +9,13 @@
 
 use super::body::decode;
 use super::checksums::{Owner, slot_checksum};
-use super::format::{ChunkFooter, Slot};
+use super::format::{CHUNK_FORMAT_VERSION_MIN, ChunkFooter, Slot};
 use super::frame::{check_header, check_length, read_directory, read_footer};
+use super::history::{self, HistoryPoint};
 use super::identity::{ChunkDigest, ChunkIdentity};
+use super::lazy::Lazy;
 use super::section::{SectionMeta, SectionRef};
-use super::section_index::{LazyIndex, SectionIndex};
+use super::section_index::SectionIndex;
 use super::source::Source;
 use crate::checksum::PageHash;
 use crate::error::{Damage, Place, ReadError, Reject};
@@ -39,7 +41,15 @@ pub struct ChunkReader {
     pub(super) source: Source,
     digest: ChunkDigest,
     sections: Vec<SectionRef>,
-    indexes: Vec<LazyIndex>,
+    format_version: u32,
+    parts: Vec<LazyParts>,
+}
+
+/// What of a section is in memory.
+#[derive(Debug, Default)]
+struct LazyParts {
+    index: Lazy<SectionIndex>,
+    history: Lazy<Vec<HistoryPoint>>,
 }
 
 impl ChunkReader {
@@ -55,8 +65,8 @@ impl ChunkReader {
     ) -> Result<Self, ReadError> {
         let source = Source::open(disk, Owner { store_id, chunk_id })?;
         check_length(&source, expected)?;
-        check_header(&source)?;
-        let footer = read_footer(&source)?;
+        let format_version = check_header(&source)?;
+        let footer = read_footer(&source, Some(format_version))?;
         let digest = ChunkDigest::from_bytes(footer.digest);
         let footer_offset = source.bytes - size_of::<ChunkFooter>() as u64;
         if expected.is_some_and(|expected| expected.digest != digest) {
@@ -64,12 +74,13 @@ impl ChunkReader {
             return Err(source.damage(footer_offset, reason).into());
         }
         let sections = read_directory(&source, &footer, footer_offset)?;
-        let indexes = sections.iter().map(|_| LazyIndex::default()).collect();
+        let parts = sections.iter().map(|_| LazyParts::default()).collect();
         Ok(Self {
             source,
             digest,
             sections,
-            indexes,
+            format_version,
+            parts,
         })
     }
 
@@ -84,7 +95,7 @@ impl ChunkReader {
     ) -> Result<Vec<SectionRef>, ReadError> {
         let source = Source::open(disk, Owner { store_id, chunk_id })?;
         check_length(&source, None)?;
-        let footer = read_footer(&source)?;
+        let footer = read_footer(&source, None)?;
         let end = source.bytes - size_of::<ChunkFooter>() as u64;
         read_directory(&source, &footer, end)
     }
@@ -134,6 +145,74 @@ impl ChunkReader {
         Ok(index.find(page).map(|(_, slot)| hash_and_version(slot)))
     }
 
+    /// The same, with the number of its slot, of the newest version that is not newer than `at`: what a
+    /// history has of a page at a commit. `None` when the section has no such version.
+    ///
+    /// # Errors
+    /// As [`ChunkReader::read_page`].
+    pub fn version_at(
+        &self,
+        section: u32,
+        page: PageNo,
+        at: Lsn,
+    ) -> Result<Option<(PageHash, Lsn, u32)>, ReadError> {
+        let (_, index) = self.index(section)?;
+        Ok(index.find_at(page, at).map(|(number, slot)| {
+            let (hash, version) = hash_and_version(slot);
+            (hash, version, number)
+        }))
+    }
+
+    /// The page of that version.
+    ///
+    /// # Errors
+    /// As [`ChunkReader::read_page`].
+    pub fn read_at(
+        &self,
+        section: u32,
+        page: PageNo,
+        at: Lsn,
+    ) -> Result<Option<StoredPage>, ReadError> {
+        let (meta, index) = self.index(section)?;
+        match index.find_at(page, at) {
+            Some((number, slot)) => self.read_slot(meta, number, slot).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Whether a section has a page, if its index is in memory; reads nothing.
+    pub fn has_page_in_memory(&self, section: u32, page: PageNo) -> Option<bool> {
+        let index = self.parts.get(section as usize)?.index.loaded()?;
+        Some(index.find(page).is_some())
+    }
+
+    /// The commits of a history section, ascending. Kept in memory as an index is.
+    ///
+    /// # Errors
+    /// As [`ChunkReader::read_page`]; [`ReadError::Damaged`] when it is no history, or one of a chunk of
+    /// version 1, in which no program wrote any.
+    pub fn history(&self, section: u32) -> Result<Arc<Vec<HistoryPoint>>, ReadError> {
+        let found = self.section(section)?;
+        let lazy = self.parts.get(section as usize);
+        let (Some(meta), Some(lazy)) = (found.meta(), lazy) else {
+            return Err(self.no_such_section());
+        };
+        let damage = |reason| self.source.damage(found.parts.payload_offset, reason);
+        if self.format_version == CHUNK_FORMAT_VERSION_MIN {
+            return Err(damage(Reject::Invalid("a history of version 1")).into());
+        }
+        lazy.history.get(|| {
+            let payload = self.payload(section)?;
+            let points = history::decode(meta, &payload);
+            points.map_err(|problem| damage(Reject::Invalid(problem)).into())
+        })
+    }
+
+    /// The format that the chunk was written in.
+    pub fn format_version(&self) -> u32 {
+        self.format_version
+    }
+
     /// Every slot of a section, ascending, from the index alone.
     ///
     /// # Errors
@@ -164,14 +243,22 @@ impl ChunkReader {
         Ok(span.bytes().to_vec())
     }
 
-    /// Bytes of section indexes that it holds in memory.
+    /// Bytes of section indexes and histories that it holds in memory.
     pub fn resident_bytes(&self) -> u64 {
-        self.indexes.iter().map(LazyIndex::resident_bytes).sum()
+        let bytes = |parts: &LazyParts| {
+            let index = parts.index.loaded().map_or(0, |index| index.bytes());
+            let points = parts.history.loaded();
+            index + points.map_or(0, |points| size_of_val(points.as_slice()) as u64)
+        };
+        self.parts.iter().map(bytes).sum()
     }
 
-    /// Lets go of the section indexes; whoever needs one reads it again.
+    /// Lets go of them; whoever needs one reads it again.
     pub fn release_indexes(&self) {
-        self.indexes.iter().for_each(LazyIndex::release);
+        for parts in &self.parts {
+            parts.index.release();
+            parts.history.release();
+        }
     }
 
     fn section(&self, section: u32) -> Result<&SectionRef, ReadError> {
@@ -189,11 +276,12 @@ impl ChunkReader {
         section: u32,
     ) -> Result<(&SectionMeta, Arc<SectionIndex>), ReadError> {
         let found = self.section(section)?;
-        let lazy = self.indexes.get(section as usize);
+        let lazy = self.parts.get(section as usize);
         let (Some(meta), Some(lazy)) = (found.meta(), lazy) else {
             return Err(self.no_such_section());
         };
-        Ok((meta, lazy.get(&self.source, found, meta)?))
+        let load = || SectionIndex::load(&self.source, found, meta);
+        Ok((meta, lazy.index.get(load)?))
     }
 
     /// The page of a slot, if slot checksum and page hash agree.

@@ -1,8 +1,6 @@
 //! The slots of a section in memory, read when the first page of the section is asked for.
 //!
-//! Invariants
-//! - an index in memory was proved by its checksum, and each slot fits its section and the file;
-//! - an index that could not be loaded is not remembered: the next reader tries again.
+//! Invariant: an index in memory was proved by its checksum, and each slot fits its section and the file.
 //!
 //! Never: reads a body.
 
@@ -11,10 +9,7 @@ use super::format::{BodyEncoding, SectionKind, Slot};
 use super::section::{SectionMeta, SectionRef};
 use super::source::Source;
 use crate::error::{ReadError, Reject};
-use crate::ids::PageNo;
-use arc_swap::ArcSwapOption;
-use parking_lot::Mutex;
-use std::sync::Arc;
+use crate::ids::{Lsn, PageNo};
 use zerocopy::FromBytes;
 
 /// The slots of one section, ascending.
@@ -26,9 +21,15 @@ pub(super) struct SectionIndex {
 impl SectionIndex {
     /// The slot of a page with its number; in a history, that of its newest version.
     pub(super) fn find(&self, page: PageNo) -> Option<(u32, &Slot)> {
+        self.find_at(page, Lsn::new(u64::MAX))
+    }
+
+    /// The slot of the newest version of a page that is not newer than `at`, with its number.
+    pub(super) fn find_at(&self, page: PageNo, at: Lsn) -> Option<(u32, &Slot)> {
+        let wanted = (page.get(), at.get());
         let behind = self
             .slots
-            .partition_point(|slot| slot.page.get() <= page.get());
+            .partition_point(|slot| (slot.page.get(), slot.version_lsn.get()) <= wanted);
         let number = behind.checked_sub(1)?;
         let slot = self.slots.get(number)?;
         let number = u32::try_from(number).ok()?;
@@ -45,7 +46,11 @@ impl SectionIndex {
         (self.slots.len() * size_of::<Slot>()) as u64
     }
 
-    fn load(source: &Source, section: &SectionRef, meta: &SectionMeta) -> Result<Self, ReadError> {
+    pub(super) fn load(
+        source: &Source,
+        section: &SectionRef,
+        meta: &SectionMeta,
+    ) -> Result<Self, ReadError> {
         let parts = &section.parts;
         let bytes = u64::from(section.slots) * size_of::<Slot>() as u64;
         let span = source.read(parts.index_offset, bytes)?;
@@ -86,8 +91,12 @@ fn check(slots: &[Slot], meta: &SectionMeta, start: u64, end: u64) -> Result<(),
         if !right_size || !inside || !offset.is_multiple_of(alignment(slot.encoding, size) as u64) {
             return Err("a body's place or length");
         }
-        if meta.cut.get() < slot.version_lsn.get() {
+        let version = slot.version_lsn.get();
+        if meta.cut.get() < version {
             return Err("a slot is newer than its section");
+        }
+        if meta.kind == SectionKind::History && version <= meta.since.get() {
+            return Err("a slot is older than its section's interval");
         }
     }
     let key = |slot: &Slot| match meta.kind {
@@ -98,44 +107,4 @@ fn check(slots: &[Slot], meta: &SectionMeta, start: u64, end: u64) -> Result<(),
         return Err("slots do not ascend");
     }
     Ok(())
-}
-
-/// An index that is loaded when it is first needed, and may be let go again.
-#[derive(Debug, Default)]
-pub(super) struct LazyIndex {
-    loaded: ArcSwapOption<SectionIndex>,
-    /// Held while loading, so that many readers read it once.
-    loading: Mutex<()>,
-}
-
-impl LazyIndex {
-    pub(super) fn get(
-        &self,
-        source: &Source,
-        section: &SectionRef,
-        meta: &SectionMeta,
-    ) -> Result<Arc<SectionIndex>, ReadError> {
-        if let Some(index) = self.loaded.load_full() {
-            return Ok(index);
-        }
-        let _loading = self.loading.lock();
-        if let Some(index) = self.loaded.load_full() {
-            return Ok(index);
-        }
-        let index = Arc::new(SectionIndex::load(source, section, meta)?);
-        self.loaded.store(Some(Arc::clone(&index)));
-        Ok(index)
-    }
-
-    pub(super) fn release(&self) {
-        self.loaded.store(None);
-    }
-
-    /// Bytes of slots in memory.
-    pub(super) fn resident_bytes(&self) -> u64 {
-        let loaded = self.loaded.load();
-        loaded
-            .as_ref()
-            .map_or(0, |index| size_of_val(index.slots.as_slice()) as u64)
-    }
 }

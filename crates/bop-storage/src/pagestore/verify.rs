@@ -7,7 +7,7 @@
 //!
 //! Never: stops at the first finding, changes anything.
 
-use super::format::ChunkFooter;
+use super::format::{CHUNK_FORMAT_VERSION_MIN, ChunkFooter, SectionKind};
 use super::identity::ChunkDigest;
 use super::reader::ChunkReader;
 use crate::error::{Damage, Place, ReadError, Reject};
@@ -74,8 +74,16 @@ impl ChunkReader {
             Ok(payload) => paced(payload.len() as u64)?,
             Err(error) => findings.push(self.finding(error)),
         }
-        let has_pages = self.sections().get(section as usize);
-        if has_pages.is_some_and(|section| section.meta().is_some()) {
+        let found = self.sections().get(section as usize);
+        let meta = found.and_then(|section| section.meta());
+        if before == findings.len()
+            && meta.is_some_and(|meta| meta.kind == SectionKind::History)
+            && CHUNK_FORMAT_VERSION_MIN < self.format_version()
+            && let Err(error) = self.history(section)
+        {
+            findings.push(self.finding(error));
+        }
+        if meta.is_some() {
             self.verify_pages(section, findings, paced)?;
         }
         if before < findings.len() {

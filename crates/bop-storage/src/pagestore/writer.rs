@@ -1,9 +1,9 @@
 //! Making a chunk: streamed into `scratch/`, named only when it is complete and durable.
 //!
 //! ```text
-//! created --begin_section--> in a section --end_section--> between sections --finish--> named
-//!    |   \__________________________catalogue_section____________/   |
-//!    '--------- dropped, or any failure: the scratch file is removed-'
+//! created --begin_section--> in a section --end_section, end_history--> between sections --finish--> named
+//!    |   \__________________________catalogue_section_________________________/   |
+//!    '--------- dropped, or any failure: the scratch file is removed--------------'
 //! ```
 //! Invariants
 //! - a chunk has its final name only after a successful sync of its file;
@@ -17,6 +17,7 @@ use super::checksums::{Owner, header_checksum, slot_checksum};
 use super::format::{
     CHUNK_FORMAT_VERSION, CHUNK_MAGIC, ChunkFooter, ChunkHeader, FOOTER_MAGIC, SectionKind, Slot,
 };
+use super::history::{self, HistoryPoint};
 use super::identity::ChunkDigest;
 use super::section::{Parts, Section, SectionMeta, SectionRef};
 use super::sink::BlockSink;
@@ -114,7 +115,8 @@ impl ChunkWriter {
         if self.open.is_some() {
             return Err(CheckpointError::Invalid("a section is still open"));
         }
-        if let Some(problem) = meta.problem() {
+        let problem = meta.problem();
+        if let Some(problem) = problem.or_else(|| meta.problem_between_generations()) {
             return Err(CheckpointError::Invalid(problem));
         }
         self.sink.pad_to(PACKED, 0)?;
@@ -171,26 +173,38 @@ impl ChunkWriter {
     /// Ends the open section.
     ///
     /// # Errors
-    /// [`CheckpointError::Invalid`] without an open section, [`CheckpointError::Io`].
+    /// [`CheckpointError::Invalid`] without an open section, or when it is a history;
+    /// [`CheckpointError::Io`].
     pub fn end_section(&mut self) -> Result<SectionRef, CheckpointError> {
-        self.end_section_with(&[])
+        self.end_with(|meta| match meta.kind {
+            SectionKind::History => Err("a history without commits"),
+            _ => Ok(Vec::new()),
+        })
     }
 
-    /// Ends the open section and gives it a payload: the bitmap of a delta, the commits of a
-    /// history.
+    /// Ends the open section, which is a history, with the commits of its interval: each that cut pages
+    /// off, each that is readable, and last the head of its generation.
     ///
     /// # Errors
-    /// [`CheckpointError::Invalid`] without an open section, [`CheckpointError::Io`].
-    pub fn end_section_with(&mut self, payload: &[u8]) -> Result<SectionRef, CheckpointError> {
+    /// [`CheckpointError::Invalid`] without an open section, or when the commits do not fit it;
+    /// [`CheckpointError::Io`].
+    pub fn end_history(&mut self, points: &[HistoryPoint]) -> Result<SectionRef, CheckpointError> {
+        self.end_with(|meta| history::encode(meta, points))
+    }
+
+    fn end_with(
+        &mut self,
+        payload: impl FnOnce(&SectionMeta) -> Result<Vec<u8>, &'static str>,
+    ) -> Result<SectionRef, CheckpointError> {
+        let Some(open) = &self.open else {
+            return Err(CheckpointError::Invalid("no section is open"));
+        };
+        let payload = payload(&open.meta).map_err(CheckpointError::Invalid)?;
         let Some(open) = self.open.take() else {
             return Err(CheckpointError::Invalid("no section is open"));
         };
-        self.append_section(
-            Section::Pages(open.meta),
-            open.start_offset,
-            &open.slots,
-            payload,
-        )
+        let (section, start) = (Section::Pages(open.meta), open.start_offset);
+        self.append_section(section, start, &open.slots, &payload)
     }
 
     /// Adds a section that holds the catalogue.
@@ -282,7 +296,12 @@ impl ChunkWriter {
             payload_bytes: payload.len() as u64,
             payload_checksum: self.owner.part_checksum(index, payload),
         };
-        let section = SectionRef::new(index, section, slot_count, parts);
+        let section = SectionRef {
+            index,
+            section,
+            slots: slot_count,
+            parts,
+        };
         self.sections.push(section);
         Ok(section)
     }
@@ -304,6 +323,9 @@ impl OpenSection {
         }
         if self.meta.cut < version {
             return Err("a page newer than its section");
+        }
+        if self.meta.kind == SectionKind::History && version <= self.meta.since {
+            return Err("a version older than its interval");
         }
         if let Some(last) = self.slots.last() {
             let newer_of_history = self.meta.kind == SectionKind::History

@@ -13,9 +13,9 @@ use bop_storage::log::format::record::{
 use bop_storage::log::format::seal::SealHeader;
 use bop_storage::log::format::segment::{Activation, Stamp};
 use bop_storage::manifest::{
-    ChangeBytes, ChunkBytes, ClosedBytes, CursorBytes, DatabaseBytes, FeedBytes, JobBytes,
-    JobIdsBytes, MetaBytes, PolicyBytes, RangeBytes, RunBytes, SalvageBytes, ScrubBytes,
-    SegmentBytes, ValueHeader, WatermarkBytes,
+    ChangeBytes, ChunkBytes, ClosedBytes, CursorBytes, DatabaseBytes, FeedBytes, GenerationBytes,
+    JobBytes, JobIdsBytes, LinkBytes, MetaBytes, PolicyBytes, RangeBytes, RunBytes, SalvageBytes,
+    ScrubBytes, SegmentBytes, ValueHeader, WatermarkBytes,
 };
 use bop_storage::pagestore::format::{ChunkFooter, ChunkHeader, CommitPoint, SectionEntry, Slot};
 use bop_storage::superblock::SuperblockSlot;
@@ -76,11 +76,11 @@ fn layouts_of_the_code() -> BTreeMap<String, Layout> {
         ChunkFooter { checksum, directory_offset, directory_checksum, chunk_bytes, digest, sections, format_version, magic }
         SectionEntry {
             kind, flags, page_size, database, generation, cut_lsn, rolling_checksum, page_count,
-            range, first_page, pages, slots, reserved, start_offset, index_offset, index_checksum,
-            payload_offset, payload_bytes, payload_checksum, reserved_end,
+            range, first_page, pages, slots, page_count_min, start_offset, index_offset, index_checksum,
+            payload_offset, payload_bytes, payload_checksum, since_lsn, inherited, reserved,
         }
         Slot { version_lsn, hash, body_offset, page, body_bytes, encoding, reserved, checksum }
-        CommitPoint { lsn, time_us, rolling_checksum, page_count, reserved }
+        CommitPoint { lsn, time_us, rolling_checksum, page_count, page_count_min, flags, reserved }
         ValueHeader { version, reserved, checksum }
         MetaBytes { schema_version, reserved, store }
         DatabaseBytes {
@@ -91,6 +91,11 @@ fn layouts_of_the_code() -> BTreeMap<String, Layout> {
         SegmentBytes { incarnation, capacity_bytes }
         ChunkBytes { file_bytes, references, digest }
         RangeBytes { chunk, section, pages }
+        LinkBytes { chunk, bytes, section, pages, kind, reserved }
+        GenerationBytes {
+            lsn, time_us, rolling_checksum, history_chunk, history_bytes, history_section, page_size,
+            page_count, page_count_min, inherited, reserved,
+        }
         WatermarkBytes { checkpointed, truncated, catalogue, next_database, next_chunk, next_segment }
         SalvageBytes { incarnation, capacity_bytes, base_lsn, end_lsn }
         ClosedBytes { segment, lsn, from_lsn, to_lsn, place, reason_bytes, reserved }

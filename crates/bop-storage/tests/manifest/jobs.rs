@@ -230,6 +230,7 @@ fn the_jobs_of_a_database_that_is_gone_end_and_its_scrub_is_forgotten() {
         .transact(|edit| {
             let ranges: Vec<_> = edit.state().ranges(ONE).map(|(key, _)| *key).collect();
             ranges.into_iter().for_each(|key| edit.delete_range(key));
+            edit.delete_generation(ONE, bop_storage::ids::Generation::new(1));
             edit.delete_database(ONE);
             Ok(())
         })

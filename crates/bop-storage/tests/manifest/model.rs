@@ -13,8 +13,8 @@ use bop_storage::checksum::RollingChecksum;
 use bop_storage::error::ManifestError;
 use bop_storage::ids::{ChunkId, DbId, DbKind, Generation, Lsn, PageSize, StoreId};
 use bop_storage::manifest::{
-    CheckpointedHead, DatabaseRow, DatabaseState, Edit, Manifest, ManifestState, MemoryManifest,
-    RangeKey, RangeRow,
+    CheckpointedHead, DatabaseRow, DatabaseState, Edit, GenerationRow, LinkKind, Manifest,
+    ManifestState, MemoryManifest, RangeKey, RangeLink, RangeRow,
 };
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -147,6 +147,8 @@ fn publish(edit: &mut Edit<'_>, id: u64, ranges: u8, next: &World) -> Result<(),
         page_count: 100,
         rolling_checksum: RollingChecksum::new(next.generations),
     };
+    let own = GenerationRow::of_head(&row.checkpointed, row.page_size);
+    edit.put_generation(database, generation, own);
     edit.put_database(database, row)?;
     for range in (0..RANGES).filter(|range| bit(ranges, u64::from(*range))) {
         let key = RangeKey {
@@ -154,12 +156,14 @@ fn publish(edit: &mut Edit<'_>, id: u64, ranges: u8, next: &World) -> Result<(),
             range,
             generation,
         };
-        let row = RangeRow {
+        let link = RangeLink {
             chunk: ChunkId::new(next.chunks),
             section: range,
             pages: 10,
+            bytes: 512,
+            kind: LinkKind::Base,
         };
-        edit.put_range(key, row);
+        edit.put_range(key, RangeRow::of(link));
     }
     Ok(())
 }
@@ -172,6 +176,11 @@ fn clean(edit: &mut Edit<'_>) {
             let read = state.range_at(id, key.range, row.checkpointed.generation);
             if !live || read.is_some_and(|(newest, _)| newest != key) {
                 edit.delete_range(*key);
+            }
+        }
+        for (generation, _) in state.generations(id) {
+            if !live || generation != row.checkpointed.generation {
+                edit.delete_generation(id, generation);
             }
         }
         if !live {
@@ -196,7 +205,7 @@ fn read(state: &ManifestState) -> Model {
     live.map(|(id, row)| {
         let read = |range| {
             let (_, found) = state.range_at(id, range, row.checkpointed.generation)?;
-            Some((range, found.chunk.get()))
+            Some((range, found.links()[0].chunk.get()))
         };
         (id.get(), (0..RANGES).filter_map(read).collect())
     })

@@ -15,8 +15,8 @@ use bop_storage::ids::{
     ChunkId, DbId, DbKind, Generation, Incarnation, Lsn, PageSize, SegmentId, StoreId,
 };
 use bop_storage::manifest::{
-    CheckpointedHead, DatabaseRow, DatabaseState, Edit, Manifest, ManifestStore, MemoryManifest,
-    RangeKey, RangeRow, SegmentRow, Table, scan_all,
+    CheckpointedHead, DatabaseRow, DatabaseState, Edit, GenerationRow, LinkKind, Manifest,
+    ManifestStore, MemoryManifest, RangeKey, RangeLink, RangeRow, SegmentRow, Table, scan_all,
 };
 use std::sync::Arc;
 
@@ -56,11 +56,13 @@ pub(crate) fn range(database: DbId, range: u32, generation: u64) -> RangeKey {
 }
 
 pub(crate) fn at(chunk: u64) -> RangeRow {
-    RangeRow {
+    RangeRow::of(RangeLink {
         chunk: ChunkId::new(chunk),
         section: 0,
         pages: 5,
-    }
+        bytes: 4096,
+        kind: LinkKind::Base,
+    })
 }
 
 /// What a checkpoint of one database does.
@@ -74,6 +76,8 @@ pub(crate) fn publish(
     row.checkpointed = head(generation);
     edit.insert_chunk(ChunkId::new(chunk), 4096, 77)?;
     edit.put_range(range(id, 0, generation), at(chunk));
+    let own = GenerationRow::of_head(&row.checkpointed, row.page_size);
+    edit.put_generation(id, row.checkpointed.generation, own);
     edit.put_database(id, row)
 }
 
@@ -140,7 +144,7 @@ fn a_generation_reads_the_newest_row_that_is_not_newer() {
     let found = |database, number, generation| {
         let generation = Generation::new(generation);
         let row = state.range_at(database, number, generation);
-        row.map(|(_, row)| row.chunk.get())
+        row.map(|(_, row)| row.links()[0].chunk.get())
     };
     assert_eq!(found(ONE, 0, 0), None);
     assert_eq!(found(ONE, 0, 1), Some(1));
@@ -205,6 +209,8 @@ fn transactions_that_break_an_invariant_are_refused() {
         ("rows_read_back", |edit| {
             let mut row = edit.state().database(ONE).expect("it is there").clone();
             row.page_size = None;
+            let own = GenerationRow::of_head(&row.checkpointed, None);
+            edit.put_generation(ONE, row.checkpointed.generation, own);
             edit.put_database(ONE, row)
         }),
     ];

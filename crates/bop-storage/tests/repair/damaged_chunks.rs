@@ -40,7 +40,7 @@ fn chunks_of(dir: &Path, name: &str) -> Vec<PathBuf> {
     let named = state.databases().find(|(_, row)| row.name.as_str() == name);
     let rows = state.newest_ranges(named.unwrap().0);
     let mut chunks: Vec<PathBuf> = rows
-        .map(|(_, row)| dir.join(format!("chunks/{:016x}.chunk", row.chunk.get())))
+        .map(|(_, row)| dir.join(format!("chunks/{:016x}.chunk", row.links()[0].chunk.get())))
         .collect();
     chunks.sort();
     chunks.dedup();
@@ -145,7 +145,7 @@ fn a_lost_catalogue_gives_out_no_names() {
         let state = inspection.state();
         let (_, row) = state.newest_ranges(DbId::CATALOGUE).next().unwrap();
         dir.path()
-            .join(format!("chunks/{:016x}.chunk", row.chunk.get()))
+            .join(format!("chunks/{:016x}.chunk", row.links()[0].chunk.get()))
     };
     flip(&catalogue, 2);
     std::fs::remove_dir_all(dir.path().join("manifest")).unwrap();

@@ -226,7 +226,9 @@ pub(crate) fn facts(dir: &Path) -> Facts {
     let state = inspection.state();
     let ranges = |id| {
         let rows = state.newest_ranges(id);
-        rows.map(|(range, row)| (range, row.chunk.get(), row.section, row.pages))
+        let links = rows.flat_map(|(range, row)| row.links().iter().map(move |link| (range, link)));
+        links
+            .map(|(range, link)| (range, link.chunk.get(), link.section, link.pages))
             .collect()
     };
     let databases = state.databases().map(|(id, row)| {

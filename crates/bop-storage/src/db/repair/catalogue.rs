@@ -26,6 +26,8 @@ pub(super) struct CataloguePlace {
     pub(super) index: u32,
     /// Its chunk does not open.
     pub(super) lost: bool,
+    /// Bytes of the section in the file.
+    pub(super) bytes: u64,
 }
 
 /// The newest catalogue.

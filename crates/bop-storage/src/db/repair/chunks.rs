@@ -46,6 +46,8 @@ pub(super) struct FoundSection {
     pub(super) chunk: ChunkId,
     pub(super) index: u32,
     pub(super) meta: SectionMeta,
+    /// Bytes of the section in the file.
+    pub(super) bytes: u64,
     /// Its chunk does not open.
     pub(super) lost: bool,
 }
@@ -146,7 +148,7 @@ impl FoundChunks {
         lost: bool,
         catalogues: &mut Vec<CataloguePlace>,
     ) {
-        let index = section.index;
+        let (index, bytes) = (section.index, section.file_bytes());
         match section.section {
             Section::Catalogue { generation, cut } => catalogues.push(CataloguePlace {
                 generation,
@@ -154,6 +156,7 @@ impl FoundChunks {
                 chunk,
                 index,
                 lost,
+                bytes,
             }),
             Section::Pages(meta) => {
                 let sections = self.sections.entry(meta.database).or_default();
@@ -161,6 +164,7 @@ impl FoundChunks {
                     chunk,
                     index,
                     meta,
+                    bytes,
                     lost,
                 });
             }

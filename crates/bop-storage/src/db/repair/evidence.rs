@@ -14,6 +14,7 @@ use crate::ids::{ChunkId, DbId, PageSize, StoreId};
 use crate::io::Disk;
 use crate::limits::ValidLimits;
 use crate::manifest::{CheckpointedHead, ChunkRow, Manifest, RangeRow, Write};
+use std::collections::BTreeMap;
 
 /// All that the files say.
 pub(in crate::db) struct Evidence<'a> {
@@ -28,7 +29,10 @@ pub(in crate::db) struct Evidence<'a> {
 pub(in crate::db) struct ProvedState {
     pub(in crate::db) head: CheckpointedHead,
     pub(in crate::db) page_size: Option<PageSize>,
-    pub(in crate::db) sections: Vec<(u32, RangeRow, ChunkRow)>,
+    /// By range, the sections that hold it.
+    pub(in crate::db) chains: Vec<(u32, RangeRow)>,
+    /// The chunks of these.
+    pub(in crate::db) chunks: BTreeMap<ChunkId, ChunkRow>,
 }
 
 impl<'a> Evidence<'a> {
@@ -62,14 +66,16 @@ impl<'a> Evidence<'a> {
     pub(in crate::db) fn states(&self, id: DbId) -> Result<Vec<ProvedState>, OpenError> {
         let states = self.judge().proved_states(id)?.into_iter();
         let states = states.map(|verdict| {
-            let sections = verdict
-                .ranges
-                .iter()
-                .filter_map(|(key, row)| Some((key.range, *row, self.chunk_row(row.chunk)?)));
+            let chains = verdict.ranges.iter();
+            let chains: Vec<(u32, RangeRow)> =
+                chains.map(|(key, row)| (key.range, row.clone())).collect();
+            let links = chains.iter().flat_map(|(_, row)| row.links());
+            let chunks = links.filter_map(|link| Some((link.chunk, self.chunk_row(link.chunk)?)));
             ProvedState {
                 head: verdict.head,
                 page_size: verdict.page_size,
-                sections: sections.collect(),
+                chunks: chunks.collect(),
+                chains,
             }
         });
         Ok(states.collect())

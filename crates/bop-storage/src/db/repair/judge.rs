@@ -21,8 +21,8 @@ use crate::checksum::{PageHash, RollingChecksum};
 use crate::error::Place;
 use crate::ids::{ChunkId, DbId, Generation, Lsn, PageNo, PageSize, StoreId};
 use crate::io::{Disk, IoFailure, layout};
-use crate::manifest::{CheckpointedHead, RangeKey, RangeRow};
-use crate::pagestore::{ChunkReader, SectionKind};
+use crate::manifest::{CheckpointedHead, GenerationRow, LinkKind, RangeKey, RangeLink, RangeRow};
+use crate::pagestore::{ChunkReader, SectionKind, SectionMeta};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Why everything is closed.
@@ -34,6 +34,7 @@ pub(super) struct Verdict {
     pub(super) head: CheckpointedHead,
     pub(super) page_size: Option<PageSize>,
     pub(super) ranges: Vec<(RangeKey, RangeRow)>,
+    pub(super) generations: Vec<(Generation, GenerationRow)>,
     /// Why nothing proves it whole, if so.
     pub(super) closed: Option<String>,
 }
@@ -63,6 +64,7 @@ impl Verdict {
             head: CheckpointedHead::NONE,
             page_size: None,
             ranges: Vec::new(),
+            generations: Vec::new(),
             closed,
         }
     }
@@ -210,17 +212,20 @@ impl Judge<'_> {
                     meta.generation
                 },
             };
-            let row = RangeRow {
+            let link = RangeLink {
                 chunk: piece.section.chunk,
                 section: piece.section.index,
                 pages,
+                bytes: piece.section.bytes,
+                kind: LinkKind::Base,
             };
-            (0 < pages && !piece.section.lost).then_some((key, row))
+            (0 < pages && !piece.section.lost).then(|| (key, RangeRow::of(link)))
         };
         Ok(Verdict {
             head,
             page_size,
             ranges: pieces.iter().filter_map(row).collect(),
+            generations: vec![(head.generation, generation_of(&first.meta))],
             closed,
         })
     }
@@ -349,4 +354,18 @@ fn head_of(section: &FoundSection) -> (CheckpointedHead, Option<PageSize>) {
         rolling_checksum: meta.rolling_checksum,
     };
     (head, Some(meta.page_size))
+}
+
+/// The generation that a section was written for, without its history.
+fn generation_of(meta: &SectionMeta) -> GenerationRow {
+    GenerationRow {
+        lsn: meta.cut,
+        time_us: 0,
+        page_size: Some(meta.page_size),
+        page_count: meta.page_count,
+        page_count_min: meta.page_count_min,
+        rolling_checksum: meta.rolling_checksum,
+        inherited: meta.inherited,
+        history: None,
+    }
 }

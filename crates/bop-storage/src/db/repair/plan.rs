@@ -14,7 +14,9 @@ use crate::catalogue::{Catalogue, DatabaseState, Entry};
 use crate::error::ManifestError;
 use crate::ids::{ChunkId, DbId, DbKind, Generation, Lsn};
 use crate::io::IoFailure;
-use crate::manifest::{ClosedRow, DatabaseRow, Edit, RangeKey, RangeRow, SegmentRow};
+use crate::manifest::{
+    ClosedRow, DatabaseRow, Edit, LinkKind, RangeKey, RangeLink, RangeRow, SegmentRow,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What the new manifest is to say.
@@ -59,19 +61,22 @@ impl Plan {
                 range,
                 generation: place.generation,
             };
-            let row = RangeRow {
+            let link = RangeLink {
                 chunk: place.chunk,
                 section: place.index,
                 pages: 1,
+                bytes: place.bytes,
+                kind: LinkKind::Base,
             };
-            plan.catalogue_ranges.push((key, row));
+            plan.catalogue_ranges.push((key, RangeRow::of(link)));
         }
         Ok(plan)
     }
 
     /// The chunks that a row of the ranges names.
     pub(super) fn chunks(&self) -> BTreeSet<ChunkId> {
-        self.ranges().map(|(_, row)| row.chunk).collect()
+        let links = self.ranges().flat_map(|(_, row)| row.links());
+        links.map(|link| link.chunk).collect()
     }
 
     fn ranges(&self) -> impl Iterator<Item = &(RangeKey, RangeRow)> {
@@ -100,7 +105,12 @@ impl Plan {
             }
         }
         for (key, row) in self.ranges() {
-            edit.put_range(*key, *row);
+            edit.put_range(*key, row.clone());
+        }
+        for (id, verdict) in &self.databases {
+            for (generation, row) in &verdict.generations {
+                edit.put_generation(*id, *generation, *row);
+            }
         }
         for segment in &log.registered {
             let row = SegmentRow {

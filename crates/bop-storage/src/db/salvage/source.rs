@@ -11,7 +11,8 @@
 //!
 //! Never: replays the log.
 
-use super::super::chunks::{ChunkBase, ChunkSet, checkpointed_head, checkpointed_view};
+use super::super::chunk_base::{ChunkBase, checkpointed_head, checkpointed_view};
+use super::super::chunks::ChunkSet;
 use super::super::open::LockedStore;
 use super::super::options::Options;
 use super::super::repair::{Evidence, ProvedState, is_newer, sound_rows};
@@ -152,10 +153,11 @@ impl Source {
             return Base::none();
         };
         let ranges = Ranges::new(self.limits.range_bytes, size);
-        let sections = state.sections.into_iter();
-        let cache = Arc::clone(&self.cache);
-        let generation = state.head.generation;
-        let base = ChunkBase::of_sections(generation, ranges, sections, &self.chunks, cache);
+        let (cache, generation) = (Arc::clone(&self.cache), state.head.generation);
+        let chains = state.chains.iter().map(|(range, row)| (*range, row));
+        let chunk_row = |chunk| state.chunks.get(&chunk).copied();
+        let chunks = &self.chunks;
+        let base = ChunkBase::of_chains(generation, ranges, chains, chunk_row, chunks, cache);
         Base {
             head,
             pages: Arc::new(base),

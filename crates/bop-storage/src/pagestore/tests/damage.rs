@@ -5,7 +5,7 @@ use crate::error::{Damage, Place, ReadError, Reject};
 use crate::io::BLOCK_BYTES;
 use crate::io::errno::EIO;
 use crate::pagestore::checksums::{Owner, header_checksum};
-use crate::pagestore::format::{ChunkFooter, ChunkHeader, SectionEntry};
+use crate::pagestore::format::{CHUNK_FORMAT_VERSION, ChunkFooter, ChunkHeader, SectionEntry};
 use crate::testing::Fault;
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, IntoBytes};
@@ -141,14 +141,14 @@ fn a_newer_format_is_told_from_damage() {
     small_chunk(&disk);
     let mut bytes = disk.read_raw(&file());
     let (header, _) = ChunkHeader::mut_from_prefix(&mut bytes).unwrap();
-    header.format_version = U32::new(2);
+    header.format_version = U32::new(CHUNK_FORMAT_VERSION + 1);
     header.checksum = U64::new(header_checksum(header));
     disk.write_raw(&file(), &bytes);
     assert_eq!(
         reason(open(&disk)),
         Reject::Version {
-            found: 2,
-            supported: 1
+            found: CHUNK_FORMAT_VERSION + 1,
+            supported: CHUNK_FORMAT_VERSION
         }
     );
 }
@@ -180,7 +180,7 @@ fn with_entry(disk: &SimDisk, change: impl FnOnce(&mut SectionEntry)) {
 fn impossible_numbers_with_right_checksums_are_refused() {
     let sound = disk();
     small_chunk(&sound);
-    let changes: [Change; 9] = [
+    let changes: [Change; 14] = [
         ("slots", |e| e.slots = U32::new(u32::MAX)),
         ("slots above pages", |e| e.pages = U32::new(2)),
         ("index", |e| e.index_offset = U64::new(u64::MAX)),
@@ -189,6 +189,13 @@ fn impossible_numbers_with_right_checksums_are_refused() {
         ("kind", |e| e.kind = U16::new(99)),
         ("flags", |e| e.flags = U16::new(1)),
         ("first page", |e| e.first_page = U32::ZERO),
+        ("more pages at the least", |e| {
+            e.page_count_min = U32::new(101);
+        }),
+        ("inherited", |e| e.inherited = U32::new(61)),
+        ("since", |e| e.since_lsn = U64::new(1001)),
+        ("history of some pages", |e| e.kind = U16::new(3)),
+        ("reserved", |e| e.reserved = U32::new(1)),
         ("last page", |e| e.first_page = U32::new(u32::MAX)),
     ];
     for (name, change) in changes {

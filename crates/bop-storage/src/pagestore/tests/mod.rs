@@ -3,6 +3,7 @@
 mod batches;
 mod crash;
 mod damage;
+mod history;
 mod roundtrip;
 
 use super::*;
@@ -49,11 +50,14 @@ fn meta(database: u64, page_size: PageSize) -> SectionMeta {
         database: DbId::new(database),
         generation: Generation::new(3),
         cut: Lsn::new(1000),
+        since: Lsn::ZERO,
         range: 0,
         first_page: PageNo::FIRST,
         pages: 100,
         page_size,
         page_count: 100,
+        page_count_min: 60,
+        inherited: 0,
         rolling_checksum: RollingChecksum::new(0x5eed),
     }
 }

@@ -73,40 +73,6 @@ fn raw_pages_start_at_blocks_and_small_ones_are_packed() {
     assert_eq!(reader.verify_all(), []);
 }
 
-#[test]
-fn a_delta_and_a_history_hold_versions_and_a_payload() {
-    let disk = disk();
-    let size = PageSize::DEFAULT;
-    let mut writer = writer(&disk);
-    let delta = SectionMeta {
-        kind: SectionKind::Delta,
-        ..meta(1, size)
-    };
-    writer.begin_section(delta).unwrap();
-    push(&mut writer, 5, 500, &text(5, size));
-    writer.end_section_with(b"a bitmap").unwrap();
-    let history = SectionMeta {
-        kind: SectionKind::History,
-        ..delta
-    };
-    writer.begin_section(history).unwrap();
-    push(&mut writer, 5, 100, &text(51, size));
-    push(&mut writer, 5, 200, &text(52, size));
-    push(&mut writer, 6, 150, &text(61, size));
-    writer.end_section_with(b"commits").unwrap();
-    writer.finish().unwrap();
-
-    let reader = open(&disk).unwrap();
-    assert_eq!(reader.payload(0).unwrap(), b"a bitmap");
-    assert_eq!(reader.payload(1).unwrap(), b"commits");
-    let newest = reader.read_page(1, page(5)).unwrap().unwrap();
-    assert_eq!(newest.version, Lsn::new(200));
-    let slots = reader.pages(1).unwrap();
-    let keys: Vec<_> = slots.iter().map(|(p, _, v)| (p.get(), v.get())).collect();
-    assert_eq!(keys, [(5, 100), (5, 200), (6, 150)]);
-    assert_eq!(reader.verify_all(), []);
-}
-
 /// The writer refuses what would make the chunk lie, and what it has so far stays good.
 #[test]
 fn what_contradicts_the_section_is_refused() {

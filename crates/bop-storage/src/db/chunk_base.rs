@@ -1,0 +1,302 @@
+//! One generation of a database, as its chunks hold it.
+//!
+//! ```text
+//! page --> range --> link (newest) --no slot--> link --no slot--> ... --> base: never written
+//!                      |slot                      |slot                 `-- no base: not here
+//!                      v                          v
+//!                    found                      found
+//! ```
+//! Invariants
+//! - a page that is found is that of the newest link that covers it and has it;
+//! - what is not here is told from what was never written: a fork has the one from its origin.
+//!
+//! Never: writes a chunk.
+
+use super::chunks::{ChunkFile, ChunkSet};
+use crate::cache::{PageCache, PageKey};
+use crate::checkpoint::{RangeNo, Ranges};
+use crate::checksum::PageHash;
+use crate::error::ReadError;
+use crate::ids::{ChunkId, DbId, DbKind, Generation, Lsn, PageNo, PageSize};
+use crate::limits::ValidLimits;
+use crate::manifest::{ChunkRow, LinkKind, ManifestState, RangeLink, RangeRow};
+use crate::page::PageBytes;
+use crate::pagestore::StoredPage;
+use crate::view::{BasePage, BasePages, Head, NoBase, View};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What a generation's chunks say of a page.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Lookup<T> {
+    /// They have it.
+    Found(T),
+    /// A base that covers it has none: it reads as zeros.
+    NeverWritten,
+    /// No link has it and none ends the search: of a fork, the origin may have it.
+    NotHere,
+}
+
+impl<T> Lookup<T> {
+    /// The page, for whoever has no origin.
+    fn found(self) -> Option<T> {
+        match self {
+            Self::Found(found) => Some(found),
+            Self::NeverWritten | Self::NotHere => None,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Section {
+    file: Arc<ChunkFile>,
+    index: u32,
+    /// Pages from the start of the range that the section may answer for.
+    pages: u32,
+    kind: LinkKind,
+}
+
+impl Section {
+    fn key(&self, page: PageNo) -> PageKey {
+        PageKey::Chunk {
+            chunk: self.file.id(),
+            section: self.index,
+            page,
+        }
+    }
+
+    fn of(link: &RangeLink, chunk: &ChunkRow, chunks: &ChunkSet) -> Self {
+        Self {
+            file: chunks.file(link.chunk, chunk),
+            index: link.section,
+            pages: link.pages,
+            kind: link.kind,
+        }
+    }
+}
+
+/// The sections of a range, the newest first. Most ranges have one.
+#[derive(Debug)]
+struct Chain {
+    newest: Section,
+    older: Box<[Section]>,
+}
+
+impl Chain {
+    /// The sections that may answer for the `nth` page of the range, counted from 0.
+    fn covering(&self, nth: u64) -> impl Iterator<Item = &Section> {
+        let sections = std::iter::once(&self.newest).chain(&self.older);
+        sections.filter(move |section| nth < u64::from(section.pages))
+    }
+}
+
+/// One generation of a database.
+#[derive(Debug)]
+pub(crate) struct ChunkBase {
+    generation: Generation,
+    ranges: Ranges,
+    chains: BTreeMap<RangeNo, Chain>,
+    cache: Arc<PageCache>,
+}
+
+impl ChunkBase {
+    /// A generation of `database` that the manifest has: the newest, or an older one.
+    pub(crate) fn at(
+        database: DbId,
+        generation: Generation,
+        ranges: Ranges,
+        rows: &ManifestState,
+        chunks: &ChunkSet,
+        cache: Arc<PageCache>,
+    ) -> Self {
+        let chains = rows.ranges_at(database, generation);
+        let chunk_row = |chunk| rows.chunk(chunk).copied();
+        Self::of_chains(generation, ranges, chains, chunk_row, chunks, cache)
+    }
+
+    /// The generation of which these are the chains, with their ranges. A link whose chunk has no row is
+    /// damage that closed the database: nothing of its range is read.
+    pub(super) fn of_chains<'r>(
+        generation: Generation,
+        ranges: Ranges,
+        chains: impl Iterator<Item = (u32, &'r RangeRow)>,
+        chunk_row: impl Fn(ChunkId) -> Option<ChunkRow>,
+        chunks: &ChunkSet,
+        cache: Arc<PageCache>,
+    ) -> Self {
+        let section = |link: &RangeLink| Some(Section::of(link, &chunk_row(link.chunk)?, chunks));
+        let chain = |row: &RangeRow| {
+            let (newest, older) = row.links().split_first()?;
+            Some(Chain {
+                newest: section(newest)?,
+                older: older.iter().map(&section).collect::<Option<_>>()?,
+            })
+        };
+        Self {
+            generation,
+            ranges,
+            chains: chains
+                .filter_map(|(range, row)| Some((RangeNo(range), chain(row)?)))
+                .collect(),
+            cache,
+        }
+    }
+
+    /// A page, from the cache if it is there.
+    ///
+    /// # Errors
+    /// Damage, or an I/O failure.
+    pub(crate) fn look_up(&self, page: PageNo) -> Result<Lookup<PageBytes>, ReadError> {
+        Ok(match self.find(page)? {
+            Lookup::Found((section, _, _)) => {
+                let content = self.cache.get_or_load(section.key(page), || {
+                    let found = Self::load_from(section, page)?;
+                    let zeros = || PageBytes::zeroed(PageSize::DEFAULT);
+                    Ok(found.map_or_else(zeros, |page| page.content))
+                })?;
+                Lookup::Found(content)
+            }
+            Lookup::NeverWritten => Lookup::NeverWritten,
+            Lookup::NotHere => Lookup::NotHere,
+        })
+    }
+
+    /// A page with its hash and version, past the cache.
+    ///
+    /// # Errors
+    /// As [`ChunkBase::look_up`].
+    pub(crate) fn look_up_stored(&self, page: PageNo) -> Result<Lookup<BasePage>, ReadError> {
+        for section in self.covering(page) {
+            if let Some(StoredPage {
+                content,
+                hash,
+                version,
+            }) = Self::load_from(section, page)?
+            {
+                return Ok(Lookup::Found(BasePage {
+                    content,
+                    hash,
+                    version,
+                }));
+            }
+            if section.kind == LinkKind::Base {
+                return Ok(Lookup::NeverWritten);
+            }
+        }
+        Ok(Lookup::NotHere)
+    }
+
+    /// The hash and version of a page.
+    ///
+    /// # Errors
+    /// As [`ChunkBase::look_up`].
+    pub(crate) fn look_up_version(
+        &self,
+        page: PageNo,
+    ) -> Result<Lookup<(PageHash, Lsn)>, ReadError> {
+        Ok(match self.find(page)? {
+            Lookup::Found((_, hash, version)) => Lookup::Found((hash, version)),
+            Lookup::NeverWritten => Lookup::NeverWritten,
+            Lookup::NotHere => Lookup::NotHere,
+        })
+    }
+
+    /// A page, if it can be told without reading anything.
+    pub(crate) fn look_up_in_memory(&self, page: PageNo) -> Option<Lookup<PageBytes>> {
+        for section in self.covering(page) {
+            if let Some(content) = self.cache.get(section.key(page)) {
+                return Some(Lookup::Found(content));
+            }
+            let reader = section.file.if_open()?;
+            if reader.has_page_in_memory(section.index, page)? {
+                return None;
+            }
+            if section.kind == LinkKind::Base {
+                return Some(Lookup::NeverWritten);
+            }
+        }
+        Some(Lookup::NotHere)
+    }
+
+    fn covering(&self, page: PageNo) -> impl Iterator<Item = &Section> {
+        let range = self.ranges.of(page);
+        let nth = u64::from(page.get()) - self.ranges.first_page(range);
+        let chain = self.chains.get(&range);
+        chain.into_iter().flat_map(move |chain| chain.covering(nth))
+    }
+
+    fn find(&self, page: PageNo) -> Result<Lookup<(&Section, PageHash, Lsn)>, ReadError> {
+        for section in self.covering(page) {
+            let reader = section.file.reader()?;
+            if let Some((hash, version)) = reader.page_hash(section.index, page)? {
+                return Ok(Lookup::Found((section, hash, version)));
+            }
+            if section.kind == LinkKind::Base {
+                return Ok(Lookup::NeverWritten);
+            }
+        }
+        Ok(Lookup::NotHere)
+    }
+
+    fn load_from(section: &Section, page: PageNo) -> Result<Option<StoredPage>, ReadError> {
+        section.file.reader()?.read_page(section.index, page)
+    }
+}
+
+impl BasePages for ChunkBase {
+    fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    fn read(&self, page: PageNo) -> Result<Option<PageBytes>, ReadError> {
+        self.look_up(page).map(Lookup::found)
+    }
+
+    fn load(&self, page: PageNo) -> Result<Option<BasePage>, ReadError> {
+        self.look_up_stored(page).map(Lookup::found)
+    }
+
+    fn version(&self, page: PageNo) -> Result<Option<(PageHash, Lsn)>, ReadError> {
+        self.look_up_version(page).map(Lookup::found)
+    }
+
+    fn in_memory(&self, page: PageNo) -> Option<PageBytes> {
+        self.look_up_in_memory(page)?.found()
+    }
+}
+
+/// The state of a database that its chunks hold.
+pub(super) fn checkpointed_head(id: DbId, rows: &ManifestState) -> Head {
+    rows.database(id).map_or(Head::EMPTY, |row| Head {
+        lsn: row.checkpointed.lsn,
+        time_us: row.checkpointed.time_us,
+        page_size: row.page_size,
+        page_count: row.checkpointed.page_count,
+        rolling_checksum: row.checkpointed.rolling_checksum,
+    })
+}
+
+/// A view of that state.
+pub(super) fn checkpointed_view(
+    id: DbId,
+    kind: DbKind,
+    rows: &ManifestState,
+    chunks: &ChunkSet,
+    cache: &Arc<PageCache>,
+    limits: &ValidLimits,
+) -> View {
+    let head = checkpointed_head(id, rows);
+    let generation = rows
+        .database(id)
+        .map(|row| row.checkpointed.generation)
+        .unwrap_or_default();
+    let base: Arc<dyn BasePages> = match head.page_size {
+        None => Arc::new(NoBase),
+        Some(size) => {
+            let ranges = Ranges::new(limits.range_bytes, size);
+            let cache = Arc::clone(cache);
+            Arc::new(ChunkBase::at(id, generation, ranges, rows, chunks, cache))
+        }
+    };
+    View::new(id, kind, head, base)
+}
