@@ -10,6 +10,7 @@ use super::feed_rows::{FeedRow, RunRow};
 use super::job_rows::{JobIdsRow, JobRow, ScrubRow};
 use super::rows::{ChunkRow, MetaRow, RangeRow, Row, SegmentRow, Watermarks};
 use super::schema::{Key, row_damage, unseal};
+use super::snapshot_row::SnapshotRow;
 use super::store::{Table, hex, scan_all};
 use super::typed::Manifest;
 use crate::error::{Damage, ManifestError, Reject};
@@ -65,6 +66,7 @@ impl Manifest {
             Table::Jobs => text::<JobRow>(key, row),
             Table::JobIds => text::<JobIdsRow>(key, row),
             Table::Scrubs => text::<ScrubRow>(key, row),
+            Table::Snapshots => text::<SnapshotRow>(key, row),
         }
     }
 }

@@ -9,6 +9,7 @@ use super::cursor_row::CursorPlace;
 use super::edit::RowKey;
 use super::job_rows::{JobRow, JobState};
 use super::jobs::JOB_ATTEMPTS_MAX;
+use super::lineage;
 use super::rows::{ChunkRow, RangeRow};
 use super::schema::{Key, RangeKey, row_damage};
 use super::state::ManifestState;
@@ -39,6 +40,12 @@ const INVARIANTS: &[(&str, Invariant)] = &[
     ("cursors_stay_in_the_feed", cursors_stay_in_the_feed),
     ("jobs_go_their_way", jobs_go_their_way),
     ("jobs_are_asked_for_once", jobs_are_asked_for_once),
+    ("snapshots_have_owners", lineage::snapshots_have_owners),
+    (
+        "snapshot_names_are_unique",
+        lineage::snapshot_names_are_unique,
+    ),
+    ("points_have_sources", lineage::points_have_sources),
 ];
 
 /// Runs every predicate.
@@ -212,6 +219,7 @@ fn numbers_are_below_the_next(change: &Change<'_>) -> Result<(), String> {
         | RowKey::Run
         | RowKey::JobIds
         | RowKey::Scrub(_)
+        | RowKey::Snapshot(_)
         | RowKey::Meta => false,
     };
     match change.touched.iter().find(taken) {
@@ -378,5 +386,6 @@ pub(super) fn check_all(state: &ManifestState) -> Vec<Damage> {
             );
         }
     }
+    found.extend(lineage::check_all(state));
     found
 }

@@ -27,6 +27,7 @@ mod fenced;
 mod invariants;
 mod job_rows;
 mod jobs;
+mod lineage;
 mod lmdb;
 mod memory;
 mod policy;
@@ -34,6 +35,7 @@ mod queue;
 mod rebuild;
 mod rows;
 mod schema;
+mod snapshot_row;
 mod state;
 mod store;
 mod subscribe;
@@ -68,6 +70,8 @@ pub use rows::{
     WatermarkBytes, Watermarks,
 };
 pub use schema::{RangeKey, SCHEMA_VERSION, SCHEMA_VERSION_MIN, ValueHeader};
+pub use snapshot_row::{SnapshotBytes, SnapshotKey, SnapshotRow};
+pub(crate) use snapshot_row::{decode_snapshot, encode_snapshot};
 pub use state::{DamagedRows, ManifestState};
 pub use store::{KEY_BYTES_MAX, ManifestStore, RawRow, SCAN_ROWS_MAX, Table, Write, scan_all};
 pub use subscribe::ChangePage;

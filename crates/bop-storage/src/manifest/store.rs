@@ -55,11 +55,13 @@ pub enum Table {
     JobIds = 14,
     /// When each database was scrubbed last, and nothing was wrong.
     Scrubs = 15,
+    /// Named points in the past of databases.
+    Snapshots = 16,
 }
 
 impl Table {
     /// All tables, in the order of their numbers.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Meta,
         Self::Databases,
         Self::Segments,
@@ -75,6 +77,7 @@ impl Table {
         Self::Jobs,
         Self::JobIds,
         Self::Scrubs,
+        Self::Snapshots,
     ];
 
     /// The number that stands for the table on disk.
@@ -100,6 +103,7 @@ impl Table {
             Self::Jobs => "jobs",
             Self::JobIds => "job_ids",
             Self::Scrubs => "scrubs",
+            Self::Snapshots => "snapshots",
         }
     }
 }
