@@ -116,6 +116,7 @@ fn hint_for(code: ErrorCode) -> Option<&'static str> {
              and does not start with a dot"
         }
         ErrorCode::DatabaseNotFound => "bop list shows the databases of the store",
+        ErrorCode::SnapshotExists => "choose another name, or drop the existing snapshot",
         ErrorCode::DatabaseExists => "choose another name, or rename or drop the existing database",
         ErrorCode::Corrupt | ErrorCode::CatalogueDamaged | ErrorCode::Unhealthy => {
             "bop verify lists all damage; what is not named there can be exported"
@@ -245,6 +246,10 @@ impl From<CatalogueError> for Failure {
         let failure = Self::new(error.code(), &error);
         match error {
             CatalogueError::NotFound {
+                nearest: Some(nearest),
+                ..
+            }
+            | CatalogueError::SnapshotNotFound {
                 nearest: Some(nearest),
                 ..
             } => failure.with_hint(format!("did you mean {nearest:?}?")),

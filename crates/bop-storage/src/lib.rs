@@ -15,6 +15,8 @@ pub mod checksum;
 
 pub mod name;
 
+pub mod point;
+
 pub mod buffer;
 
 pub mod page;
@@ -80,6 +82,7 @@ pub use meters::{
     SummaryValue,
 };
 pub use page::PageBytes;
+pub use point::Point;
 pub use recordlog::LogBounds;
 
 #[cfg(any(test, feature = "testing"))]

@@ -52,6 +52,8 @@ pub struct Limits {
     pub pack_bytes_max: u64,
     /// Databases of a store, dropped ones that are still remembered included.
     pub databases_max: u32,
+    /// Named snapshots of one database.
+    pub snapshots_max: u32,
     /// How long the past of a database is kept whose owner has not said; today, how long a drop can be
     /// taken back.
     pub retention: Duration,
@@ -121,6 +123,7 @@ impl Default for Limits {
             range_bytes: 64 * MIB,
             pack_bytes_max: 64 * MIB,
             databases_max: 1_000_000,
+            snapshots_max: 1024,
             retention: Duration::from_secs(24 * 60 * 60),
             dropped_databases_max: 1000,
             dropped_bytes_max: 1024 * MIB,
@@ -204,6 +207,7 @@ impl Limits {
             range_bytes: 64 * KIB,
             pack_bytes_max: 256 * KIB,
             databases_max: 1000,
+            snapshots_max: 16,
             dropped_databases_max: 3,
             dropped_bytes_max: 256 * KIB,
             record_cache_bytes_max: 16 * KIB,

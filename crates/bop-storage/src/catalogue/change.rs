@@ -10,6 +10,7 @@ use crate::ids::{DbId, DbKind};
 use crate::log::format::CatalogueOp;
 use crate::manifest::Retention;
 use crate::name::DbName;
+use crate::point::Point;
 
 /// An operation that was checked against the catalogue, or read from the log.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -59,6 +60,40 @@ pub enum CatalogueChange {
         /// In bytes; zero: as large as it likes.
         bytes: u64,
     },
+    /// A new database that starts as what another one was.
+    Fork {
+        /// Its id.
+        id: DbId,
+        /// Its name.
+        name: DbName,
+        /// Its kind, that of its source.
+        kind: DbKind,
+        /// What it starts from.
+        origin: Point,
+    },
+    /// A name for what a database was.
+    Snapshot {
+        /// The id of its owner.
+        id: DbId,
+        /// The snapshot's name.
+        name: DbName,
+        /// What is kept: a commit of the owner, or of a database that it comes from.
+        point: Point,
+    },
+    /// A snapshot is given up.
+    SnapshotDrop {
+        /// The id of its owner.
+        id: DbId,
+        /// The snapshot's name.
+        name: DbName,
+    },
+    /// All snapshots of another database become its own.
+    Adopt {
+        /// Its id.
+        id: DbId,
+        /// The other one.
+        from: DbId,
+    },
 }
 
 impl CatalogueChange {
@@ -70,17 +105,27 @@ impl CatalogueChange {
             | Self::Drop { id, .. }
             | Self::Undrop { id, .. }
             | Self::Retention { id, .. }
-            | Self::Quota { id, .. } => *id,
+            | Self::Quota { id, .. }
+            | Self::Fork { id, .. }
+            | Self::Snapshot { id, .. }
+            | Self::SnapshotDrop { id, .. }
+            | Self::Adopt { id, .. } => *id,
         }
     }
 
     /// The name in it, if it has one.
     pub fn name(&self) -> Option<&DbName> {
         match self {
-            Self::Create { name, .. } | Self::Rename { name, .. } | Self::Undrop { name, .. } => {
-                Some(name)
-            }
-            Self::Drop { .. } | Self::Retention { .. } | Self::Quota { .. } => None,
+            Self::Create { name, .. }
+            | Self::Rename { name, .. }
+            | Self::Undrop { name, .. }
+            | Self::Fork { name, .. }
+            | Self::Snapshot { name, .. }
+            | Self::SnapshotDrop { name, .. } => Some(name),
+            Self::Drop { .. }
+            | Self::Retention { .. }
+            | Self::Quota { .. }
+            | Self::Adopt { .. } => None,
         }
     }
 
@@ -103,14 +148,28 @@ impl CatalogueChange {
                 bytes: retention.bytes,
             },
             Self::Quota { bytes, .. } => CatalogueOp::Quota { bytes: *bytes },
+            Self::Fork {
+                name, kind, origin, ..
+            } => CatalogueOp::Fork {
+                name: name.as_str(),
+                kind: *kind,
+                point: *origin,
+            },
+            Self::Snapshot { name, point, .. } => CatalogueOp::Snapshot {
+                name: name.as_str(),
+                point: *point,
+            },
+            Self::SnapshotDrop { name, .. } => CatalogueOp::SnapshotDrop {
+                name: name.as_str(),
+            },
+            Self::Adopt { from, .. } => CatalogueOp::Adopt { from: *from },
         }
     }
 
     /// The change behind what a record says of a database.
     ///
     /// # Errors
-    /// That no version of ours writes such a name, or that the record is of a kind that this version
-    /// cannot apply.
+    /// That no version of ours writes such a name.
     pub fn from_op(id: DbId, op: &CatalogueOp<'_>) -> Result<Self, Reject> {
         let parse = |name| DbName::new(name).map_err(|_| Reject::Invalid("not a database name"));
         Ok(match *op {
@@ -133,13 +192,22 @@ impl CatalogueChange {
                 retention: Retention { window_us, bytes },
             },
             CatalogueOp::Quota { bytes } => Self::Quota { id, bytes },
-            CatalogueOp::Fork { .. }
-            | CatalogueOp::Snapshot { .. }
-            | CatalogueOp::SnapshotDrop { .. } => {
-                return Err(Reject::Invalid(
-                    "a catalogue record of a kind that this version cannot apply",
-                ));
-            }
+            CatalogueOp::Fork { name, kind, point } => Self::Fork {
+                id,
+                name: parse(name)?,
+                kind,
+                origin: point,
+            },
+            CatalogueOp::Snapshot { name, point } => Self::Snapshot {
+                id,
+                name: parse(name)?,
+                point,
+            },
+            CatalogueOp::SnapshotDrop { name } => Self::SnapshotDrop {
+                id,
+                name: parse(name)?,
+            },
+            CatalogueOp::Adopt { from } => Self::Adopt { id, from },
         })
     }
 }
@@ -147,11 +215,20 @@ impl CatalogueChange {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::{Generation, Lsn};
+    use crate::checksum::RollingChecksum;
+    use crate::ids::{Lsn, PageSize};
 
     #[test]
     fn a_change_comes_back_from_its_record() {
         let (id, name) = (DbId::new(7), DbName::new("n").unwrap());
+        let point = Point {
+            source: DbId::new(3),
+            lsn: Lsn::new(4),
+            time_us: 5,
+            page_size: PageSize::new(4096),
+            page_count: 6,
+            rolling_checksum: RollingChecksum::new(7),
+        };
         for change in [
             CatalogueChange::Create {
                 id,
@@ -164,7 +241,26 @@ mod tests {
             },
             CatalogueChange::Drop { id, keep_us: 0 },
             CatalogueChange::Drop { id, keep_us: 9 },
-            CatalogueChange::Undrop { id, name },
+            CatalogueChange::Undrop {
+                id,
+                name: name.clone(),
+            },
+            CatalogueChange::Fork {
+                id,
+                name: name.clone(),
+                kind: DbKind::Sqlite,
+                origin: point,
+            },
+            CatalogueChange::Snapshot {
+                id,
+                name: name.clone(),
+                point,
+            },
+            CatalogueChange::SnapshotDrop { id, name },
+            CatalogueChange::Adopt {
+                id,
+                from: DbId::new(3),
+            },
             CatalogueChange::Retention {
                 id,
                 retention: Retention {
@@ -182,15 +278,10 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_applied_is_refused() {
-        let fork = CatalogueOp::Fork {
-            name: "n",
-            parent: DbId::new(1),
-            generation: Generation::new(1),
-            lsn: Lsn::new(1),
-        };
+    fn a_name_that_nobody_can_give_is_refused() {
         let slash = CatalogueOp::Rename { name: "a/b" };
-        for op in [fork, slash] {
+        let at = CatalogueOp::SnapshotDrop { name: "a@b" };
+        for op in [slash, at] {
             assert!(CatalogueChange::from_op(DbId::new(1), &op).is_err());
         }
     }

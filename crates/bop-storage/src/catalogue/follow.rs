@@ -14,7 +14,7 @@ impl CatalogueSection {
     ///
     /// # Errors
     /// Why it does not.
-    pub fn on(self, before: Self) -> Result<Self, Reject> {
+    pub fn on(mut self, before: Self) -> Result<Self, Reject> {
         let mut catalogue = before.catalogue;
         if self.since != catalogue.last_lsn {
             return Err(Reject::BrokenChain {
@@ -29,7 +29,11 @@ impl CatalogueSection {
         // Names may have gone from one to another: all are out before the first comes in.
         for (id, entry) in self.catalogue.entries {
             catalogue.insert(id, entry)?;
+            for snapshot in self.catalogue.lineage.take(id) {
+                catalogue.lineage.add(id, snapshot)?;
+            }
         }
+        catalogue.check_lineage()?;
         catalogue.next_id = self.catalogue.next_id;
         catalogue.last_lsn = self.catalogue.last_lsn;
         Ok(Self {
@@ -50,6 +54,10 @@ impl Catalogue {
             DatabaseState::Live => drop(self.by_name.remove(&entry.name.folded())),
             DatabaseState::Dropped { .. } => drop(self.dropped.remove(&(entry.lsn, id))),
             DatabaseState::Tombstone { .. } => {}
+        }
+        self.lineage.take(id);
+        if let Some(origin) = entry.origin {
+            self.lineage.remove_origin(id, &origin);
         }
     }
 }

@@ -10,8 +10,9 @@
 //! absent --create--> live (rename) --drop--> dropped --drop now--> tombstone --forget--> absent
 //!                            '----------------drop now---------------^          (id never again)
 //! ```
-//! Of a dropped database the pages are kept, of a tombstone the id alone.
-
+//! Of a dropped database the pages are kept, of a tombstone the id alone, unless forks and snapshots
+//! need its pages (see [`lineage`]). A fork is another way to come into being.
+//!
 //! Live commits and replay go through the same [`Catalogue::apply`], so what a crash leaves is what
 //! was there. A caller plans and applies under one lock: between the two nobody else applies.
 //!
@@ -26,21 +27,29 @@
 mod apply;
 mod change;
 mod follow;
+mod lineage;
 mod nearest;
 mod plan;
+mod plan_points;
 mod rows;
 mod section;
+mod section_snapshots;
 
 pub use crate::manifest::{DatabaseState, Policy, Retention};
 pub use crate::name::DbName;
+pub use crate::point::Point;
 pub use change::CatalogueChange;
+pub use lineage::Snapshot;
+pub use plan_points::Restore;
 pub use section::{
     CatalogueSection, SECTION_VERSION, SectionEntry, SectionHeader, decode_section, encode_delta,
     encode_section,
 };
+pub use section_snapshots::SectionSnapshot;
 
 use crate::error::{CatalogueError, Damage, Reject};
 use crate::ids::{DbId, DbKind, Lsn};
+use lineage::Lineage;
 use std::collections::{BTreeMap, BTreeSet, HashMap, hash_map};
 
 /// What the catalogue knows of a database.
@@ -58,13 +67,15 @@ pub struct Entry {
     pub lsn: Lsn,
     /// What its owner has set for it.
     pub policy: Policy,
+    /// What it started from, while it has pages; `None` of one that started empty.
+    pub origin: Option<Box<Point>>,
 }
 
 /// What became of a record that was replayed.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Replayed {
-    /// It was applied.
-    Applied,
+    /// It was applied; these have no pages from then on.
+    Applied(BTreeSet<DbId>),
     /// The catalogue reflected it already.
     Known,
 }
@@ -77,6 +88,7 @@ pub struct Catalogue {
     by_name: HashMap<String, DbId>,
     /// Databases that can be brought back, by the record that dropped them.
     dropped: BTreeSet<(Lsn, DbId)>,
+    lineage: Lineage,
     next_id: DbId,
     last_lsn: Lsn,
     damage: Option<Damage>,
@@ -86,6 +98,7 @@ impl PartialEq for Catalogue {
     /// Equal catalogues give equal answers; the index by name follows from the entries.
     fn eq(&self, other: &Self) -> bool {
         self.entries == other.entries
+            && self.lineage == other.lineage
             && self.next_id == other.next_id
             && self.last_lsn == other.last_lsn
             && self.damage == other.damage
@@ -105,6 +118,7 @@ impl Catalogue {
             entries: BTreeMap::new(),
             by_name: HashMap::new(),
             dropped: BTreeSet::new(),
+            lineage: Lineage::default(),
             next_id: DbId::new(1),
             last_lsn: Lsn::ZERO,
             damage: None,
@@ -146,11 +160,6 @@ impl Catalogue {
     pub fn is_live(&self, id: DbId) -> bool {
         let entry = self.entry(id);
         entry.is_some_and(|entry| entry.state == DatabaseState::Live)
-    }
-
-    /// Whether a database has its pages: it is live, or can be brought back.
-    pub fn has_pages(&self, id: DbId) -> bool {
-        self.entry(id).is_some_and(|entry| entry.state.has_pages())
     }
 
     /// All databases, those that were dropped included, by id.
@@ -228,14 +237,17 @@ impl Catalogue {
         })
     }
 
-    /// Forgets a tombstone that nothing names any more; `false` when the id is not one.
+    /// Forgets a tombstone that nothing names any more; `false` when the id is not one, or has pages
+    /// still.
     pub fn forget(&mut self, id: DbId) -> bool {
-        let tombstone = self.entry(id).is_some_and(|entry| !entry.state.has_pages());
-        tombstone && self.entries.remove(&id).is_some()
+        !self.has_pages(id) && self.entries.remove(&id).is_some()
     }
 
     fn insert(&mut self, id: DbId, entry: Entry) -> Result<(), Reject> {
         self.index(id, &entry.name, entry.state, entry.lsn)?;
+        if let Some(origin) = &entry.origin {
+            self.lineage.add_origin(id, origin);
+        }
         self.entries.insert(id, entry);
         Ok(())
     }

@@ -165,7 +165,7 @@ impl Catalogue {
         Ok(change(id))
     }
 
-    fn free_id(&self, databases_max: u32) -> Result<DbId, CatalogueError> {
+    pub(super) fn free_id(&self, databases_max: u32) -> Result<DbId, CatalogueError> {
         let full = usize::try_from(databases_max).is_ok_and(|max| max <= self.entries.len());
         if full || self.next_id.next().is_none() {
             return Err(CatalogueError::LimitReached {
@@ -201,7 +201,11 @@ impl Catalogue {
         }
     }
 
-    fn check_free(&self, name: &DbName, except: Option<DbId>) -> Result<(), CatalogueError> {
+    pub(super) fn check_free(
+        &self,
+        name: &DbName,
+        except: Option<DbId>,
+    ) -> Result<(), CatalogueError> {
         match self.by_name.get(&name.folded()) {
             Some(id) if Some(*id) != except => Err(CatalogueError::Exists {
                 name: self

@@ -2,17 +2,20 @@
 //! can be rebuilt once the records are truncated.
 //!
 //! ```text
-//! SectionHeader | (SectionEntry | name) x entries | id (8) x forgotten
-//!   | (id (8) | CursorBytes | name) x cursors
+//! SectionHeader | (SectionEntry | name) x entries | (SectionSnapshot | name) x snapshots
+//!   | id (8) x forgotten | (id (8) | CursorBytes | name) x cursors
 //! ```
 //! A *base* has all databases; a *delta* those with records behind the section before it, and the ids
-//! that were forgotten since. The cursors are all in every section.
+//! that were forgotten since. Of each database in a section all snapshots are in it. The cursors are all
+//! in every section.
 //!
 //! Invariant: a section that decodes is a possible catalogue: ids rise and are below the next one,
-//! live names differ, no record is newer than the last.
+//! live names differ, as do those of an owner's snapshots, no record is newer than the last. What origins
+//! and snapshots point at is there: in a base, or when a delta is put on one.
 //!
 //! Never: trusts a count before the bytes behind it are there.
 
+use super::section_snapshots::{decode_snapshots, encode_snapshots};
 use super::{Catalogue, Entry};
 use crate::checksum::Crc64;
 use crate::error::Reject;
@@ -21,6 +24,7 @@ use crate::manifest::{
     CursorRow, Policy, PolicyBytes, decode_cursor, decode_name, decode_state, encode_cursor,
     encode_state,
 };
+use crate::point::PointBytes;
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -57,8 +61,10 @@ pub struct SectionHeader {
     pub since_lsn: U64,
     /// Ids of databases that the section before has and that are forgotten.
     pub forgotten: U64,
+    /// Snapshots, behind the databases.
+    pub snapshots: U64,
 }
-const _: () = assert!(size_of::<SectionHeader>() == 72);
+const _: () = assert!(size_of::<SectionHeader>() == 80);
 
 /// Bytes of a header of version 1.
 const VERSION_1_HEADER_BYTES: usize = std::mem::offset_of!(SectionHeader, since_lsn);
@@ -87,8 +93,10 @@ pub struct SectionEntry {
     pub until_us: U64,
     /// What its owner has set for it.
     pub policy: PolicyBytes,
+    /// What it started from; zeros of one that started empty.
+    pub origin: PointBytes,
 }
-const _: () = assert!(size_of::<SectionEntry>() == 72);
+const _: () = assert!(size_of::<SectionEntry>() == 112);
 
 /// Bytes of an entry of version 1, without its name.
 const VERSION_1_BYTES: usize = std::mem::offset_of!(SectionEntry, until_us);
@@ -124,6 +132,7 @@ pub fn encode_delta(
     cursors: &[(CursorId, CursorRow)],
 ) -> Vec<u8> {
     let (mut body, mut entries) = (Vec::new(), 0_u64);
+    let (mut named, mut snapshots) = (Vec::new(), 0_u64);
     for (id, entry) in catalogue.entries().filter(|(_, entry)| since < entry.lsn) {
         entries += 1;
         let (state, dropped_us, until_us) = encode_state(entry.state);
@@ -140,10 +149,13 @@ pub fn encode_delta(
             reserved: [0; 4],
             until_us: U64::new(until_us),
             policy: entry.policy.into(),
+            origin: PointBytes::of(entry.origin.as_deref().copied()),
         };
         body.extend_from_slice(bytes.as_bytes());
         body.extend_from_slice(name);
+        snapshots += encode_snapshots(catalogue, id, &mut named);
     }
+    body.append(&mut named);
     for id in forgotten {
         body.extend_from_slice(&id.get().to_le_bytes());
     }
@@ -164,6 +176,7 @@ pub fn encode_delta(
         checksum: U64::ZERO,
         since_lsn: U64::new(since.get()),
         forgotten: U64::new(forgotten.len() as u64),
+        snapshots: U64::new(snapshots),
     };
     header.checksum = U64::new(checksum(header.as_bytes(), &body));
     [header.as_bytes(), &body].concat()
@@ -191,6 +204,10 @@ pub fn decode_section(bytes: &[u8]) -> Result<CatalogueSection, Reject> {
         }
         catalogue.insert(id, entry)?;
         (rest, last) = (behind, id);
+    }
+    let rest = decode_snapshots(rest, header.snapshots.get(), &mut catalogue)?;
+    if since == Lsn::ZERO {
+        catalogue.check_lineage()?;
     }
     let (forgotten, rest) = decode_forgotten(rest, header.forgotten.get())?;
     let (cursors, rest) = decode_cursors(rest, header.cursors.get())?;
@@ -289,7 +306,9 @@ fn decode_entry(bytes: &[u8], version: u16) -> Result<(DbId, Entry, &[u8]), Reje
         1 => {
             let (head, rest) = bytes.split_at_checked(VERSION_1_BYTES).ok_or_else(cut)?;
             let (until_us, policy) = (U64::ZERO, PolicyBytes::from(Policy::default()));
-            let whole = [head, until_us.as_bytes(), policy.as_bytes()].concat();
+            let origin = PointBytes::NONE;
+            let behind = [until_us.as_bytes(), policy.as_bytes(), origin.as_bytes()];
+            let whole = [head, &behind.concat()].concat();
             let head = SectionEntry::read_from_bytes(&whole).map_err(|_| cut())?;
             (head, rest)
         }
@@ -308,6 +327,7 @@ fn decode_entry(bytes: &[u8], version: u16) -> Result<(DbId, Entry, &[u8]), Reje
         created_us: head.created_us.get(),
         lsn: Lsn::new(head.lsn.get()),
         policy: head.policy.into(),
+        origin: head.origin.read_optional()?.map(Box::new),
     };
     Ok((DbId::new(head.id.get()), entry, rest))
 }

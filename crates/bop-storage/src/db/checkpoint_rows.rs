@@ -23,15 +23,16 @@ use crate::pagestore::{FinishedChunk, Section, SectionKind, SectionMeta};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Tombstones that nothing names any more: the sections are gone, and the log no longer has the
+/// Tombstones that nothing names any more: no fork and no snapshot points at them, the sections are gone, and the log no longer has the
 /// record of the drop, nor any before it. One that has damaged rows stays, since what these say of
 /// it is not known.
 pub(super) fn forgettable(catalogue: &Catalogue, rows: &ManifestState) -> Vec<DbId> {
     let truncated = rows.watermarks().truncated;
     catalogue
         .entries()
-        .filter(|(_, entry)| !entry.state.has_pages() && entry.lsn < truncated)
+        .filter(|(_, entry)| entry.lsn < truncated)
         .map(|(id, _)| id)
+        .filter(|id| !catalogue.has_pages(*id))
         .filter(|id| rows.ranges(*id).next().is_none() && rows.generations(*id).next().is_none())
         .filter(|id| !rows.damaged().databases.contains_key(id))
         .collect()

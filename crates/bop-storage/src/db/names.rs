@@ -217,7 +217,8 @@ impl Engine {
     fn retire(&self, databases: &mut HashMap<DbId, Arc<DbState>>, state: &Arc<DbState>) -> i64 {
         let id = state.id();
         let cell = self.catalogue.lock();
-        let kept = cell.catalogue.entry(id).filter(|e| e.state.has_pages());
+        let has_pages = cell.catalogue.has_pages(id);
+        let kept = cell.catalogue.entry(id).filter(|_| has_pages);
         if kept.is_some() && state.check_live().is_ok() {
             return 0;
         }
@@ -245,16 +246,15 @@ impl Engine {
         slot.map_err(|_| CommitError::from(Rejection::Timeout { waited }).into())
     }
 
-    /// All of them, in one record. `dropped`: the database that is dropped, if it is in use, with its
+    /// All of them, in one record and in this order. `dropped`: the database that is dropped, if it is in use, with its
     /// writer slot.
     pub(super) fn commit_changes(
         &self,
-        mut changes: Vec<CatalogueChange>,
+        changes: Vec<CatalogueChange>,
         priority: Priority,
         writer: SlotGuard,
         dropped: Option<Dropped>,
     ) -> Result<Placed, CatalogueError> {
-        changes.sort_unstable_by_key(CatalogueChange::database);
         let parent = self.catalogue.lock().catalogue.last_lsn();
         let entry = |change| CatalogueEntry {
             database: CatalogueChange::database(change),
@@ -306,17 +306,20 @@ impl Publish for PublishChanges {
         cell.dropped.extend(dropped.map(CatalogueChange::database));
         let hold = || self.holds.hold(at.lsn, HoldReason::Catalogue);
         cell.hold.get_or_insert_with(hold);
-        if let Err(reason) = cell.catalogue.apply_all(&self.changes, at.lsn, at.time_us) {
+        match cell.catalogue.apply_all(&self.changes, at.lsn, at.time_us) {
+            // Those among them, too, that were dropped before and kept for the sake of another.
+            Ok(gone) => cell.dropped.extend(gone),
             // A planned change with nothing applied since is possible: this cannot happen, and if
             // it does, the catalogue in memory is not to be trusted with another name.
-            tracing::error!(%reason, lsn = %at.lsn, "catalogue record");
-            let segment = Default::default();
-            let place = crate::error::Place::Log {
-                segment,
-                lsn: at.lsn,
-            };
-            cell.catalogue
-                .set_damaged(crate::error::Damage::new(place, reason));
+            Err(reason) => {
+                tracing::error!(%reason, lsn = %at.lsn, "catalogue record");
+                let place = crate::error::Place::Log {
+                    segment: Default::default(),
+                    lsn: at.lsn,
+                };
+                cell.catalogue
+                    .set_damaged(crate::error::Damage::new(place, reason));
+            }
         }
         drop(cell);
         // Before the slot is free: no commit may follow the drop in the log.

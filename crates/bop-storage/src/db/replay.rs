@@ -22,7 +22,7 @@ use crate::log::{
 use crate::manifest::ManifestState;
 use crate::recordlog::{LogIndex, Rebuild};
 use crate::view::{CommitPages, CommittedPage, Head, View};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Takes what recovery delivers.
@@ -127,10 +127,10 @@ impl Replay<'_> {
         }
         let entry = self.catalogue.entry(id);
         let entry = entry.ok_or(Reject::Invalid("a commit of a database that is not there"))?;
-        if !entry.state.has_pages() {
+        let kind = entry.kind;
+        if !self.catalogue.has_pages(id) {
             return Ok(());
         }
-        let kind = entry.kind;
         if kind == DbKind::Log {
             return Err(Reject::Invalid("pages of a record log"));
         }
@@ -197,7 +197,7 @@ pub(super) fn add_commit(
 pub(super) fn replay_catalogue(
     catalogue: &mut Catalogue,
     record: ReplayedCatalogue<'_>,
-) -> Option<Vec<DbId>> {
+) -> Option<BTreeSet<DbId>> {
     let ReplayedCatalogue {
         lsn,
         time_us,
@@ -206,17 +206,10 @@ pub(super) fn replay_catalogue(
     } = record;
     let change = |entry: &CatalogueEntry<'_>| CatalogueChange::from_op(entry.database, &entry.op);
     let changes: Result<Vec<_>, _> = entries.iter().map(change).collect();
-    let applied = changes.and_then(|changes| {
-        let applied = catalogue.replay(&changes, parent, lsn, time_us)?;
-        Ok((changes, applied))
-    });
+    let applied = changes.and_then(|changes| catalogue.replay(&changes, parent, lsn, time_us));
     match applied {
-        Ok((_, Replayed::Known)) => None,
-        Ok((changes, Replayed::Applied)) => {
-            let mut ids: Vec<_> = changes.iter().map(CatalogueChange::database).collect();
-            ids.retain(|id| !catalogue.has_pages(*id));
-            Some(ids)
-        }
+        Ok(Replayed::Known) => None,
+        Ok(Replayed::Applied(gone)) => Some(gone),
         Err(reason) => {
             catalogue.set_damaged(damage(SegmentId::default(), lsn, reason));
             None

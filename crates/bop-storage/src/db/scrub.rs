@@ -58,11 +58,12 @@ struct Subject {
 
 impl Engine {
     /// The databases that a scrub of the whole store reads, in their order; the catalogue is the first.
-    /// Those are among them that were dropped and can be brought back.
+    /// Those are among them that were dropped and have pages still.
     pub(super) fn scrub_targets(&self) -> Vec<DbId> {
         let cell = self.catalogue.lock();
         let paged = cell.catalogue.entries();
-        let paged = paged.filter(|(_, entry)| entry.kind != DbKind::Log && entry.state.has_pages());
+        let paged = paged.filter(|(_, entry)| entry.kind != DbKind::Log);
+        let paged = paged.filter(|(id, _)| cell.catalogue.has_pages(*id));
         let paged: BTreeSet<DbId> = paged.map(|(id, _)| id).collect();
         std::iter::once(DbId::CATALOGUE).chain(paged).collect()
     }

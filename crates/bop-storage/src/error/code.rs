@@ -12,6 +12,10 @@ pub enum ErrorCode {
     DatabaseExists,
     /// The database was dropped while it was open.
     DatabaseDropped,
+    /// The database has no snapshot of that name.
+    SnapshotNotFound,
+    /// The database has a snapshot of that name already.
+    SnapshotExists,
     /// The operation does not fit the database's kind.
     WrongKind,
     /// Bytes of a database, or that it may need, are damaged.
@@ -91,6 +95,8 @@ impl ErrorCode {
         Self::DatabaseNotFound,
         Self::DatabaseExists,
         Self::DatabaseDropped,
+        Self::SnapshotNotFound,
+        Self::SnapshotExists,
         Self::WrongKind,
         Self::Corrupt,
         Self::CatalogueDamaged,
@@ -135,6 +141,8 @@ impl ErrorCode {
             Self::DatabaseNotFound => "database_not_found",
             Self::DatabaseExists => "database_exists",
             Self::DatabaseDropped => "database_dropped",
+            Self::SnapshotNotFound => "snapshot_not_found",
+            Self::SnapshotExists => "snapshot_exists",
             Self::WrongKind => "wrong_kind",
             Self::Corrupt => "corrupt",
             Self::CatalogueDamaged => "catalogue_damaged",

@@ -1,6 +1,7 @@
 //! The errors of names and databases.
 
 use super::{CommitError, Damage, ErrorCode};
+use crate::ids::{DbId, Lsn};
 
 /// Why a text is no database name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -82,6 +83,49 @@ pub enum CatalogueError {
         /// The limit.
         limit: u32,
     },
+    /// Not a name of a snapshot.
+    #[error("{name:?} is not a snapshot's name: {reason}")]
+    InvalidSnapshotName {
+        /// The text.
+        name: String,
+        /// Why not.
+        #[source]
+        reason: NameError,
+    },
+    /// The database has no snapshot of that name.
+    #[error("database {database:?} has no snapshot named {name:?}")]
+    SnapshotNotFound {
+        /// The database's name.
+        database: String,
+        /// The snapshot's name.
+        name: String,
+        /// The most similar name of a snapshot of that database.
+        nearest: Option<String>,
+    },
+    /// The database has a snapshot of that name, perhaps in another spelling of the same letters.
+    #[error("database {database:?} has a snapshot named {name:?} already")]
+    SnapshotExists {
+        /// The database's name.
+        database: String,
+        /// The existing snapshot's name.
+        name: String,
+    },
+    /// The database has as many snapshots as the store's limits allow.
+    #[error("database {database:?} has {limit} snapshots, the limit")]
+    SnapshotsLimit {
+        /// The database's name.
+        database: String,
+        /// The limit.
+        limit: u32,
+    },
+    /// What a fork was to start from, or a snapshot to keep, is gone.
+    #[error("commit {lsn} of database id {database} is gone: that database was dropped")]
+    PointGone {
+        /// The database whose commit it is.
+        database: DbId,
+        /// The commit.
+        lsn: Lsn,
+    },
     /// A writer holds the database.
     #[error("database {name:?} has an open write transaction")]
     Busy {
@@ -115,11 +159,14 @@ impl CatalogueError {
     /// The stable name of this error.
     pub fn code(&self) -> ErrorCode {
         match self {
-            Self::InvalidName { .. } => ErrorCode::InvalidName,
+            Self::InvalidName { .. } | Self::InvalidSnapshotName { .. } => ErrorCode::InvalidName,
             Self::NotFound { .. } | Self::NotDropped { .. } => ErrorCode::DatabaseNotFound,
+            Self::SnapshotNotFound { .. } => ErrorCode::SnapshotNotFound,
+            Self::SnapshotExists { .. } => ErrorCode::SnapshotExists,
+            Self::PointGone { .. } => ErrorCode::DatabaseDropped,
             Self::Exists { .. } => ErrorCode::DatabaseExists,
             Self::WrongKind { .. } => ErrorCode::WrongKind,
-            Self::LimitReached { .. } => ErrorCode::LimitReached,
+            Self::LimitReached { .. } | Self::SnapshotsLimit { .. } => ErrorCode::LimitReached,
             Self::Busy { .. } => ErrorCode::Busy,
             Self::Damaged(_) => ErrorCode::CatalogueDamaged,
             Self::Corrupt { .. } => ErrorCode::Corrupt,

@@ -4,6 +4,8 @@
 //! | kind | database | name | number | lsn |
 //! |---|---|---|---|---|
 //! | created, renamed, dropped, undropped, purged | yes | the present one | | its catalogue record |
+//! | forked | yes | the present one | the database that it started from | its catalogue record |
+//! | snapshot made, snapshot dropped | its owner | the snapshot's | the database whose commit it is | that commit |
 //! | forgotten | yes | the last one | | |
 //! | published | yes | | the generation | its newest commit |
 //! | chunk added, chunk removed | | | the chunk | |
@@ -16,6 +18,7 @@
 
 use super::database_row::{DatabaseRow, DatabaseState};
 use super::edit::RowKey;
+use super::snapshot_row::SnapshotRow;
 use super::state::ManifestState;
 use crate::ids::{DbId, Lsn};
 use crate::name::DbName;
@@ -48,11 +51,17 @@ pub enum ChangeKind {
     Truncated = 10,
     /// It was dropped before, and its pages are gone now: it cannot be brought back any more.
     Purged = 11,
+    /// It is new, and starts as another one was.
+    Forked = 12,
+    /// A point of the past has a name.
+    SnapshotMade = 13,
+    /// That name is given up, or the snapshot has another owner.
+    SnapshotDropped = 14,
 }
 
 impl ChangeKind {
     /// All kinds, in the order of their codes.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 14] = [
         Self::Created,
         Self::Renamed,
         Self::Dropped,
@@ -64,6 +73,9 @@ impl ChangeKind {
         Self::Closed,
         Self::Truncated,
         Self::Purged,
+        Self::Forked,
+        Self::SnapshotMade,
+        Self::SnapshotDropped,
     ];
 
     /// The number that stands on disk.
@@ -90,6 +102,9 @@ impl ChangeKind {
             Self::Closed => "closed",
             Self::Truncated => "truncated",
             Self::Purged => "purged",
+            Self::Forked => "forked",
+            Self::SnapshotMade => "snapshot_made",
+            Self::SnapshotDropped => "snapshot_dropped",
         }
     }
 }
@@ -106,7 +121,8 @@ pub struct Change {
     pub database: Option<DbId>,
     /// Its name.
     pub name: Option<DbName>,
-    /// The chunk or the generation; 0 where there is none.
+    /// The chunk or the generation, or the database that a fork or a snapshot points at; 0 where there is
+    /// none.
     pub number: u64,
     /// The position of the log; [`Lsn::ZERO`] where there is none.
     pub lsn: Lsn,
@@ -185,6 +201,10 @@ pub(super) fn changes(
             // The newest is told with its database; that an older one goes is nobody's concern.
             | RowKey::Generation(_)
             | RowKey::Meta => {}
+            RowKey::Snapshot(key) => {
+                let (old, new) = (before.snapshot(key), after.snapshot(key));
+                found.extend(of_snapshot(key.owner, old, new, time_us));
+            }
         }
     }
     found
@@ -200,6 +220,7 @@ fn of_database(
     let is_live = |row: &DatabaseRow| row.state == DatabaseState::Live;
     let (old, new) = (before.database(id), after.database(id));
     let kind = match (old, new) {
+        (None, Some(row)) if is_live(row) && row.origin.is_some() => Some(ChangeKind::Forked),
         (None, Some(row)) if is_live(row) => Some(ChangeKind::Created),
         // Made and dropped since the rows were written last.
         (None, Some(_)) => Some(ChangeKind::Dropped),
@@ -215,7 +236,16 @@ fn of_database(
     if let Some((kind, row)) = kind.zip(new.or(old)) {
         let change = Change::of_database(kind, time_us, id, row);
         let lsn = new.map_or(Lsn::ZERO, |row| row.catalogue_lsn);
-        found.push(Change { lsn, ..change });
+        let origin = new.and_then(|row| row.origin.as_deref());
+        let number = match kind {
+            ChangeKind::Forked => origin.map_or(0, |origin| origin.source.get()),
+            _ => 0,
+        };
+        found.push(Change {
+            lsn,
+            number,
+            ..change
+        });
     }
     let generation =
         |row: Option<&DatabaseRow>| row.map_or(0, |row| row.checkpointed.generation.get());
@@ -227,4 +257,24 @@ fn of_database(
             ..Change::new(ChangeKind::Published, time_us)
         });
     }
+}
+
+fn of_snapshot(
+    owner: DbId,
+    old: Option<&SnapshotRow>,
+    new: Option<&SnapshotRow>,
+    time_us: u64,
+) -> Option<Change> {
+    let (kind, row) = match (old, new) {
+        (None, Some(row)) => (ChangeKind::SnapshotMade, row),
+        (Some(row), None) => (ChangeKind::SnapshotDropped, row),
+        _ => return None,
+    };
+    Some(Change {
+        database: Some(owner),
+        name: Some(row.name.clone()),
+        number: row.point.source.get(),
+        lsn: row.point.lsn,
+        ..Change::new(kind, time_us)
+    })
 }

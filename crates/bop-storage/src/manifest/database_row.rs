@@ -13,6 +13,7 @@ use crate::checksum::RollingChecksum;
 use crate::error::Reject;
 use crate::ids::{DbId, DbKind, Generation, Lsn, PageSize};
 use crate::name::DbName;
+use crate::point::{Point, PointBytes};
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -96,6 +97,8 @@ pub struct DatabaseRow {
     pub checkpointed: CheckpointedHead,
     /// What its owner has set for it.
     pub policy: Policy,
+    /// What it started from, while it has pages; `None` of one that started empty.
+    pub origin: Option<Box<Point>>,
 }
 
 /// The bytes of [`DatabaseRow`], without the name.
@@ -133,8 +136,10 @@ pub struct DatabaseBytes {
     pub until_us: U64,
     /// What its owner has set for it.
     pub policy: PolicyBytes,
+    /// What it started from; zeros of one that started empty.
+    pub origin: PointBytes,
 }
-const _: () = assert!(size_of::<DatabaseBytes>() == 104);
+const _: () = assert!(size_of::<DatabaseBytes>() == 144);
 
 /// Where version 2 of the row goes on.
 const VERSION_1_BYTES: usize = std::mem::offset_of!(DatabaseBytes, until_us);
@@ -168,6 +173,7 @@ impl Row for DatabaseRow {
             rolling_checksum: U64::new(head.rolling_checksum.get()),
             until_us: U64::new(until_us),
             policy: self.policy.into(),
+            origin: PointBytes::of(self.origin.as_deref().copied()),
         };
         [bytes.as_bytes(), name].concat()
     }
@@ -199,6 +205,7 @@ impl Row for DatabaseRow {
                 rolling_checksum: RollingChecksum::new(bytes.rolling_checksum.get()),
             },
             policy: bytes.policy.into(),
+            origin: bytes.origin.read_optional()?.map(Box::new),
         };
         let head = &row.checkpointed;
         ensure(
@@ -216,8 +223,9 @@ impl Row for DatabaseRow {
         match (version, bytes.split_at_checked(VERSION_1_BYTES)) {
             (1, Some((head, name))) => {
                 let policy = PolicyBytes::from(Policy::default());
-                let until_us = U64::ZERO;
-                Self::decode(&[head, until_us.as_bytes(), policy.as_bytes(), name].concat())
+                let (until_us, origin) = (U64::ZERO, PointBytes::NONE);
+                let added = [until_us.as_bytes(), policy.as_bytes(), origin.as_bytes()].concat();
+                Self::decode(&[head, &added, name].concat())
             }
             _ => Self::decode(bytes),
         }

@@ -12,6 +12,7 @@ use super::job_rows::{JobIdsRow, JobRow, ScrubRow};
 use super::range_row::RangeRow;
 use super::rows::{ChunkRow, MetaRow, Row, SegmentRow, Watermarks};
 use super::schema::{Key, row_damage, unseal};
+use super::snapshot_row::SnapshotRow;
 use super::store::{Table, hex, scan_all};
 use super::typed::Manifest;
 use crate::error::{Damage, ManifestError, Reject};
@@ -67,6 +68,7 @@ impl Manifest {
             Table::Jobs => text::<JobRow>(key, row),
             Table::JobIds => text::<JobIdsRow>(key, row),
             Table::Scrubs => text::<ScrubRow>(key, row),
+            Table::Snapshots => text::<SnapshotRow>(key, row),
             Table::Generations => text::<GenerationRow>(key, row),
         }
     }

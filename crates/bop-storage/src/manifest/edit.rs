@@ -16,6 +16,7 @@ use super::generation_row::GenerationKey;
 use super::job_rows::{JobIdsRow, JobRow, ScrubRow};
 use super::rows::{ChunkRow, MetaRow, Row, SegmentRow, Watermarks};
 use super::schema::{Key, RangeKey, SCHEMA_VERSION, Single, seal};
+use super::snapshot_row::SnapshotKey;
 use super::state::ManifestState;
 use super::store::Write;
 use crate::error::{Damage, ManifestError};
@@ -38,6 +39,7 @@ pub(super) enum RowKey {
     Job(JobId),
     JobIds,
     Scrub(DbId),
+    Snapshot(SnapshotKey),
     Generation(GenerationKey),
     Meta,
 }
@@ -62,6 +64,18 @@ impl<'a> Edit<'a> {
     /// The rows as they are with what was changed so far.
     pub fn state(&self) -> &ManifestState {
         &self.after
+    }
+
+    pub(super) fn before(&self) -> &ManifestState {
+        self.before
+    }
+
+    pub(super) fn after(&mut self) -> &mut ManifestState {
+        &mut self.after
+    }
+
+    pub(super) fn touch(&mut self, key: RowKey) {
+        self.touched.insert(key);
     }
 
     /// Adds a database or replaces its row. The jobs of one that is dropped end.
@@ -89,6 +103,7 @@ impl<'a> Edit<'a> {
         self.after.scrubs.remove(&id);
         self.touched.insert(RowKey::Scrub(id));
         self.end_jobs_of(id, 0);
+        self.delete_snapshots_of(id);
         self.touched.insert(RowKey::Database(id));
     }
 
@@ -373,6 +388,7 @@ pub(super) fn writes(
             after.job_ids.as_ref(),
         ),
         RowKey::Scrub(id) => diff(store, *id, before.scrubs.get(id), after.scrubs.get(id)),
+        RowKey::Snapshot(key) => diff(store, *key, before.snapshot(*key), after.snapshot(*key)),
         RowKey::Meta => diff(
             store,
             Single,

@@ -10,6 +10,7 @@ use super::edit::RowKey;
 use super::generation_row::{GenerationKey, GenerationRow};
 use super::job_rows::{JobRow, JobState};
 use super::jobs::JOB_ATTEMPTS_MAX;
+use super::lineage;
 use super::rows::ChunkRow;
 use super::schema::{Key, RangeKey, row_damage};
 use super::state::ManifestState;
@@ -45,6 +46,12 @@ const INVARIANTS: &[(&str, Invariant)] = &[
     ("cursors_stay_in_the_feed", cursors_stay_in_the_feed),
     ("jobs_go_their_way", jobs_go_their_way),
     ("jobs_are_asked_for_once", jobs_are_asked_for_once),
+    ("snapshots_have_owners", lineage::snapshots_have_owners),
+    (
+        "snapshot_names_are_unique",
+        lineage::snapshot_names_are_unique,
+    ),
+    ("points_have_sources", lineage::points_have_sources),
 ];
 
 /// Runs every predicate.
@@ -285,6 +292,7 @@ fn numbers_are_below_the_next(change: &Change<'_>) -> Result<(), String> {
         | RowKey::Run
         | RowKey::JobIds
         | RowKey::Scrub(_)
+        | RowKey::Snapshot(_)
         | RowKey::Generation(_)
         | RowKey::Meta => false,
     };
@@ -452,5 +460,6 @@ pub(super) fn check_all(state: &ManifestState) -> Vec<Damage> {
             );
         }
     }
+    found.extend(lineage::check_all(state));
     found
 }

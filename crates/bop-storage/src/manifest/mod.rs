@@ -31,6 +31,7 @@ mod generations;
 mod invariants;
 mod job_rows;
 mod jobs;
+mod lineage;
 mod lmdb;
 mod memory;
 mod placement;
@@ -40,6 +41,7 @@ mod range_row;
 mod rebuild;
 mod rows;
 mod schema;
+mod snapshot_row;
 mod state;
 mod store;
 mod subscribe;
@@ -76,6 +78,8 @@ pub use rows::{
     ChunkBytes, ChunkRow, MetaBytes, SegmentBytes, SegmentRow, WatermarkBytes, Watermarks,
 };
 pub use schema::{RangeKey, SCHEMA_VERSION, SCHEMA_VERSION_MIN, ValueHeader};
+pub use snapshot_row::{SnapshotBytes, SnapshotKey, SnapshotRow};
+pub(crate) use snapshot_row::{decode_snapshot, encode_snapshot};
 pub use state::{DamagedRows, ManifestState};
 pub use store::{KEY_BYTES_MAX, ManifestStore, RawRow, SCAN_ROWS_MAX, Table, Write, scan_all};
 pub use subscribe::ChangePage;

@@ -70,6 +70,7 @@ fn empty() -> ManifestState {
         jobs: OrdMap::new(),
         job_ids: None,
         scrubs: OrdMap::new(),
+        snapshots: OrdMap::new(),
         damaged: DamagedRows::default(),
     }
 }

@@ -19,8 +19,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// The schema that this program writes. A store of a newer one is left alone; one of an older one, from
 /// [`SCHEMA_VERSION_MIN`] on, is brought up to it when it is opened.
 ///
-/// 1: tables 1 to 8; 2: the changes feed, cursors and runs, jobs and scrubs, tables 9 to 15; older
-/// generations, table 17, and chains of ranges.
+/// 1: tables 1 to 8; 2: the changes feed, cursors and runs, jobs and scrubs, snapshots, older generations,
+/// tables 9 to 17, and chains of ranges.
 pub const SCHEMA_VERSION: u32 = 2;
 
 /// The oldest schema that this program reads.
@@ -42,8 +42,8 @@ const _: () = assert!(size_of::<ValueHeader>() == 16);
 
 /// The version of a table's rows that this program writes. It reads the older ones, from 1 on.
 ///
-/// Databases, 2: how much of their past is kept, how large they may grow, and until when a drop can be
-/// taken back. Ranges, 2: chains of sections.
+/// Databases, 2: how much of their past is kept, how large they may grow, until when a drop can be
+/// taken back, and what a fork started from. Ranges, 2: chains of sections.
 pub(super) const fn row_version(table: Table) -> u16 {
     match table {
         Table::Databases | Table::Ranges => 2,

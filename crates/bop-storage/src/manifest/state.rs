@@ -18,6 +18,7 @@ use super::rows::{ChunkRow, MetaRow, Row, SegmentRow, Watermarks};
 use super::schema::{
     Key, RangeKey, SCHEMA_VERSION, SCHEMA_VERSION_MIN, Single, row_damage, unseal,
 };
+use super::snapshot_row::{SnapshotKey, SnapshotRow};
 use super::store::{ManifestStore, Table, scan_all};
 use crate::error::{Damage, ManifestError, Reject};
 use crate::ids::{ChunkId, CursorId, DbId, JobId, Lsn, SegmentId, StoreId};
@@ -36,6 +37,8 @@ pub struct DamagedRows {
     pub segments: BTreeMap<SegmentId, Damage>,
     /// Chunks whose row is damaged.
     pub chunks: BTreeMap<ChunkId, Damage>,
+    /// Snapshots whose row is damaged: a name is lost, and what is kept for it.
+    pub snapshots: BTreeMap<SnapshotKey, Damage>,
     /// Segments outside the log whose row is damaged: their files stay.
     pub segments_aside: BTreeMap<SegmentId, Damage>,
     /// Rows of such segments of which not even the key can be read.
@@ -59,6 +62,7 @@ impl DamagedRows {
             .values()
             .chain(self.segments.values())
             .chain(self.chunks.values())
+            .chain(self.snapshots.values())
             .chain(self.segments_aside.values())
             .chain(&self.segments_lost)
             .chain(&self.feeds)
@@ -87,6 +91,7 @@ pub struct ManifestState {
     /// As `feed`.
     pub(super) job_ids: Option<JobIdsRow>,
     pub(super) scrubs: OrdMap<DbId, ScrubRow>,
+    pub(super) snapshots: OrdMap<SnapshotKey, SnapshotRow>,
     pub(super) damaged: DamagedRows,
 }
 
@@ -193,6 +198,24 @@ impl ManifestState {
         self.scrubs.get(&id)
     }
 
+    /// A snapshot.
+    pub fn snapshot(&self, key: SnapshotKey) -> Option<&SnapshotRow> {
+        self.snapshots.get(&key)
+    }
+
+    /// The snapshots of a database, in the order in which they were made.
+    pub fn snapshots(&self, owner: DbId) -> impl Iterator<Item = (SnapshotKey, &SnapshotRow)> {
+        let lsn = Lsn::ZERO;
+        let from = self.snapshots.range(SnapshotKey { owner, lsn }..);
+        from.take_while(move |(key, _)| key.owner == owner)
+            .map(|(key, row)| (*key, row))
+    }
+
+    /// All snapshots, by owner.
+    pub fn all_snapshots(&self) -> impl Iterator<Item = (SnapshotKey, &SnapshotRow)> {
+        self.snapshots.iter().map(|(key, row)| (*key, row))
+    }
+
     /// The schema that the rows were read in.
     pub fn schema_version(&self) -> u32 {
         self.schema_version
@@ -253,6 +276,10 @@ impl ManifestState {
                 cursors: read_table(store, store_id, |_, damage| damaged.feeds.push(damage))?,
                 jobs: read_table(store, store_id, |_, damage| damaged.feeds.push(damage))?,
                 scrubs: read_table(store, store_id, |_, damage| damaged.feeds.push(damage))?,
+                snapshots: read_table(store, store_id, |key, damage| match key {
+                    Some(key) => drop(damaged.snapshots.insert(key, damage)),
+                    None => damaged.unplaced.push(damage),
+                })?,
                 feed,
                 run,
                 job_ids,

@@ -55,13 +55,15 @@ pub enum Table {
     JobIds = 14,
     /// When each database was scrubbed last, and nothing was wrong.
     Scrubs = 15,
+    /// Named points in the past of databases.
+    Snapshots = 16,
     /// Generations of databases that something reads, the newest included.
     Generations = 17,
 }
 
 impl Table {
     /// All tables, in the order of their numbers.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Meta,
         Self::Databases,
         Self::Segments,
@@ -77,6 +79,7 @@ impl Table {
         Self::Jobs,
         Self::JobIds,
         Self::Scrubs,
+        Self::Snapshots,
         Self::Generations,
     ];
 
@@ -103,6 +106,7 @@ impl Table {
             Self::Jobs => "jobs",
             Self::JobIds => "job_ids",
             Self::Scrubs => "scrubs",
+            Self::Snapshots => "snapshots",
             Self::Generations => "generations",
         }
     }

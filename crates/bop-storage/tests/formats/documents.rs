@@ -3,6 +3,7 @@
 
 use bop_storage::catalogue::{
     SectionEntry as CatalogueSectionEntry, SectionHeader as CatalogueSectionHeader,
+    SectionSnapshot as CatalogueSectionSnapshot,
 };
 use bop_storage::log::format::batch::{BatchHeader, BatchTrailer, DirectoryEntry};
 use bop_storage::log::format::patch::{PatchHeader, PatchRun};
@@ -15,9 +16,10 @@ use bop_storage::log::format::segment::{Activation, Stamp};
 use bop_storage::manifest::{
     ChangeBytes, ChunkBytes, ClosedBytes, CursorBytes, DatabaseBytes, FeedBytes, GenerationBytes,
     JobBytes, JobIdsBytes, LinkBytes, MetaBytes, PolicyBytes, RangeBytes, RunBytes, SalvageBytes,
-    ScrubBytes, SegmentBytes, ValueHeader, WatermarkBytes,
+    ScrubBytes, SegmentBytes, SnapshotBytes, ValueHeader, WatermarkBytes,
 };
 use bop_storage::pagestore::format::{ChunkFooter, ChunkHeader, CommitPoint, SectionEntry, Slot};
+use bop_storage::point::PointBytes;
 use bop_storage::superblock::SuperblockSlot;
 use std::collections::BTreeMap;
 
@@ -66,7 +68,7 @@ fn layouts_of_the_code() -> BTreeMap<String, Layout> {
         PatchHeader { checksum, base_version, base_image, base_hash, base_bytes, base_encoding, depth, runs }
         PatchRun { offset, bytes }
         Abort { commit_id, database }
-        Catalogue { kind, name_bytes, reserved, database, parent_lsn, arguments }
+        Catalogue { kind, name_bytes, database_kind, reserved, database, parent_lsn, arguments }
         LogGroup { logs, reserved }
         LogRecord { database, parent_lsn, first_index, first_term, next_index, vote_lsn, entries, reserved }
         LogEntry { index, term, old_lsn, hash, payload_bytes, kind }
@@ -85,8 +87,10 @@ fn layouts_of_the_code() -> BTreeMap<String, Layout> {
         MetaBytes { schema_version, reserved, store }
         DatabaseBytes {
             kind, state, name_bytes, page_size, created_us, dropped_us, catalogue_lsn, generation,
-            head_lsn, head_time_us, page_count, reserved, rolling_checksum, until_us, policy,
+            head_lsn, head_time_us, page_count, reserved, rolling_checksum, until_us, policy, origin,
         }
+        PointBytes { source, lsn, time_us, rolling_checksum, page_count, page_size }
+        SnapshotBytes { point, created_us, name_bytes, reserved }
         PolicyBytes { retention_us, retention_bytes, quota_bytes }
         SegmentBytes { incarnation, capacity_bytes }
         ChunkBytes { file_bytes, references, digest }
@@ -106,8 +110,9 @@ fn layouts_of_the_code() -> BTreeMap<String, Layout> {
         JobBytes { kind, state, attempts, code_bytes, place_bytes, reason_bytes, reserved, database, token, holder, moment_us, created_us, updated_us }
         JobIdsBytes { next }
         ScrubBytes { job, finished_us, bytes, pages, reserved }
-        CatalogueSectionHeader { magic, version, reserved, cursors, section_bytes, entries, next_id, last_lsn, checksum, since_lsn, forgotten }
-        CatalogueSectionEntry { id, created_us, dropped_us, lsn, kind, state, name_bytes, reserved, until_us, policy }
+        CatalogueSectionHeader { magic, version, reserved, cursors, section_bytes, entries, next_id, last_lsn, checksum, since_lsn, forgotten, snapshots }
+        CatalogueSectionEntry { id, created_us, dropped_us, lsn, kind, state, name_bytes, reserved, until_us, policy, origin }
+        CatalogueSectionSnapshot { owner, lsn, snapshot }
     }
 }
 
@@ -197,5 +202,5 @@ fn the_kinds_have_the_numbers_of_the_doc() {
         .iter()
         .map(|kind| (*kind as u16, format!("{kind:?}")))
         .collect();
-    assert_eq!(numbered_rows("\n### `Catalogue` (48 bytes)\n"), code);
+    assert_eq!(numbered_rows("\n### `Catalogue` (64 bytes)\n"), code);
 }

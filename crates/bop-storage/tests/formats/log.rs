@@ -15,6 +15,7 @@ use bop_storage::log::format::{
     Patch, RawRecord, Record, Stamped, decode_directory, decode_header, decode_trailer, entry_hash,
     full_page, spare_parts_damage, verify_records,
 };
+use bop_storage::point::Point;
 use bop_storage::superblock::Superblock;
 use std::fmt::Write as _;
 use std::fs;
@@ -203,19 +204,25 @@ fn record(text: &mut String, bytes: &[u8], indent: &str) {
     }
 }
 
+fn at(point: &Point) -> String {
+    format!(
+        "{}@{} time {} size {} pages {} rolling {}",
+        point.source,
+        point.lsn,
+        point.time_us,
+        point.page_size.map_or(0, |size| size.get()),
+        point.page_count,
+        point.rolling_checksum
+    )
+}
+
 fn catalogue_op(op: &CatalogueOp<'_>) -> String {
     let name = op.name().map(|name| name.escape_default().to_string());
     let says = match op {
         CatalogueOp::Create { kind, .. } => kind.name().to_owned(),
-        CatalogueOp::Fork {
-            parent,
-            generation,
-            lsn,
-            ..
-        } => format!("parent {parent} generation {generation} lsn {lsn}"),
-        CatalogueOp::Snapshot {
-            generation, lsn, ..
-        } => format!("generation {generation} lsn {lsn}"),
+        CatalogueOp::Fork { kind, point, .. } => format!("{} of {}", kind.name(), at(point)),
+        CatalogueOp::Snapshot { point, .. } => at(point),
+        CatalogueOp::Adopt { from } => format!("all of {from}"),
         CatalogueOp::Retention { window_us, bytes } => format!("window {window_us} bytes {bytes}"),
         CatalogueOp::Quota { bytes } => format!("bytes {bytes}"),
         CatalogueOp::Drop { keep_us } if *keep_us > 0 => format!("kept {keep_us}"),

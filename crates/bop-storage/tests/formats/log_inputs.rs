@@ -3,8 +3,7 @@
 
 use bop_storage::checksum::{PageHash, RollingChecksum};
 use bop_storage::ids::{
-    CommitId, DbId, DbKind, Epoch, Generation, Incarnation, Lsn, PageNo, PageSize, SegmentId,
-    StoreId,
+    CommitId, DbId, DbKind, Epoch, Incarnation, Lsn, PageNo, PageSize, SegmentId, StoreId,
 };
 use bop_storage::log::format::record::{Encoding, NoteKind, RecordKind};
 use bop_storage::log::format::{
@@ -13,6 +12,7 @@ use bop_storage::log::format::{
     PatchBase, Predecessor, SegmentIdentity, Stamped, encode_abort, encode_batch, encode_catalogue,
     encode_close, encode_logs, encode_note, encode_pages, entry_hash,
 };
+use bop_storage::point::Point;
 use bop_storage::superblock::Superblock;
 use zerocopy::IntoBytes;
 
@@ -197,7 +197,14 @@ fn records() -> Vec<(&'static str, EncodedRecord)> {
 }
 
 fn catalogue() -> Vec<(&'static str, EncodedRecord)> {
-    let (generation, lsn) = (Generation::new(11), Lsn::new(0x4000));
+    let point = Point {
+        source: DbId::new(3),
+        lsn: Lsn::new(0x4000),
+        time_us: 0x5555_6666,
+        page_size: PageSize::new(4096),
+        page_count: 0x7777,
+        rolling_checksum: RollingChecksum::new(0x0123_4567_89ab_cdef),
+    };
     let sqlite = CatalogueOp::Create {
         name: NAME,
         kind: DbKind::Sqlite,
@@ -208,15 +215,10 @@ fn catalogue() -> Vec<(&'static str, EncodedRecord)> {
     };
     let fork = CatalogueOp::Fork {
         name: NAME,
-        parent: DbId::new(3),
-        generation,
-        lsn,
+        kind: DbKind::Raw,
+        point,
     };
-    let snapshot = CatalogueOp::Snapshot {
-        name: NAME,
-        generation,
-        lsn,
-    };
+    let snapshot = CatalogueOp::Snapshot { name: NAME, point };
     let retention = CatalogueOp::Retention {
         window_us: 86_400_000_000,
         bytes: 1 << 30,
@@ -232,6 +234,7 @@ fn catalogue() -> Vec<(&'static str, EncodedRecord)> {
         ("snapshot_drop", CatalogueOp::SnapshotDrop { name: NAME }),
         ("retention", retention),
         ("quota", CatalogueOp::Quota { bytes: 1 << 40 }),
+        ("adopt", CatalogueOp::Adopt { from: DbId::new(3) }),
     ];
     let entry = |op| CatalogueEntry {
         database: DbId::new(7),

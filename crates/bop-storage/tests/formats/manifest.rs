@@ -22,8 +22,10 @@ use bop_storage::ids::{
 use bop_storage::manifest::{
     ChangeKind, CheckpointedHead, CursorPlace, CursorRow, DatabaseRow, DatabaseState, FeedRow,
     JobFailure, JobKind, Manifest, ManifestState, ManifestStore, MemoryManifest, Policy, RangeKey,
-    RangeRow, Retention, RunRow, SCHEMA_VERSION, ScrubRow, SegmentRow, Table, Write, scan_all,
+    RangeRow, Retention, RunRow, SCHEMA_VERSION, ScrubRow, SegmentRow, SnapshotKey, SnapshotRow,
+    Table, Write, scan_all,
 };
+use bop_storage::point::Point;
 use bop_storage::testing::ManualClock;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -75,6 +77,7 @@ fn database(name: &str, state: DatabaseState, checkpointed: CheckpointedHead) ->
         catalogue_lsn: Lsn::new(0x3000),
         checkpointed,
         policy: Policy::default(),
+        origin: None,
     }
 }
 
@@ -86,6 +89,31 @@ fn policy() -> Policy {
             bytes: 0xbbbb_cccc,
         },
         quota_bytes: 0xdddd_eeee,
+    }
+}
+
+/// What a fork starts from, and what a snapshot keeps.
+fn point() -> Point {
+    Point {
+        source: DbId::new(1),
+        lsn: Lsn::new(0x3456),
+        time_us: 0xffff_1111,
+        page_size: PageSize::new(8192),
+        page_count: 0x2222_3333,
+        rolling_checksum: RollingChecksum::new(0xfedc_ba98_7654_3210),
+    }
+}
+
+const SNAPSHOT: SnapshotKey = SnapshotKey {
+    owner: DbId::new(1),
+    lsn: Lsn::new(0x2fff),
+};
+
+fn snapshot() -> SnapshotRow {
+    SnapshotRow {
+        name: DbName::new("before caf\u{e9}").unwrap(),
+        point: point(),
+        created_us: 0x4444_5555,
     }
 }
 
@@ -188,6 +216,14 @@ fn filled() -> (MemoryManifest, Manifest) {
     manifest
         .transact(move |edit| edit.put_database(DbId::new(259), kept.clone()))
         .unwrap();
+    let mut fork = database("fork", DatabaseState::Live, CheckpointedHead::NONE);
+    fork.origin = Some(Box::new(point()));
+    manifest
+        .transact(move |edit| {
+            edit.put_database(DbId::new(260), fork.clone())?;
+            edit.put_snapshot(SNAPSHOT, snapshot())
+        })
+        .unwrap();
     manifest.begin_run(RUN).unwrap();
     fill_jobs(&manifest);
     let forever = std::time::Duration::MAX;
@@ -269,7 +305,8 @@ fn rows_have_the_bytes_they_always_had() {
     }
     let page = |manifest: &Manifest| manifest.changes(ChangeNo::new(1), 100).unwrap();
     assert_eq!(page(&read), page(&manifest));
-    assert_eq!(page(&read).changes.len(), 6, "{:?}", page(&read));
+    assert_eq!(read.state().snapshot(SNAPSHOT), Some(&snapshot()));
+    assert_eq!(page(&read).changes.len(), 8, "{:?}", page(&read));
 }
 
 /// A manifest of schema 1 is what it was, and the first run brings it up to the present one.
@@ -345,6 +382,17 @@ fn catalogue(changes: usize) -> Catalogue {
         quota,
         retention,
         drop(3, 0x1234),
+        CatalogueChange::Fork {
+            id: DbId::new(4),
+            name: DbName::new("fork").unwrap(),
+            kind: DbKind::Sqlite,
+            origin: point(),
+        },
+        CatalogueChange::Snapshot {
+            id: DbId::new(1),
+            name: snapshot().name,
+            point: point(),
+        },
     ]
     .iter()
     .take(changes)
@@ -399,7 +447,8 @@ fn a_catalogue_section_has_the_bytes_it_always_had() {
         (read.since, &read.forgotten),
         (Lsn::new(5 << 12), &forgotten)
     );
-    assert_eq!(read.catalogue.entries().count(), 2);
+    assert_eq!(read.catalogue.entries().count(), 3);
+    assert_eq!(read.catalogue.snapshots(DbId::new(1)).count(), 1);
 }
 
 #[test]

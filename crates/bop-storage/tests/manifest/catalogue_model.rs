@@ -263,9 +263,9 @@ proptest! {
             if let Ok(Some(change)) = planned {
                 lsn += 100;
                 let parent = live.last_lsn();
-                live.apply(&change, Lsn::new(lsn), n as u64).unwrap();
+                let gone = live.apply(&change, Lsn::new(lsn), n as u64).unwrap();
                 let read = CatalogueChange::from_op(change.database(), &change.op()).unwrap();
-                for wanted in [Replayed::Applied, Replayed::Known] {
+                for wanted in [Replayed::Applied(gone), Replayed::Known] {
                     let became = replayed.replay(std::slice::from_ref(&read), parent, Lsn::new(lsn), n as u64);
                     prop_assert_eq!(became, Ok(wanted));
                 }

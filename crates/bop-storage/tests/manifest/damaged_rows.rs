@@ -8,12 +8,14 @@
 
 use super::rows::{ONE, TWO, all_rows, at, database, publish, range, reopen, sample};
 use bop_storage::catalogue::{Catalogue, DbName};
+use bop_storage::checksum::RollingChecksum;
 use bop_storage::error::{CatalogueError, Damage, ErrorCode, ManifestError, Place, Reject};
 use bop_storage::ids::{DbId, DbKind, Epoch, Incarnation, Lsn, SegmentId};
 use bop_storage::manifest::{
     ClosedRow, CursorPlace, CursorRow, JobKind, Manifest, ManifestState, ManifestStore,
-    MemoryManifest, RunRow, SalvageRow, ScrubRow, Table, scan_all,
+    MemoryManifest, RunRow, SalvageRow, ScrubRow, SnapshotKey, SnapshotRow, Table, scan_all,
 };
+use bop_storage::point::Point;
 use std::time::Duration;
 
 /// One byte of one value at a time: it closes what the row is needed for, and nothing else.
@@ -38,6 +40,7 @@ fn a_flipped_byte_closes_what_it_touches() {
         let cursor = edit.add_cursor(cursor_at_the_end(edit.state()));
         assert!(cursor.is_some());
         edit.close_database(ONE, &closed);
+        edit.put_snapshot(SNAPSHOT, snapshot())?;
         edit.set_aside(SegmentId::new(3), aside)
     });
     added.unwrap();
@@ -61,6 +64,26 @@ fn a_flipped_byte_closes_what_it_touches() {
                 check_contained(&image, table, &key);
             }
         }
+    }
+}
+
+const SNAPSHOT: SnapshotKey = SnapshotKey {
+    owner: TWO,
+    lsn: Lsn::new(9),
+};
+
+fn snapshot() -> SnapshotRow {
+    SnapshotRow {
+        name: DbName::new("before").unwrap(),
+        point: Point {
+            source: ONE,
+            lsn: Lsn::new(7),
+            time_us: 1,
+            page_size: None,
+            page_count: 0,
+            rolling_checksum: RollingChecksum::EMPTY,
+        },
+        created_us: 2,
     }
 }
 
@@ -144,6 +167,12 @@ fn check_contained(image: &MemoryManifest, table: Table, key: &[u8]) {
             opened.begin_run(run_of(2)).unwrap();
             assert!(state.database(ONE).is_some());
         }
+        Table::Snapshots => {
+            assert!(databases.is_empty());
+            assert!(damaged.snapshots.contains_key(&SNAPSHOT));
+            let replaced = opened.transact(move |edit| edit.put_snapshot(SNAPSHOT, snapshot()));
+            assert_eq!(replaced.unwrap_err().code(), ErrorCode::Corrupt);
+        }
         Table::Salvage => {
             assert!(databases.is_empty());
             assert!(damaged.segments_aside.contains_key(&SegmentId::new(number)));
@@ -156,7 +185,8 @@ fn check_contained(image: &MemoryManifest, table: Table, key: &[u8]) {
     // Only a lost name stops names from being given out.
     let planned = catalogue.plan_create("new", DbKind::Raw, 10);
     let name_lost = matches!(planned, Err(CatalogueError::Damaged(_)));
-    assert_eq!(name_lost, table == Table::Databases);
+    let names = [Table::Databases, Table::Snapshots];
+    assert_eq!(name_lost, names.contains(&table));
     // What is damaged is not replaced; the rest goes on.
     if table == Table::Databases {
         let id = DbId::new(number);

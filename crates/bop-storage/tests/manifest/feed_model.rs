@@ -260,6 +260,7 @@ fn make(
         catalogue_lsn: Lsn::new(number),
         checkpointed: CheckpointedHead::NONE,
         policy: bop_storage::Policy::default(),
+        origin: None,
     };
     edit.put_database(DbId::new(number), row)
 }

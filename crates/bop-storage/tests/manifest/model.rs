@@ -134,6 +134,7 @@ fn row(id: u64) -> DatabaseRow {
         catalogue_lsn: Lsn::new(id),
         checkpointed: CheckpointedHead::NONE,
         policy: bop_storage::Policy::default(),
+        origin: None,
     }
 }
 

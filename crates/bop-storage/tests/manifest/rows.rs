@@ -34,6 +34,7 @@ pub(crate) fn database(name: &str) -> DatabaseRow {
         catalogue_lsn: Lsn::new(10),
         checkpointed: CheckpointedHead::NONE,
         policy: bop_storage::Policy::default(),
+        origin: None,
     }
 }
 

@@ -10,7 +10,7 @@
 use super::chunks::FoundChunks;
 use super::judge::{Judge, LOG_MISSING, Verdict};
 use super::segments::FoundLog;
-use crate::catalogue::{Catalogue, DatabaseState, Entry};
+use crate::catalogue::{Catalogue, Entry};
 use crate::error::ManifestError;
 use crate::ids::{ChunkId, DbId, DbKind, Generation, Lsn};
 use crate::io::IoFailure;
@@ -40,8 +40,9 @@ impl Plan {
         let aside = log.salvage.values().map(|row| row.end).max();
         let mut databases = BTreeMap::new();
         for (id, entry) in catalogue.entries() {
-            let mut verdict = judge_entry(judge, id, entry)?;
-            if entry.state.has_pages() && aside.is_some_and(|end| verdict.head.lsn < end) {
+            let has_pages = catalogue.has_pages(id);
+            let mut verdict = judge_entry(judge, id, entry.kind, has_pages)?;
+            if has_pages && aside.is_some_and(|end| verdict.head.lsn < end) {
                 let why = "segments are set aside for closed databases, and it may be one of them";
                 verdict.closed.get_or_insert(why.to_owned());
             }
@@ -102,6 +103,7 @@ impl Plan {
         for (id, entry) in self.catalogue.entries() {
             if let Some(verdict) = self.databases.get(&id) {
                 edit.put_database(id, row(entry, verdict))?;
+                self.catalogue.write_snapshots(id, edit)?;
             }
         }
         for (key, row) in self.ranges() {
@@ -150,10 +152,15 @@ impl Plan {
     }
 }
 
-fn judge_entry(judge: &Judge<'_>, id: DbId, entry: &Entry) -> Result<Verdict, IoFailure> {
-    match (entry.state, entry.kind) {
+fn judge_entry(
+    judge: &Judge<'_>,
+    id: DbId,
+    kind: DbKind,
+    has_pages: bool,
+) -> Result<Verdict, IoFailure> {
+    match (has_pages, kind) {
         // Its sections went with it.
-        (DatabaseState::Tombstone { .. }, _) => {
+        (false, _) => {
             let (head, page_size) = judge.last_head(id);
             Ok(Verdict {
                 head,
@@ -162,13 +169,11 @@ fn judge_entry(judge: &Judge<'_>, id: DbId, entry: &Entry) -> Result<Verdict, Io
             })
         }
         // Nothing of it is ever in a chunk.
-        (DatabaseState::Live | DatabaseState::Dropped { .. }, DbKind::Log) => {
+        (true, DbKind::Log) => {
             let lost = judge.log_from.is_none();
             Ok(Verdict::without(lost.then(|| LOG_MISSING.to_owned())))
         }
-        (DatabaseState::Live | DatabaseState::Dropped { .. }, DbKind::Sqlite | DbKind::Raw) => {
-            judge.database(id)
-        }
+        (true, DbKind::Sqlite | DbKind::Raw) => judge.database(id),
     }
 }
 
@@ -217,5 +222,6 @@ fn row(entry: &Entry, verdict: &Verdict) -> DatabaseRow {
         catalogue_lsn: entry.lsn,
         checkpointed: verdict.head,
         policy: entry.policy,
+        origin: entry.origin.clone(),
     }
 }

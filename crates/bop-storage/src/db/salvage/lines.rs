@@ -271,7 +271,7 @@ impl Lines<'_> {
     /// younger ones.
     fn has_pages(&self, id: DbId) -> bool {
         match self.catalogue.entry(id) {
-            Some(entry) => entry.state.has_pages(),
+            Some(_) => self.catalogue.has_pages(id),
             None => id == DbId::CATALOGUE || self.catalogue.next_id() <= id,
         }
     }

@@ -4,15 +4,17 @@
 //! one entry      Catalogue | name
 //! several (flag) (Catalogue | name | zeros to a multiple of 8) x n, n >= 2, all with the same parent
 //! ```
-//! Several entries are one record: all of them happen or none, in their order.
+//! Several entries are one record: all of them happen or none, in their order. More than one may be about
+//! the same database.
 //!
 //! Invariant: the same `check` runs before a record is written and after it was read.
 
 use super::bytes::{all_zero, ensure, padded, split, take};
 use super::record::{Catalogue, CatalogueKind};
 use crate::error::Reject;
-use crate::ids::{DbId, DbKind, Generation, Lsn};
-use zerocopy::little_endian::{U32, U64};
+use crate::ids::{DbId, DbKind, Lsn};
+use crate::point::{Point, PointBytes};
+use zerocopy::little_endian::U64;
 
 /// The longest name, in bytes.
 const NAME_BYTES_MAX: usize = 255;
@@ -53,25 +55,21 @@ pub enum CatalogueOp<'a> {
         /// Its name from now on.
         name: &'a str,
     },
-    /// It comes into being as a copy of another one.
+    /// It comes into being as a copy of what another one was.
     Fork {
         /// Its name.
         name: &'a str,
-        /// The database that it copies.
-        parent: DbId,
-        /// The generation that it starts from.
-        generation: Generation,
-        /// The commit that it starts from.
-        lsn: Lsn,
+        /// What its pages mean.
+        kind: DbKind,
+        /// What it starts from.
+        point: Point,
     },
     /// A named snapshot of it.
     Snapshot {
         /// The snapshot's name.
         name: &'a str,
-        /// The generation.
-        generation: Generation,
-        /// The commit.
-        lsn: Lsn,
+        /// What it was then: itself, or a database that it comes from.
+        point: Point,
     },
     /// A snapshot of it is dropped.
     SnapshotDrop {
@@ -90,6 +88,11 @@ pub enum CatalogueOp<'a> {
         /// In bytes.
         bytes: u64,
     },
+    /// All snapshots of another database become its own.
+    Adopt {
+        /// The other one.
+        from: DbId,
+    },
 }
 
 impl<'a> CatalogueOp<'a> {
@@ -105,6 +108,7 @@ impl<'a> CatalogueOp<'a> {
             Self::SnapshotDrop { .. } => CatalogueKind::SnapshotDrop,
             Self::Retention { .. } => CatalogueKind::Retention,
             Self::Quota { .. } => CatalogueKind::Quota,
+            Self::Adopt { .. } => CatalogueKind::Adopt,
         }
     }
 
@@ -117,7 +121,10 @@ impl<'a> CatalogueOp<'a> {
             | Self::Fork { name, .. }
             | Self::Snapshot { name, .. }
             | Self::SnapshotDrop { name } => Some(name),
-            Self::Drop { .. } | Self::Retention { .. } | Self::Quota { .. } => None,
+            Self::Drop { .. }
+            | Self::Retention { .. }
+            | Self::Quota { .. }
+            | Self::Adopt { .. } => None,
         }
     }
 
@@ -128,72 +135,72 @@ impl<'a> CatalogueOp<'a> {
             Self::Rename { .. } => CatalogueOp::Rename { name },
             Self::Drop { keep_us } => CatalogueOp::Drop { keep_us },
             Self::Undrop { .. } => CatalogueOp::Undrop { name },
-            Self::Fork {
-                parent,
-                generation,
-                lsn,
-                ..
-            } => CatalogueOp::Fork {
-                name,
-                parent,
-                generation,
-                lsn,
-            },
-            Self::Snapshot {
-                generation, lsn, ..
-            } => CatalogueOp::Snapshot {
-                name,
-                generation,
-                lsn,
-            },
+            Self::Fork { kind, point, .. } => CatalogueOp::Fork { name, kind, point },
+            Self::Snapshot { point, .. } => CatalogueOp::Snapshot { name, point },
             Self::SnapshotDrop { .. } => CatalogueOp::SnapshotDrop { name },
             Self::Retention { window_us, bytes } => CatalogueOp::Retention { window_us, bytes },
             Self::Quota { bytes } => CatalogueOp::Quota { bytes },
+            Self::Adopt { from } => CatalogueOp::Adopt { from },
         }
     }
 
-    fn arguments(&self) -> [u64; 3] {
+    /// The kind of the database that comes into being, if one does.
+    const fn database_kind(&self) -> Option<DbKind> {
         match self {
-            Self::Create { kind, .. } => [u64::from(kind.code()), 0, 0],
-            Self::Fork {
-                parent,
-                generation,
-                lsn,
-                ..
-            } => [parent.get(), generation.get(), lsn.get()],
-            Self::Snapshot {
-                generation, lsn, ..
-            } => [generation.get(), lsn.get(), 0],
-            Self::Retention { window_us, bytes } => [*window_us, *bytes, 0],
-            Self::Quota { bytes } => [*bytes, 0, 0],
-            Self::Drop { keep_us } => [*keep_us, 0, 0],
-            Self::Rename { .. } | Self::Undrop { .. } | Self::SnapshotDrop { .. } => [0; 3],
+            Self::Create { kind, .. } | Self::Fork { kind, .. } => Some(*kind),
+            _ => None,
         }
     }
 
-    fn from_parts(kind: u16, name: &'a str, arguments: [u64; 3]) -> Result<Self, Reject> {
-        let [first, second, third] = arguments;
-        let kind = CatalogueKind::from_code(kind)
-            .ok_or(Reject::Invalid("unknown kind of catalogue record"))?;
-        let op = match kind {
-            CatalogueKind::Create => {
-                let kind = u16::try_from(first).ok().and_then(DbKind::from_code);
-                let kind = kind.ok_or(Reject::Invalid("unknown kind of database"))?;
-                Self::Create { name, kind }
+    fn arguments(&self) -> [U64; 5] {
+        let one = |first| [U64::new(first), U64::ZERO, U64::ZERO, U64::ZERO, U64::ZERO];
+        match self {
+            Self::Fork { point, .. } | Self::Snapshot { point, .. } => {
+                zerocopy::transmute!(PointBytes::from(*point))
             }
+            Self::Retention { window_us, bytes } => {
+                let mut both = one(*window_us);
+                both[1] = U64::new(*bytes);
+                both
+            }
+            Self::Quota { bytes } => one(*bytes),
+            Self::Drop { keep_us } => one(*keep_us),
+            Self::Adopt { from } => one(from.get()),
+            Self::Create { .. }
+            | Self::Rename { .. }
+            | Self::Undrop { .. }
+            | Self::SnapshotDrop { .. } => one(0),
+        }
+    }
+
+    fn from_parts(fixed: &Catalogue, name: &'a str) -> Result<Self, Reject> {
+        let [first, second, ..] = fixed.arguments.map(U64::get);
+        let kind = CatalogueKind::from_code(fixed.kind.get())
+            .ok_or(Reject::Invalid("unknown kind of catalogue record"))?;
+        let database_kind = || {
+            let kind = DbKind::from_code(fixed.database_kind.get());
+            kind.ok_or(Reject::Invalid("unknown kind of database"))
+        };
+        let point = || {
+            let bytes: PointBytes = zerocopy::transmute!(fixed.arguments);
+            bytes.read()
+        };
+        let op = match kind {
+            CatalogueKind::Create => Self::Create {
+                name,
+                kind: database_kind()?,
+            },
             CatalogueKind::Rename => Self::Rename { name },
             CatalogueKind::Drop => Self::Drop { keep_us: first },
             CatalogueKind::Undrop => Self::Undrop { name },
             CatalogueKind::Fork => Self::Fork {
                 name,
-                parent: DbId::new(first),
-                generation: Generation::new(second),
-                lsn: Lsn::new(third),
+                kind: database_kind()?,
+                point: point()?,
             },
             CatalogueKind::Snapshot => Self::Snapshot {
                 name,
-                generation: Generation::new(first),
-                lsn: Lsn::new(second),
+                point: point()?,
             },
             CatalogueKind::SnapshotDrop => Self::SnapshotDrop { name },
             CatalogueKind::Retention => Self::Retention {
@@ -201,12 +208,27 @@ impl<'a> CatalogueOp<'a> {
                 bytes: second,
             },
             CatalogueKind::Quota => Self::Quota { bytes: first },
+            CatalogueKind::Adopt => Self::Adopt {
+                from: DbId::new(first),
+            },
         };
+        let database_kind = op.database_kind().map_or(0, |kind| kind.code());
         ensure(
-            op.arguments() == arguments && (op.name().is_some() || name.is_empty()),
+            op.arguments() == fixed.arguments
+                && database_kind == fixed.database_kind.get()
+                && (op.name().is_some() || name.is_empty()),
             "a catalogue record with more than its kind has",
         )?;
         Ok(op)
+    }
+
+    /// What must hold beside the name.
+    fn check(&self) -> Result<(), Reject> {
+        match self {
+            Self::Fork { point, .. } | Self::Snapshot { point, .. } => point.check(),
+            Self::Adopt { from } => ensure(*from != DbId::CATALOGUE, "snapshots of the catalogue"),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -218,6 +240,7 @@ impl<'a> CatalogueEntry<'a> {
             "a catalogue record about the catalogue",
         )?;
         ensure(self.parent < Lsn::LIMIT, "parent beyond the number space")?;
+        self.op.check()?;
         let Some(name) = self.op.name() else {
             return Ok(());
         };
@@ -232,10 +255,11 @@ impl<'a> CatalogueEntry<'a> {
             kind: (self.op.kind() as u16).into(),
             // `check` bounds it by 255.
             name_bytes: u16::try_from(name.len()).unwrap_or(u16::MAX).into(),
-            reserved: U32::ZERO,
+            database_kind: self.op.database_kind().map_or(0, |kind| kind.code()).into(),
+            reserved: [0; 2],
             database: self.database.get().into(),
             parent_lsn: self.parent.get().into(),
-            arguments: self.op.arguments().map(U64::from),
+            arguments: self.op.arguments(),
         };
         (fixed, name)
     }
@@ -271,7 +295,7 @@ impl<'a> CatalogueEntry<'a> {
     fn parse(body: &'a [u8]) -> Result<(Self, &'a [u8]), Reject> {
         let (fixed, rest) = split::<Catalogue>(body)?;
         ensure(
-            fixed.reserved.get() == 0,
+            fixed.reserved == [0; 2],
             "reserved bytes of a catalogue record",
         )?;
         let (name, rest) = take(rest, usize::from(fixed.name_bytes.get()))?;
@@ -279,7 +303,7 @@ impl<'a> CatalogueEntry<'a> {
         let entry = Self {
             database: DbId::new(fixed.database.get()),
             parent: Lsn::new(fixed.parent_lsn.get()),
-            op: CatalogueOp::from_parts(fixed.kind.get(), name, fixed.arguments.map(U64::get))?,
+            op: CatalogueOp::from_parts(fixed, name)?,
         };
         entry.check()?;
         Ok((entry, rest))

@@ -278,15 +278,16 @@ pub fn encode_abort(commit: CommitId, database: DbId) -> Result<EncodedRecord, R
     encode_small(RecordKind::Abort, abort.as_bytes(), vec![database])
 }
 
-/// Makes a catalogue record. It touches the catalogue and the databases it names, each once, ascending.
+/// Makes a catalogue record of entries in the order in which they happen. It touches the catalogue and the
+/// databases it names, each once, ascending.
 ///
 /// # Errors
-/// [`Rejection::Invalid`] for a name that is empty or too long, no entry, an entry without a database,
-/// databases out of order, or entries with several parents.
+/// [`Rejection::Invalid`] for a name that is empty or too long, no entry, an entry without a database, a
+/// point that none can be, or entries with several parents; [`Rejection::TooLarge`].
 pub fn encode_catalogue(entries: &[CatalogueEntry<'_>]) -> Result<EncodedRecord, Rejection> {
-    let one_order = entries.is_sorted_by(|a, b| a.database < b.database && a.parent == b.parent);
-    if entries.is_empty() || !one_order {
-        return Err(Rejection::Invalid("catalogue entries out of order"));
+    let one_parent = entries.is_sorted_by(|a, b| a.parent == b.parent);
+    if entries.is_empty() || !one_parent {
+        return Err(Rejection::Invalid("catalogue entries of several parents"));
     }
     let several = 1 < entries.len();
     let mut databases = vec![DbId::CATALOGUE];
@@ -301,6 +302,8 @@ pub fn encode_catalogue(entries: &[CatalogueEntry<'_>]) -> Result<EncodedRecord,
         }
         databases.push(entry.database);
     }
+    databases.sort_unstable();
+    databases.dedup();
     let flags = if several { FLAG_SEVERAL } else { 0 };
     encode_head(RecordKind::Catalogue, flags, &body, databases)
 }

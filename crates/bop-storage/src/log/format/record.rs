@@ -212,7 +212,7 @@ const _: () = assert!(size_of::<Abort>() == 16);
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
 #[repr(u16)]
 pub enum CatalogueKind {
-    /// A new database: name, and its kind as argument 0.
+    /// A new database: name, and its kind.
     Create = 1,
     /// A new name.
     Rename = 2,
@@ -220,9 +220,9 @@ pub enum CatalogueKind {
     Drop = 3,
     /// The drop is taken back; name.
     Undrop = 4,
-    /// A new database that starts as another one: name, parent id, generation, Lsn.
+    /// A new database that starts as another one was: name, its kind, and that point.
     Fork = 5,
-    /// A named snapshot: name, generation, Lsn.
+    /// A named snapshot: name and point.
     Snapshot = 6,
     /// A snapshot is dropped; name.
     SnapshotDrop = 7,
@@ -230,6 +230,8 @@ pub enum CatalogueKind {
     Retention = 8,
     /// How large the database may grow, in bytes.
     Quota = 9,
+    /// All snapshots of another database become its own; that database.
+    Adopt = 10,
 }
 
 impl CatalogueKind {
@@ -244,6 +246,7 @@ impl CatalogueKind {
         Self::SnapshotDrop,
         Self::Retention,
         Self::Quota,
+        Self::Adopt,
     ];
 
     /// The kind behind a number read from disk; `None` for a number we do not know.
@@ -260,16 +263,18 @@ pub struct Catalogue {
     pub kind: U16,
     /// Bytes of the name; 0 when there is none.
     pub name_bytes: U16,
+    /// Of a database that comes into being, its kind; else zero.
+    pub database_kind: U16,
     /// Zero.
-    pub reserved: U32,
+    pub reserved: [u8; 2],
     /// The database.
     pub database: U64,
     /// The catalogue record before this one: a lost one is noticed.
     pub parent_lsn: U64,
     /// As the kind says; else zero.
-    pub arguments: [U64; 3],
+    pub arguments: [U64; 5],
 }
-const _: () = assert!(size_of::<Catalogue>() == 48);
+const _: () = assert!(size_of::<Catalogue>() == 64);
 
 /// What a record of record logs begins with; a [`LogRecord`] for each log, the [`LogEntry`]s of all
 /// of them and the payloads stand behind it.

@@ -134,11 +134,11 @@ impl Databases {
     }
 
     /// A new database: no hole before can have touched it.
-    pub(super) fn created(&mut self, database: DbId, head: Lsn) {
+    pub(super) fn created(&mut self, database: DbId) {
         let cleared = self.holes.len();
         self.tracks.entry(database).or_insert_with(|| Track {
             checkpointed: Checkpointed::default(),
-            head,
+            head: Lsn::ZERO,
             cleared,
         });
     }

@@ -98,11 +98,10 @@ impl<'a> Replay<'a> {
                 }
                 for entry in &entries {
                     match entry.op {
-                        CatalogueOp::Create { .. } => {
-                            self.databases.created(entry.database, Lsn::ZERO);
-                        }
-                        CatalogueOp::Fork { lsn, .. } => {
-                            self.databases.created(entry.database, lsn);
+                        // The first commit of a fork, too, has none before it: its origin is not
+                        // one of its commits.
+                        CatalogueOp::Create { .. } | CatalogueOp::Fork { .. } => {
+                            self.databases.created(entry.database);
                         }
                         _ => {}
                     }
