@@ -134,6 +134,9 @@ fn hint_for(code: ErrorCode) -> Option<&'static str> {
         ErrorCode::Busy | ErrorCode::BusySnapshot | ErrorCode::Timeout => "try again",
         ErrorCode::OutOfSpace => "free some space on the device; nothing was lost",
         ErrorCode::LogFull => "run bop checkpoint",
+        ErrorCode::BeforeWindow => {
+            "bop restore-points DB lists what there is; bop retention sets how much is kept"
+        }
         ErrorCode::OverQuota => "delete rows and VACUUM, or raise the quota with bop quota",
         ErrorCode::Poisoned | ErrorCode::CommitUnknown => {
             "see to the device, then open the store again: it recovers what is durable"

@@ -7,6 +7,8 @@
 // The vocabulary.
 pub mod ids;
 
+pub mod at;
+
 pub mod limits;
 
 pub mod error;
@@ -57,6 +59,7 @@ pub mod superblock;
 // The store that users open.
 mod db;
 
+pub use at::{At, AtError, Moment};
 pub use checkpoint::CheckpointReport;
 pub use checksum::{PageHash, RollingChecksum};
 pub use db::{
@@ -64,13 +67,13 @@ pub use db::{
     DatabaseInfo, Db, DroppedDatabase, Durability, FeedStart, Health, Housekeeping, ImageStats,
     JobInfo, LogRecordEntry, LoggedCommit, Manager, ManifestInspection, NewEntry, Options,
     PendingCommit, ReadTxn, RecordLog, RecordLogInfo, RepairMode, RepairReport, RepairedDatabase,
-    SalvageLoss, SalvageReport, SalvagedDatabase, Savepoint, ScrubInfo, StoreStatus, Unfinished,
-    VerifyReport, WriteTxn,
+    RestorePoint, SalvageLoss, SalvageReport, SalvagedDatabase, Savepoint, ScrubInfo, SnapshotInfo,
+    StoreStatus, Unfinished, VerifyReport, WriteTxn,
 };
 pub use error::{
     BeginError, CatalogueError, CheckpointError, CloseError, CommitError, CommitOutcome, Damage,
-    ErrorCode, FeedError, JobError, ManifestError, OpenError, Place, ReadError, RecordLogError,
-    Reject, Rejection, RepairError, SalvageError,
+    ErrorCode, FeedError, JobError, ManifestError, OpenError, PastError, Place, ReadError,
+    RecordLogError, Reject, Rejection, RepairError, SalvageError,
 };
 pub use ids::{ChangeNo, DbId, DbKind, JobId, Lsn, PageNo, PageSize, StoreId};
 pub use limits::Limits;

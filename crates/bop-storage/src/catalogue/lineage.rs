@@ -153,6 +153,17 @@ impl Catalogue {
         points.filter(move |lsn| last.replace(*lsn) != Some(*lsn))
     }
 
+    /// The same without those of the forks that are `excepted`.
+    pub fn points_of_but(
+        &self,
+        source: DbId,
+        excepted: impl Fn(DbId) -> bool,
+    ) -> impl Iterator<Item = Lsn> {
+        let dependents = self.lineage.of(source);
+        let needed = dependents.filter(move |one| one.snapshot != Lsn::ZERO || !excepted(one.by));
+        needed.map(|one| one.lsn)
+    }
+
     /// Whether a point can be had still: its database has its pages for its own sake, or for the sake
     /// of that point.
     pub fn has_point(&self, point: &Point) -> bool {

@@ -2,12 +2,13 @@
 //!
 //! Never: touches the manifest or a view.
 
-use super::plan::{PlannedChunk, PlannedSection, Ranges};
+use super::history::{History, Superseded, ToldCommit};
+use super::plan::{Content, PlannedChunk, PlannedSection, RangeNo, Ranges};
 use crate::checksum::RollingChecksum;
 use crate::error::{CheckpointError, ReadError};
 use crate::ids::{DbId, Generation, Lsn, PageNo, PageSize};
-use crate::pagestore::{ChunkWriter, SectionKind, SectionMeta};
-use crate::view::BasePage;
+use crate::pagestore::{ChunkWriter, HistoryPoint, SectionKind, SectionMeta};
+use crate::view::{BasePage, PageVersion};
 
 /// What a checkpoint did.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
@@ -48,30 +49,49 @@ impl From<CheckpointError> for ChunkFailure {
     }
 }
 
-/// Where the pages of one section come from.
+/// The state of a database that a checkpoint writes.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct NewGeneration {
+    /// Its number.
+    pub generation: Generation,
+    /// The newest commit that it shows.
+    pub cut: Lsn,
+    /// The head of the generation before.
+    pub since: Lsn,
+    /// Bytes in a page.
+    pub page_size: PageSize,
+    /// Pages of the database.
+    pub page_count: u32,
+    /// The fewest pages since the generation before.
+    pub page_count_min: u32,
+    /// Pages that a fork still reads from its origin where it has none of its own.
+    pub inherited: u32,
+    /// The xor of all page hashes.
+    pub rolling_checksum: RollingChecksum,
+}
+
+/// Where the sections of a database come from.
 pub trait SectionSource {
     /// How the database is cut.
     fn ranges(&self) -> Ranges;
-    /// Bytes in a page.
-    fn page_size(&self) -> PageSize;
-    /// Pages of the database at the cut.
-    fn page_count(&self) -> u32;
-    /// The xor of all page hashes at the cut.
-    fn rolling_checksum(&self) -> RollingChecksum;
-    /// The newest commit that the section shows.
-    fn cut(&self) -> Lsn;
-    /// The generation that is made.
-    fn generation(&self) -> Generation;
-    /// The head of the generation before it.
-    fn since(&self) -> Lsn;
-    /// The fewest pages that the database had since then.
-    fn page_count_min(&self) -> u32;
+    /// What is made of it.
+    fn generation(&self) -> NewGeneration;
+    /// The superseded versions that are kept.
+    fn history(&self) -> &History;
+    /// The pages of a range that changed since the generation before and are still there, ascending.
+    fn changed(&self, range: RangeNo) -> Vec<PageNo>;
 
     /// A page; `None` when it was never written.
     ///
     /// # Errors
     /// Damage, or an I/O failure.
     fn load(&self, page: PageNo) -> Result<Option<BasePage>, ReadError>;
+
+    /// A version of a page that is in the log.
+    ///
+    /// # Errors
+    /// As for [`SectionSource::load`].
+    fn load_version(&self, page: PageNo, version: PageVersion) -> Result<BasePage, ReadError>;
 }
 
 /// Writes the sections of `planned` and returns how many pages they have.
@@ -86,58 +106,132 @@ pub fn write_chunk<'s>(
     cancelled: &dyn Fn() -> bool,
 ) -> Result<u64, ChunkFailure> {
     let mut pages = 0;
-    for section in &planned.sections {
-        let Some(source) = source_of(*section) else {
+    for planned in &planned.sections {
+        let Some(source) = source_of(*planned) else {
             continue;
         };
-        writer.begin_section(meta(*section, source)?)?;
-        for page in source.ranges().pages(section.range, source.page_count()) {
-            if cancelled() {
-                return Err(CheckpointError::Closed.into());
+        writer.begin_section(meta(*planned, source)?)?;
+        let mut section = OpenSection {
+            database: planned.database,
+            writer: &mut *writer,
+            cancelled,
+            pages: 0,
+        };
+        let ranges = source.ranges();
+        match planned.content {
+            Content::Base(range) => {
+                let whole = ranges.pages(range, source.generation().page_count);
+                section.push_pages(source, whole)?;
             }
-            let database = section.database;
-            let unreadable = |error| ChunkFailure::Unreadable { database, error };
-            if let Some(BasePage {
+            Content::Delta(range) => section.push_pages(source, source.changed(range))?,
+            Content::History => section.push_versions(source)?,
+        }
+        pages += section.pages;
+        match planned.content {
+            Content::Base(_) | Content::Delta(_) => writer.end_section()?,
+            Content::History => writer.end_history(&points(source.history()))?,
+        };
+    }
+    Ok(pages)
+}
+
+/// The section that is being written.
+struct OpenSection<'a> {
+    database: DbId,
+    writer: &'a mut ChunkWriter,
+    cancelled: &'a dyn Fn() -> bool,
+    pages: u64,
+}
+
+impl OpenSection<'_> {
+    fn push_pages(
+        &mut self,
+        source: &dyn SectionSource,
+        pages: impl IntoIterator<Item = PageNo>,
+    ) -> Result<(), ChunkFailure> {
+        for page in pages {
+            self.push(page, || source.load(page))?;
+        }
+        Ok(())
+    }
+
+    fn push_versions(&mut self, source: &dyn SectionSource) -> Result<(), ChunkFailure> {
+        for Superseded { page, version } in &source.history().versions {
+            self.push(*page, || source.load_version(*page, *version).map(Some))?;
+        }
+        Ok(())
+    }
+
+    fn push(
+        &mut self,
+        page: PageNo,
+        load: impl FnOnce() -> Result<Option<BasePage>, ReadError>,
+    ) -> Result<(), ChunkFailure> {
+        if (self.cancelled)() {
+            return Err(CheckpointError::Closed.into());
+        }
+        let database = self.database;
+        let loaded = load().map_err(|error| ChunkFailure::Unreadable { database, error })?;
+        if let Some(found) = loaded {
+            let BasePage {
                 content,
                 hash,
                 version,
-            }) = source.load(page).map_err(unreadable)?
-            {
-                writer.push_page(page, version, hash, &content)?;
-                pages += 1;
-            }
+            } = found;
+            self.writer.push_page(page, version, hash, &content)?;
+            self.pages += 1;
         }
-        writer.end_section()?;
+        Ok(())
     }
-    Ok(pages)
+}
+
+fn points(history: &History) -> Vec<HistoryPoint> {
+    let point = |told: &ToldCommit| {
+        let head = told.commit.head();
+        HistoryPoint {
+            lsn: head.lsn,
+            time_us: head.time_us,
+            page_count: head.page_count,
+            page_count_min: told.commit.page_count_min(),
+            rolling_checksum: head.rolling_checksum,
+            readable: told.readable,
+            follows: told.follows,
+        }
+    };
+    history.commits.iter().map(point).collect()
 }
 
 fn meta(
     section: PlannedSection,
     source: &dyn SectionSource,
 ) -> Result<SectionMeta, CheckpointError> {
-    let ranges = source.ranges();
-    let first = u32::try_from(ranges.first_page(section.range))
+    let (ranges, new) = (source.ranges(), source.generation());
+    let (kind, range) = match section.content {
+        Content::Base(range) => (SectionKind::Base, range),
+        Content::Delta(range) => (SectionKind::Delta, range),
+        Content::History => (SectionKind::History, RangeNo(0)),
+    };
+    let first = u32::try_from(ranges.first_page(range))
         .ok()
         .and_then(PageNo::new);
     // Of a database that has no pages, a section has none either; its range has one, so that it is one.
-    let pages = ranges
-        .pages(section.range, source.page_count())
-        .count()
-        .max(1);
+    let pages = match kind {
+        SectionKind::History => u64::from(SectionMeta::ALL_PAGES),
+        _ => ranges.pages(range, new.page_count).count().max(1) as u64,
+    };
     Ok(SectionMeta {
-        kind: SectionKind::Base,
+        kind,
         database: section.database,
-        generation: source.generation(),
-        cut: source.cut(),
-        since: source.since(),
-        range: section.range.0,
+        generation: new.generation,
+        cut: new.cut,
+        since: new.since,
+        range: range.0,
         first_page: first.ok_or(CheckpointError::Limit("a range lies past the last page"))?,
         pages: u32::try_from(pages).map_err(|_| CheckpointError::Limit("a range is too long"))?,
-        page_size: source.page_size(),
-        page_count: source.page_count(),
-        page_count_min: source.page_count_min(),
-        inherited: 0,
-        rolling_checksum: source.rolling_checksum(),
+        page_size: new.page_size,
+        page_count: new.page_count,
+        page_count_min: new.page_count_min,
+        inherited: new.inherited,
+        rolling_checksum: new.rolling_checksum,
     })
 }

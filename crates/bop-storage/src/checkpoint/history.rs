@@ -67,13 +67,22 @@ pub struct History {
     pub versions: Vec<Superseded>,
     /// Ascending.
     pub commits: Vec<ToldCommit>,
+    /// Whether there is a window of the past, so that states in a row are looked for.
+    pub windowed: bool,
 }
 
 impl History {
-    /// Whether nothing but the newest commit can be read by it.
-    pub fn is_empty(&self) -> bool {
+    /// Whether it is to be written: it says more than that the newest commit can be read, or of that one
+    /// that nothing lies before it.
+    pub fn is_wanted(&self) -> bool {
+        let readable = self.readable().count();
+        1 < readable || (readable == 1 && self.windowed)
+    }
+
+    /// The commits that can be read, ascending.
+    pub fn readable(&self) -> impl Iterator<Item = Lsn> {
         let readable = self.commits.iter().filter(|told| told.readable);
-        readable.count() <= 1
+        readable.map(|told| told.commit.head().lsn)
     }
 }
 
@@ -128,6 +137,7 @@ pub fn history(
     History {
         versions,
         commits: told,
+        windowed: kept.window.is_some(),
     }
 }
 

@@ -6,6 +6,8 @@ mod execute;
 mod history;
 mod plan;
 
-pub use execute::{CheckpointReport, ChunkFailure, SectionSource, write_chunk};
+pub use execute::{CheckpointReport, ChunkFailure, NewGeneration, SectionSource, write_chunk};
 pub use history::{History, Kept, Superseded, ToldCommit, Window, history};
-pub use plan::{DirtyDatabase, PlannedChunk, PlannedSection, RangeNo, Ranges, plan};
+pub use plan::{
+    Chain, Content, DirtyDatabase, Origin, PlannedChunk, PlannedSection, RangeNo, Ranges, plan,
+};

@@ -1,17 +1,31 @@
 //! What a checkpoint writes: a pure function of what is dirty. No I/O, no clock.
 //!
-//! A database is cut into *ranges* of pages, each stored as one base section. A checkpoint rewrites
-//! the ranges that changed, and packs the sections into chunks: the small ones of many databases
-//! share a chunk, a large database fills several. A database that only shrank has its last range written
-//! again, or an empty section when no page is left: so the newest state of every database stands in a
-//! chunk, where a repair of the manifest finds it.
+//! A database is cut into *ranges* of pages. A range with changed pages gets a *base* section with all of its
+//! pages, or a *delta* with those that changed, on top of the sections that it has:
+//!
+//! ```text
+//! nothing yet, or a small range, or many pages, or a long chain  -> base
+//! else                                                           -> delta
+//! ```
+//! Sections are packed into chunks: the small ones of many databases share a chunk, a large database fills
+//! several. A database that only shrank has its last range written again, or an empty section when no page
+//! is left: so the newest state of every database stands in a chunk, where a repair of the manifest finds
+//! it. What superseded versions are kept of a database is one section more.
 //!
 //! Invariants
-//! - every dirty page of the database lies in exactly one planned section;
+//! - every dirty page of the database lies in exactly one planned base or delta;
+//! - a chain has no more than [`LINKS_MAX`] sections, and its deltas are no longer than half of its base;
 //! - no chunk but one with a single section is larger than the pack limit;
 //! - the oldest un-checkpointed database comes first.
 
 use crate::ids::{DbId, Lsn, PageNo, PageSize};
+use std::collections::BTreeMap;
+
+/// Sections of a chain, at most: a reader may have to look into each.
+const LINKS_MAX: usize = 8;
+
+/// A range of so many pages or fewer is written whole: that costs as little as a delta, and reads faster.
+const SMALL_PAGES_MAX: u64 = 16;
 
 /// The number of a range: pages `number * n + 1 ..= (number + 1) * n`, for n pages in a range.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -54,6 +68,17 @@ impl Ranges {
     }
 }
 
+/// The sections that a range has.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+pub struct Chain {
+    /// How many.
+    pub links: usize,
+    /// Bytes of the base in its file; 0 without one, or when that is not known.
+    pub base_bytes: u64,
+    /// Bytes of the deltas.
+    pub delta_bytes: u64,
+}
+
 /// What changed in a database since its last checkpoint.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DirtyDatabase {
@@ -70,15 +95,44 @@ pub struct DirtyDatabase {
     /// Pages with a newer version, in any order; those above `page_count` are ignored. That pages
     /// were cut off is no business of the plan: publishing shortens their sections.
     pub pages: Vec<PageNo>,
+    /// The sections that its ranges have.
+    pub chains: BTreeMap<RangeNo, Chain>,
+    /// What it reads of the database that it is a fork of.
+    pub origin: Origin,
+    /// Bytes of the superseded versions that are kept, if there is a history to write.
+    pub history_bytes: Option<u64>,
+}
+
+/// What a database reads of the one that it is a fork of.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+pub enum Origin {
+    /// Nothing: it is no fork, or has all pages itself.
+    #[default]
+    None,
+    /// The pages that it has none of its own of, up to this one.
+    Inherited(u32),
+    /// The same; but it is to become independent: all of them are written.
+    Folded(u32),
 }
 
 /// One section to write.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct PlannedSection {
     /// The database.
     pub database: DbId,
-    /// The range.
-    pub range: RangeNo,
+    /// What is in it.
+    pub content: Content,
+}
+
+/// What is in a section.
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Content {
+    /// All pages of a range.
+    Base(RangeNo),
+    /// Those that changed.
+    Delta(RangeNo),
+    /// Superseded versions.
+    History,
 }
 
 /// One chunk to write.
@@ -95,19 +149,12 @@ pub fn plan(mut dirty: Vec<DirtyDatabase>, pack_bytes_max: u64) -> Vec<PlannedCh
     dirty.sort_by_key(|database| (database.oldest, database.database));
     let mut chunks = Vec::new();
     let mut open = PlannedChunk::default();
-    for database in &dirty {
-        for range in changed_ranges(database) {
-            let pages = database.ranges.pages(range, database.page_count).count() as u64;
-            let bytes = pages * u64::from(database.page_size.get());
-            if !open.sections.is_empty() && open.bytes + bytes > pack_bytes_max {
-                chunks.push(std::mem::take(&mut open));
-            }
-            open.bytes += bytes;
-            open.sections.push(PlannedSection {
-                database: database.database,
-                range,
-            });
+    for (section, bytes) in dirty.iter().flat_map(sections) {
+        if !open.sections.is_empty() && open.bytes + bytes > pack_bytes_max {
+            chunks.push(std::mem::take(&mut open));
         }
+        open.bytes += bytes;
+        open.sections.push(section);
     }
     if !open.sections.is_empty() {
         chunks.push(open);
@@ -115,77 +162,74 @@ pub fn plan(mut dirty: Vec<DirtyDatabase>, pack_bytes_max: u64) -> Vec<PlannedCh
     chunks
 }
 
-/// The ranges with a changed page, ascending; without any, the last one.
-fn changed_ranges(database: &DirtyDatabase) -> Vec<RangeNo> {
-    let live = database
-        .pages
-        .iter()
-        .filter(|page| page.get() <= database.page_count);
-    let mut changed: Vec<RangeNo> = live.map(|page| database.ranges.of(*page)).collect();
-    if changed.is_empty() {
-        let last = PageNo::new(database.page_count).unwrap_or(PageNo::FIRST);
-        changed.push(database.ranges.of(last));
+/// The sections of a database, with their bytes.
+fn sections(dirty: &DirtyDatabase) -> Vec<(PlannedSection, u64)> {
+    let database = dirty.database;
+    let page_bytes = u64::from(dirty.page_size.get());
+    let changed = changed_ranges(dirty).into_iter();
+    let mut sections: Vec<_> = changed
+        .map(|(range, changed)| {
+            let whole = dirty.ranges.pages(range, dirty.page_count).count() as u64;
+            let chain = dirty.chains.get(&range);
+            let size = (changed, whole, page_bytes);
+            let (content, pages) = if is_base(chain, size, dirty.origin) {
+                (Content::Base(range), whole)
+            } else {
+                (Content::Delta(range), changed)
+            };
+            (PlannedSection { database, content }, pages * page_bytes)
+        })
+        .collect();
+    if let Some(bytes) = dirty.history_bytes {
+        let content = Content::History;
+        sections.push((PlannedSection { database, content }, bytes));
     }
-    changed.sort_unstable();
-    changed.dedup();
+    sections
+}
+
+/// Whether a range with so many `changed` pages among its `whole` ones is written whole.
+fn is_base(
+    chain: Option<&Chain>,
+    (changed, whole, page_bytes): (u64, u64, u64),
+    origin: Origin,
+) -> bool {
+    let chain = match (chain, origin) {
+        (_, Origin::Folded(_)) | (None, Origin::None) => return true,
+        (None, Origin::Inherited(_)) => Chain::default(),
+        (Some(chain), _) => *chain,
+    };
+    let base_bytes = match chain.base_bytes {
+        0 => whole * page_bytes,
+        known => known,
+    };
+    // What changed is as compressible as the base.
+    let more = base_bytes.saturating_mul(changed) / whole.max(1);
+    let small = whole <= SMALL_PAGES_MAX;
+    small || LINKS_MAX <= chain.links || base_bytes < 2 * (chain.delta_bytes + more)
+}
+
+/// The ranges with a changed page, ascending, each with how many it has; without any, the last range.
+fn changed_ranges(dirty: &DirtyDatabase) -> BTreeMap<RangeNo, u64> {
+    let mut changed: BTreeMap<RangeNo, u64> = BTreeMap::new();
+    for page in &dirty.pages {
+        if page.get() <= dirty.page_count {
+            *changed.entry(dirty.ranges.of(*page)).or_default() += 1;
+        }
+    }
+    if let Origin::Folded(inherited) = dirty.origin
+        && let Some(last) = PageNo::new(inherited.min(dirty.page_count))
+    {
+        for range in 0..=dirty.ranges.of(last).0 {
+            changed.entry(RangeNo(range)).or_default();
+        }
+    }
+    if changed.is_empty() {
+        let last = PageNo::new(dirty.page_count).unwrap_or(PageNo::FIRST);
+        changed.insert(dirty.ranges.of(last), 0);
+    }
     changed
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const PAGE: PageSize = PageSize::MIN;
-
-    fn dirty(database: u64, oldest: u64, page_count: u32, pages: &[u32]) -> DirtyDatabase {
-        DirtyDatabase {
-            database: DbId::new(database),
-            oldest: Lsn::new(oldest),
-            page_size: PAGE,
-            ranges: Ranges::new(4 * 512, PAGE),
-            page_count,
-            pages: pages.iter().filter_map(|page| PageNo::new(*page)).collect(),
-        }
-    }
-
-    fn sections(chunks: &[PlannedChunk]) -> Vec<Vec<(u64, u32)>> {
-        let of = |s: &PlannedSection| (s.database.get(), s.range.0);
-        chunks
-            .iter()
-            .map(|chunk| chunk.sections.iter().map(of).collect())
-            .collect()
-    }
-
-    #[test]
-    fn only_changed_ranges_are_written_and_the_oldest_database_first() {
-        let chunks = plan(
-            vec![dirty(1, 50, 20, &[1, 3, 9]), dirty(2, 10, 3, &[2])],
-            1 << 20,
-        );
-        assert_eq!(sections(&chunks), [vec![(2, 0), (1, 0), (1, 2)]]);
-    }
-
-    #[test]
-    fn chunks_are_cut_at_the_pack_limit() {
-        let chunks = plan(vec![dirty(1, 1, 12, &[1, 5, 9])], 2 * 4 * 512);
-        assert_eq!(sections(&chunks), [vec![(1, 0), (1, 1)], vec![(1, 2)]]);
-        let single = plan(vec![dirty(1, 1, 12, &[1, 5])], 1);
-        assert_eq!(sections(&single), [vec![(1, 0)], vec![(1, 1)]]);
-    }
-
-    #[test]
-    fn pages_above_the_page_count_are_not_written() {
-        assert_eq!(
-            sections(&plan(vec![dirty(1, 1, 4, &[4, 5, 12])], 1 << 20)),
-            [vec![(1, 0)]]
-        );
-    }
-
-    #[test]
-    fn a_database_without_a_changed_page_has_its_last_range_written() {
-        let of = |page_count| plan(vec![dirty(1, 1, page_count, &[29])], 1 << 20);
-        assert_eq!(sections(&of(4)), [vec![(1, 0)]]);
-        assert_eq!(sections(&of(5)), [vec![(1, 1)]]);
-        assert_eq!(sections(&of(0)), [vec![(1, 0)]]);
-    }
-}
+#[path = "plan_tests.rs"]
+mod tests;

@@ -15,77 +15,22 @@
 
 use super::checkpoint_catalogue::delta_since;
 use super::checkpoint_rows::{NewHead, Publication, forgettable};
-use super::chunk_base::ChunkBase;
 use super::engine::Engine;
-use super::reader::PageReader;
-use super::state::DbState;
+use super::source::Source;
 use crate::catalogue::{Catalogue, encode_delta, encode_section};
 use crate::checkpoint::{
-    CheckpointReport, ChunkFailure, DirtyDatabase, PlannedChunk, Ranges, SectionSource, write_chunk,
+    CheckpointReport, ChunkFailure, PlannedChunk, PlannedSection, SectionSource, write_chunk,
 };
-use crate::checksum::RollingChecksum;
-use crate::error::{CheckpointError, Place, ReadError};
-use crate::ids::{ChunkId, CursorId, DbId, Generation, Lsn, PageNo, PageSize};
+use crate::error::{CheckpointError, Place};
+use crate::ids::{ChunkId, CursorId, DbId, Generation, Lsn};
 use crate::log::HoldReason;
-use crate::manifest::{CheckpointedHead, CursorRow, ManifestState};
+use crate::manifest::CursorRow;
 use crate::pagestore::{ChunkWriter, FinishedChunk};
-use crate::view::{BasePage, BasePages, View};
+use crate::view::BasePages;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
-
-/// A database that the checkpoint copies.
-pub(super) struct Source {
-    pub(super) state: Arc<DbState>,
-    pub(super) view: Arc<View>,
-    /// Layers that the new base replaces.
-    covered: usize,
-    page_size: PageSize,
-    pub(super) ranges: Ranges,
-    pub(super) generation: Generation,
-    /// The head of the generation before.
-    since: Lsn,
-    reader: PageReader,
-}
-
-impl SectionSource for Source {
-    fn ranges(&self) -> Ranges {
-        self.ranges
-    }
-
-    fn page_size(&self) -> PageSize {
-        self.page_size
-    }
-
-    fn page_count(&self) -> u32 {
-        self.view.head().page_count
-    }
-
-    fn rolling_checksum(&self) -> RollingChecksum {
-        self.view.head().rolling_checksum
-    }
-
-    fn cut(&self) -> Lsn {
-        self.view.head().lsn
-    }
-
-    fn generation(&self) -> Generation {
-        self.generation
-    }
-
-    fn since(&self) -> Lsn {
-        self.since
-    }
-
-    fn page_count_min(&self) -> u32 {
-        self.view.page_count_min()
-    }
-
-    fn load(&self, page: PageNo) -> Result<Option<BasePage>, ReadError> {
-        self.reader.load_for_copy(&self.view, page)
-    }
-}
 
 /// The catalogue at the cut, when it changed since the last checkpoint or has tombstones to forget.
 pub(super) struct NewCatalogue {
@@ -125,6 +70,7 @@ impl Engine {
         // What it lets go of itself is no reason for another one.
         self.log.holds().watch(None);
         self.retire_dropped();
+        self.release_points();
         // Chunks that could not be published would be copied time after time.
         if let Some(failure) = self.manifest.failure() {
             return Err(failure.into());
@@ -138,8 +84,7 @@ impl Engine {
             self.log.sync()?;
         }
         let catalogue = self.changed_catalogue()?;
-        let rows = self.manifest.state();
-        sources.retain(|source| is_published(source.state.id(), &rows, catalogue.as_ref()));
+        sources.retain(|source| self.is_published(source.state.id(), catalogue.as_ref()));
         let mut report = CheckpointReport::default();
         let mut skipped: Vec<Source> = sources
             .extract_if(.., |source| source.state.damage().is_some())
@@ -168,34 +113,6 @@ impl Engine {
             "checkpoint done"
         );
         Ok(report)
-    }
-
-    /// Freezes every database with commits that no checkpoint covers.
-    fn freeze(&self) -> Result<Vec<Source>, CheckpointError> {
-        let rows = self.manifest.state();
-        let dirty = self
-            .states()
-            .into_iter()
-            .filter(|state| state.view().layer_count() > 0);
-        dirty
-            .map(|state| {
-                let view = state.freeze();
-                let page_size = view.head().page_size.unwrap_or(PageSize::DEFAULT);
-                let before = rows.database(state.id()).map(|row| row.checkpointed);
-                let before = before.unwrap_or(CheckpointedHead::NONE);
-                let generation = before.generation.next();
-                Ok(Source {
-                    covered: view.layer_count(),
-                    page_size,
-                    ranges: Ranges::new(self.limits.range_bytes, page_size),
-                    generation: generation.ok_or(CheckpointError::Limit("generations"))?,
-                    since: before.lsn,
-                    reader: self.reader.clone(),
-                    state,
-                    view,
-                })
-            })
-            .collect()
     }
 
     fn changed_catalogue(&self) -> Result<Option<NewCatalogue>, CheckpointError> {
@@ -253,7 +170,7 @@ impl Engine {
         for (nth, chunk) in planned.iter().chain(&alone).enumerate() {
             let id = self.draw_chunk_id()?;
             let mut writer = ChunkWriter::create(Arc::clone(&self.disk), self.store, id)?;
-            let source_of = |section: crate::checkpoint::PlannedSection| {
+            let source_of = |section: PlannedSection| {
                 by_id
                     .get(&section.database)
                     .map(|source| *source as &dyn SectionSource)
@@ -292,28 +209,15 @@ impl Engine {
             heads: sources.iter().map(NewHead::of).collect(),
             closed: self.closed.lock().clone(),
             checkpointed: covered,
+            keeps: self.keeps(sources.iter().map(|source| source.state.id())),
         };
         let dead = self
             .manifest
             .transact(move |edit| publication.write(edit))?;
-        let rows = self.manifest.state();
         for source in sources {
-            let (id, cut) = (source.state.id(), source.view.head().lsn);
-            let base: Arc<dyn BasePages> = Arc::new(ChunkBase::at(
-                id,
-                source.generation,
-                source.ranges,
-                &rows,
-                &self.chunks,
-                Arc::clone(self.reader.cache()),
-            ));
-            // A drop may have put another state in its place, with the same view.
-            let databases = self.databases.lock();
-            let state = databases.get(&id).unwrap_or(&source.state);
-            let added = state.rebase(cut, &base, source.covered);
-            drop(databases);
-            self.count_index_entries(added);
+            self.rebase(source);
         }
+        self.release_points();
         self.forget_dropped_states();
         dead.into_iter()
             .for_each(|(chunk, row)| self.chunks.doom(chunk, &row));
@@ -329,6 +233,40 @@ impl Engine {
             cell.hold = newer.then(hold);
         }
         Ok(())
+    }
+
+    /// Puts what is published below the views of a database, its readers' and those of snapshots and
+    /// forks of it.
+    fn rebase(&self, source: &Source) {
+        let (id, kind) = (source.state.id(), source.state.kind());
+        let databases = self.databases.lock();
+        // A drop may have put another state in its place, with the same view.
+        let state = databases.get(&id).unwrap_or(&source.state);
+        let readable: BTreeSet<Lsn> = source.history.readable().collect();
+        let pinned = state.pinned();
+        let (base, past) = self.with_bases_in(&databases, |bases| {
+            let older = pinned.iter().filter(|lsn| readable.contains(lsn));
+            let past = older.map(|lsn| (*lsn, bases.point_in_chunks(id, *lsn)));
+            let past: BTreeMap<Lsn, Arc<dyn BasePages>> = past.collect();
+            (Arc::clone(bases.view(id, kind).base()), past)
+        });
+        let past = |lsn: Lsn| past.get(&lsn).cloned();
+        let added = state.rebase(source.new.cut, &base, source.covered, past);
+        drop(databases);
+        self.count_index_entries(added);
+    }
+
+    /// Whether the transaction will leave a row of the database, and it has pages. One whose drop is not
+    /// taken back any more has none, unless a fork needs them; one whose creation cannot be published,
+    /// since the catalogue is damaged, waits.
+    fn is_published(&self, id: DbId, new: Option<&NewCatalogue>) -> bool {
+        match new.filter(|new| new.catalogue.entry(id).is_some()) {
+            Some(new) => new.catalogue.has_pages(id),
+            None => {
+                let has_row = self.manifest.state().database(id).is_some();
+                has_row && self.catalogue.lock().catalogue.has_pages(id)
+            }
+        }
     }
 
     /// The log's length that starts a checkpoint: as long as the chunks, so that rewriting them
@@ -351,34 +289,4 @@ impl Engine {
 fn is_sound_so_far(catalogue: &Catalogue, closed: bool) -> bool {
     let damage = catalogue.damage();
     damage.is_none_or(|damage| closed && matches!(damage.place, Place::Log { .. }))
-}
-
-/// Whether the transaction will leave a row of the database that has pages. One whose drop is not taken
-/// back any more has none; one whose creation cannot be published, since the catalogue is damaged,
-/// waits.
-fn is_published(id: DbId, rows: &ManifestState, catalogue: Option<&NewCatalogue>) -> bool {
-    let state = match catalogue.and_then(|new| new.catalogue.entry(id)) {
-        Some(entry) => Some(entry.state),
-        None => rows.database(id).map(|row| row.state),
-    };
-    state.is_some_and(|state| state.has_pages())
-}
-
-pub(super) fn dirty(source: &Source) -> DirtyDatabase {
-    let head = source.view.head();
-    let pages = source
-        .view
-        .layers()
-        .flat_map(|layer| layer.iter())
-        .flat_map(|(first, extent)| (0..extent.pages()).map(move |nth| first.get() + nth))
-        .filter_map(PageNo::new)
-        .collect();
-    DirtyDatabase {
-        database: source.state.id(),
-        oldest: source.view.oldest_uncheckpointed(),
-        page_size: source.page_size,
-        ranges: source.ranges,
-        page_count: head.page_count,
-        pages,
-    }
 }

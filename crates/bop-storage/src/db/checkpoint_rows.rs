@@ -10,22 +10,24 @@
 //!
 //! Never: writes a file, changes a view.
 
-use super::checkpoint::{NewCatalogue, Source};
+use super::checkpoint::NewCatalogue;
+use super::garbage::{Keep, delete_garbage};
+use super::source::Source;
 use crate::catalogue::Catalogue;
 use crate::checkpoint::{RangeNo, Ranges};
 use crate::error::ManifestError;
-use crate::ids::{ChunkId, DbId, Generation, Lsn, PageSize};
+use crate::ids::{ChunkId, DbId, Lsn, PageSize};
 use crate::manifest::{
     CheckpointedHead, ChunkRow, ClosedRow, DatabaseRow, Edit, GenerationRow, HistoryLink, LinkKind,
-    ManifestState, Needs, RangeKey, RangeLink, RangeRow,
+    ManifestState, RangeKey, RangeLink, RangeRow,
 };
 use crate::pagestore::{FinishedChunk, Section, SectionKind, SectionMeta};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Tombstones that nothing names any more: no fork and no snapshot points at them, the sections are gone, and the log no longer has the
-/// record of the drop, nor any before it. One that has damaged rows stays, since what these say of
-/// it is not known.
+/// Tombstones that nothing names any more: no fork and no snapshot points at them, the sections are gone,
+/// and the log no longer has the record of the drop, nor any before it. One that has damaged rows stays,
+/// since what these say of it is not known.
 pub(super) fn forgettable(catalogue: &Catalogue, rows: &ManifestState) -> Vec<DbId> {
     let truncated = rows.watermarks().truncated;
     catalogue
@@ -38,52 +40,6 @@ pub(super) fn forgettable(catalogue: &Catalogue, rows: &ManifestState) -> Vec<Db
         .collect()
 }
 
-/// The rows of all databases whose catalogue records are newer than the rows; what tombstones had goes.
-fn put_catalogue_rows(edit: &mut Edit<'_>, catalogue: &Catalogue) -> Result<(), ManifestError> {
-    let reflected = edit.state().watermarks().catalogue;
-    catalogue.write_rows(edit)?;
-    let dropped = catalogue
-        .entries()
-        .filter(|(_, entry)| entry.lsn > reflected && !entry.state.has_pages());
-    for (id, _) in dropped {
-        delete_garbage(edit, id, false);
-    }
-    Ok(())
-}
-
-/// Rows of a database that nobody reads. Nothing but the newest generation is kept, and that only while
-/// the database `has_pages`.
-fn delete_garbage(edit: &mut Edit<'_>, database: DbId, has_pages: bool) {
-    let state = edit.state();
-    let generations: Vec<(Generation, Lsn)> = state
-        .generations(database)
-        .map(|(generation, row)| (generation, row.lsn))
-        .collect();
-    let needs = Needs {
-        generations: &generations,
-        points: &[],
-        window_from: None,
-        newest: has_pages,
-    };
-    let garbage = needs.garbage(state.ranges(database).map(|(key, _)| *key));
-    for key in garbage.ranges {
-        edit.delete_range(key);
-    }
-    for generation in garbage.generations {
-        edit.delete_generation(database, generation);
-    }
-    for generation in garbage.histories {
-        edit.delete_history(database, generation);
-    }
-    // Chains without links are there to hide older ones.
-    let mut oldest: BTreeMap<u32, (RangeKey, bool)> = BTreeMap::new();
-    for (key, row) in edit.state().ranges(database) {
-        oldest.insert(key.range, (*key, row.links().is_empty()));
-    }
-    let hide_nothing = oldest.into_values().filter(|(_, is_empty)| *is_empty);
-    hide_nothing.for_each(|(key, _)| edit.delete_range(key));
-}
-
 /// A database that was checkpointed: what its row says from now on.
 pub(super) struct NewHead {
     database: DbId,
@@ -91,24 +47,25 @@ pub(super) struct NewHead {
     page_size: Option<PageSize>,
     /// The fewest pages that it had since the checkpoint before.
     page_count_min: u32,
+    inherited: u32,
     ranges: Ranges,
 }
 
 impl NewHead {
     pub(super) fn of(source: &Source) -> Self {
-        let head = source.view.head();
-        let checkpointed = CheckpointedHead {
-            generation: source.generation,
-            lsn: head.lsn,
-            time_us: head.time_us,
-            page_count: head.page_count,
-            rolling_checksum: head.rolling_checksum,
-        };
+        let (new, head) = (&source.new, source.view.head());
         Self {
             database: source.state.id(),
-            checkpointed,
+            checkpointed: CheckpointedHead {
+                generation: new.generation,
+                lsn: new.cut,
+                time_us: head.time_us,
+                page_count: new.page_count,
+                rolling_checksum: new.rolling_checksum,
+            },
             page_size: head.page_size,
-            page_count_min: source.view.page_count_min(),
+            page_count_min: new.page_count_min,
+            inherited: new.inherited,
             ranges: source.ranges,
         }
     }
@@ -121,6 +78,8 @@ pub(super) struct Publication {
     pub(super) heads: Vec<NewHead>,
     pub(super) closed: BTreeMap<DbId, ClosedRow>,
     pub(super) checkpointed: Lsn,
+    /// What is needed of databases of which more may be there.
+    pub(super) keeps: BTreeMap<DbId, Keep>,
 }
 
 impl Publication {
@@ -134,13 +93,17 @@ impl Publication {
             edit.insert_chunk(chunk.id, chunk.bytes, digest)?;
         }
         if let Some(new) = &self.catalogue {
-            put_catalogue_rows(edit, &new.catalogue)?;
+            new.catalogue.write_rows(edit)?;
         }
+        let mut sections = self.sections();
         for head in &self.heads {
+            let sections = sections.remove(&head.database).unwrap_or_default();
             put_head(edit, head)?;
-            put_generation(edit, head, &self.sections_of(head.database));
-            put_chains(edit, head, &self.sections_of(head.database));
-            delete_garbage(edit, head.database, true);
+            put_generation(edit, head, &sections);
+            put_chains(edit, head, &sections);
+        }
+        for (id, keep) in &self.keeps {
+            delete_garbage(edit, *id, keep);
         }
         let catalogue = self.catalogue.as_ref();
         put_catalogue_sections(edit, &self.chunks, catalogue.and_then(|new| new.since));
@@ -151,23 +114,21 @@ impl Publication {
         Ok(delete_dead_chunks(edit))
     }
 
-    /// What was written of a database.
-    fn sections_of(&self, database: DbId) -> Vec<NewSection> {
-        let sections = self.chunks.iter().flat_map(|chunk| {
-            let sections = chunk.sections.iter();
-            sections.filter_map(|section| {
-                let meta = *section.meta()?;
-                Some(NewSection {
+    /// What was written of each database.
+    fn sections(&self) -> BTreeMap<DbId, Vec<NewSection>> {
+        let mut sections: BTreeMap<DbId, Vec<NewSection>> = BTreeMap::new();
+        for chunk in &self.chunks {
+            for section in &chunk.sections {
+                let Some(meta) = section.meta() else { continue };
+                sections.entry(meta.database).or_default().push(NewSection {
                     chunk: chunk.id,
                     index: section.index,
                     bytes: section.file_bytes(),
-                    meta,
-                })
-            })
-        });
+                    meta: *meta,
+                });
+            }
+        }
         sections
-            .filter(|section| section.meta.database == database)
-            .collect()
     }
 }
 
@@ -210,7 +171,7 @@ fn put_generation(edit: &mut Edit<'_>, head: &NewHead, sections: &[NewSection]) 
         page_count: head.checkpointed.page_count,
         page_count_min: head.page_count_min,
         rolling_checksum: head.checkpointed.rolling_checksum,
-        inherited: 0,
+        inherited: head.inherited,
         history: history.map(|section| HistoryLink {
             chunk: section.chunk,
             section: section.index,

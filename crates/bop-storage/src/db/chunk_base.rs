@@ -17,12 +17,11 @@ use crate::cache::{PageCache, PageKey};
 use crate::checkpoint::{RangeNo, Ranges};
 use crate::checksum::PageHash;
 use crate::error::ReadError;
-use crate::ids::{ChunkId, DbId, DbKind, Generation, Lsn, PageNo, PageSize};
-use crate::limits::ValidLimits;
+use crate::ids::{ChunkId, DbId, Generation, Lsn, PageNo, PageSize};
 use crate::manifest::{ChunkRow, LinkKind, ManifestState, RangeLink, RangeRow};
 use crate::page::PageBytes;
 use crate::pagestore::StoredPage;
-use crate::view::{BasePage, BasePages, Head, NoBase, View};
+use crate::view::{BasePage, BasePages};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -263,40 +262,4 @@ impl BasePages for ChunkBase {
     fn in_memory(&self, page: PageNo) -> Option<PageBytes> {
         self.look_up_in_memory(page)?.found()
     }
-}
-
-/// The state of a database that its chunks hold.
-pub(super) fn checkpointed_head(id: DbId, rows: &ManifestState) -> Head {
-    rows.database(id).map_or(Head::EMPTY, |row| Head {
-        lsn: row.checkpointed.lsn,
-        time_us: row.checkpointed.time_us,
-        page_size: row.page_size,
-        page_count: row.checkpointed.page_count,
-        rolling_checksum: row.checkpointed.rolling_checksum,
-    })
-}
-
-/// A view of that state.
-pub(super) fn checkpointed_view(
-    id: DbId,
-    kind: DbKind,
-    rows: &ManifestState,
-    chunks: &ChunkSet,
-    cache: &Arc<PageCache>,
-    limits: &ValidLimits,
-) -> View {
-    let head = checkpointed_head(id, rows);
-    let generation = rows
-        .database(id)
-        .map(|row| row.checkpointed.generation)
-        .unwrap_or_default();
-    let base: Arc<dyn BasePages> = match head.page_size {
-        None => Arc::new(NoBase),
-        Some(size) => {
-            let ranges = Ranges::new(limits.range_bytes, size);
-            let cache = Arc::clone(cache);
-            Arc::new(ChunkBase::at(id, generation, ranges, rows, chunks, cache))
-        }
-    };
-    View::new(id, kind, head, base)
 }

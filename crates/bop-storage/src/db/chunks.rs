@@ -16,7 +16,7 @@ use crate::pagestore::{ChunkDigest, ChunkIdentity, ChunkReader};
 use parking_lot::Mutex;
 use quick_cache::sync::Cache;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 /// All chunks that are in use.
@@ -26,6 +26,7 @@ pub(crate) struct ChunkSet {
     store: StoreId,
     files: Arc<Mutex<HashMap<ChunkId, Weak<ChunkFile>>>>,
     open: Arc<OpenChunks>,
+    doomed: Arc<AtomicU64>,
 }
 
 /// Chunks that are open, with as much of their indexes as was needed.
@@ -51,6 +52,7 @@ impl ChunkSet {
             store,
             files: Arc::default(),
             open: Arc::new(Cache::new(open_max)),
+            doomed: Arc::default(),
         }
     }
 
@@ -76,8 +78,16 @@ impl ChunkSet {
         file
     }
 
+    /// How often a chunk was doomed. Who has rows, names the files in them and finds the same number as
+    /// before has files that are there.
+    pub(crate) fn doomed(&self) -> u64 {
+        self.doomed.load(Ordering::Acquire)
+    }
+
     /// The manifest has forgotten the chunk: its file goes when nobody reads it any more.
     pub(crate) fn doom(&self, id: ChunkId, row: &ChunkRow) {
+        // First: whoever names it from now on looks again.
+        self.doomed.fetch_add(1, Ordering::AcqRel);
         self.file(id, row).doomed.store(true, Ordering::Release);
     }
 }

@@ -14,8 +14,8 @@
 //!
 //! Never: reads what it keeps.
 
-use super::checkpoint::Source;
 use super::engine::Engine;
+use super::source::Source;
 use crate::catalogue::Catalogue;
 use crate::error::{Damage, ManifestError, Place, Reject};
 use crate::ids::{DbId, Lsn, SegmentId};

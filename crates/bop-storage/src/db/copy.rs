@@ -6,8 +6,9 @@
 //!
 //! Never: publishes a chunk.
 
-use super::checkpoint::{NewCatalogue, Source, dirty};
+use super::checkpoint::NewCatalogue;
 use super::engine::Engine;
+use super::source::Source;
 use crate::checkpoint::{ChunkFailure, plan};
 use crate::error::{CheckpointError, ReadError};
 use crate::ids::Lsn;
@@ -30,7 +31,7 @@ impl Engine {
         catalogue: Option<&NewCatalogue>,
     ) -> Result<Copied, CheckpointError> {
         loop {
-            let dirty = sources.iter().map(dirty).collect();
+            let dirty = sources.iter().map(Source::dirty).collect();
             let planned = plan(dirty, self.limits.pack_bytes_max);
             let mut chunks = Vec::with_capacity(planned.len());
             let written = self.write_chunks(&planned, sources, catalogue, &mut chunks);

@@ -29,6 +29,10 @@ impl Db {
         Self { engine, state }
     }
 
+    pub(super) fn parts(&self) -> (&Arc<OpenStore>, &Arc<DbState>) {
+        (&self.engine, &self.state)
+    }
+
     #[cfg(test)]
     pub(super) fn engine(&self) -> &Arc<OpenStore> {
         &self.engine

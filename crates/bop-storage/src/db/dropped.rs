@@ -15,6 +15,7 @@
 //!
 //! Never: keeps the entries of a record log, or what a damaged database left.
 
+use super::bases::checkpointed_head;
 use super::engine::Engine;
 use super::manager::Manager;
 use super::names::Keep;
@@ -217,11 +218,16 @@ impl Engine {
         found
     }
 
+    /// What time it is, for windows.
+    pub(super) fn now_us(&self) -> u64 {
+        self.retention_clock.now_us(self.runtime.clock.as_ref())
+    }
+
     /// Bytes of the pages of a database, and its newest commit.
     fn size_of(&self, id: DbId, rows: &ManifestState) -> (u64, Lsn) {
         let head = match self.state_of(id) {
             Some(state) => *state.view().head(),
-            None => super::chunk_base::checkpointed_head(id, rows),
+            None => checkpointed_head(id, rows, &self.catalogue.lock().catalogue),
         };
         let page_bytes = head.page_size.map_or(0, |size| u64::from(size.get()));
         (u64::from(head.page_count) * page_bytes, head.lsn)
@@ -286,7 +292,7 @@ impl Engine {
     /// What is dropped and is not to be kept any more, when `newest` is dropped too. Whoever asks holds
     /// the catalogue's slot.
     pub(super) fn overdue(&self, newest: Option<DbId>) -> Vec<CatalogueChange> {
-        let now_us = self.retention_clock.now_us(self.runtime.clock.as_ref());
+        let now_us = self.now_us();
         let dropped: Vec<(DbId, u64)> = {
             let cell = self.catalogue.lock();
             let dropped = cell.catalogue.dropped().rev();
@@ -353,7 +359,7 @@ impl Engine {
                 .min()
         };
         if let Some(until_us) = first {
-            let now_us = self.retention_clock.now_us(self.runtime.clock.as_ref());
+            let now_us = self.now_us();
             let wait = Duration::from_micros(until_us.saturating_sub(now_us));
             self.signals.purge_at(after(Instant::now(), wait));
         }
@@ -372,13 +378,9 @@ impl Engine {
     pub(super) fn forget_dropped_states(&self) {
         let mut databases = self.databases.lock();
         let cell = self.catalogue.lock();
-        for (id, _) in cell.catalogue.dropped() {
-            let idle = |state: &super::state::DbState| {
-                state.view().layer_count() == 0 && state.check_live().is_ok()
-            };
-            if databases.get(&id).is_some_and(|state| idle(state)) {
-                databases.remove(&id);
-            }
-        }
+        databases.retain(|id, state| {
+            let idle = state.view().layer_count() == 0 && state.check_live().is_ok();
+            !idle || cell.catalogue.is_live(*id)
+        });
     }
 }

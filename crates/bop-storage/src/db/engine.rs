@@ -19,6 +19,7 @@ use super::guards::Guards;
 use super::housekeeper::Housekeeper;
 use super::images::ImageMakers;
 use super::lifecycle::Lifecycle;
+use super::points::HeldPoints;
 use super::reader::PageReader;
 use super::signals::Signals;
 use super::slot::WriterSlot;
@@ -84,6 +85,8 @@ pub(crate) struct Engine {
     /// The cursors as the newest section of the catalogue has them.
     pub(super) section_cursors: Mutex<SectionCursors>,
     pub(super) chunks: ChunkSet,
+    /// States in the log that snapshots and forks need.
+    pub(super) points: HeldPoints,
     pub(super) catalogue: Arc<Mutex<CatalogueCell>>,
     /// Held from the plan of a catalogue record to its publication.
     pub(super) catalogue_writer: Arc<WriterSlot>,

@@ -8,8 +8,8 @@
 use super::engine::Engine;
 use super::report::{Health, StoreStatus};
 use crate::error::{
-    BeginError, CatalogueError, CheckpointError, CommitError, ErrorCode, JobError, ReadError,
-    RecordLogError,
+    BeginError, CatalogueError, CheckpointError, CommitError, ErrorCode, JobError, PastError,
+    ReadError, RecordLogError,
 };
 use crate::meters::{Levels, MetricsReport, list};
 use crate::runtime::BreakerState;
@@ -35,6 +35,7 @@ coded!(
     CheckpointError,
     CommitError,
     JobError,
+    PastError,
     ReadError,
     RecordLogError
 );

@@ -228,6 +228,7 @@ impl Engine {
         match kept {
             Some(entry) => {
                 let next = DbState::new(entry.name.as_str(), View::clone(&last))
+                    .succeeding(state)
                     .with_quota(entry.policy.quota_bytes);
                 databases.insert(id, Arc::new(next));
                 0
@@ -366,15 +367,7 @@ impl Engine {
             state.rename(&present_name);
             return Ok(Arc::clone(state));
         }
-        let rows = self.manifest.state();
-        let view = super::chunk_base::checkpointed_view(
-            id,
-            kind,
-            &rows,
-            &self.chunks,
-            self.reader.cache(),
-            &self.limits,
-        );
+        let view = self.with_bases_in(&databases, |bases| bases.view(id, kind));
         let state = Arc::new(DbState::new(&present_name, view).with_quota(quota_bytes));
         databases.insert(id, Arc::clone(&state));
         Ok(state)
@@ -399,7 +392,7 @@ impl Engine {
         kind.ok_or_else(|| self.not_found(name))
     }
 
-    fn not_found(&self, name: &str) -> CatalogueError {
+    pub(super) fn not_found(&self, name: &str) -> CatalogueError {
         CatalogueError::NotFound {
             name: name.to_owned(),
             nearest: self.catalogue.lock().catalogue.nearest(name),

@@ -26,6 +26,7 @@ use super::images::ImageMakers;
 use super::leftovers::{forget_unused, sweep_leftovers, unused_segments};
 use super::lifecycle::Lifecycle;
 use super::options::Options;
+use super::points::HeldPoints;
 use super::reader::PageReader;
 use super::recovery::RecoveredState;
 use super::signals::Signals;
@@ -345,6 +346,7 @@ impl Parts<'_> {
             open_cursors: OpenCursors::default(),
             section_cursors: Mutex::default(),
             chunks,
+            points: HeldPoints::default(),
             catalogue: CatalogueCell::shared(catalogue, catalogue_hold),
             catalogue_writer: Arc::default(),
             creations: Creations::default(),
@@ -367,6 +369,7 @@ impl Parts<'_> {
             index_shrunk: (Mutex::new(()), Condvar::new()),
             lock: Mutex::new(Some(lock)),
         });
+        engine.recover_points();
         Ok((engine, unused))
     }
 

@@ -138,7 +138,7 @@ fn all_at_once() {
     let copied = frozen.head().page_count;
     moment();
     let base: Arc<dyn BasePages> = Arc::new(Everything(Generation::new(1)));
-    state.rebase(frozen.head().lsn, &base, frozen.layer_count());
+    state.rebase(frozen.head().lsn, &base, frozen.layer_count(), |_| None);
     drop(frozen);
     for writer in writers {
         let [first, second] = writer.join().unwrap();

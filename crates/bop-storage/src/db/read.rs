@@ -103,7 +103,7 @@ impl ReadTxn {
     /// Another read transaction of the same snapshot; `None` when the store is closing.
     pub fn duplicate(&self) -> Option<Self> {
         let inside = self.engine.lifecycle().enter()?;
-        let pin = self.state.pin_again(&self.pin);
+        let pin = self.pin.again();
         Some(Self::new(
             Arc::clone(&self.engine),
             Arc::clone(&self.state),

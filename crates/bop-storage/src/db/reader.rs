@@ -39,13 +39,20 @@ impl PageReader {
     /// The newest version of a page in `view`; zeros for one that was never written.
     pub(crate) fn read(&self, view: &View, page: PageNo) -> Result<PageBytes, ReadError> {
         let size = view.head().page_size.unwrap_or(PageSize::DEFAULT);
+        let content = self.read_written(view, page)?;
+        Ok(content.unwrap_or_else(|| PageBytes::zeroed(size)))
+    }
+
+    /// The same; `None` for a page that was never written.
+    pub(crate) fn read_written(
+        &self,
+        view: &View,
+        page: PageNo,
+    ) -> Result<Option<PageBytes>, ReadError> {
         match view.find(page) {
-            Found::Zero => Ok(PageBytes::zeroed(size)),
-            Found::Log(version) => self.read_log(view, page, version),
-            Found::Base => {
-                let content = view.base().read(page)?;
-                Ok(content.unwrap_or_else(|| PageBytes::zeroed(size)))
-            }
+            Found::Zero => Ok(None),
+            Found::Log(version) => self.read_log(view, page, version).map(Some),
+            Found::Base => view.base().read(page),
         }
     }
 
@@ -69,24 +76,37 @@ impl PageReader {
         match view.find(page) {
             Found::Zero => Ok(None),
             Found::Base => view.base().load(page),
-            Found::Log(at) => {
-                let PageVersion { version, hash, .. } = at;
-                let key = PageKey::Log {
-                    database: view.database(),
-                    version,
-                    page,
-                };
-                let content = match self.cache.get(key) {
-                    Some(content) => content,
-                    None => self.load_checked(view, page, at, Through::Device)?,
-                };
-                Ok(Some(BasePage {
-                    content,
-                    hash,
-                    version,
-                }))
-            }
+            Found::Log(at) => Ok(Some(self.load_version(view, page, at)?)),
         }
+    }
+
+    /// A version of a page that is in the log, to be copied into a chunk; perhaps not the newest that
+    /// `view` has.
+    pub(crate) fn load_version(
+        &self,
+        view: &View,
+        page: PageNo,
+        at: PageVersion,
+    ) -> Result<BasePage, ReadError> {
+        let content = match self.cached(view, page, at) {
+            Some(content) => content,
+            None => self.load_checked(view, page, at, Through::Device)?,
+        };
+        Ok(BasePage {
+            content,
+            hash: at.hash,
+            version: at.version,
+        })
+    }
+
+    /// A version of a page that is in the log, if it is in memory.
+    pub(crate) fn cached(&self, view: &View, page: PageNo, at: PageVersion) -> Option<PageBytes> {
+        let (database, version) = (view.database(), at.version);
+        self.cache.get(PageKey::Log {
+            database,
+            version,
+            page,
+        })
     }
 
     /// Reads a page of the log from the device, whatever the cache has, and checks it.

@@ -1,7 +1,8 @@
 //! What a store tells about its record logs, and whether every live entry is right.
 
 use super::engine::Engine;
-use super::report::{VerifyReport, closed_meanwhile, damage_of};
+use super::report::VerifyReport;
+use super::verify::{closed_meanwhile, damage_of};
 use crate::error::{CatalogueError, Place};
 use crate::ids::{DbId, DbKind, Lsn};
 use crate::log::format::EntryKind;

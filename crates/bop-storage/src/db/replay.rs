@@ -7,7 +7,7 @@
 //!
 //! Never: writes.
 
-use super::chunk_base::checkpointed_view;
+use super::bases::Bases;
 use super::chunks::ChunkSet;
 use crate::cache::PageCache;
 use crate::catalogue::{Catalogue, CatalogueChange, DatabaseState, Replayed};
@@ -21,7 +21,7 @@ use crate::log::{
 };
 use crate::manifest::ManifestState;
 use crate::recordlog::{LogIndex, Rebuild};
-use crate::view::{CommitPages, CommittedPage, Head, View};
+use crate::view::{CommitPages, CommittedPage, Head, NoBase, View};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -116,6 +116,19 @@ impl Replay<'_> {
         finished
     }
 
+    /// What chunks hold of a database. The pages of its origin are put below it when all is replayed.
+    fn checkpointed_view(&self, id: DbId, kind: DbKind) -> View {
+        let bases = Bases {
+            rows: self.rows,
+            catalogue: &self.catalogue,
+            chunks: self.chunks,
+            cache: self.cache,
+            limits: self.limits,
+            in_log: &|_, _| Some(Arc::new(NoBase)),
+        };
+        bases.view(id, kind)
+    }
+
     fn apply_member(
         &mut self,
         commit: &ReplayedCommit,
@@ -135,7 +148,7 @@ impl Replay<'_> {
             return Err(Reject::Invalid("pages of a record log"));
         }
         if !self.views.contains_key(&id) {
-            let view = checkpointed_view(id, kind, self.rows, self.chunks, self.cache, self.limits);
+            let view = self.checkpointed_view(id, kind);
             // A view without layers is made again when it is used.
             if commit.lsn <= view.head().lsn {
                 return Ok(());

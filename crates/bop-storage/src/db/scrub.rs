@@ -220,7 +220,7 @@ impl Engine {
         };
         let opened = ChunkReader::open(self.disk.as_ref(), self.store, chunk, Some(&expected));
         let place = Place::Chunk { chunk, offset: 0 };
-        let damage = |error: ReadError| super::report::damage_of(error, place);
+        let damage = |error: ReadError| super::verify::damage_of(error, place);
         let opened = opened.map_err(|error| findings.push(damage(error)));
         last.0 = opened.ok().map(|reader| OpenChunk {
             is_of_one: is_of_one(&reader),

@@ -12,6 +12,7 @@ use crate::ids::{DbId, DbKind, Lsn};
 use crate::runtime::sync::Mutex;
 use crate::view::{BasePages, Pin, Pins, View};
 use arc_swap::ArcSwap;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -27,7 +28,10 @@ pub(crate) struct DbState {
     /// Whether the entries of the view's index are counted in the store's.
     publishing: Mutex<bool>,
     slot: Arc<WriterSlot>,
+    /// Of readers.
     pins: Arc<Pins>,
+    /// Of snapshots and forks, which stay when the database is dropped.
+    points: Arc<Pins>,
     dropped: AtomicBool,
     /// How large it may grow, in bytes; zero: as large as it likes.
     quota_bytes: AtomicU64,
@@ -46,9 +50,19 @@ impl DbState {
             publishing: Mutex::new(true),
             slot: Arc::default(),
             pins: Arc::default(),
+            points: Arc::default(),
             dropped: AtomicBool::new(false),
             quota_bytes: AtomicU64::new(0),
             damage: OnceLock::new(),
+        }
+    }
+
+    /// The state of a database that is dropped and keeps its pages, or a state of the one that was
+    /// brought back: what others have pinned for good is theirs.
+    pub(crate) fn succeeding(self, before: &Self) -> Self {
+        Self {
+            points: Arc::clone(&before.points),
+            ..self
         }
     }
 
@@ -104,9 +118,37 @@ impl DbState {
         self.pins.pin(|| self.view())
     }
 
-    /// Pins a view that is pinned already.
-    pub(crate) fn pin_again(&self, pinned: &Pin) -> Pin {
-        self.pins.pin(|| Arc::clone(&pinned.view()))
+    /// Pins a view of the database for a reader, whatever commit it shows.
+    pub(crate) fn pin_view(&self, view: Arc<View>) -> Pin {
+        self.pins.pin(|| view)
+    }
+
+    /// Pins the newest view for a snapshot or a fork.
+    pub(crate) fn pin_point(&self) -> Pin {
+        self.points.pin(|| self.view())
+    }
+
+    /// Pins the state after a commit for a snapshot or a fork; `None` when its pages are not in the log.
+    pub(crate) fn pin_point_at(&self, lsn: Lsn) -> Option<Pin> {
+        let view = self.view().at(lsn);
+        let view = view.filter(|view| view.head().lsn == lsn)?;
+        Some(self.points.pin(|| Arc::new(view)))
+    }
+
+    /// The commits before `cut` that somebody has pinned in the log, ascending.
+    pub(crate) fn pinned_in_log_below(&self, cut: Lsn) -> Vec<Lsn> {
+        let mut pinned = self.pins.in_log_below(cut);
+        pinned.extend(self.points.in_log_below(cut));
+        pinned.sort_unstable();
+        pinned.dedup();
+        pinned
+    }
+
+    /// All commits that somebody has pinned.
+    pub(crate) fn pinned(&self) -> BTreeSet<Lsn> {
+        let mut pinned = self.pins.lsns();
+        pinned.extend(self.points.lsns());
+        pinned
     }
 
     /// Readers of the database.
@@ -162,11 +204,18 @@ impl DbState {
         Some(last)
     }
 
-    /// Puts a checkpointed base below the newest view and below the pins that can use it. Returns
-    /// how many index entries that took away, as a negative number.
-    pub(crate) fn rebase(&self, cut: Lsn, base: &Arc<dyn BasePages>, covered: usize) -> i64 {
+    /// Puts a checkpointed base below the newest view and below the pins that can use it, and what `past`
+    /// answers below older ones. Returns how many index entries that took away, as a negative number.
+    pub(crate) fn rebase(
+        &self,
+        cut: Lsn,
+        base: &Arc<dyn BasePages>,
+        covered: usize,
+        past: impl Fn(Lsn) -> Option<Arc<dyn BasePages>>,
+    ) -> i64 {
         let (_, added) = self.publish(|view| view.rebased(Arc::clone(base), covered));
-        self.pins.rebase(cut, base, covered);
+        self.pins.rebase(cut, base, covered, &past);
+        self.points.rebase(cut, base, covered, &past);
         added
     }
 

@@ -104,7 +104,9 @@ fn a_pin_taken_while_a_checkpoint_publishes_keeps_the_commits_behind_the_cut() {
     // The two steps of a rebase, and a reader between them.
     state.publish(|view| view.rebased(Arc::clone(&base), covered));
     let between = state.pin();
-    state.pins.rebase(frozen.head().lsn, &base, covered);
+    state
+        .pins
+        .rebase(frozen.head().lsn, &base, covered, |_| None);
     assert!(matches!(between.view().find(page(2)), Found::Log(_)));
     assert_eq!(between.view().find(page(1)), Found::Base);
     assert_eq!(before.view().find(page(1)), Found::Base);
@@ -132,7 +134,7 @@ fn what_a_checkpoint_copies_takes_no_more_commits() {
         let head = frozen.head().page_count;
         generation += 1;
         let base: Arc<dyn BasePages> = Arc::new(Everything(Generation::new(generation)));
-        state.rebase(frozen.head().lsn, &base, frozen.layer_count());
+        state.rebase(frozen.head().lsn, &base, frozen.layer_count(), |_| None);
         let view = state.view();
         let missing =
             (head + 1..=view.head().page_count).find(|n| view.find(page(*n)) == Found::Base);
@@ -152,7 +154,7 @@ fn entries_are_counted_once_also_when_a_checkpoint_ends_after_the_drop() {
     assert_eq!(retired_entries(&state), Some(1));
     let base: Arc<dyn BasePages> = Arc::new(Everything(Generation::new(1)));
     assert_eq!(
-        state.rebase(frozen.head().lsn, &base, frozen.layer_count()),
+        state.rebase(frozen.head().lsn, &base, frozen.layer_count(), |_| None),
         0
     );
     assert_eq!(retired_entries(&state), None);

@@ -54,6 +54,8 @@ pub enum ErrorCode {
     TooLarge,
     /// A limit of the store is reached.
     LimitReached,
+    /// So much of the past is not kept.
+    BeforeWindow,
     /// The database has reached its quota.
     OverQuota,
     /// The log is full until a checkpoint has run.
@@ -116,6 +118,7 @@ impl ErrorCode {
         Self::OutOfSpace,
         Self::TooLarge,
         Self::LimitReached,
+        Self::BeforeWindow,
         Self::OverQuota,
         Self::LogFull,
         Self::Poisoned,
@@ -162,6 +165,7 @@ impl ErrorCode {
             Self::OutOfSpace => "out_of_space",
             Self::TooLarge => "too_large",
             Self::LimitReached => "limit_reached",
+            Self::BeforeWindow => "before_window",
             Self::OverQuota => "over_quota",
             Self::LogFull => "log_full",
             Self::Poisoned => "poisoned",

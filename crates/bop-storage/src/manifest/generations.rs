@@ -60,6 +60,11 @@ impl ManifestState {
         self.ranges_at(database, Generation::new(u64::MAX))
     }
 
+    /// The keys of all generations, ascending.
+    pub fn all_generations(&self) -> impl Iterator<Item = &GenerationKey> {
+        self.generations.keys()
+    }
+
     /// A generation of a database that something reads.
     pub fn generation(&self, database: DbId, generation: Generation) -> Option<&GenerationRow> {
         self.generations.get(&GenerationKey {

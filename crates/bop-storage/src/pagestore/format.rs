@@ -216,6 +216,9 @@ const _: () = assert!(size_of::<Slot>() == 48);
 
 /// [`CommitPoint::flags`]: all versions that a reader at this commit needs are there.
 pub const POINT_READABLE: u32 = 1;
+/// [`CommitPoint::flags`]: no commit lies between this one and the one before it in the payload, or the
+/// start of the interval.
+pub const POINT_FOLLOWS: u32 = 2;
 
 /// One commit of the interval of a history section, in its payload. Ascending; the last one is the
 /// commit that the section's generation shows.
@@ -232,7 +235,7 @@ pub struct CommitPoint {
     pub page_count: U32,
     /// The fewest pages that the database had within it: what it cut off is not read behind it.
     pub page_count_min: U32,
-    /// Bit 0: [`POINT_READABLE`]. The others are zero.
+    /// Bit 0: [`POINT_READABLE`]; bit 1: [`POINT_FOLLOWS`]. The others are zero.
     pub flags: U32,
     /// Zero.
     pub reserved: U32,

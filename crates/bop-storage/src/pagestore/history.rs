@@ -9,7 +9,7 @@
 //!
 //! Never: reads a page.
 
-use super::format::{CommitPoint, POINT_READABLE, SectionKind};
+use super::format::{CommitPoint, POINT_FOLLOWS, POINT_READABLE, SectionKind};
 use super::section::SectionMeta;
 use crate::checksum::RollingChecksum;
 use crate::ids::{Lsn, PageNo};
@@ -31,6 +31,8 @@ pub struct HistoryPoint {
     pub rolling_checksum: RollingChecksum,
     /// Whether all versions are there that a reader at it needs.
     pub readable: bool,
+    /// Whether no commit lies between it and the one listed before it, or the start of the interval.
+    pub follows: bool,
 }
 
 /// The newest commit of a history that is not newer than `at`.
@@ -61,7 +63,7 @@ pub(super) fn encode(meta: &SectionMeta, points: &[HistoryPoint]) -> Result<Vec<
         rolling_checksum: U64::new(point.rolling_checksum.get()),
         page_count: U32::new(point.page_count),
         page_count_min: U32::new(point.page_count_min),
-        flags: U32::new(if point.readable { POINT_READABLE } else { 0 }),
+        flags: U32::new(flags(point)),
         reserved: U32::ZERO,
     });
     Ok(points.collect::<Vec<CommitPoint>>().as_bytes().to_vec())
@@ -79,7 +81,8 @@ pub(super) fn decode(
         <[CommitPoint]>::ref_from_bytes(payload).map_err(|_| "a history's commits are cut off")?;
     let mut points = Vec::with_capacity(stored.len());
     for point in stored {
-        if point.reserved != U32::ZERO || point.flags.get() & !POINT_READABLE != 0 {
+        if point.reserved != U32::ZERO || point.flags.get() & !(POINT_READABLE | POINT_FOLLOWS) != 0
+        {
             return Err("a reserved field of a commit is not zero");
         }
         points.push(HistoryPoint {
@@ -89,6 +92,7 @@ pub(super) fn decode(
             page_count_min: point.page_count_min.get(),
             rolling_checksum: RollingChecksum::new(point.rolling_checksum.get()),
             readable: point.flags.get() & POINT_READABLE != 0,
+            follows: point.flags.get() & POINT_FOLLOWS != 0,
         });
     }
     check(meta, &points)?;
@@ -124,4 +128,9 @@ fn check(meta: &SectionMeta, points: &[HistoryPoint]) -> Result<(), &'static str
         return Err("a history does not end with the head of its generation");
     }
     Ok(())
+}
+
+fn flags(point: &HistoryPoint) -> u32 {
+    let flag = |is: bool, bit: u32| if is { bit } else { 0 };
+    flag(point.readable, POINT_READABLE) | flag(point.follows, POINT_FOLLOWS)
 }

@@ -1,8 +1,9 @@
-//! The views that readers have pinned, one slot for each reader.
+//! The views that somebody has pinned, one slot for each: readers, snapshots, forks.
 //!
 //! A reader asks its slot for the view at every lookup. When a checkpoint has put a database's
 //! layers into chunks, it stores into each slot an equivalent view of the same commit without those
-//! layers: the reader goes on, and the log that the layers held is free.
+//! layers: the reader goes on, and the log that the layers held is free. Of a commit before the
+//! checkpoint's own the pages are in chunks, too: which commits are pinned is asked before it writes.
 //!
 //! Invariants
 //! - a slot's Lsn never changes, whatever view is stored in it;
@@ -15,7 +16,7 @@
 use super::{BasePages, View};
 use crate::ids::Lsn;
 use crate::runtime::sync::Mutex;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The pins of one database.
@@ -56,13 +57,43 @@ impl Pins {
         }
     }
 
-    /// Gives every pin at or above `cut` an equivalent view whose oldest `covered` layers are
-    /// replaced by `base`. Pins below `cut` keep theirs: the base has newer pages than they show.
-    pub fn rebase(&self, cut: Lsn, base: &Arc<dyn BasePages>, covered: usize) {
+    /// The commits before `cut` that are pinned in the log, ascending.
+    pub fn in_log_below(&self, cut: Lsn) -> Vec<Lsn> {
         let inner = self.inner.lock();
-        for slot in inner.slots.values().filter(|slot| slot.lsn >= cut) {
+        let slots = inner.slots.values().filter(|slot| slot.lsn < cut);
+        let in_log = slots.filter(|slot| slot.view.lock().layer_count() > 0);
+        let mut found: Vec<Lsn> = in_log.map(|slot| slot.lsn).collect();
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
+    /// All commits that are pinned.
+    pub fn lsns(&self) -> BTreeSet<Lsn> {
+        let inner = self.inner.lock();
+        inner.slots.values().map(|slot| slot.lsn).collect()
+    }
+
+    /// A checkpoint is published: gives every pin at or above its `cut` an equivalent view whose oldest
+    /// `covered` layers are replaced by `base`, and every older one whose pages are in the log the base
+    /// that `past` answers for its commit. Where that is none the pin keeps its view, and the log.
+    pub fn rebase(
+        &self,
+        cut: Lsn,
+        base: &Arc<dyn BasePages>,
+        covered: usize,
+        past: impl Fn(Lsn) -> Option<Arc<dyn BasePages>>,
+    ) {
+        let inner = self.inner.lock();
+        for slot in inner.slots.values() {
             let mut view = slot.view.lock();
-            if view.base().generation() < base.generation() {
+            if slot.lsn < cut {
+                if view.layer_count() > 0
+                    && let Some(past) = past(slot.lsn)
+                {
+                    *view = Arc::new(view.on(past));
+                }
+            } else if view.base().generation() < base.generation() {
                 *view = Arc::new(view.rebased(Arc::clone(base), covered));
             }
         }
@@ -77,7 +108,7 @@ impl Pins {
         }
     }
 
-    /// How many readers there are.
+    /// How many pins there are.
     pub fn count(&self) -> usize {
         self.inner.lock().slots.len()
     }
@@ -95,6 +126,12 @@ impl Pin {
     /// The commit that is pinned.
     pub fn lsn(&self) -> Lsn {
         self.slot.lsn
+    }
+
+    /// Another pin of the same view.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        self.pins.pin(|| self.view())
     }
 
     /// The view, for one lookup.

@@ -234,6 +234,13 @@ impl View {
             .min(self.head.page_count)
     }
 
+    /// Pages before the oldest commit of the layers.
+    pub fn page_count_before(&self) -> u32 {
+        self.layers
+            .last()
+            .map_or(self.head.page_count, |layer| layer.page_count_before)
+    }
+
     /// Where the oldest commit of the layers may start. What a commit of the layers rests on is in
     /// the log from here on, and in the base before.
     pub fn oldest_uncheckpointed(&self) -> Lsn {
@@ -262,17 +269,25 @@ impl View {
         Found::Base
     }
 
-    /// The hash of the newest version of a page; `None` when it reads as zeros without ever having
-    /// been written, so that the rolling checksum does not count it.
+    /// The hash of the newest version of a page, and the commit that wrote it; `None` when it reads as
+    /// zeros without ever having been written, so that the rolling checksum does not count it.
     ///
     /// # Errors
     /// When the base has to be asked and is damaged or unreadable.
-    pub fn page_hash(&self, page: PageNo) -> Result<Option<PageHash>, ReadError> {
+    pub fn page_version(&self, page: PageNo) -> Result<Option<(PageHash, Lsn)>, ReadError> {
         match self.find(page) {
-            Found::Log(version) => Ok(Some(version.hash)),
-            Found::Base => Ok(self.base.version(page)?.map(|(hash, _)| hash)),
+            Found::Log(at) => Ok(Some((at.hash, at.version))),
+            Found::Base => self.base.version(page),
             Found::Zero => Ok(None),
         }
+    }
+
+    /// Its hash alone.
+    ///
+    /// # Errors
+    /// As for [`View::page_version`].
+    pub fn page_hash(&self, page: PageNo) -> Result<Option<PageHash>, ReadError> {
+        Ok(self.page_version(page)?.map(|(hash, _)| hash))
     }
 
     /// Becomes the state after one more commit, for a view that nobody reads. `hold`, which keeps the

@@ -8,7 +8,7 @@
 //!
 //! Never: reads a page; writes.
 
-use super::super::report::damage_of;
+use super::super::verify::damage_of;
 use super::catalogue::{CataloguePlace, FoundCatalogue};
 use crate::error::{Damage, OpenError, Place, ReadError, Reject};
 use crate::ids::{ChunkId, DbId, StoreId};

@@ -14,7 +14,7 @@ use super::super::durability::Durability;
 use super::super::manager::Manager;
 use super::super::reader::PageReader;
 use super::super::record_write::NewEntry;
-use super::super::report::damage_of;
+use super::super::verify::damage_of;
 use super::super::write::WriteTxn;
 use crate::checksum::RollingChecksum;
 use crate::error::{Damage, Place, ReadError, Reject, SalvageError};

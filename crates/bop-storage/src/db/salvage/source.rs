@@ -11,7 +11,8 @@
 //!
 //! Never: replays the log.
 
-use super::super::chunk_base::{ChunkBase, checkpointed_head, checkpointed_view};
+use super::super::bases::{Bases, checkpointed_head};
+use super::super::chunk_base::ChunkBase;
 use super::super::chunks::ChunkSet;
 use super::super::open::LockedStore;
 use super::super::options::Options;
@@ -59,6 +60,8 @@ pub(super) struct Source {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) limits: ValidLimits,
     pub(super) rows: ManifestState,
+    /// As far as the rows reflect it.
+    pub(super) catalogue: Catalogue,
     /// Why the rows are not those of the manifest, if so.
     pub(super) manifest_damage: Option<String>,
     pub(super) runtime: Runtime,
@@ -96,16 +99,12 @@ impl Source {
             cache: Arc::new(PageCache::new(limits.cache_bytes_max)),
             disk,
             limits,
+            catalogue: Catalogue::from_rows(&rows),
             rows,
             manifest_damage,
             runtime: options.runtime,
             _lock: lock,
         })
-    }
-
-    /// The catalogue, as far as the rows reflect it.
-    pub(super) fn catalogue(&self) -> Catalogue {
-        Catalogue::from_rows(&self.rows)
     }
 
     /// What was recorded of the databases that are closed: why, and from where on they need the log.
@@ -127,15 +126,22 @@ impl Source {
 
     /// The commit that the rows say that a database's chunks end with.
     pub(super) fn head(&self, id: DbId) -> Lsn {
-        checkpointed_head(id, &self.rows).lsn
+        checkpointed_head(id, &self.rows, &self.catalogue).lsn
     }
 
     /// What the rows say that a database stands on.
     pub(super) fn base(&self, id: DbId) -> Base {
-        let (rows, limits) = (&self.rows, &self.limits);
-        let view = checkpointed_view(id, DbKind::Raw, rows, &self.chunks, &self.cache, limits);
+        let bases = Bases {
+            rows: &self.rows,
+            catalogue: &self.catalogue,
+            chunks: &self.chunks,
+            cache: &self.cache,
+            limits: &self.limits,
+            in_log: &|_, _| None,
+        };
+        let view = bases.view(id, DbKind::Raw);
         Base {
-            head: checkpointed_head(id, rows),
+            head: *view.head(),
             pages: Arc::clone(view.base()),
         }
     }

@@ -56,7 +56,7 @@ impl Survey {
         let closed = source.closed();
         let nameless = nameless_bases(source, closed.contains_key(&DbId::CATALOGUE))?;
         let mut survey = Self {
-            catalogue: source.catalogue(),
+            catalogue: source.catalogue.clone(),
             catalogue_damage: closed
                 .get(&DbId::CATALOGUE)
                 .map(|(damage, _)| damage.clone()),
@@ -181,7 +181,7 @@ fn nameless_bases(source: &Source, lost: bool) -> Result<BTreeMap<DbId, Base>, O
         return Ok(BTreeMap::new());
     }
     let evidence = source.evidence()?;
-    let known = source.catalogue();
+    let known = &source.catalogue;
     let mut bases = BTreeMap::new();
     for id in evidence.databases().filter(|id| known.next_id() <= *id) {
         let newest = evidence.states(id)?.into_iter().next();
