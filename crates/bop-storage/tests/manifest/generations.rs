@@ -1,5 +1,11 @@
 //! Generations that stay, the chains that they read, and what is noticed when a row of them is lost.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test ends by a panic, its helpers too"
+)]
+
 use crate::rows::{ONE, TWO, range, reopen, sample};
 use bop_storage::checksum::RollingChecksum;
 use bop_storage::error::{ManifestError, Reject};
@@ -167,91 +173,92 @@ fn a_history_that_goes_is_not_counted_any_more() {
     );
 }
 
-/// Each of these is refused by the invariant it is named with.
+type Break = fn(&mut Edit<'_>) -> Result<(), ManifestError>;
+fn of(edit: &Edit<'_>, generation: u64) -> GenerationRow {
+    *edit
+        .state()
+        .generation(ONE, Generation::new(generation))
+        .expect("it is there")
+}
+const BREAKS: &[(&str, Break)] = &[
+    ("ranges_have_chunks", |edit| {
+        let row = GenerationRow {
+            history: history(99),
+            ..of(edit, 2)
+        };
+        edit.put_generation(ONE, Generation::new(2), row);
+        Ok(())
+    }),
+    ("ranges_have_chunks", |edit| {
+        edit.put_range(
+            range(ONE, 9, 3),
+            RangeRow::of(link(4, 1, LinkKind::Delta)).with(link(99, 1, LinkKind::Delta)),
+        );
+        Ok(())
+    }),
+    ("references_match_ranges", |edit| {
+        edit.delete_generation(ONE, Generation::new(3));
+        edit.delete_range(range(ONE, 0, 3));
+        edit.delete_chunk(ChunkId::new(3));
+        Ok(())
+    }),
+    ("the_newest_generation_is_told", |edit| {
+        edit.delete_generation(ONE, Generation::new(3));
+        Ok(())
+    }),
+    ("the_newest_generation_is_told", |edit| {
+        let row = GenerationRow {
+            page_count: 6,
+            ..of(edit, 3)
+        };
+        edit.put_generation(ONE, Generation::new(3), row);
+        Ok(())
+    }),
+    ("the_newest_generation_is_told", |edit| {
+        let mut row = edit.state().database(ONE).expect("it is there").clone();
+        row.checkpointed.generation = Generation::new(4);
+        edit.put_database(ONE, row)
+    }),
+    ("generations_go_up", |edit| {
+        let row = GenerationRow {
+            lsn: Lsn::new(301),
+            ..of(edit, 2)
+        };
+        edit.put_generation(ONE, Generation::new(2), row);
+        Ok(())
+    }),
+    ("generations_go_up", |edit| {
+        let row = GenerationRow {
+            lsn: Lsn::new(99),
+            ..of(edit, 2)
+        };
+        edit.put_generation(ONE, Generation::new(2), row);
+        Ok(())
+    }),
+    ("generations_go_up", |edit| {
+        edit.put_generation(ONE, Generation::new(4), of(edit, 3));
+        Ok(())
+    }),
+    ("generations_go_up", |edit| {
+        edit.put_generation(DbId::new(9), Generation::new(1), of(edit, 1));
+        Ok(())
+    }),
+    ("rows_read_back", |edit| {
+        let row = GenerationRow {
+            inherited: 6,
+            ..of(edit, 2)
+        };
+        edit.put_generation(ONE, Generation::new(2), row);
+        Ok(())
+    }),
+];
+
+/// Each is refused by the invariant that it is named with.
 #[test]
 fn what_contradicts_the_generations_is_refused() {
-    type Break = fn(&mut Edit<'_>) -> Result<(), ManifestError>;
-    fn of(edit: &Edit<'_>, generation: u64) -> GenerationRow {
-        *edit
-            .state()
-            .generation(ONE, Generation::new(generation))
-            .expect("it is there")
-    }
-    let breaks: &[(&str, Break)] = &[
-        ("ranges_have_chunks", |edit| {
-            let row = GenerationRow {
-                history: history(99),
-                ..of(edit, 2)
-            };
-            edit.put_generation(ONE, Generation::new(2), row);
-            Ok(())
-        }),
-        ("ranges_have_chunks", |edit| {
-            edit.put_range(
-                range(ONE, 9, 3),
-                RangeRow::of(link(4, 1, LinkKind::Delta)).with(link(99, 1, LinkKind::Delta)),
-            );
-            Ok(())
-        }),
-        ("references_match_ranges", |edit| {
-            edit.delete_generation(ONE, Generation::new(3));
-            edit.delete_range(range(ONE, 0, 3));
-            edit.delete_chunk(ChunkId::new(3));
-            Ok(())
-        }),
-        ("the_newest_generation_is_told", |edit| {
-            edit.delete_generation(ONE, Generation::new(3));
-            Ok(())
-        }),
-        ("the_newest_generation_is_told", |edit| {
-            let row = GenerationRow {
-                page_count: 6,
-                ..of(edit, 3)
-            };
-            edit.put_generation(ONE, Generation::new(3), row);
-            Ok(())
-        }),
-        ("the_newest_generation_is_told", |edit| {
-            let mut row = edit.state().database(ONE).expect("it is there").clone();
-            row.checkpointed.generation = Generation::new(4);
-            edit.put_database(ONE, row)
-        }),
-        ("generations_go_up", |edit| {
-            let row = GenerationRow {
-                lsn: Lsn::new(301),
-                ..of(edit, 2)
-            };
-            edit.put_generation(ONE, Generation::new(2), row);
-            Ok(())
-        }),
-        ("generations_go_up", |edit| {
-            let row = GenerationRow {
-                lsn: Lsn::new(99),
-                ..of(edit, 2)
-            };
-            edit.put_generation(ONE, Generation::new(2), row);
-            Ok(())
-        }),
-        ("generations_go_up", |edit| {
-            edit.put_generation(ONE, Generation::new(4), of(edit, 3));
-            Ok(())
-        }),
-        ("generations_go_up", |edit| {
-            edit.put_generation(DbId::new(9), Generation::new(1), of(edit, 1));
-            Ok(())
-        }),
-        ("rows_read_back", |edit| {
-            let row = GenerationRow {
-                inherited: 6,
-                ..of(edit, 2)
-            };
-            edit.put_generation(ONE, Generation::new(2), row);
-            Ok(())
-        }),
-    ];
     let (_, manifest) = sample();
     with_a_past(&manifest);
-    for (wanted, broken) in breaks {
+    for (wanted, broken) in BREAKS {
         let refused = manifest.transact(broken).unwrap_err();
         let ManifestError::Invariant { invariant, .. } = &refused else {
             panic!("{wanted}: {refused}");
