@@ -100,13 +100,12 @@ impl Needs<'_> {
             return false;
         };
         let before = nth.checked_sub(1).and_then(|nth| self.lsn(nth));
-        let before = before.unwrap_or(Lsn::ZERO);
-        let at = self.points.partition_point(|point| *point <= before);
+        let Some(first) = before.unwrap_or(Lsn::ZERO).next() else {
+            return false;
+        };
+        let at = self.points.partition_point(|point| *point < first);
         let point = self.points.get(at).is_some_and(|point| *point < lsn);
-        point
-            || self
-                .window_from
-                .is_some_and(|from| before < lsn && from < lsn)
+        point || self.window_from.is_some_and(|from| from.max(first) < lsn)
     }
 }
 
@@ -150,3 +149,7 @@ pub fn window_start(
     }
     Some(oldest)
 }
+
+#[cfg(test)]
+#[path = "garbage_tests.rs"]
+mod tests;

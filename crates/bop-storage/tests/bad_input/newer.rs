@@ -4,6 +4,7 @@ use crate::damage_sample::files::Files;
 use crate::damage_sample::{Simulated, open, simulated};
 use bop_storage::checksum::{Crc64, crc64};
 use bop_storage::manifest::{ManifestStore, SCHEMA_VERSION, Table, ValueHeader};
+use bop_storage::pagestore::format::CHUNK_FORMAT_VERSION;
 use bop_storage::testing::SimDisk;
 use bop_storage::{ErrorCode, OpenError, Place, Reject};
 use std::path::{Path, PathBuf};
@@ -64,12 +65,14 @@ fn a_newer_segment() {
 fn a_newer_chunk_closes_what_is_in_it() {
     let sim = simulated(true);
     let path = Path::new("chunks/0000000000000001.chunk");
-    set_version(&sim.disk, path, 0..48, 2);
+    let newer = CHUNK_FORMAT_VERSION + 1;
+    set_version(&sim.disk, path, 0..48, newer);
     let before = sim.disk.read_raw(path);
     let store = open(&sim.disk, &sim.manifest).unwrap();
     let read = store.database("renamed").unwrap().begin_read().unwrap();
     let error = read.read_page(bop_storage::PageNo::FIRST).unwrap_err();
-    assert!(error.to_string().contains("format version 2"), "{error}");
+    let version = format!("format version {newer}");
+    assert!(error.to_string().contains(&version), "{error}");
     assert!(error.to_string().contains("chunk 1"), "{error}");
     assert!(!store.verify().is_healthy());
     store

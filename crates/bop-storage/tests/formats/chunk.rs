@@ -1,7 +1,7 @@
-//! A chunk written by the first version of the format: it must be read for ever, and as long as
-//! the format is version 1 the writer must write these very bytes.
+//! A chunk of each version of the format: both must be read for ever, and as long as
+//! the format is version 2 the writer must write these very bytes.
 //!
-//! `BOP_GOLDEN_BUMP=1` writes the file when it is not there; a file that is there is never changed.
+//! `BOP_GOLDEN_BUMP=1` writes the file of version 2 when it is not there; a file that is there is never changed.
 
 #![allow(clippy::unwrap_used, reason = "a test: a panic is its failure")]
 
@@ -9,23 +9,22 @@ use bop_storage::checksum::{PageHash, RollingChecksum};
 use bop_storage::ids::{ChunkId, DbId, Generation, Lsn, PageNo, PageSize, StoreId};
 use bop_storage::io::{Disk, layout};
 use bop_storage::pagestore::format::{
-    CHUNK_FORMAT_VERSION, CHUNK_MAGIC, ChunkFooter, ChunkHeader, CommitPoint, FOOTER_MAGIC,
-    SectionEntry,
+    CHUNK_FORMAT_VERSION, CHUNK_MAGIC, ChunkFooter, ChunkHeader, FOOTER_MAGIC, SectionEntry,
 };
 use bop_storage::pagestore::{
-    ChunkReader, ChunkWriter, FinishedChunk, SectionKind, SectionMeta, SectionRef,
+    ChunkReader, ChunkWriter, FinishedChunk, HistoryPoint, SectionKind, SectionMeta, SectionRef,
 };
 use bop_storage::testing::SimDisk;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use zerocopy::little_endian::{U32, U64};
-use zerocopy::{FromBytes, IntoBytes};
+use zerocopy::FromBytes;
 
 const STORE: StoreId = StoreId::new(*b"golden store id.");
 const CHUNK: ChunkId = ChunkId::new(0x2a);
 
-fn golden() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1/chunk.bin")
+fn golden(version: u32) -> PathBuf {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    directory.join(format!("v{version}/chunk.bin"))
 }
 
 fn disk() -> SimDisk {
@@ -63,23 +62,55 @@ fn meta(kind: SectionKind, database: u64, page_size: PageSize) -> SectionMeta {
         database: DbId::new(database),
         generation: Generation::new(5),
         cut: Lsn::new(0x9000),
+        since: Lsn::new(0x0fff),
         range: 2,
         first_page: page(33),
         pages: 16,
         page_size,
         page_count: 40,
+        page_count_min: 38,
+        inherited: 37,
         rolling_checksum: RollingChecksum::new(0x0123_4567_89ab_cdef),
     }
 }
 
-fn commits() -> [CommitPoint; 2] {
-    [(0x3000, 1_000_000), (0x4000, 2_000_000)].map(|(lsn, time_us)| CommitPoint {
-        lsn: U64::new(lsn),
-        time_us: U64::new(time_us),
-        rolling_checksum: U64::new(lsn * 3),
-        page_count: U32::new(39),
-        reserved: U32::ZERO,
-    })
+/// A history is of all pages.
+fn history_meta() -> SectionMeta {
+    SectionMeta {
+        range: 0,
+        first_page: PageNo::FIRST,
+        pages: SectionMeta::ALL_PAGES,
+        ..meta(SectionKind::History, 2, PageSize::MIN)
+    }
+}
+
+/// What is known of a section of version 1.
+fn first(meta: SectionMeta) -> SectionMeta {
+    SectionMeta {
+        since: Lsn::ZERO,
+        page_count_min: meta.page_count,
+        inherited: 0,
+        ..meta
+    }
+}
+
+fn commits() -> [HistoryPoint; 3] {
+    let point = |lsn, time_us, page_count_min, readable| HistoryPoint {
+        lsn: Lsn::new(lsn),
+        time_us,
+        page_count: 39,
+        page_count_min,
+        rolling_checksum: RollingChecksum::new(lsn * 3),
+        readable,
+    };
+    let head = meta(SectionKind::History, 2, PageSize::MIN);
+    let last = HistoryPoint {
+        page_count: head.page_count,
+        rolling_checksum: head.rolling_checksum,
+        ..point(0x9000, 3_000_000, 39, true)
+    };
+    let cut = point(0x3000, 1_000_000, 38, false);
+    [cut, point(0x4000, 2_000_000, 39, true), last]
 }
 
 /// The pages of each section: page, version, content.
@@ -100,12 +131,10 @@ fn write(disk: &SimDisk) -> FinishedChunk {
     let metas = [
         meta(SectionKind::Base, 1, PageSize::DEFAULT),
         meta(SectionKind::Delta, 2, PageSize::MIN),
-        meta(SectionKind::History, 2, PageSize::MIN),
+        history_meta(),
     ];
-    let commits = commits();
-    let payloads: [&[u8]; 3] = [&[], b"bitmap of 35, 36", commits.as_bytes()];
     let mut writer = ChunkWriter::create(Arc::new(disk.clone()), STORE, CHUNK).unwrap();
-    for ((meta, payload), pages) in metas.into_iter().zip(payloads).zip(pages()) {
+    for (meta, pages) in metas.into_iter().zip(pages()) {
         writer.begin_section(meta).unwrap();
         for (raw, version, content) in pages {
             let hash = PageHash::of(page(raw), &content);
@@ -113,7 +142,10 @@ fn write(disk: &SimDisk) -> FinishedChunk {
                 .push_page(page(raw), Lsn::new(version), hash, &content)
                 .unwrap();
         }
-        writer.end_section_with(payload).unwrap();
+        match meta.kind {
+            SectionKind::History => writer.end_history(&commits()).unwrap(),
+            _ => writer.end_section().unwrap(),
+        };
     }
     writer
         .catalogue_section(Generation::new(5), Lsn::new(0x8000), b"the catalogue")
@@ -121,9 +153,12 @@ fn write(disk: &SimDisk) -> FinishedChunk {
     writer.finish().unwrap()
 }
 
-fn stored() -> Vec<u8> {
-    let path = golden();
-    if !path.exists() && std::env::var_os("BOP_GOLDEN_BUMP").is_some() {
+fn stored(version: u32) -> Vec<u8> {
+    let path = golden(version);
+    if version == CHUNK_FORMAT_VERSION
+        && !path.exists()
+        && std::env::var_os("BOP_GOLDEN_BUMP").is_some()
+    {
         let disk = disk();
         write(&disk);
         std::fs::write(&path, disk.read_raw(&layout::chunk(CHUNK))).unwrap();
@@ -131,12 +166,16 @@ fn stored() -> Vec<u8> {
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-#[test]
-fn a_chunk_of_version_1_is_read() {
+fn read(version: u32) -> ChunkReader {
     let disk = disk();
-    disk.write_raw(&layout::chunk(CHUNK), &stored());
+    disk.write_raw(&layout::chunk(CHUNK), &stored(version));
     let reader = ChunkReader::open(&disk, STORE, CHUNK, None).unwrap();
+    assert_eq!(reader.format_version(), version);
     assert_eq!(reader.verify_all(), []);
+    reader
+}
+
+fn assert_pages(reader: &ChunkReader, metas: [SectionMeta; 3]) {
     let kinds: Vec<_> = reader.sections().iter().map(|s| s.section.kind()).collect();
     assert_eq!(
         kinds,
@@ -147,14 +186,9 @@ fn a_chunk_of_version_1_is_read() {
             SectionKind::Catalogue
         ]
     );
-    let metas: Vec<_> = reader
-        .sections()
-        .iter()
-        .filter_map(SectionRef::meta)
-        .collect();
-    assert_eq!(*metas[0], meta(SectionKind::Base, 1, PageSize::DEFAULT));
-    assert_eq!(*metas[1], meta(SectionKind::Delta, 2, PageSize::MIN));
-    assert_eq!(*metas[2], meta(SectionKind::History, 2, PageSize::MIN));
+    let found = reader.sections().iter().filter_map(SectionRef::meta);
+    let found: Vec<SectionMeta> = found.copied().collect();
+    assert_eq!(found, metas);
     for (section, pages) in (0..2).zip(pages()) {
         for (raw, version, content) in pages {
             let found = reader.read_page(section, page(raw)).unwrap().unwrap();
@@ -163,30 +197,57 @@ fn a_chunk_of_version_1_is_read() {
         }
     }
     assert_eq!(reader.read_page(0, page(35)).unwrap(), None);
-    assert_eq!(reader.payload(2).unwrap(), commits().as_bytes());
     assert_eq!(reader.payload(3).unwrap(), b"the catalogue");
 }
 
 #[test]
-fn a_chunk_of_version_1_is_still_written_the_same() {
+fn a_chunk_of_version_1_is_read() {
+    let metas = [
+        meta(SectionKind::Base, 1, PageSize::DEFAULT),
+        meta(SectionKind::Delta, 2, PageSize::MIN),
+        meta(SectionKind::History, 2, PageSize::MIN),
+    ];
+    let reader = read(1);
+    assert_pages(&reader, metas.map(first));
+    // Two commits of 32 bytes, as no program ever wrote them.
+    assert_eq!(reader.payload(2).unwrap().len(), 64);
+    assert!(reader.history(2).is_err());
+}
+
+#[test]
+fn a_chunk_of_version_2_is_read() {
+    let reader = read(2);
+    let delta = meta(SectionKind::Delta, 2, PageSize::MIN);
+    let base = meta(SectionKind::Base, 1, PageSize::DEFAULT);
+    assert_pages(&reader, [base, delta, history_meta()]);
+    assert_eq!(*reader.history(2).unwrap(), commits());
+    let found = reader.read_at(2, page(35), Lsn::new(0x3fff)).unwrap();
+    assert_eq!(found.unwrap().version, Lsn::new(0x3000));
+}
+
+#[test]
+fn a_chunk_of_version_2_is_still_written_the_same() {
     let disk = disk();
     let chunk = write(&disk);
     let written = disk.read_raw(&layout::chunk(CHUNK));
     assert_eq!(chunk.bytes, written.len() as u64);
     assert!(
-        written == stored(),
+        written == stored(CHUNK_FORMAT_VERSION),
         "the format changed without a new version"
     );
 }
 
 /// The frame, field by field, without the reader.
 #[test]
-fn the_frame_of_a_chunk_of_version_1_is_where_it_was() {
-    let bytes = stored();
+fn the_frame_of_a_chunk_is_where_it_was() {
+    (1..=CHUNK_FORMAT_VERSION).for_each(frame_is_where_it_was);
+}
+
+fn frame_is_where_it_was(version: u32) {
+    let bytes = stored(version);
     let (header, _) = ChunkHeader::ref_from_prefix(&bytes).unwrap();
     assert_eq!(header.magic, CHUNK_MAGIC);
-    assert_eq!(header.format_version.get(), 1);
-    assert_eq!(CHUNK_FORMAT_VERSION, 1);
+    assert_eq!(header.format_version.get(), version);
     assert_eq!(header.store_id, *STORE.bytes());
     assert_eq!(header.chunk_id.get(), CHUNK.get());
     let (_, footer) = ChunkFooter::ref_from_suffix(&bytes).unwrap();

@@ -21,9 +21,9 @@ use bop_storage::ids::{
 };
 use bop_storage::manifest::{
     ChangeKind, CheckpointedHead, CursorPlace, CursorRow, DatabaseRow, DatabaseState, FeedRow,
-    JobFailure, JobKind, Manifest, ManifestState, ManifestStore, MemoryManifest, Policy, RangeKey,
-    RangeRow, Retention, RunRow, SCHEMA_VERSION, ScrubRow, SegmentRow, SnapshotKey, SnapshotRow,
-    Table, Write, scan_all,
+    GenerationRow, HistoryLink, JobFailure, JobKind, LinkKind, Manifest, ManifestState,
+    ManifestStore, MemoryManifest, Policy, RangeKey, RangeLink, RangeRow, Retention, RunRow,
+    SCHEMA_VERSION, ScrubRow, SegmentRow, SnapshotKey, SnapshotRow, Table, Write, scan_all,
 };
 use bop_storage::point::Point;
 use bop_storage::testing::ManualClock;
@@ -117,8 +117,60 @@ fn snapshot() -> SnapshotRow {
     }
 }
 
-/// Every table, and every field with a value of its own.
-fn fill(manifest: &Manifest) {
+fn link(section: u32, kind: LinkKind, bytes: u64) -> RangeLink {
+    RangeLink {
+        chunk: ChunkId::new(9),
+        section,
+        pages: 16_384,
+        bytes,
+        kind,
+    }
+}
+
+/// A fork with two generations: the newer one has a history, and a delta on a delta.
+fn fill_generations(manifest: &Manifest) {
+    let filled = manifest.transact(|edit| {
+        let id = DbId::new(260);
+        let head = |generation, lsn, page_count| CheckpointedHead {
+            generation: Generation::new(generation),
+            lsn: Lsn::new(lsn),
+            time_us: 0x5555_7777 + lsn,
+            page_count,
+            rolling_checksum: RollingChecksum::new(0x1122_3344_5566_7788 + lsn),
+        };
+        let (old, new) = (head(6, 0x3800, 40_000), head(7, 0x3900, 30_000));
+        edit.put_database(id, database("fork", DatabaseState::Live, new))?;
+        for (head, history) in [(old, None), (new, Some(6))] {
+            let row = GenerationRow {
+                page_count_min: 29_000,
+                inherited: 28_000,
+                history: history.map(|section| HistoryLink {
+                    chunk: ChunkId::new(9),
+                    section,
+                    bytes: 0x6666,
+                }),
+                ..GenerationRow::of_head(&head, PageSize::new(4096))
+            };
+            edit.put_generation(id, head.generation, row);
+        }
+        let key = |range, generation| RangeKey {
+            database: id,
+            range,
+            generation: Generation::new(generation),
+        };
+        let older = RangeRow::of(link(4, LinkKind::Delta, 0x4444));
+        edit.put_range(key(0, 7), older.with(link(5, LinkKind::Delta, 0x5555)));
+        edit.put_range(key(0, 6), older.clone());
+        edit.put_range(key(2, 6), older.clone());
+        edit.put_range(key(2, 7), older.cut_to(0));
+        Ok(())
+    });
+    filled.unwrap();
+}
+
+/// Every table of schema 1, and every field with a value of its own. That schema did not say the `bytes`
+/// of a section.
+fn fill(manifest: &Manifest, bytes: u64) {
     let head = CheckpointedHead {
         generation: Generation::new(3),
         lsn: Lsn::new(0x4000),
@@ -130,10 +182,10 @@ fn fill(manifest: &Manifest) {
         dropped_us: 0x7777_8888,
     };
     let filled = manifest.transact(move |edit| {
-        edit.put_database(
-            DbId::new(1),
-            database("caf\u{e9}", DatabaseState::Live, head),
-        )?;
+        let row = database("caf\u{e9}", DatabaseState::Live, head);
+        let own = GenerationRow::of_head(&head, row.page_size);
+        edit.put_generation(DbId::new(1), head.generation, own);
+        edit.put_database(DbId::new(1), row)?;
         let mut raw = database("gone", dropped, CheckpointedHead::NONE);
         (raw.kind, raw.page_size) = (DbKind::Raw, None);
         edit.put_database(DbId::new(258), raw)?;
@@ -151,12 +203,7 @@ fn fill(manifest: &Manifest) {
                 range,
                 generation: Generation::new(generation),
             };
-            let row = RangeRow {
-                chunk: ChunkId::new(9),
-                section,
-                pages: 16_384,
-            };
-            edit.put_range(key, row);
+            edit.put_range(key, RangeRow::of(link(section, LinkKind::Base, bytes)));
         }
         edit.set_checkpointed(Lsn::new(0x4100));
         edit.set_truncated(Lsn::new(0x4000));
@@ -185,12 +232,19 @@ fn loaded(dump: &str) -> MemoryManifest {
 }
 
 fn assert_same_rows(read: &ManifestState, written: &ManifestState) {
+    assert_same_rows_of_databases(read, written);
+    assert!(read.segments().eq(written.segments()));
+    assert_eq!(read.watermarks(), written.watermarks());
+}
+
+fn assert_same_rows_of_databases(read: &ManifestState, written: &ManifestState) {
     assert!(read.damaged().is_empty());
     assert!(read.databases().eq(written.databases()));
-    assert!(read.segments().eq(written.segments()));
     assert!(read.chunks().eq(written.chunks()));
-    assert!(read.ranges(DbId::new(1)).eq(written.ranges(DbId::new(1))));
-    assert_eq!(read.watermarks(), written.watermarks());
+    for id in [DbId::CATALOGUE, DbId::new(1), DbId::new(260)] {
+        assert!(read.ranges(id).eq(written.ranges(id)));
+        assert!(read.generations(id).eq(written.generations(id)));
+    }
 }
 
 const RUN: RunRow = RunRow {
@@ -206,7 +260,8 @@ fn filled() -> (MemoryManifest, Manifest) {
     let store = MemoryManifest::new();
     let manifest = Manifest::initialize(Arc::new(store.clone()), STORE).unwrap();
     let manifest = manifest.with_clock(Arc::new(ManualClock::new(0xbbbb_cccc)));
-    fill(&manifest);
+    fill(&manifest, 0x7777);
+    fill_generations(&manifest);
     let kept = DatabaseState::Dropped {
         dropped_us: 0x7777_8888,
         until_us: 0x8888_9999,
@@ -321,7 +376,7 @@ fn the_first_schema_is_read_and_brought_up() {
     let (_, written) = {
         let same = MemoryManifest::new();
         let manifest = Manifest::initialize(Arc::new(same.clone()), STORE).unwrap();
-        fill(&manifest);
+        fill(&manifest, 0);
         (same, manifest)
     };
     assert_same_rows(&manifest.state(), &written.state());
@@ -345,6 +400,9 @@ fn the_first_schema_is_read_and_brought_up() {
         .unwrap();
     let again = Manifest::open(Arc::new(store), STORE).unwrap();
     assert_eq!(again.state().schema_version(), SCHEMA_VERSION);
+    // What was told by the database's row alone stands in a row of its own now.
+    assert_same_rows_of_databases(&again.state(), &manifest.state());
+    assert_eq!(again.describe(Table::Generations).unwrap().len(), 1);
     let page = again.changes(ChangeNo::new(1), 9).unwrap();
     assert_eq!(page.changes[0].1.kind, ChangeKind::Truncated);
 }

@@ -13,6 +13,7 @@ mod feed_rig;
 mod feeds;
 mod flips;
 mod gates;
+mod generations;
 mod job_model;
 mod jobs;
 mod map_growth;

@@ -15,13 +15,16 @@
 //!
 //! Never: writes.
 
+use super::chains::{FoundChain, Stand, chains};
 use super::chunks::{FoundChunks, FoundSection, Unreadable};
-use crate::checkpoint::{RangeNo, Ranges};
+use crate::checkpoint::Ranges;
 use crate::checksum::{PageHash, RollingChecksum};
 use crate::error::Place;
 use crate::ids::{ChunkId, DbId, Generation, Lsn, PageNo, PageSize, StoreId};
 use crate::io::{Disk, IoFailure, layout};
-use crate::manifest::{CheckpointedHead, GenerationRow, LinkKind, RangeKey, RangeLink, RangeRow};
+use crate::manifest::{
+    CHAIN_MAX, CheckpointedHead, GenerationRow, HistoryLink, RangeKey, RangeRow,
+};
 use crate::pagestore::{ChunkReader, SectionKind, SectionMeta};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,16 +37,10 @@ pub(super) struct Verdict {
     pub(super) head: CheckpointedHead,
     pub(super) page_size: Option<PageSize>,
     pub(super) ranges: Vec<(RangeKey, RangeRow)>,
+    /// The newest first.
     pub(super) generations: Vec<(Generation, GenerationRow)>,
     /// Why nothing proves it whole, if so.
     pub(super) closed: Option<String>,
-}
-
-/// One state of a database that a section names.
-#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-struct Stand {
-    generation: Generation,
-    cut: Lsn,
 }
 
 /// Judges databases by their chunks.
@@ -70,15 +67,6 @@ impl Verdict {
     }
 }
 
-impl Stand {
-    fn of(section: &FoundSection) -> Self {
-        Self {
-            generation: section.meta.generation,
-            cut: section.meta.cut,
-        }
-    }
-}
-
 impl Judge<'_> {
     /// Whether the log has every commit behind `lsn`.
     pub(super) fn log_follows(&self, lsn: Lsn) -> bool {
@@ -86,23 +74,13 @@ impl Judge<'_> {
             .is_some_and(|from| lsn.next().is_some_and(|next| from <= next) || from == Lsn::ZERO)
     }
 
-    /// The newest state of a database, proved or not.
+    /// The newest state of a database, proved or not, and the older ones that histories lead to.
     pub(super) fn database(&self, id: DbId) -> Result<Verdict, IoFailure> {
-        let none = Vec::new();
-        let sections = self.chunks.sections.get(&id).unwrap_or(&none);
-        let bases = sections.iter();
-        let bases: Vec<&FoundSection> = bases
-            .filter(|section| section.meta.kind == SectionKind::Base)
-            .collect();
-        let stands: BTreeSet<Stand> = bases.iter().map(|section| Stand::of(section)).collect();
-        let mut verdict = self.newest_proved(id, &bases, &stands)?;
-        if bases.len() < sections.len() {
-            let why = "it has sections of a kind that this version cannot put together";
-            verdict.closed.get_or_insert(why.to_owned());
-        }
+        let sections = self.sections(id);
+        let mut verdict = self.newest_proved(id)?;
         let head = verdict.head.generation;
-        let own = bases.iter().filter(|base| base.meta.generation == head);
-        let newest = own.map(|base| base.chunk).max().unwrap_or_default();
+        let own = sections.iter().filter(|one| one.meta.generation == head);
+        let newest = own.map(|one| one.chunk).max().unwrap_or_default();
         if let Some(chunk) = self.may_hide_newer(newest, verdict.head.lsn) {
             let why = format!("chunk {chunk}, which is damaged, may have held a newer state");
             verdict.closed.get_or_insert(why);
@@ -110,7 +88,82 @@ impl Judge<'_> {
         if self.log_from.is_none() {
             verdict.closed.get_or_insert(LOG_MISSING.to_owned());
         }
+        self.add_past(id, &mut verdict)?;
         Ok(verdict)
+    }
+
+    fn sections(&self, id: DbId) -> &[FoundSection] {
+        self.chunks.sections.get(&id).map_or(&[], Vec::as_slice)
+    }
+
+    fn stands(&self, id: DbId) -> BTreeSet<Stand> {
+        self.sections(id).iter().map(Stand::of).collect()
+    }
+
+    /// The generations before, as far as a history leads from each to the one before, and that is proved.
+    /// What is between two generations without a history nobody reads, or nobody can.
+    fn add_past(&self, id: DbId, verdict: &mut Verdict) -> Result<(), IoFailure> {
+        let stands = self.stands(id);
+        let mut newer = Stand {
+            generation: verdict.head.generation,
+            cut: verdict.head.lsn,
+        };
+        // By range, the row that the generations behind read.
+        let rows = verdict.ranges.iter().enumerate();
+        let mut read: BTreeMap<u32, usize> = rows.map(|(nth, (key, _))| (key.range, nth)).collect();
+        while let Some(history) = self.history(id, newer) {
+            let before = stands.range(..newer).rev();
+            let before = before
+                .copied()
+                .find(|stand| stand.cut == history.meta.since);
+            let older = match before {
+                Some(stand) => self.put_together(id, stand)?,
+                None => Verdict::without(None),
+            };
+            let is_first = before.is_none() && history.meta.since == Lsn::ZERO;
+            if older.closed.is_some() || (before.is_none() && !is_first) {
+                break;
+            }
+            if let Some((_, row)) = verdict.generations.last_mut() {
+                row.history = Some(HistoryLink {
+                    chunk: history.chunk,
+                    section: history.index,
+                    bytes: history.bytes,
+                });
+            }
+            let Some(stand) = before else {
+                break;
+            };
+            let mut own = BTreeMap::new();
+            for (key, row) in older.ranges {
+                let behind = read.get(&key.range).copied();
+                let same = behind.filter(|nth| verdict.ranges[*nth].1 == row);
+                if let Some(nth) = same {
+                    verdict.ranges[nth].0 = key;
+                    own.insert(key.range, nth);
+                    continue;
+                }
+                if behind.is_none() {
+                    // Nothing is left of it later: it must not be read there.
+                    let generation = newer.generation;
+                    let hidden = (RangeKey { generation, ..key }, row.cut_to(0));
+                    verdict.ranges.push(hidden);
+                }
+                own.insert(key.range, verdict.ranges.len());
+                verdict.ranges.push((key, row));
+            }
+            read = own;
+            verdict.generations.extend(older.generations);
+            newer = stand;
+        }
+        Ok(())
+    }
+
+    /// The history of the interval that a state ends, if it is there.
+    fn history(&self, id: DbId, stand: Stand) -> Option<&FoundSection> {
+        let own = self.sections(id).iter();
+        let mut own = own.filter(|one| one.meta.kind == SectionKind::History && !one.lost);
+        own.find(|one| Stand::of(one) == stand)
     }
 
     /// The head that its chunks name last, for a database that was dropped.
@@ -127,12 +180,8 @@ impl Judge<'_> {
         newest.filter(|unknown| chunk < *unknown && !self.log_follows(lsn))
     }
 
-    fn newest_proved(
-        &self,
-        id: DbId,
-        bases: &[&FoundSection],
-        stands: &BTreeSet<Stand>,
-    ) -> Result<Verdict, IoFailure> {
+    fn newest_proved(&self, id: DbId) -> Result<Verdict, IoFailure> {
+        let stands = self.stands(id);
         let Some(newest) = stands.last().copied() else {
             return Ok(Verdict::without(None));
         };
@@ -140,7 +189,7 @@ impl Judge<'_> {
         for stand in stands.iter().rev() {
             // A checkpoint that was not published leaves the newest; the log still has what it held.
             let reachable = *stand == newest || self.log_follows_to(newest.cut);
-            let verdict = self.put_together(id, *stand, bases, stands)?;
+            let verdict = self.put_together(id, *stand)?;
             match failed {
                 _ if verdict.closed.is_none() && reachable => return Ok(verdict),
                 None => failed = Some(verdict),
@@ -148,7 +197,7 @@ impl Judge<'_> {
                 Some(_) => {}
             }
         }
-        failed.map_or_else(|| self.put_together(id, newest, bases, stands), Ok)
+        failed.map_or_else(|| self.put_together(id, newest), Ok)
     }
 
     /// Whether the log has the commit at `cut`.
@@ -158,13 +207,9 @@ impl Judge<'_> {
 
     /// All states that the chunks of a database prove, the newest first.
     pub(super) fn proved_states(&self, id: DbId) -> Result<Vec<Verdict>, IoFailure> {
-        let sections = self.chunks.sections.get(&id).into_iter().flatten();
-        let bases = sections.filter(|section| section.meta.kind == SectionKind::Base);
-        let bases: Vec<&FoundSection> = bases.collect();
-        let stands: BTreeSet<Stand> = bases.iter().map(|section| Stand::of(section)).collect();
         let mut proved = Vec::new();
-        for stand in stands.iter().rev() {
-            let verdict = self.put_together(id, *stand, &bases, &stands)?;
+        for stand in self.stands(id).into_iter().rev() {
+            let verdict = self.put_together(id, stand)?;
             if verdict.closed.is_none() {
                 proved.push(verdict);
             }
@@ -173,100 +218,32 @@ impl Judge<'_> {
     }
 
     /// The rows of one state, and whether they add up to it.
-    fn put_together(
-        &self,
-        id: DbId,
-        stand: Stand,
-        bases: &[&FoundSection],
-        stands: &BTreeSet<Stand>,
-    ) -> Result<Verdict, IoFailure> {
-        let own: Vec<_> = bases
-            .iter()
-            .filter(|base| Stand::of(base) == stand)
-            .collect();
+    fn put_together(&self, id: DbId, stand: Stand) -> Result<Verdict, IoFailure> {
+        let sections = self.sections(id);
+        let own = sections.iter().filter(|one| Stand::of(one) == stand);
+        let own: Vec<&FoundSection> = own.collect();
         let Some(first) = own.first() else {
             return Ok(Verdict::without(Some("no section names it".to_owned())));
         };
         let (head, page_size) = head_of(first);
-        let agree = own.iter().all(|base| head_of(base) == (head, page_size));
-        let pieces = self.pieces(head, stand, first.meta.page_size, bases, stands);
+        let ranges = Ranges::new(self.range_bytes, first.meta.page_size);
+        let chains = chains(sections, stand, head.page_count, ranges);
+        let generation = generation_of(&first.meta);
+        let agree = own.iter().all(|one| generation_of(&one.meta) == generation);
         let mut closed = (!agree).then(|| "its sections contradict each other".to_owned());
         let mut kept = None;
-        match self.prove(head.rolling_checksum, stand, &pieces)? {
+        match self.prove(head.rolling_checksum, stand, &chains)? {
             Ok(cut) => kept = cut,
             Err(why) => drop(closed.get_or_insert(why)),
         }
-        let row = |piece: &Piece<'_>| {
-            let meta = &piece.section.meta;
-            let pages = match kept {
-                Some(kept) if Stand::of(piece.section) != stand => piece.up_to(kept),
-                _ => piece.pages,
-            };
-            let shortened = pages != meta.pages;
-            let key = RangeKey {
-                database: id,
-                range: meta.range,
-                generation: if shortened {
-                    head.generation
-                } else {
-                    meta.generation
-                },
-            };
-            let link = RangeLink {
-                chunk: piece.section.chunk,
-                section: piece.section.index,
-                pages,
-                bytes: piece.section.bytes,
-                kind: LinkKind::Base,
-            };
-            (0 < pages && !piece.section.lost).then(|| (key, RangeRow::of(link)))
-        };
+        let rows = chains.iter().filter_map(|chain| chain.row(id, stand, kept));
         Ok(Verdict {
             head,
             page_size,
-            ranges: pieces.iter().filter_map(row).collect(),
-            generations: vec![(head.generation, generation_of(&first.meta))],
+            ranges: rows.collect(),
+            generations: vec![(head.generation, generation)],
             closed,
         })
-    }
-
-    /// The newest section of each range of a state, with the pages that it still answers for: those
-    /// that a later state had not are cut off.
-    fn pieces<'s>(
-        &self,
-        head: CheckpointedHead,
-        stand: Stand,
-        page_size: PageSize,
-        bases: &[&'s FoundSection],
-        stands: &BTreeSet<Stand>,
-    ) -> Vec<Piece<'s>> {
-        let ranges = Ranges::new(self.range_bytes, page_size);
-        let counts: BTreeMap<Stand, u32> = bases
-            .iter()
-            .map(|base| (Stand::of(base), base.meta.page_count))
-            .collect();
-        let mut newest: BTreeMap<u32, &'s FoundSection> = BTreeMap::new();
-        for base in bases.iter().filter(|base| Stand::of(base) <= stand) {
-            let before = newest.entry(base.meta.range).or_insert(base);
-            if (Stand::of(before), before.chunk) < (Stand::of(base), base.chunk) {
-                *before = base;
-            }
-        }
-        let piece = |section: &'s FoundSection| {
-            let meta = &section.meta;
-            let fits = u64::from(meta.first_page.get()) == ranges.first_page(RangeNo(meta.range));
-            let later = stands
-                .iter()
-                .filter(|later| Stand::of(section) < **later && **later <= stand);
-            let kept = later.filter_map(|later| counts.get(later)).min().copied();
-            let mut piece = Piece {
-                section,
-                pages: meta.pages,
-            };
-            piece.pages = piece.up_to(kept.unwrap_or(u32::MAX).min(head.page_count.max(1)));
-            (fits && 0 < piece.pages).then_some(piece)
-        };
-        newest.into_values().filter_map(piece).collect()
     }
 
     /// Whether the pages of a state add up to its checksum. They may do so only without pages above
@@ -276,25 +253,31 @@ impl Judge<'_> {
         &self,
         wanted: RollingChecksum,
         stand: Stand,
-        pieces: &[Piece<'_>],
+        chains: &[FoundChain<'_>],
     ) -> Result<Result<Option<u32>, String>, IoFailure> {
-        if let Some(piece) = pieces.iter().find(|piece| piece.section.lost) {
+        let mut pieces = chains.iter().flat_map(|chain| &chain.pieces);
+        if let Some(piece) = pieces.find(|piece| piece.section.lost) {
             return Ok(Err(format!("chunk {} is damaged", piece.section.chunk)));
         }
+        if chains.iter().any(|chain| CHAIN_MAX < chain.pieces.len()) {
+            return Ok(Err("a chain of sections is too long".to_owned()));
+        }
         let mut sum = RollingChecksum::EMPTY;
-        for piece in pieces {
-            match self.pages(piece)? {
-                Ok(pages) => sum = pages.iter().fold(sum, |sum, (_, hash)| sum.toggled(*hash)),
+        let mut older = Vec::new();
+        for chain in chains {
+            match self.pages(chain, stand)? {
+                Ok(pages) => {
+                    sum = pages
+                        .values()
+                        .fold(sum, |sum, (hash, _)| sum.toggled(*hash));
+                    let old = pages.into_iter().filter(|(_, (_, is_own))| !is_own);
+                    older.extend(old.map(|(page, (hash, _))| (page, hash)));
+                }
                 Err(why) => return Ok(Err(why)),
             }
         }
         if sum == wanted {
             return Ok(Ok(None));
-        }
-        let mut older = Vec::new();
-        let old = |piece: &&Piece<'_>| Stand::of(piece.section) != stand;
-        for piece in pieces.iter().filter(old) {
-            older.extend(self.pages(piece)?.unwrap_or_default());
         }
         older.sort_unstable_by_key(|(page, _)| std::cmp::Reverse(*page));
         for (page, hash) in older {
@@ -308,40 +291,33 @@ impl Judge<'_> {
         Ok(Err(why))
     }
 
-    fn pages(&self, piece: &Piece<'_>) -> Result<Pages, IoFailure> {
-        let FoundSection {
-            chunk, index, meta, ..
-        } = piece.section;
-        let read = ChunkReader::open(self.disk, self.store, *chunk, None)
-            .and_then(|reader| reader.pages(*index));
-        let read = self
-            .unreadable
-            .of(read, Place::File(layout::chunk(*chunk)))?;
-        let inside = |page: PageNo| page.get() - meta.first_page.get() < piece.pages;
-        Ok(read.map_err(|damage| damage.to_string()).map(|pages| {
-            let pages = pages.into_iter().filter(|(page, _, _)| inside(*page));
-            pages.map(|(page, hash, _)| (page, hash)).collect()
-        }))
+    fn pages(&self, chain: &FoundChain<'_>, stand: Stand) -> Result<Pages, IoFailure> {
+        let mut found = BTreeMap::new();
+        for piece in &chain.pieces {
+            let FoundSection {
+                chunk, index, meta, ..
+            } = piece.section;
+            let read = ChunkReader::open(self.disk, self.store, *chunk, None)
+                .and_then(|reader| reader.pages(*index));
+            let read = self
+                .unreadable
+                .of(read, Place::File(layout::chunk(*chunk)))?;
+            let pages = match read {
+                Ok(pages) => pages.into_iter(),
+                Err(damage) => return Ok(Err(damage.to_string())),
+            };
+            let is_own = Stand::of(piece.section) == stand;
+            let inside = |page: PageNo| page.get() - meta.first_page.get() < piece.pages;
+            for (page, hash, _) in pages.filter(|(page, _, _)| inside(*page)) {
+                found.entry(page).or_insert((hash, is_own));
+            }
+        }
+        Ok(Ok(found))
     }
 }
 
-/// The pages of a section, or why it is not believed.
-type Pages = Result<Vec<(PageNo, PageHash)>, String>;
-
-/// A section, as far as it answers.
-struct Piece<'s> {
-    section: &'s FoundSection,
-    /// Pages from the start of its range.
-    pages: u32,
-}
-
-impl Piece<'_> {
-    /// Its pages in a database of which `kept` pages are left.
-    fn up_to(&self, kept: u32) -> u32 {
-        let before = self.section.meta.first_page.get() - 1;
-        self.pages.min(kept.saturating_sub(before))
-    }
-}
+/// The pages of a chain, each with whether it is of the state's own section; or why it is not believed.
+type Pages = Result<BTreeMap<PageNo, (PageHash, bool)>, String>;
 
 /// The head that a section names. When its commit was made stands only in the log.
 fn head_of(section: &FoundSection) -> (CheckpointedHead, Option<PageSize>) {
@@ -369,3 +345,7 @@ fn generation_of(meta: &SectionMeta) -> GenerationRow {
         history: None,
     }
 }
+
+#[cfg(test)]
+#[path = "judge_tests.rs"]
+mod tests;

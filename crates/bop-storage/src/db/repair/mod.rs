@@ -17,6 +17,7 @@
 //! Never: replays the log; touches a manifest of a newer program.
 
 mod catalogue;
+mod chains;
 mod chunks;
 mod evidence;
 mod judge;
