@@ -156,8 +156,8 @@ fn impossible_records_are_refused_and_change_nothing() {
 }
 
 #[test]
-fn plans_are_refused_with_their_reason() {
-    let (catalogue, limits) = (sample(), limits());
+fn forks_are_refused_with_their_reason() {
+    let catalogue = sample();
     let forked = |text, at| catalogue.plan_fork(text, &point(at), 100).unwrap_err();
     assert!(matches!(
         forked("a/b", (1, 1)),
@@ -175,7 +175,11 @@ fn plans_are_refused_with_their_reason() {
     );
     let full = catalogue.plan_fork("nine", &point((1, 1)), 8).unwrap_err();
     assert!(matches!(full, CatalogueError::LimitReached { limit: 8 }));
+}
 
+#[test]
+fn snapshots_are_refused_with_their_reason() {
+    let catalogue = sample();
     let kept = |owner, text, at| {
         catalogue
             .plan_snapshot(owner, text, &point(at), 1)
@@ -214,7 +218,11 @@ fn plans_are_refused_with_their_reason() {
         (database.as_str(), nearest.as_deref()),
         ("one", Some("before"))
     );
+}
 
+#[test]
+fn restores_are_refused_with_their_reason() {
+    let (catalogue, limits) = (sample(), limits());
     let restored = |database, target, kept| {
         let restore = Restore {
             database,
@@ -314,20 +322,20 @@ fn hostile_names_of_snapshots_are_refused_and_twins_found() {
         .unwrap();
 }
 
-/// However many snapshots go along, the record is small: it fits into a segment of any size.
-#[test]
-fn a_restore_of_a_database_with_all_its_snapshots_is_one_small_record() {
+const RETENTION: Retention = Retention {
+    window_us: 7,
+    bytes: 8,
+};
+
+/// A database with a policy, and one snapshot less than it may have.
+fn with_many_snapshots(limits: &Limits) -> Catalogue {
     let mut catalogue = Catalogue::new();
     apply(&mut catalogue, &create(1, "one", DbKind::Raw));
-    let retention = Retention {
-        window_us: 7,
-        bytes: 8,
-    };
     apply(
         &mut catalogue,
         &CatalogueChange::Retention {
             id: id(1),
-            retention,
+            retention: RETENTION,
         },
     );
     apply(
@@ -337,13 +345,20 @@ fn a_restore_of_a_database_with_all_its_snapshots_is_one_small_record() {
             bytes: 9,
         },
     );
-    let limits = Limits::default();
     for n in 1..limits.snapshots_max {
         apply(
             &mut catalogue,
             &snapshot(1, &format!("{n}{}", "x".repeat(250)), point((1, 2))),
         );
     }
+    catalogue
+}
+
+/// However many snapshots go along, the record is small: it fits into a segment of any size.
+#[test]
+fn a_restore_of_a_database_with_all_its_snapshots_is_one_small_record() {
+    let limits = Limits::default();
+    let mut catalogue = with_many_snapshots(&limits);
     let restore = Restore {
         database: "ONE",
         target: point((1, 5)),
@@ -366,7 +381,7 @@ fn a_restore_of_a_database_with_all_its_snapshots_is_one_small_record() {
     let restored = catalogue.entry(catalogue.find("one").unwrap()).unwrap();
     assert_eq!(
         (restored.policy.retention, restored.policy.quota_bytes),
-        (retention, 9)
+        (RETENTION, 9)
     );
     assert_eq!(restored.name.as_str(), "one");
     assert_eq!(
