@@ -194,6 +194,10 @@ impl Rig {
         if self.live.last_lsn() == Lsn::ZERO {
             return;
         }
+        if self.since == Lsn::ZERO {
+            // A base has nothing below it to forget.
+            self.forgotten.clear();
+        }
         self.forgotten.sort_unstable();
         let section = encode_delta(&self.live, self.since, &self.forgotten, &[]);
         self.sections.push(section);
