@@ -4,8 +4,9 @@
 //! - they are one transaction, checked as any other is, so that what a repair would get wrong about
 //!   counts, names or numbers is refused before a byte is written;
 //! - they are of the oldest schema, but for generations: what newer tables hold (feed, the run, jobs)
-//!   cannot be known, and begins anew at the next opening, as it does for a store of that schema. The cursors that a section of
-//!   the catalogue has are there: one over the changes is told then that its feed began anew.
+//!   cannot be known, and begins anew at the next opening, as it does for a store of that schema. The
+//!   snapshots and the cursors that a section of the catalogue has are there: one over the changes is
+//!   told then that its feed began anew.
 //!
 //! Never: looks at a file.
 

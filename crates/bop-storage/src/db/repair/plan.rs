@@ -225,3 +225,100 @@ fn row(entry: &Entry, verdict: &Verdict) -> DatabaseRow {
         origin: entry.origin.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalogue::{CatalogueChange, DbName, Point, decode_section, encode_delta};
+    use crate::checksum::RollingChecksum;
+    use crate::ids::{PageSize, StoreId};
+    use crate::manifest::{Manifest, ManifestStore, MemoryManifest};
+    use std::sync::Arc;
+
+    /// One, and what was made of its past; then a restore of it, whose records are in a section of their own.
+    fn sections() -> (Catalogue, Vec<Vec<u8>>) {
+        let point = |source, lsn| Point {
+            source: DbId::new(source),
+            lsn: Lsn::new(lsn),
+            time_us: 1,
+            page_size: Some(PageSize::MIN),
+            page_count: 2,
+            rolling_checksum: RollingChecksum::new(lsn),
+        };
+        let name = |text| DbName::new(text).unwrap();
+        let one = DbId::new(1);
+        let create = CatalogueChange::Create {
+            id: one,
+            name: name("one"),
+            kind: DbKind::Raw,
+        };
+        let fork = CatalogueChange::Fork {
+            id: DbId::new(2),
+            name: name("fork"),
+            kind: DbKind::Raw,
+            origin: point(1, 3),
+        };
+        let snapshot = CatalogueChange::Snapshot {
+            id: one,
+            name: name("before"),
+            point: point(1, 4),
+        };
+        let mut catalogue = Catalogue::new();
+        for (change, lsn) in [create, fork, snapshot].iter().zip([10, 20, 30]) {
+            catalogue.apply(change, Lsn::new(lsn), lsn).unwrap();
+        }
+        let base = encode_delta(&catalogue, Lsn::ZERO, &[], &[]);
+        let restore = crate::catalogue::Restore {
+            database: "one",
+            target: point(1, 4),
+            kept: "now",
+            head: point(1, 5),
+        };
+        let changes = catalogue.plan_restore(&restore, &crate::Limits::default());
+        let lsn = Lsn::new(40);
+        catalogue.apply_all(&changes.unwrap(), lsn, 40).unwrap();
+        let delta = encode_delta(&catalogue, Lsn::new(30), &[], &[]);
+        (catalogue, vec![base, delta])
+    }
+
+    /// The manifest that is made anew has the snapshots and the origins, those of what was dropped and is
+    /// pointed at among them.
+    #[test]
+    fn snapshots_and_origins_come_back() {
+        let (wanted, sections) = sections();
+        let [base, delta] = [0, 1].map(|at: usize| decode_section(&sections[at]).unwrap());
+        let catalogue = delta.on(base).unwrap().catalogue;
+        let databases = catalogue.entries().map(|(id, _)| id);
+        let plan = Plan {
+            databases: databases.map(|id| (id, Verdict::without(None))).collect(),
+            catalogue,
+            catalogue_closed: None,
+            truncated: Lsn::new(50),
+            catalogue_ranges: Vec::new(),
+        };
+        let chunks = FoundChunks {
+            identities: BTreeMap::new(),
+            sections: BTreeMap::new(),
+            catalogue: None,
+            lost_catalogue: None,
+            unknown: BTreeMap::new(),
+            damaged: BTreeMap::new(),
+            foreign: BTreeSet::new(),
+            next: ChunkId::new(1),
+        };
+        let log = FoundLog::default();
+        let id = StoreId::new([3; 16]);
+        let writes = Manifest::rebuilt_writes(id, |edit| plan.write(&chunks, &log, edit)).unwrap();
+        let store = Arc::new(MemoryManifest::new());
+        store.commit(&writes).unwrap();
+        let manifest = Manifest::open(store, id).unwrap();
+        let read = Catalogue::from_rows(&manifest.state());
+        assert_eq!(read, wanted);
+        assert_eq!(read.snapshots(DbId::new(3)).count(), 2);
+        assert!(
+            read.has_pages(DbId::new(1)),
+            "three points are needed of it"
+        );
+        assert_eq!(manifest.verify().unwrap(), []);
+    }
+}

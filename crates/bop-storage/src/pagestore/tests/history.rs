@@ -25,6 +25,7 @@ fn point(lsn: u64, page_count: u32, page_count_min: u32) -> HistoryPoint {
         page_count_min,
         rolling_checksum: RollingChecksum::new(lsn),
         readable: true,
+        follows: true,
     }
 }
 
