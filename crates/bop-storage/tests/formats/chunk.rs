@@ -102,6 +102,7 @@ fn commits() -> [HistoryPoint; 3] {
         page_count_min,
         rolling_checksum: RollingChecksum::new(lsn * 3),
         readable,
+        follows: readable,
     };
     let head = meta(SectionKind::History, 2, PageSize::MIN);
     let last = HistoryPoint {
