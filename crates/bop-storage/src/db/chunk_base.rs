@@ -300,3 +300,7 @@ pub(super) fn checkpointed_view(
     };
     View::new(id, kind, head, base)
 }
+
+#[cfg(test)]
+#[path = "chunk_base_tests.rs"]
+mod tests;
