@@ -3,7 +3,7 @@
 use super::*;
 use crate::checksum::RollingChecksum;
 use crate::db::page_hashes::PageHashes;
-use crate::ids::StoreId;
+use crate::ids::{DbKind, StoreId};
 use crate::io::{Disk, layout};
 use crate::manifest::{
     CheckpointedHead, DatabaseRow, DatabaseState, GenerationRow, Manifest, MemoryManifest, Policy,
@@ -110,6 +110,7 @@ fn world() -> (SimDisk, Manifest) {
             catalogue_lsn: Lsn::new(1),
             checkpointed: head(2),
             policy: Policy::default(),
+            origin: None,
         };
         edit.put_database(ID, row)?;
         for nth in [1, 2] {

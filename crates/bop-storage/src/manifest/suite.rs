@@ -102,8 +102,8 @@ fn a_scan_is_ordered_and_bounded(store: &dyn ManifestStore) {
     };
     assert_eq!(keys(7, 3), [7, 8, 9]);
     assert_eq!(keys(count - 1, 3), [count - 1]);
-    assert_eq!(keys(count, 3), []);
-    assert_eq!(keys(0, 0), []);
+    assert!(keys(count, 3).is_empty());
+    assert!(keys(0, 0).is_empty());
     assert_eq!(keys(0, usize::MAX).len(), SCAN_ROWS_MAX);
     let mut all = 0;
     scan_all(store, Table::Ranges, |key, _| {
