@@ -55,11 +55,11 @@ enum Task {
 
 #[derive(Subcommand)]
 enum Bench {
-    /// Every work: SQL, pages, the log, against whatever does the same
+    /// The works of the log: SQL, pages, records, against whatever does the same
     Log(Plan),
-    /// The works over the page API
+    /// The works of the page store and the cache
     Pages(Plan),
-    /// The works over SQL, against stock SQLite
+    /// The works of the log over SQL, against stock SQLite
     Sql(Plan),
     /// bop with other allocators, against bop with the system's
     Allocators(Plan),
