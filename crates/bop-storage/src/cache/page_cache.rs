@@ -146,6 +146,12 @@ impl PageCache {
         page
     }
 
+    /// The same for a caller who does not want it kept any longer for that: it counts neither as a hit
+    /// nor as a use.
+    pub fn peek(&self, key: PageKey) -> Option<PageBytes> {
+        self.pages.peek(&key)
+    }
+
     /// Puts a page in that the caller has at hand, such as one it has just committed.
     pub fn insert(&self, key: PageKey, page: PageBytes) {
         let mut evicted = Evicted::default();

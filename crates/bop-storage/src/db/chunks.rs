@@ -198,6 +198,10 @@ impl BasePages for ChunkBase {
         let Some(section) = self.section(page) else {
             return Ok(None);
         };
+        // What is there is the page of a slot: the index need not be asked.
+        if let Some(content) = self.cache.get(section.key(page)) {
+            return Ok(Some(content));
+        }
         if section
             .file
             .reader()?

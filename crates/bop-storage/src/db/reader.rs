@@ -76,7 +76,7 @@ impl PageReader {
                     version,
                     page,
                 };
-                let content = match self.cache.get(key) {
+                let content = match self.cache.peek(key) {
                     Some(content) => content,
                     None => self.load_checked(view, page, at, Through::Device)?,
                 };

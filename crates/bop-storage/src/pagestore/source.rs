@@ -175,13 +175,4 @@ impl Span {
     pub(super) fn bytes(&self) -> &[u8] {
         &self.blocks.as_bytes()[self.start..self.start + self.bytes]
     }
-
-    /// The blocks themselves, when the range is all of them.
-    pub(super) fn into_whole_blocks(self) -> Result<Vec<Block>, Self> {
-        if self.start == 0 && self.bytes == self.blocks.len() * BLOCK_BYTES {
-            Ok(self.blocks)
-        } else {
-            Err(self)
-        }
-    }
 }
