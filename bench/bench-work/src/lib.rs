@@ -54,7 +54,7 @@ pub const DIRTY_BYTES: u64 = 1 << 30;
 /// Dirty pages of each database of a checkpoint of many.
 pub const DIRTY_PAGES: u64 = 10;
 /// Runs of the scaling-up of text: so many copies of every row.
-pub const COPIES: u32 = 40;
+pub const COPIES: u32 = 1000;
 
 /// The databases, of `count`, that thread `thread` of `threads` goes round.
 pub fn share(thread: usize, threads: usize, count: usize) -> impl Iterator<Item = usize> {

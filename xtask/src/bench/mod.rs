@@ -28,6 +28,7 @@ use crate::tasks::{Failure, cargo};
 use report::Row;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use works::{Kind, Program, Work};
 
 pub(crate) use report::Spread;
@@ -114,6 +115,19 @@ pub(crate) fn run(root: &Path, set: Set, plan: &Plan) -> Result<(), Failure> {
 pub(crate) fn allocators(root: &Path, plan: &Plan) -> Result<(), Failure> {
     allocators::build(root)?;
     measured(root, plan, |place| allocators::rows(place, plan))
+}
+
+/// Compares policies of page caches: their program prints the table.
+pub(crate) fn caches(root: &Path) -> Result<(), Failure> {
+    let target = root.join("target");
+    build(root, &target, &["--package", "bench-cache"])?;
+    let program = target.join("release/bench-cache");
+    let ended = Command::new(&program).status();
+    let status = ended.map_err(|source| failed("start", program.display(), source))?;
+    match status.success() {
+        true => Ok(()),
+        false => Err(failed("run", program.display(), status)),
+    }
 }
 
 fn measured(

@@ -289,7 +289,7 @@ impl Engine {
         let rows = self.manifest.state();
         for source in sources {
             let (id, cut) = (source.state.id(), source.view.head().lsn);
-            let base: Arc<dyn BasePages> = Arc::new(ChunkBase::newest(
+            let chunks = Arc::new(ChunkBase::newest(
                 id,
                 source.generation,
                 source.ranges,
@@ -297,12 +297,14 @@ impl Engine {
                 &self.chunks,
                 Arc::clone(self.reader.cache()),
             ));
+            let base: Arc<dyn BasePages> = Arc::clone(&chunks) as Arc<dyn BasePages>;
             // A drop may have put another state in its place, with the same view.
             let databases = self.databases.lock();
             let state = databases.get(&id).unwrap_or(&source.state);
             let added = state.rebase(cut, &base, source.covered);
             drop(databases);
             self.count_index_entries(added);
+            self.reader.move_cached(&source.view, &chunks);
         }
         self.forget_dropped_states();
         dead.into_iter()

@@ -8,7 +8,7 @@
 //!
 //! Never: writes a chunk.
 
-use crate::cache::{PageCache, PageKey};
+use crate::cache::{ChunkPlace, PageCache};
 use crate::checkpoint::{RangeNo, Ranges};
 use crate::checksum::PageHash;
 use crate::error::ReadError;
@@ -21,7 +21,7 @@ use crate::pagestore::{ChunkDigest, ChunkIdentity, ChunkReader, StoredPage};
 use crate::view::{BasePage, BasePages, Head, NoBase, View};
 use parking_lot::Mutex;
 use quick_cache::sync::Cache;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -118,12 +118,25 @@ struct Section {
 }
 
 impl Section {
-    fn key(&self, page: PageNo) -> PageKey {
-        PageKey::Chunk {
+    fn place(&self, page: PageNo) -> ChunkPlace {
+        ChunkPlace {
             chunk: self.file.id,
             section: self.index,
             page,
         }
+    }
+
+    /// A page that has a slot, and what stands behind it, of so many bytes in all.
+    fn load_run(
+        &self,
+        page: PageNo,
+        bytes: usize,
+    ) -> Result<(PageBytes, VecDeque<PageBytes>), ReadError> {
+        let run = self.file.reader()?.read_run(self.index, page, bytes)?;
+        let mut pages: VecDeque<_> = run.into_iter().map(|page| page.content).collect();
+        let first = pages.pop_front();
+        let first = first.unwrap_or_else(|| PageBytes::zeroed(PageSize::DEFAULT));
+        Ok((first, pages))
     }
 }
 
@@ -184,6 +197,19 @@ impl ChunkBase {
         (nth < u64::from(section.pages)).then_some(section)
     }
 
+    /// Takes a page into the cache that a checkpoint has just copied: whoever reads it finds it under
+    /// its place in the chunk, if what the chunk has is that version.
+    pub(super) fn adopt(&self, page: PageNo, version: Lsn, content: PageBytes) {
+        let Some(section) = self.section(page) else {
+            return;
+        };
+        // What cannot be told now is told to whoever reads the page.
+        let found = self.version(page).ok().flatten();
+        if found.is_some_and(|(_, found)| found == version) {
+            self.cache.insert(section.place(page).into(), content);
+        }
+    }
+
     fn load_from(section: &Section, page: PageNo) -> Result<Option<StoredPage>, ReadError> {
         section.file.reader()?.read_page(section.index, page)
     }
@@ -199,7 +225,7 @@ impl BasePages for ChunkBase {
             return Ok(None);
         };
         // What is there is the page of a slot: the index need not be asked.
-        if let Some(content) = self.cache.get(section.key(page)) {
+        if let Some(content) = self.cache.get_if_there(section.place(page).into()) {
             return Ok(Some(content));
         }
         if section
@@ -210,10 +236,9 @@ impl BasePages for ChunkBase {
         {
             return Ok(None);
         }
-        let content = self.cache.get_or_load(section.key(page), || {
-            let found = Self::load_from(section, page)?;
-            Ok(found.map_or_else(|| PageBytes::zeroed(PageSize::DEFAULT), |page| page.content))
-        })?;
+        let content = self
+            .cache
+            .get_or_load_run(section.place(page), |bytes| section.load_run(page, bytes))?;
         Ok(Some(content))
     }
 
@@ -244,7 +269,7 @@ impl BasePages for ChunkBase {
 
     fn in_memory(&self, page: PageNo) -> Option<PageBytes> {
         let section = self.section(page)?;
-        self.cache.get(section.key(page))
+        self.cache.get(section.place(page).into())
     }
 }
 

@@ -6,14 +6,19 @@
 //!
 //! Never: caches a failed read.
 
+use super::chunks::ChunkBase;
+use super::log_window::LogWindow;
 use super::resolve::Through;
 use crate::cache::{PageCache, PageKey};
 use crate::error::ReadError;
-use crate::ids::{PageNo, PageSize};
+use crate::ids::{Lsn, PageNo, PageSize};
 use crate::log::{Ring, Unwritten};
 use crate::page::PageBytes;
-use crate::view::{BasePage, Found, PageVersion, View};
+use crate::view::{BasePage, Found, IndexLayer, PageVersion, View};
 use std::sync::Arc;
+
+/// Fewer pages of a database leave the cache when they were copied.
+const ADOPTED_PAGES_MIN: usize = 64;
 
 /// Reads pages of all databases of a store.
 #[derive(Clone, Debug)]
@@ -21,6 +26,8 @@ pub(crate) struct PageReader {
     pub(super) ring: Arc<Ring>,
     pub(super) unwritten: Arc<Unwritten>,
     cache: Arc<PageCache>,
+    /// What copies read of the log.
+    pub(super) window: Arc<LogWindow>,
 }
 
 impl PageReader {
@@ -29,6 +36,7 @@ impl PageReader {
             ring,
             unwritten,
             cache,
+            window: Arc::default(),
         }
     }
 
@@ -50,13 +58,9 @@ impl PageReader {
     }
 
     fn read_log(&self, view: &View, page: PageNo, at: PageVersion) -> Result<PageBytes, ReadError> {
-        let key = PageKey::Log {
-            database: view.database(),
-            version: at.version,
-            page,
-        };
-        self.cache
-            .get_or_load(key, || self.load_checked(view, page, at, Through::Cache))
+        self.cache.get_or_load(key(view, page, at.version), || {
+            self.load_checked(view, page, at, Through::Cache)
+        })
     }
 
     /// The newest version of a page, to be copied into a chunk: what the cache has is used, but
@@ -71,20 +75,34 @@ impl PageReader {
             Found::Base => view.base().load(page),
             Found::Log(at) => {
                 let PageVersion { version, hash, .. } = at;
-                let key = PageKey::Log {
-                    database: view.database(),
-                    version,
-                    page,
-                };
-                let content = match self.cache.peek(key) {
+                let content = match self.cache.peek(key(view, page, version)) {
                     Some(content) => content,
-                    None => self.load_checked(view, page, at, Through::Device)?,
+                    None => self.load_windowed(view, page, at)?,
                 };
                 Ok(Some(BasePage {
                     content,
                     hash,
                     version,
                 }))
+            }
+        }
+    }
+
+    /// What the cache has of pages that are in `base` now is there under their new place: nobody who
+    /// begins to read asks for the old one.
+    pub(crate) fn move_cached(&self, view: &View, base: &ChunkBase) {
+        // Of a few pages it is not worth reading the index of their section.
+        let adopts = view.index_entries() >= ADOPTED_PAGES_MIN;
+        let extents = view.layers().flat_map(IndexLayer::iter);
+        let pages = extents.flat_map(|(first, extent)| {
+            let page = move |nth| Some((PageNo::new(first.get() + nth)?, extent.nth(nth)?));
+            (0..extent.pages()).filter_map(page)
+        });
+        for (page, at) in pages {
+            if let Some(content) = self.cache.remove(key(view, page, at.version))
+                && adopts
+            {
+                base.adopt(page, at.version, content);
             }
         }
     }
@@ -98,5 +116,13 @@ impl PageReader {
     ) -> Result<(), ReadError> {
         self.load_checked(view, page, version, Through::Device)
             .map(drop)
+    }
+}
+
+fn key(view: &View, page: PageNo, version: Lsn) -> PageKey {
+    PageKey::Log {
+        database: view.database(),
+        version,
+        page,
     }
 }

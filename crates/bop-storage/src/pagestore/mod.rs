@@ -15,6 +15,7 @@ pub mod format;
 mod frame;
 mod identity;
 mod reader;
+mod run;
 mod section;
 mod section_index;
 mod sink;

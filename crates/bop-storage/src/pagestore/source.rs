@@ -154,6 +154,18 @@ impl Source {
         })
     }
 
+    /// A buffer of the disk's, if one is free.
+    pub(super) fn buffer(&self) -> Option<PoolBuffer> {
+        self.pool.try_take()
+    }
+
+    /// Reads blocks from `offset` on; whether that went well and the file has `needed` bytes there. Is
+    /// not tried again: who needs the bytes reads them by [`Source::read`] then.
+    pub(super) fn fill(&self, offset: u64, blocks: &mut [Block], needed: usize) -> bool {
+        let found = self.file.read_at(offset, blocks);
+        found.is_ok_and(|found| found >= needed)
+    }
+
     fn read_blocks(&self, offset: u64, count: usize) -> Result<(Vec<Block>, usize), ReadError> {
         let mut blocks = zeroed_blocks(count);
         if let Ok(found) = self.file.read_at(offset, &mut blocks) {
