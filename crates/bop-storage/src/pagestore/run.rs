@@ -42,10 +42,11 @@ impl ChunkReader {
                 let behind = offset.saturating_add(slot.body_bytes.get().into());
                 // A body may be aligned: what lies between two is less than a block.
                 let fits = end <= offset && offset - end < BLOCK && behind <= end_max;
-                if fits {
+                let goes_on = fits && slot.page.get() == *expected;
+                if goes_on {
                     end = behind;
                 }
-                fits && slot.page.get() == *expected
+                goes_on
             })
             .map(|(numbered, _)| numbered)
             .collect();

@@ -4,6 +4,7 @@ mod batches;
 mod crash;
 mod damage;
 mod roundtrip;
+mod runs;
 
 use super::*;
 use crate::checksum::{PageHash, RollingChecksum};
