@@ -55,12 +55,14 @@ enum Task {
 
 #[derive(Subcommand)]
 enum Bench {
-    /// Every work: SQL, pages, the log, against whatever does the same
+    /// The works of the log: SQL, pages, records, against whatever does the same
     Log(Plan),
-    /// The works over the page API
+    /// The works of the page store and the cache
     Pages(Plan),
-    /// The works over SQL, against stock SQLite
+    /// The works of the log over SQL, against stock SQLite
     Sql(Plan),
+    /// Policies of page caches: hits on mixes of accesses, and speed
+    Cache,
     /// bop with other allocators, against bop with the system's
     Allocators(Plan),
     /// The first statement on a new store, as a process of its own
@@ -83,6 +85,7 @@ fn main() -> ExitCode {
         Task::Bench(Bench::Log(plan)) => bench::run(&root, Set::Log, &plan),
         Task::Bench(Bench::Pages(plan)) => bench::run(&root, Set::Pages, &plan),
         Task::Bench(Bench::Sql(plan)) => bench::run(&root, Set::Sql, &plan),
+        Task::Bench(Bench::Cache) => bench::caches(&root),
         Task::Bench(Bench::Allocators(plan)) => bench::allocators(&root, &plan),
         Task::Bench(Bench::Start { runs, at_most_ms }) => start::start(&root, runs, at_most_ms),
         Task::Soak { seconds } => soak::soak(&root, seconds),

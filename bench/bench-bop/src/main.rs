@@ -15,13 +15,21 @@ const ALLOCATOR: &str = "snmalloc";
 #[global_allocator]
 static GLOBAL: snmalloc_rs::SnMalloc = snmalloc_rs::SnMalloc;
 
+mod cached;
+mod checkpoints;
 mod gigabyte;
 mod manifest;
 mod pages;
 mod records;
+mod selects;
+mod space;
 mod sql;
+#[path = "../../sql/table.rs"]
+mod table;
 
 use bench_work::{Args, Result};
+// The library that `table` measures.
+pub(crate) use bop_libsql::rusqlite;
 
 fn main() -> Result<()> {
     let args = Args::parse()?;
@@ -39,6 +47,17 @@ fn main() -> Result<()> {
         "fill" => gigabyte::fill(&args),
         "open" => gigabyte::open(&args),
         "verify" => gigabyte::verify(&args),
+        "load" => selects::load(&args),
+        "select" => selects::selects(&args),
+        "scan" => selects::scans(&args),
+        "scan-cold" => selects::scan_cold(&args),
+        "checkpoint" => checkpoints::large(&args),
+        "checkpoint-many" => checkpoints::many(&args),
+        "commit-alone" => checkpoints::commits(&args, false),
+        "commit-beside" => checkpoints::commits(&args, true),
+        "cached-page" => cached::pages(&args),
+        "quick-cache" => cached::bare(&args),
+        "space" => space::text(&args),
         _ => args.unknown(),
     }
 }

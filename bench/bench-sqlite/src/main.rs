@@ -1,12 +1,19 @@
 //! The benchmarks' work through stock SQLite, at its best documented settings for the promise that
 //! is compared: WAL, one connection a database that is kept open, prepared statements.
 
+mod checkpoints;
 mod hot;
+mod selects;
+#[path = "../../sql/table.rs"]
+mod table;
 
 use bench_work::{Args, CREATE, CREATIONS, INSERT, Loop, ROW_BYTES, Result, Side, share};
 use rusqlite::{Connection, OpenFlags};
 use std::fs;
 use std::path::{Path, PathBuf};
+
+// The library that `table` measures.
+pub(crate) use ::rusqlite;
 
 fn main() -> Result<()> {
     let args = Args::parse()?;
@@ -17,6 +24,13 @@ fn main() -> Result<()> {
         "create" => creations(&args),
         "fill" => hot::fill(&args),
         "open" => hot::open(&args),
+        "load" => selects::load(&args),
+        "select" => selects::selects(&args),
+        "scan" => selects::scans(&args),
+        "scan-cold" => selects::scan_cold(&args),
+        "space" => selects::space(&args),
+        "checkpoint" => checkpoints::large(&args),
+        "checkpoint-many" => checkpoints::many(&args),
         _ => args.unknown(),
     }
 }
@@ -44,13 +58,7 @@ fn inserts(args: &Args, checkpoints: Checkpoints, synchronous: &str) -> Result<(
             .rest(|| {
                 (0..args.databases).try_for_each(|number| {
                     let connection = connect(&file(&args.dir, number))?;
-                    let busy: i64 =
-                        connection
-                            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
-                    match busy {
-                        0 => Ok(()),
-                        _ => Err("a WAL could not be truncated".into()),
-                    }
+                    truncate(&connection)
                 })
             });
     }
@@ -121,6 +129,16 @@ fn made(path: &Path, synchronous: &str) -> Result<Connection> {
     connection.execute_batch(CREATE)?;
     set(&connection, &format!("PRAGMA synchronous = {synchronous}"))?;
     Ok(connection)
+}
+
+/// Moves all of the WAL into the database.
+fn truncate(connection: &Connection) -> Result<()> {
+    let busy: i64 =
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    match busy {
+        0 => Ok(()),
+        _ => Err("a WAL could not be truncated".into()),
+    }
 }
 
 /// Runs a pragma, whatever it answers.

@@ -1,6 +1,7 @@
 //! The command line of a side: `WORK DIR [--databases N] [--threads N]`.
 
 use crate::Result;
+use crate::process::Usage;
 use std::path::PathBuf;
 
 /// What the driver asks a side to do.
@@ -14,6 +15,8 @@ pub struct Args {
     pub databases: usize,
     /// Threads that write.
     pub threads: usize,
+    /// Resident memory when the process began.
+    pub rss_before: u64,
 }
 
 impl Args {
@@ -32,6 +35,7 @@ impl Args {
             dir: dir.into(),
             databases: 1,
             threads: 1,
+            rss_before: Usage::read()?.rss_bytes,
         };
         while let (Some(name), value) = (given.next(), given.next()) {
             let value = value.and_then(|value| value.into_string().ok());

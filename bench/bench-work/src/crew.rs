@@ -95,6 +95,19 @@ impl Post {
     pub fn serve(
         &self,
         rule: Loop,
+        operation: impl FnMut(&mut Random) -> Result<()>,
+    ) -> Result<()> {
+        self.serve_while(rule, || true, operation)
+    }
+
+    /// As [`Post::serve`]; a slice also ends when `goes_on` says so after an operation.
+    ///
+    /// # Errors
+    /// The first of `operation`.
+    pub fn serve_while(
+        &self,
+        rule: Loop,
+        goes_on: impl Fn() -> bool,
         mut operation: impl FnMut(&mut Random) -> Result<()>,
     ) -> Result<()> {
         let mut random = Random::new(self.thread as u64);
@@ -111,7 +124,7 @@ impl Post {
                 operations += 1;
                 latencies_us.saturating_record(us(now - before));
                 before = now;
-                if now - began >= go.length || operations >= rule.at_most {
+                if now - began >= go.length || operations >= rule.at_most || !goes_on() {
                     break;
                 }
             }
@@ -126,6 +139,33 @@ impl Post {
                 done.latencies_us.reset();
             }
             self.say(Word::Done(done))?;
+        }
+        Ok(())
+    }
+
+    /// Serves slices of one operation each, which prepares as it likes and says what of its time
+    /// counts.
+    ///
+    /// # Errors
+    /// The first of `operation`.
+    pub fn serve_told(
+        &self,
+        mut operation: impl FnMut(&mut Random) -> Result<Duration>,
+    ) -> Result<()> {
+        let mut random = Random::new(self.thread as u64);
+        self.say(Word::Ready)?;
+        while let Ok(go) = self.slices.recv() {
+            go.start.wait();
+            let counts = operation(&mut random)?;
+            let began = Instant::now();
+            let mut latencies_us = empty()?;
+            latencies_us.saturating_record(us(counts));
+            self.say(Word::Done(Done {
+                operations: 1,
+                latencies_us,
+                began,
+                ended: began + counts,
+            }))?;
         }
         Ok(())
     }

@@ -20,7 +20,7 @@ mod random;
 mod serve;
 
 pub use args::Args;
-pub use cold::forget_pages;
+pub use cold::{forget_pages, occupied_bytes};
 pub use crew::{Loop, Post};
 pub use random::Random;
 pub use serve::{Side, wait_to_be_killed};
@@ -42,6 +42,19 @@ pub const CREATIONS: usize = 10_000;
 pub const PAGE_BYTES: usize = 4096;
 /// Bytes of a commit of the works `stream` and `fair`, and of a raw write.
 pub const MIB: usize = 1 << 20;
+
+/// Memory that each side may have for pages, in all its caches together.
+pub const CACHE_BYTES: u64 = 256 * MIB as u64;
+/// Bytes of the table that is selected from and scanned.
+pub const TABLE_BYTES: u64 = 200_000_000;
+/// Selects that count as one operation: one alone is too short to be timed.
+pub const SELECTS: usize = 100;
+/// Bytes that a checkpoint of one large database has to move.
+pub const DIRTY_BYTES: u64 = 1 << 30;
+/// Dirty pages of each database of a checkpoint of many.
+pub const DIRTY_PAGES: u64 = 10;
+/// Runs of the scaling-up of text: so many copies of every row.
+pub const COPIES: u32 = 1000;
 
 /// The databases, of `count`, that thread `thread` of `threads` goes round.
 pub fn share(thread: usize, threads: usize, count: usize) -> impl Iterator<Item = usize> {

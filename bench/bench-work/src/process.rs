@@ -9,6 +9,8 @@ use std::fs;
 pub(crate) struct Usage {
     /// Resident, `VmRSS`.
     pub(crate) rss_bytes: u64,
+    /// The most that was ever resident, `VmHWM`.
+    pub(crate) peak_bytes: u64,
     /// Open files.
     pub(crate) descriptors: u64,
     /// Threads, those that work on the slice included.
@@ -23,6 +25,7 @@ impl Usage {
         let io = fs::read_to_string("/proc/self/io")?;
         Ok(Self {
             rss_bytes: field(&status, "VmRSS:")? * 1024,
+            peak_bytes: field(&status, "VmHWM:")? * 1024,
             // The one that reads the directory is open too.
             descriptors: fs::read_dir("/proc/self/fd")?.count() as u64 - 1,
             threads: field(&status, "Threads:")?,
@@ -65,7 +68,8 @@ mod tests {
     #[test]
     fn a_process_has_memory_and_threads_and_descriptors() {
         let usage = Usage::read().unwrap();
-        assert!(usage.rss_bytes > 1 << 16 && usage.threads > 0 && usage.descriptors >= 3);
+        assert!(usage.peak_bytes >= usage.rss_bytes && usage.rss_bytes > 1 << 16);
+        assert!(usage.threads > 0 && usage.descriptors >= 3);
         assert!(field("VmRSS:\t 12 kB\nx", "VmRSS:").unwrap() == 12);
         assert!(field("VmRSS: kB", "VmRSS:").is_err());
     }

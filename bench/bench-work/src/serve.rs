@@ -16,6 +16,10 @@ pub struct Side<'a> {
     pub version: String,
     /// Bytes of log that were ever written, where the engine can tell.
     pub log_bytes: Option<Box<dyn Fn() -> Result<u64> + 'a>>,
+    /// Bytes of its files, where they are what is compared.
+    pub stored_bytes: Option<u64>,
+    /// Bytes of memory that its settings allow it.
+    pub budget_bytes: Option<u64>,
     /// Called after each slice, untimed: whatever must not run into the other side's slice.
     pub rest: Option<Box<dyn Fn() -> Result<()> + 'a>>,
 }
@@ -26,6 +30,8 @@ impl<'a> Side<'a> {
         Self {
             version: version.into(),
             log_bytes: None,
+            stored_bytes: None,
+            budget_bytes: None,
             rest: None,
         }
     }
@@ -35,6 +41,24 @@ impl<'a> Side<'a> {
     pub fn log_bytes(self, count: impl Fn() -> Result<u64> + 'a) -> Self {
         Self {
             log_bytes: Some(Box::new(count)),
+            ..self
+        }
+    }
+
+    /// Tells the bytes of its files.
+    #[must_use]
+    pub fn stored_bytes(self, bytes: u64) -> Self {
+        Self {
+            stored_bytes: Some(bytes),
+            ..self
+        }
+    }
+
+    /// Tells how much memory its settings allow it.
+    #[must_use]
+    pub fn budget_bytes(self, bytes: u64) -> Self {
+        Self {
+            budget_bytes: Some(bytes),
             ..self
         }
     }
@@ -70,7 +94,8 @@ impl<'a> Side<'a> {
                 let length = line
                     .strip_prefix("go ")
                     .ok_or_else(|| format!("not a slice: {line:?}"))?;
-                let figures = self.slice(&crew, Duration::from_millis(length.parse()?))?;
+                let length = Duration::from_millis(length.parse()?);
+                let figures = self.slice(&crew, length, args.rss_before)?;
                 writeln!(output, "{figures}")?;
                 output.flush()?;
             }
@@ -78,7 +103,7 @@ impl<'a> Side<'a> {
         })
     }
 
-    fn slice(&self, crew: &Crew, length: Duration) -> Result<serde_json::Value> {
+    fn slice(&self, crew: &Crew, length: Duration, rss_before: u64) -> Result<serde_json::Value> {
         let count = || self.log_bytes.as_ref().map(|count| count()).transpose();
         let (before, log_before) = (Usage::read()?, count()?);
         let (operations, seconds, latencies) = crew.slice(length)?;
@@ -93,6 +118,9 @@ impl<'a> Side<'a> {
             "seconds": seconds,
             "written_bytes": after.written_bytes - before.written_bytes,
             "log_bytes": log_bytes,
+            "stored_bytes": self.stored_bytes,
+            "budget_bytes": self.budget_bytes,
+            "peak_bytes": after.peak_bytes.saturating_sub(rss_before),
             "rss_bytes": after.rss_bytes,
             "descriptors": after.descriptors,
             "threads": after.threads,

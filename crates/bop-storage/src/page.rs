@@ -8,11 +8,9 @@
 
 use crate::buffer::Buffer;
 use crate::ids::PageSize;
-use crate::io::Block;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
-use zerocopy::IntoBytes;
 
 /// Where every page of zeros points to.
 static ZEROS: [u8; PageSize::MAX.bytes()] = [0; PageSize::MAX.bytes()];
@@ -24,10 +22,7 @@ pub struct PageBytes(Content);
 #[derive(Clone)]
 enum Content {
     Zeros(PageSize),
-    Copied(Arc<Buffer>),
-    /// As the disk delivered it. A vector and not a slice in the `Arc`: a slice of blocks would
-    /// push the counters in front of it out to a whole block.
-    Blocks(Arc<Vec<Block>>),
+    Shared(Arc<Buffer>),
 }
 
 impl PageBytes {
@@ -38,12 +33,12 @@ impl PageBytes {
 
     /// A page with a copy of `content`.
     pub fn copy_of(content: &[u8]) -> Self {
-        Self(Content::Copied(Arc::new(Buffer::copy_of(content))))
+        Self::of(Buffer::copy_of(content))
     }
 
-    /// A page that is exactly the content of `blocks`, without copying.
-    pub fn from_blocks(blocks: Vec<Block>) -> Self {
-        Self(Content::Blocks(Arc::new(blocks)))
+    /// A page that is the content of `buffer`, without copying.
+    pub fn of(buffer: Buffer) -> Self {
+        Self(Content::Shared(Arc::new(buffer)))
     }
 }
 
@@ -53,8 +48,7 @@ impl Deref for PageBytes {
     fn deref(&self) -> &[u8] {
         match &self.0 {
             Content::Zeros(size) => &ZEROS[..size.bytes()],
-            Content::Copied(bytes) => bytes,
-            Content::Blocks(blocks) => blocks.as_bytes(),
+            Content::Shared(bytes) => bytes,
         }
     }
 }
@@ -82,7 +76,6 @@ impl fmt::Debug for PageBytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::io::zeroed_blocks;
 
     #[test]
     fn equal_content_is_equal_wherever_it_came_from() {
@@ -90,7 +83,9 @@ mod tests {
         let zeros = PageBytes::zeroed(size);
         assert_eq!(zeros.len(), 8192);
         assert_eq!(zeros, PageBytes::copy_of(&[0; 8192]));
-        assert_eq!(zeros, PageBytes::from_blocks(zeroed_blocks(2)));
+        let mut buffer = Buffer::with_capacity(8192);
+        buffer.resize(8192, 0);
+        assert_eq!(zeros, PageBytes::of(buffer));
         assert_ne!(zeros, PageBytes::zeroed(PageSize::DEFAULT));
     }
 }

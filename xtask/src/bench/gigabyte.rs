@@ -1,4 +1,4 @@
-//! A log of 1 GiB that a kill left: how long to open it, how long to verify it.
+//! What a kill left, such as a log of 1 GiB: how long to open it, to scan or to verify it.
 //!
 //! ```text
 //!   fill --ready, SIGKILL--> [open: a new process, page cache cold --> SIGKILL] again and again
@@ -21,15 +21,15 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Opens in turns.
 pub(super) fn opens(
     want: &Want,
-    pair: &Pair,
+    (pair, work): (&Pair, &'static str),
     place: &Place,
     dir: &Path,
     runs: usize,
 ) -> Result<Row, Failure> {
     let (ours, theirs) = (dir.join("ours"), dir.join("theirs"));
     let filled = (
-        fill(place, &pair.ours, &ours)?,
-        fill(place, &pair.theirs, &theirs)?,
+        fill(place, &pair.ours, work, &ours)?,
+        fill(place, &pair.theirs, work, &theirs)?,
     );
     let mut row = Row::new(want, pair, &filled.0, &filled.1);
     let started = Instant::now();
@@ -52,7 +52,7 @@ pub(super) fn verifies(
     dir: &Path,
     runs: usize,
 ) -> Result<Row, Failure> {
-    fill(place, &pair.ours, dir)?;
+    fill(place, &pair.ours, "fill", dir)?;
     let mut ours = Side::start(place, &pair.ours, dir)?;
     let mut theirs = Side::start(place, &pair.theirs, &dir.join("store/log"))?;
     let mut row = Row::new(want, pair, &ours.version, &theirs.version);
@@ -66,10 +66,15 @@ pub(super) fn verifies(
     Ok(row)
 }
 
-/// Lets a program write its log and kills it; what it said.
-fn fill(place: &Place, program: &Program, dir: &Path) -> Result<String, Failure> {
+/// Lets a program write what is opened later and kills it; what it said.
+fn fill(
+    place: &Place,
+    program: &Program,
+    work: &'static str,
+    dir: &Path,
+) -> Result<String, Failure> {
     let fill = Program {
-        work: "fill",
+        work,
         ..program.clone()
     };
     let side = Side::start(place, &fill, dir)?;

@@ -1,9 +1,10 @@
 //! `cargo xtask bench`: bop and its peers, doing the same work in turns.
 //!
 //! ```text
-//!   works (the table of issue and aims) -> pairs | gigabyte  (who runs what, when)
-//!                                             '-> side       (one process and its protocol)
-//!                                          -> report         (a table, or a line of JSON each)
+//!   sets (log_works, page_works: tables of works, and what is wanted of each)
+//!     -> pairs | gigabyte | shared   (who runs what, when)
+//!          '-> side                  (one process and its protocol)
+//!     -> report                      (a table, or a line of JSON each)
 //! ```
 //!
 //! All programs are built in release and get directories on the same file system. The sides take
@@ -14,8 +15,12 @@
 
 mod allocators;
 mod gigabyte;
+mod log_works;
+mod page_works;
 mod pairs;
 mod report;
+mod sets;
+mod shared;
 mod side;
 mod works;
 
@@ -23,10 +28,11 @@ use crate::tasks::{Failure, cargo};
 use report::Row;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use works::{Kind, Program, Work};
 
 pub(crate) use report::Spread;
-pub(crate) use works::Set;
+pub(crate) use sets::Set;
 
 /// What is measured, and how long.
 #[derive(Clone, Debug, clap::Args)]
@@ -65,13 +71,12 @@ pub(crate) struct Place {
 
 /// Runs the works of a set.
 pub(crate) fn run(root: &Path, set: Set, plan: &Plan) -> Result<(), Failure> {
-    let chosen: Vec<&Work> = works::ALL
-        .iter()
-        .filter(|work| set.has(work))
+    let chosen: Vec<&Work> = set
+        .works()
         .filter(|work| plan.only.as_deref().is_none_or(|only| only == work.want.id))
         .collect();
     if chosen.is_empty() {
-        let ids: Vec<&str> = works::ALL.iter().map(|work| work.want.id).collect();
+        let ids: Vec<&str> = set.works().map(|work| work.want.id).collect();
         return Err(failed(
             "find",
             "the work",
@@ -83,8 +88,9 @@ pub(crate) fn run(root: &Path, set: Set, plan: &Plan) -> Result<(), Failure> {
         let mut rows = Vec::new();
         for work in chosen {
             // One that a machine cannot do, for want of descriptors or room, keeps no other back.
-            match row(work, place, plan) {
-                Ok(row) => {
+            match row(work, root, place, plan) {
+                Ok(None) => {}
+                Ok(Some(row)) => {
                     eprintln!("{}", row.summary());
                     if plan.json {
                         println!("{}", row.json());
@@ -109,6 +115,19 @@ pub(crate) fn run(root: &Path, set: Set, plan: &Plan) -> Result<(), Failure> {
 pub(crate) fn allocators(root: &Path, plan: &Plan) -> Result<(), Failure> {
     allocators::build(root)?;
     measured(root, plan, |place| allocators::rows(place, plan))
+}
+
+/// Compares policies of page caches: their program prints the table.
+pub(crate) fn caches(root: &Path) -> Result<(), Failure> {
+    let target = root.join("target");
+    build(root, &target, &["--package", "bench-cache"])?;
+    let program = target.join("release/bench-cache");
+    let ended = Command::new(&program).status();
+    let status = ended.map_err(|source| failed("start", program.display(), source))?;
+    match status.success() {
+        true => Ok(()),
+        false => Err(failed("run", program.display(), status)),
+    }
 }
 
 fn measured(
@@ -148,19 +167,30 @@ fn build(root: &Path, target: &Path, more: &[&str]) -> Result<(), Failure> {
     cargo(&root.join("bench"), "build the benchmarks", &build, &[])
 }
 
-/// Measures one work.
-fn row(work: &Work, place: &Place, plan: &Plan) -> Result<Row, Failure> {
+/// Measures one work; `None`, loudly, for one that needs data which is not there.
+fn row(work: &Work, root: &Path, place: &Place, plan: &Plan) -> Result<Option<Row>, Failure> {
     let dir = place.data.join(work.want.id);
     let row = match &work.kind {
+        Kind::Shared(pair) => match shared::script(root) {
+            Ok(script) => {
+                shared::alternate(&work.want, pair, place, (&script, &dir), plan.slices())
+            }
+            Err(missing) => {
+                eprintln!("{}: SKIPPED: there is no {missing}", work.want.id);
+                return Ok(None);
+            }
+        },
         Kind::Pairs(pair) => pairs::alternate(&work.want, pair, place, &dir, plan.slices()),
         Kind::BestThreads(pair) => pairs::at_best(&work.want, pair, place, &dir, plan.slices()),
-        Kind::Open(pair) => gigabyte::opens(&work.want, pair, place, &dir, plan.slices()),
+        Kind::Open(pair, fill) => {
+            gigabyte::opens(&work.want, (pair, fill), place, &dir, plan.slices())
+        }
         Kind::Verify(pair) => gigabyte::verifies(&work.want, pair, place, &dir, plan.slices()),
     };
     let removed = fs::remove_dir_all(&dir);
     let row = row?;
     removed.map_err(|source| failed("remove", dir.display(), source))?;
-    Ok(row)
+    Ok(Some(row))
 }
 
 /// What the bare device does: the scale of everything else.

@@ -8,6 +8,9 @@ use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{CellAlignment, Table};
 use serde_json::json;
 
+/// What a process may have beside the budget of its settings.
+const OVER_BUDGET: f64 = (64 << 20) as f64;
+
 /// A work and what came of it.
 pub(crate) struct Row {
     pub(super) work: &'static str,
@@ -18,6 +21,8 @@ pub(crate) struct Row {
     ours: Vec<f64>,
     theirs: Vec<f64>,
     ratios: Vec<f64>,
+    /// The most memory that our process had, and what its settings allow it.
+    peak: (f64, Option<f64>),
     /// Of the newest slices.
     last: (Slice, Slice),
     /// Whatever else is to be known.
@@ -38,6 +43,7 @@ impl Row {
             ours: Vec::new(),
             theirs: Vec::new(),
             ratios: Vec::new(),
+            peak: (0.0, None),
             last: Default::default(),
             note: String::new(),
             ratio: Spread::of(Vec::new()),
@@ -58,6 +64,7 @@ impl Row {
             false => other / mine,
         });
         self.ratio = Spread::of(self.ratios.clone());
+        self.peak = (self.peak.0.max(ours.peak_bytes), ours.budget_bytes);
         self.last = (ours, theirs);
         Ok(())
     }
@@ -67,12 +74,30 @@ impl Row {
         (median(&self.ours), median(&self.theirs))
     }
 
+    /// Peak memory of our process in MiB, of what is allowed where that is known: the budget of its
+    /// settings and what the program itself may have.
+    fn memory(&self) -> String {
+        let mib = |bytes: f64| bytes / f64::from(1 << 20);
+        match self.peak {
+            (peak, None) => format!("{:.0}", mib(peak)),
+            (peak, Some(budget)) => {
+                let over = if peak > budget + OVER_BUDGET { "!" } else { "" };
+                let over_budget = mib(OVER_BUDGET);
+                format!(
+                    "{:.0}{over} of {:.0}+{over_budget:.0}",
+                    mib(peak),
+                    mib(budget)
+                )
+            }
+        }
+    }
+
     /// One line for whoever waits.
     pub(super) fn summary(&self) -> String {
         let (ours, theirs) = self.medians();
         let unit = self.figure.unit();
         format!(
-            "{}: {} / {} {unit}, ratio {:.2}, from {:.2} to {:.2} in {} runs {}",
+            "{}: {} / {} {unit}, ratio {:.2}, from {:.2} to {:.2} in {} runs, peak MiB {} {}",
             self.work,
             short(ours),
             short(theirs),
@@ -80,6 +105,7 @@ impl Row {
             self.ratio.min,
             self.ratio.max,
             self.ratios.len(),
+            self.memory(),
             self.note
         )
     }
@@ -99,6 +125,8 @@ impl Row {
             "runs": self.ratios.len(),
             "at_least": self.at_least,
             "aim": self.aim,
+            "peak_bytes": self.peak.0,
+            "budget_bytes": self.peak.1,
             "rss_bytes": [self.last.0.rss_bytes, self.last.1.rss_bytes],
             "descriptors": [self.last.0.descriptors, self.last.1.descriptors],
             "p99_us": [self.last.0.p99_us, self.last.1.p99_us],
@@ -113,7 +141,7 @@ pub(super) fn table(rows: &[Row]) -> String {
     table.load_style(UTF8_HORIZONTAL_ONLY);
     table.set_header([
         "work", "ours", "peer", "theirs", "unit", "ratio", "q1", "q3", "runs", "at least", "aim",
-        "p99 us", "RSS MiB", "files", "",
+        "p99 us", "RSS MiB", "peak MiB", "files", "",
     ]);
     for row in rows {
         let (ours, theirs) = row.medians();
@@ -132,6 +160,7 @@ pub(super) fn table(rows: &[Row]) -> String {
             row.aim.to_string(),
             both(|slice| slice.p99_us),
             both(|slice| slice.rss_bytes / f64::from(1 << 20)),
+            row.memory(),
             both(|slice| slice.descriptors),
             row.note.clone(),
         ]);

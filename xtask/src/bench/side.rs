@@ -32,6 +32,11 @@ pub(super) struct Slice {
     operations: f64,
     seconds: f64,
     log_bytes: Option<f64>,
+    stored_bytes: Option<f64>,
+    /// The most memory it ever had, less what it had before it began.
+    pub(super) peak_bytes: f64,
+    /// What its settings allow it, where it says so.
+    pub(super) budget_bytes: Option<f64>,
     pub(super) rss_bytes: f64,
     pub(super) descriptors: f64,
     pub(super) p50_us: f64,
@@ -46,6 +51,9 @@ impl Slice {
             operations: number("operations")?,
             seconds: number("seconds")?,
             log_bytes: number("log_bytes"),
+            stored_bytes: number("stored_bytes"),
+            peak_bytes: number("peak_bytes")?,
+            budget_bytes: number("budget_bytes"),
             rss_bytes: number("rss_bytes")?,
             descriptors: number("descriptors")?,
             p50_us: number("p50_us")?,
@@ -62,6 +70,8 @@ impl Slice {
     pub(super) fn figure(&self, figure: Figure, is_ours: bool) -> Option<f64> {
         match figure {
             Figure::Rate | Figure::Changes | Figure::Databases => Some(self.rate()),
+            Figure::Reads(count) => Some(self.rate() * count),
+            Figure::StoredBytes => self.stored_bytes,
             Figure::Mib(ours, theirs) => Some(self.rate() * if is_ours { ours } else { theirs }),
             Figure::LogBytes => Some(self.log_bytes? / self.operations),
             Figure::P99 => Some(self.p99_us),
@@ -155,7 +165,7 @@ impl Drop for Side {
 mod tests {
     use super::*;
 
-    const LINE: &str = r#"{"operations":200,"seconds":2.0,"log_bytes":null,"rss_bytes":1,
+    const LINE: &str = r#"{"operations":200,"seconds":2.0,"log_bytes":null,"rss_bytes":1,"peak_bytes":6,"budget_bytes":7,
         "descriptors":2,"p50_us":3,"p95_us":4,"p99_us":5}"#;
 
     #[test]
@@ -166,7 +176,10 @@ mod tests {
         assert_eq!(slice.figure(Figure::Mib(16.0, 1.0), false), Some(100.0));
         assert_eq!(slice.figure(Figure::Seconds, true), Some(0.01));
         assert_eq!(slice.figure(Figure::P99, true), Some(5.0));
+        assert_eq!(slice.figure(Figure::Reads(10.0), true), Some(1000.0));
         assert_eq!(slice.figure(Figure::LogBytes, true), None);
+        assert_eq!(slice.figure(Figure::StoredBytes, true), None);
+        assert_eq!((slice.peak_bytes, slice.budget_bytes), (6.0, Some(7.0)));
     }
 
     #[test]

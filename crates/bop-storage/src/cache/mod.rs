@@ -5,12 +5,18 @@
 //! Invariants
 //! - a key names bytes that never change (a version in the log, or a slot of a chunk), so a cached
 //!   page is never stale and nothing is ever invalidated;
-//! - the pages it holds have at most the bytes it was made with;
+//! - the pages it holds have at most the bytes it was made with; those that were read ahead and wait
+//!   for a scan have 4 MiB beside them;
 //! - a failed load leaves nothing behind;
 //! - observers are called outside every lock of the cache.
 //!
 //! Never: reads a file, verifies a page.
 
+mod ahead;
+mod hash;
+mod observers;
 mod page_cache;
 
-pub use page_cache::{CacheObserver, CacheStats, PageCache, PageKey};
+pub use ahead::ChunkPlace;
+pub use observers::CacheObserver;
+pub use page_cache::{CacheStats, PageCache, PageKey};

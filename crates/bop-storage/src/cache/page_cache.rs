@@ -1,23 +1,28 @@
 //! One cache for the pages of all databases of a store.
 //!
 //! ```text
-//! absent --first caller--> loading --loaded--> cached --room needed--> evicted (observer called)
+//! absent --first caller--> loading --loaded--> cached --room needed--> evicted (observers told)
 //!                            |  ^
 //!                     failed v  | the next waiter, if any, loads
 //!                          absent
 //! ```
 //!
-//! Invariant: while a key is *loading*, all other callers of it wait; each gets the page, or loads
-//! in its turn and gets the error of its own load.
+//! Invariants
+//! - while a key is *loading*, all other callers of it wait; each gets the page, or loads in its turn
+//!   and gets the error of its own load;
+//! - what was thrown out leaves the cache's locks before anybody is told of it.
 //!
 //! Never: holds a lock while it loads or calls an observer.
 
+use super::ahead::{ChunkPlace, Missed, ReadAhead};
+use super::hash::PlaceHash;
+use super::observers::{CacheObserver, Observers};
 use crate::error::ReadError;
 use crate::ids::{ChunkId, DbId, Lsn, PageNo, PageSize};
 use crate::page::PageBytes;
-use parking_lot::RwLock;
 use quick_cache::sync::{Cache, GuardResult};
-use quick_cache::{DefaultHashBuilder, Lifecycle, Weighter};
+use quick_cache::{Lifecycle, OptionsBuilder, Weighter};
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Weak;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -45,33 +50,68 @@ pub enum PageKey {
     },
 }
 
-/// Told of pages that left the cache.
-pub trait CacheObserver: Send + Sync {
-    /// `page` was thrown out to make room. Called on the thread that needed the room, under no
-    /// lock of the cache: it may use the cache.
-    fn evicted(&self, key: PageKey, page: PageBytes);
+impl From<ChunkPlace> for PageKey {
+    fn from(place: ChunkPlace) -> Self {
+        let ChunkPlace {
+            chunk,
+            section,
+            page,
+        } = place;
+        Self::Chunk {
+            chunk,
+            section,
+            page,
+        }
+    }
 }
 
 /// Numbers of a cache since it was made.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
 pub struct CacheStats {
-    /// Pages handed out without a load of the caller's own.
+    /// Pages that were asked for and there, or came by the load of another caller.
     pub hits: u64,
-    /// Loads, failed ones included.
+    /// Pages that were asked for and not there.
     pub misses: u64,
+    /// Loads that were begun, failed ones included: a miss is without one where the page was read
+    /// ahead, or whoever asked could do without.
+    pub loads: u64,
+    /// Pages put in.
+    pub insertions: u64,
     /// Pages thrown out to make room.
     pub evictions: u64,
     /// Pages in the cache.
     pub pages: u64,
     /// Bytes of the pages in the cache.
     pub bytes: u64,
+    /// The most that they may be.
+    pub bytes_max: u64,
+    /// How hard it is pressed for room: of the newest thousand pages that were put in, so many had
+    /// another one thrown out. Near 1000, what is asked for does not fit.
+    pub pressure_permille: u64,
 }
 
 /// A bounded cache of pages with single-flight loads.
 pub struct PageCache {
-    pages: Cache<PageKey, PageBytes, ByLength, DefaultHashBuilder, Collect>,
-    observer: RwLock<Option<Weak<dyn CacheObserver>>>,
+    pages: Cache<PageKey, PageBytes, ByLength, PlaceHash, Collect>,
+    bytes_max: u64,
+    ahead: ReadAhead,
+    observers: Observers,
     counters: Counters,
+}
+
+/// As many pages as fit are remembered after they were thrown out, twice the default: with fewer, a set
+/// that is read in turns and fits would never take the place of one that is not read any more
+/// (docs/adr/0027-page-cache-policy.md).
+fn options(bytes_max: u64) -> quick_cache::Options {
+    let pages = bytes_max / u64::from(PageSize::DEFAULT.get());
+    let pages = usize::try_from(pages).unwrap_or(usize::MAX).max(1);
+    let built = OptionsBuilder::new()
+        .estimated_items_capacity(pages)
+        .weight_capacity(bytes_max)
+        .ghost_allocation(1.0)
+        .build();
+    // Fails only without one of these numbers.
+    built.unwrap_or_else(|_| unreachable!("both capacities are given"))
 }
 
 /// On a cache line of their own: every read of every thread counts here.
@@ -80,30 +120,29 @@ pub struct PageCache {
 struct Counters {
     hits: AtomicU64,
     misses: AtomicU64,
+    loads: AtomicU64,
+    insertions: AtomicU64,
     evictions: AtomicU64,
+    /// Evictions when the newest thousand of insertions began, and those in the one before.
+    evictions_before: AtomicU64,
+    pressure_permille: AtomicU64,
 }
 
 impl PageCache {
     /// A cache for pages of at most `bytes_max` bytes in all.
     pub fn new(bytes_max: u64) -> Self {
-        let pages_estimate = bytes_max / u64::from(PageSize::DEFAULT.get());
         Self {
-            pages: Cache::with(
-                usize::try_from(pages_estimate).unwrap_or(usize::MAX).max(1),
-                bytes_max,
-                ByLength,
-                DefaultHashBuilder::default(),
-                Collect,
-            ),
-            observer: RwLock::new(None),
+            pages: Cache::with_options(options(bytes_max), ByLength, PlaceHash, Collect),
+            bytes_max,
+            ahead: ReadAhead::default(),
+            observers: Observers::default(),
             counters: Counters::default(),
         }
     }
 
-    /// Calls `observer` for every eviction from now on, as long as somebody else keeps it alive.
-    /// Takes the place of an earlier observer.
+    /// Tells `observer` what happens from now on, as long as somebody else keeps it alive.
     pub fn observe(&self, observer: Weak<dyn CacheObserver>) {
-        *self.observer.write() = Some(observer);
+        self.observers.add(observer);
     }
 
     /// The page behind `key`, from memory or by `load`. Several callers with the same key wait for
@@ -116,71 +155,144 @@ impl PageCache {
         key: PageKey,
         load: impl FnOnce() -> Result<PageBytes, ReadError>,
     ) -> Result<PageBytes, ReadError> {
+        self.get_or_load_missed(key, || {
+            add(&self.counters.loads, 1);
+            load()
+        })
+    }
+
+    fn get_or_load_missed(
+        &self,
+        key: PageKey,
+        load: impl FnOnce() -> Result<PageBytes, ReadError>,
+    ) -> Result<PageBytes, ReadError> {
         let guard = match self.pages.get_value_or_guard(&key, None) {
             GuardResult::Value(page) => {
-                self.counters.hits.fetch_add(1, Ordering::Relaxed);
+                self.hit(key);
                 return Ok(page);
             }
-            GuardResult::Guard(guard) => guard,
+            GuardResult::Guard(guard) => Some(guard),
             // Answered only to a bounded wait, which this is not: loading is right all the same.
-            GuardResult::Timeout => {
-                self.counters.misses.fetch_add(1, Ordering::Relaxed);
-                return load();
-            }
+            GuardResult::Timeout => None,
         };
-        self.counters.misses.fetch_add(1, Ordering::Relaxed);
+        add(&self.counters.misses, 1);
         let page = load()?;
         let mut evicted = Evicted::default();
         // Refused only when the key was inserted meanwhile: then the cache has the page already.
-        let _ = guard.insert_with_lifecycle(page.clone(), &mut evicted);
-        self.report(evicted);
+        let inserted = guard.is_some_and(|guard| {
+            let kept = guard.insert_with_lifecycle(page.clone(), &mut evicted);
+            kept.is_ok()
+        });
+        if inserted {
+            self.inserted(key, &page, evicted);
+        }
         Ok(page)
+    }
+
+    /// As [`PageCache::get_or_load`], for a page of a chunk, and reads ahead for those who ask for one
+    /// page behind the other. `load` answers the page and those that stand behind it, as many of them
+    /// as it likes: it is told how many bytes are worth loading.
+    ///
+    /// # Errors
+    /// Whatever `load` answers; the next caller loads again.
+    pub fn get_or_load_run(
+        &self,
+        place: ChunkPlace,
+        load: impl FnOnce(usize) -> Result<(PageBytes, VecDeque<PageBytes>), ReadError>,
+    ) -> Result<PageBytes, ReadError> {
+        self.get_or_load_missed(place.into(), || match self.ahead.missed(&place) {
+            Missed::Ready(page) => Ok(page),
+            Missed::Load(bytes) => {
+                add(&self.counters.loads, 1);
+                let (page, behind) = load(bytes)?;
+                let bytes = bytes.max(page.len());
+                self.ahead.loaded(&place, bytes, behind);
+                Ok(page)
+            }
+        })
     }
 
     /// The page behind `key` if it is in memory.
     pub fn get(&self, key: PageKey) -> Option<PageBytes> {
-        let page = self.pages.get(&key);
-        if page.is_some() {
-            self.counters.hits.fetch_add(1, Ordering::Relaxed);
+        let page = self.get_if_there(key);
+        if page.is_none() {
+            add(&self.counters.misses, 1);
         }
         page
+    }
+
+    /// The same for a caller who asks for it again, to be loaded: that it is not there does not count.
+    pub fn get_if_there(&self, key: PageKey) -> Option<PageBytes> {
+        let page = self.pages.get(&key);
+        if page.is_some() {
+            self.hit(key);
+        }
+        page
+    }
+
+    /// The same for a caller who does not want it kept any longer for that: it counts neither as a hit
+    /// nor as a use.
+    pub fn peek(&self, key: PageKey) -> Option<PageBytes> {
+        self.pages.peek(&key)
     }
 
     /// Puts a page in that the caller has at hand, such as one it has just committed.
     pub fn insert(&self, key: PageKey, page: PageBytes) {
         let mut evicted = Evicted::default();
-        self.pages.insert_with_lifecycle(key, page, &mut evicted);
-        self.report(evicted);
+        let shared = page.clone();
+        self.pages.insert_with_lifecycle(key, shared, &mut evicted);
+        self.inserted(key, &page, evicted);
     }
 
-    /// Forgets a page that nobody is likely to ask for again.
-    pub fn remove(&self, key: PageKey) {
-        self.pages.remove(&key);
+    /// Forgets a page that nobody is likely to ask for again; the page, if it was there.
+    pub fn remove(&self, key: PageKey) -> Option<PageBytes> {
+        self.pages.remove(&key).map(|(_, page)| page)
     }
 
     /// What the cache holds and did.
     pub fn stats(&self) -> CacheStats {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         CacheStats {
-            hits: self.counters.hits.load(Ordering::Relaxed),
-            misses: self.counters.misses.load(Ordering::Relaxed),
-            evictions: self.counters.evictions.load(Ordering::Relaxed),
+            hits: count(&self.counters.hits),
+            misses: count(&self.counters.misses),
+            loads: count(&self.counters.loads),
+            insertions: count(&self.counters.insertions),
+            evictions: count(&self.counters.evictions),
             pages: self.pages.len() as u64,
             bytes: self.pages.weight(),
+            bytes_max: self.bytes_max,
+            pressure_permille: count(&self.counters.pressure_permille),
         }
     }
 
-    fn report(&self, evicted: Evicted) {
-        if evicted.is_empty() {
-            return;
-        }
-        self.counters
-            .evictions
-            .fetch_add(evicted.len() as u64, Ordering::Relaxed);
-        let observer = self.observer.read().as_ref().and_then(Weak::upgrade);
-        if let Some(observer) = observer {
-            for (key, page) in evicted {
-                observer.evicted(key, page);
+    fn hit(&self, key: PageKey) {
+        add(&self.counters.hits, 1);
+        self.observers.tell(|observer| observer.hit(key));
+    }
+
+    /// `page` was put in, and `evicted` had to go for it, or for lack of room the page itself.
+    fn inserted(&self, key: PageKey, page: &PageBytes, evicted: Evicted) {
+        self.counters.inserted(evicted.len() as u64);
+        self.observers.tell(|observer| {
+            observer.inserted(key, page);
+            for (key, page) in &evicted {
+                observer.evicted(*key, page);
             }
+        });
+    }
+}
+
+fn add(counter: &AtomicU64, count: u64) -> u64 {
+    counter.fetch_add(count, Ordering::Relaxed) + count
+}
+
+impl Counters {
+    fn inserted(&self, evicted: u64) {
+        let evictions = add(&self.evictions, evicted);
+        if add(&self.insertions, 1).is_multiple_of(1000) {
+            let before = self.evictions_before.swap(evictions, Ordering::Relaxed);
+            let thousand = evictions.saturating_sub(before).min(1000);
+            self.pressure_permille.store(thousand, Ordering::Relaxed);
         }
     }
 }

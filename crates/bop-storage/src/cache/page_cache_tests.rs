@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::error::{Damage, Place, Reject};
+use std::sync::Barrier;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 
 fn key(raw: u32) -> PageKey {
@@ -38,7 +38,7 @@ fn a_page_is_loaded_once_and_then_comes_from_memory() {
         assert_eq!(page, filled(7));
     }
     let stats = cache.stats();
-    assert_eq!((stats.hits, stats.misses), (2, 1));
+    assert_eq!((stats.hits, stats.misses, stats.loads), (2, 2, 1));
     assert_eq!((stats.pages, stats.bytes), (1, 4096));
 }
 
@@ -141,41 +141,122 @@ fn the_cache_never_holds_more_bytes_than_it_may() {
     }
 }
 
-/// Uses the cache from the callback: a lock still held would never return.
-struct Recorder {
-    cache: Arc<PageCache>,
-    seen: Mutex<Vec<PageKey>>,
+/// Whoever copies a page for a checkpoint does not want it kept for that.
+#[test]
+fn a_peek_is_no_use_of_a_page() {
+    let hits_of_old_pages = |look: &dyn Fn(&PageCache, PageKey)| {
+        let cache = PageCache::new(256 << 10);
+        (1..=64).for_each(|raw| cache.insert(key(raw), filled(1)));
+        (1..=64).for_each(|raw| look(&cache, key(raw)));
+        for raw in (1000..1064).cycle().take(10 * 64) {
+            cache.get_or_load(key(raw), || Ok(filled(2))).unwrap();
+        }
+        (1..=64)
+            .filter(|raw| cache.peek(key(*raw)).is_some())
+            .count()
+    };
+    let peeked = hits_of_old_pages(&|cache, key| drop(cache.peek(key)));
+    let untouched = hits_of_old_pages(&|_, _| {});
+    assert_eq!(peeked, untouched);
 }
 
-impl CacheObserver for Recorder {
-    fn evicted(&self, key: PageKey, page: PageBytes) {
-        assert_eq!(page.len(), 4096);
-        let stats = self.cache.stats();
-        assert!(0 < stats.evictions);
-        let _ = self.cache.get(key);
-        self.seen.lock().unwrap().push(key);
+/// A set that is read in turns and fits takes the place of one that is not read any more, also when that
+/// was read much before.
+#[test]
+fn what_is_read_in_turns_and_fits_comes_to_be_cached() {
+    let cache = PageCache::new(1 << 20);
+    for raw in (1..=256).cycle().take(10 * 256) {
+        cache.get_or_load(key(raw), || Ok(filled(1))).unwrap();
     }
+    let turn = || {
+        let before = cache.stats().hits;
+        for raw in 1000..1200 {
+            cache.get_or_load(key(raw), || Ok(filled(2))).unwrap();
+        }
+        cache.stats().hits - before
+    };
+    let turns: Vec<u64> = (0..8).map(|_| turn()).collect();
+    assert!(turns[7] >= 190, "hits of 200 by turn: {turns:?}");
+}
+
+/// A page that is asked for at random in a set that fits half of the cache, beside a scan of ten times
+/// the cache.
+#[test]
+fn a_scan_leaves_a_hot_set_its_hits() {
+    const CACHE_PAGES: u32 = 1024;
+    const HOT: u32 = CACHE_PAGES / 2;
+    let cache = PageCache::new(u64::from(CACHE_PAGES) * 4096);
+    let mut random = 1_u64;
+    let mut hot_hit = || {
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        let raw = 1 + (random >> 33) as u32 % HOT;
+        let before = cache.stats().hits;
+        cache.get_or_load(key(raw), || Ok(filled(1))).unwrap();
+        cache.stats().hits - before
+    };
+    let reads = 10 * CACHE_PAGES;
+    let _warm: u64 = (0..reads).map(|_| hot_hit()).sum();
+    let before: u64 = (0..reads).map(|_| hot_hit()).sum();
+    let beside: u64 = (0..reads)
+        .map(|step| {
+            let place = ChunkPlace {
+                chunk: ChunkId::new(2),
+                section: 0,
+                page: PageNo::new(1 + step).unwrap(),
+            };
+            let load = |bytes: usize| {
+                let behind = (bytes / 4096).saturating_sub(1);
+                Ok((filled(2), std::iter::repeat_n(filled(2), behind).collect()))
+            };
+            cache.get_or_load_run(place, load).unwrap();
+            hot_hit()
+        })
+        .sum();
+    let share = beside as f64 / before as f64;
+    assert!(
+        share > 0.9,
+        "{beside} hits beside the scan, {before} before"
+    );
+    let stats = cache.stats();
+    assert!(stats.loads < stats.misses / 10, "read ahead: {stats:?}");
 }
 
 #[test]
-fn an_observer_may_use_the_cache_and_is_not_kept_alive() {
-    let cache = Arc::new(PageCache::new(16 << 10));
-    let recorder = Arc::new(Recorder {
-        cache: Arc::clone(&cache),
-        seen: Mutex::new(Vec::new()),
-    });
-    let weak: Weak<dyn CacheObserver> = Arc::downgrade(&recorder) as Weak<dyn CacheObserver>;
-    cache.observe(weak);
-    for raw in 1..=50 {
-        cache.get_or_load(key(raw), || Ok(filled(1))).unwrap();
-        cache.insert(key(raw + 1000), filled(2));
-    }
-    let seen = recorder.seen.lock().unwrap().len() as u64;
-    assert_eq!(seen, cache.stats().evictions);
-    assert_eq!(seen + cache.stats().pages, 100);
-    drop(recorder);
-    for raw in 2000..2050 {
-        cache.insert(key(raw), filled(1));
-    }
-    assert!(seen < cache.stats().evictions);
+fn a_page_that_was_read_ahead_is_a_miss_without_a_load() {
+    let cache = PageCache::new(1 << 20);
+    let read = |raw: u32| {
+        let place = ChunkPlace {
+            chunk: ChunkId::new(1),
+            section: 0,
+            page: PageNo::new(raw).unwrap(),
+        };
+        let page = cache.get_or_load_run(place, |bytes| {
+            let behind = (1..bytes as u32 / 4096).map(|nth| filled((raw + nth) as u8));
+            Ok((filled(raw as u8), behind.collect()))
+        });
+        assert_eq!(page.unwrap(), filled(raw as u8));
+    };
+    (1..=50).for_each(&read);
+    let stats = cache.stats();
+    assert_eq!((stats.hits, stats.misses, stats.loads), (0, 50, 4));
+    assert_eq!(stats.pages, 50);
+    (1..=50).for_each(&read);
+    let stats = cache.stats();
+    assert_eq!((stats.hits, stats.misses, stats.loads), (50, 50, 4));
+}
+
+#[test]
+fn pressure_is_what_insertions_throw_out() {
+    let cache = PageCache::new(100 * 4096);
+    (1..=1000).for_each(|raw| cache.insert(key(raw), filled(1)));
+    assert!(
+        (850..=950).contains(&cache.stats().pressure_permille),
+        "{:?}",
+        cache.stats()
+    );
+    (1001..=2000).for_each(|raw| cache.insert(key(raw), filled(1)));
+    assert_eq!(cache.stats().pressure_permille, 1000);
+    assert_eq!(PageCache::new(1 << 20).stats().pressure_permille, 0);
 }

@@ -254,6 +254,7 @@ impl Engine {
         let added = state.rebase(source.new.cut, &base, source.covered, past);
         drop(databases);
         self.count_index_entries(added);
+        self.reader.move_cached(&source.view, base.as_ref());
     }
 
     /// Whether the transaction will leave a row of the database, and it has pages. One whose drop is not

@@ -13,7 +13,7 @@
 //! Never: writes a chunk.
 
 use super::chunks::{ChunkFile, ChunkSet};
-use crate::cache::{PageCache, PageKey};
+use crate::cache::{ChunkPlace, PageCache};
 use crate::checkpoint::{RangeNo, Ranges};
 use crate::checksum::PageHash;
 use crate::error::ReadError;
@@ -22,7 +22,7 @@ use crate::manifest::{ChunkRow, LinkKind, ManifestState, RangeLink, RangeRow};
 use crate::page::PageBytes;
 use crate::pagestore::StoredPage;
 use crate::view::{BasePage, BasePages};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// What a generation's chunks say of a page.
@@ -56,12 +56,25 @@ struct Section {
 }
 
 impl Section {
-    fn key(&self, page: PageNo) -> PageKey {
-        PageKey::Chunk {
+    fn place(&self, page: PageNo) -> ChunkPlace {
+        ChunkPlace {
             chunk: self.file.id(),
             section: self.index,
             page,
         }
+    }
+
+    /// A page that has a slot, and what stands behind it, of so many bytes in all.
+    fn load_run(
+        &self,
+        page: PageNo,
+        bytes: usize,
+    ) -> Result<(PageBytes, VecDeque<PageBytes>), ReadError> {
+        let run = self.file.reader()?.read_run(self.index, page, bytes)?;
+        let mut pages: VecDeque<_> = run.into_iter().map(|page| page.content).collect();
+        let first = pages.pop_front();
+        let first = first.unwrap_or_else(|| PageBytes::zeroed(PageSize::DEFAULT));
+        Ok((first, pages))
     }
 
     fn of(link: &RangeLink, chunk: &ChunkRow, chunks: &ChunkSet) -> Self {
@@ -146,14 +159,17 @@ impl ChunkBase {
     /// # Errors
     /// Damage, or an I/O failure.
     pub(crate) fn look_up(&self, page: PageNo) -> Result<Lookup<PageBytes>, ReadError> {
+        // What is there of the newest link is the page of a slot: the index need not be asked.
+        if let Some(newest) = self.covering(page).next()
+            && let Some(content) = self.cache.get_if_there(newest.place(page).into())
+        {
+            return Ok(Lookup::Found(content));
+        }
         Ok(match self.find(page)? {
             Lookup::Found((section, _, _)) => {
-                let content = self.cache.get_or_load(section.key(page), || {
-                    let found = Self::load_from(section, page)?;
-                    let zeros = || PageBytes::zeroed(PageSize::DEFAULT);
-                    Ok(found.map_or_else(zeros, |page| page.content))
-                })?;
-                Lookup::Found(content)
+                let place = section.place(page);
+                let load = |bytes| section.load_run(page, bytes);
+                Lookup::Found(self.cache.get_or_load_run(place, load)?)
             }
             Lookup::NeverWritten => Lookup::NeverWritten,
             Lookup::NotHere => Lookup::NotHere,
@@ -203,7 +219,7 @@ impl ChunkBase {
     /// A page, if it can be told without reading anything.
     pub(crate) fn look_up_in_memory(&self, page: PageNo) -> Option<Lookup<PageBytes>> {
         for section in self.covering(page) {
-            if let Some(content) = self.cache.get(section.key(page)) {
+            if let Some(content) = self.cache.get(section.place(page).into()) {
                 return Some(Lookup::Found(content));
             }
             let reader = section.file.if_open()?;
@@ -261,6 +277,15 @@ impl BasePages for ChunkBase {
 
     fn in_memory(&self, page: PageNo) -> Option<PageBytes> {
         self.look_up_in_memory(page)?.found()
+    }
+
+    fn adopt(&self, page: PageNo, version: Lsn, content: PageBytes) {
+        // What cannot be told now is told to whoever reads the page.
+        if let Ok(Lookup::Found((section, _, found))) = self.find(page)
+            && found == version
+        {
+            self.cache.insert(section.place(page).into(), content);
+        }
     }
 }
 

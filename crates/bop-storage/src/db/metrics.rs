@@ -82,9 +82,13 @@ impl Engine {
             (list::PAGE_IMAGE_BYTES, images.bytes),
             (list::CACHE_HITS, cache.hits),
             (list::CACHE_MISSES, cache.misses),
+            (list::CACHE_LOADS, cache.loads),
+            (list::CACHE_INSERTIONS, cache.insertions),
             (list::CACHE_EVICTIONS, cache.evictions),
             (list::CACHE_PAGES, cache.pages),
             (list::CACHE_BYTES, cache.bytes),
+            (list::CACHE_BYTES_MAX, cache.bytes_max),
+            (list::CACHE_PRESSURE, cache.pressure_permille),
             (list::QUEUE_RECORDS, backlog.queued_records as u64),
             (list::QUEUE_BYTES, backlog.queued_bytes),
             (

@@ -41,6 +41,7 @@ mod inspect;
 mod jobs;
 mod leftovers;
 mod lifecycle;
+mod log_window;
 mod manager;
 mod metrics;
 mod names;

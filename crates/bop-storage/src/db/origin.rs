@@ -90,6 +90,12 @@ impl BasePages for ForkPages {
             Lookup::NotHere | Lookup::NeverWritten => None,
         }
     }
+
+    fn adopt(&self, page: PageNo, version: Lsn, content: PageBytes) {
+        if let Some(own) = &self.own {
+            own.adopt(page, version, content);
+        }
+    }
 }
 
 /// The pages of a pinned state, in the log or in chunks.

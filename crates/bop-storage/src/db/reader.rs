@@ -6,14 +6,18 @@
 //!
 //! Never: caches a failed read.
 
+use super::log_window::LogWindow;
 use super::resolve::Through;
 use crate::cache::{PageCache, PageKey};
 use crate::error::ReadError;
-use crate::ids::{PageNo, PageSize};
+use crate::ids::{Lsn, PageNo, PageSize};
 use crate::log::{Ring, Unwritten};
 use crate::page::PageBytes;
-use crate::view::{BasePage, Found, PageVersion, View};
+use crate::view::{BasePage, BasePages, Found, IndexLayer, PageVersion, View};
 use std::sync::Arc;
+
+/// Fewer pages of a database leave the cache when they were copied.
+const ADOPTED_PAGES_MIN: usize = 64;
 
 /// Reads pages of all databases of a store.
 #[derive(Clone, Debug)]
@@ -21,6 +25,8 @@ pub(crate) struct PageReader {
     pub(super) ring: Arc<Ring>,
     pub(super) unwritten: Arc<Unwritten>,
     cache: Arc<PageCache>,
+    /// What copies read of the log.
+    pub(super) window: Arc<LogWindow>,
 }
 
 impl PageReader {
@@ -29,6 +35,7 @@ impl PageReader {
             ring,
             unwritten,
             cache,
+            window: Arc::default(),
         }
     }
 
@@ -57,13 +64,9 @@ impl PageReader {
     }
 
     fn read_log(&self, view: &View, page: PageNo, at: PageVersion) -> Result<PageBytes, ReadError> {
-        let key = PageKey::Log {
-            database: view.database(),
-            version: at.version,
-            page,
-        };
-        self.cache
-            .get_or_load(key, || self.load_checked(view, page, at, Through::Cache))
+        self.cache.get_or_load(key(view, page, at.version), || {
+            self.load_checked(view, page, at, Through::Cache)
+        })
     }
 
     /// The newest version of a page, to be copied into a chunk: what the cache has is used, but
@@ -88,9 +91,9 @@ impl PageReader {
         page: PageNo,
         at: PageVersion,
     ) -> Result<BasePage, ReadError> {
-        let content = match self.cached(view, page, at) {
+        let content = match self.cache.peek(key(view, page, at.version)) {
             Some(content) => content,
-            None => self.load_checked(view, page, at, Through::Device)?,
+            None => self.load_windowed(view, page, at)?,
         };
         Ok(BasePage {
             content,
@@ -101,12 +104,26 @@ impl PageReader {
 
     /// A version of a page that is in the log, if it is in memory.
     pub(crate) fn cached(&self, view: &View, page: PageNo, at: PageVersion) -> Option<PageBytes> {
-        let (database, version) = (view.database(), at.version);
-        self.cache.get(PageKey::Log {
-            database,
-            version,
-            page,
-        })
+        self.cache.get(key(view, page, at.version))
+    }
+
+    /// What the cache has of pages that are in `base` now is there under their new place: nobody who
+    /// begins to read asks for the old one.
+    pub(crate) fn move_cached(&self, view: &View, base: &dyn BasePages) {
+        // Of a few pages it is not worth reading the index of their section.
+        let adopts = view.index_entries() >= ADOPTED_PAGES_MIN;
+        let extents = view.layers().flat_map(IndexLayer::iter);
+        let pages = extents.flat_map(|(first, extent)| {
+            let page = move |nth| Some((PageNo::new(first.get() + nth)?, extent.nth(nth)?));
+            (0..extent.pages()).filter_map(page)
+        });
+        for (page, at) in pages {
+            if let Some(content) = self.cache.remove(key(view, page, at.version))
+                && adopts
+            {
+                base.adopt(page, at.version, content);
+            }
+        }
     }
 
     /// Reads a page of the log from the device, whatever the cache has, and checks it.
@@ -118,5 +135,13 @@ impl PageReader {
     ) -> Result<(), ReadError> {
         self.load_checked(view, page, version, Through::Device)
             .map(drop)
+    }
+}
+
+fn key(view: &View, page: PageNo, version: Lsn) -> PageKey {
+    PageKey::Log {
+        database: view.database(),
+        version,
+        page,
     }
 }

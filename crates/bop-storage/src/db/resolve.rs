@@ -33,6 +33,8 @@ pub(super) enum Through {
     Cache,
     /// The device alone.
     Device,
+    /// The device, by way of the window that copies read through.
+    Window,
 }
 
 /// What a patch rests on, when it was looked for.
@@ -87,6 +89,20 @@ impl PageReader {
         }
     }
 
+    /// The same for a copy, which mostly goes through the log as it was written.
+    pub(super) fn load_windowed(
+        &self,
+        view: &View,
+        page: PageNo,
+        at: PageVersion,
+    ) -> Result<PageBytes, ReadError> {
+        match self.resolve(view, page, at, Through::Window) {
+            // The window may be older than what stands there now.
+            Err(ReadError::Damaged(_)) => self.load_checked(view, page, at, Through::Device),
+            other => other,
+        }
+    }
+
     fn resolve(
         &self,
         view: &View,
@@ -97,7 +113,7 @@ impl PageReader {
         let size = view.head().page_size.unwrap_or(PageSize::DEFAULT);
         let (mut patches, mut next) = (Vec::new(), at);
         let mut content = loop {
-            let image = self.image(next)?;
+            let image = self.image(next, through)?;
             if next.form.encoding() == Encoding::Raw && patches.is_empty() {
                 return self.raw(page, next, &image);
             }
@@ -216,7 +232,7 @@ impl PageReader {
                 view.base().read(page)
             }
             Through::Cache => Ok(None),
-            Through::Device => {
+            Through::Device | Through::Window => {
                 let found = view.base().load(page)?;
                 let found = found.filter(|found| named((found.hash, found.version)));
                 Ok(found.map(|found| found.content))
@@ -224,13 +240,20 @@ impl PageReader {
         }
     }
 
-    fn image(&self, at: PageVersion) -> Result<Image, ReadError> {
+    fn image(&self, at: PageVersion, through: Through) -> Result<Image, ReadError> {
         // What is not here any more is on the device.
         if let Some(bytes) = self.unwritten.read(at.image_lsn, at.form.bytes()) {
             return Ok(Image::of(&bytes));
         }
         let located = self.ring.locate(at.image_lsn);
         let (segment, offset) = located.ok_or_else(|| self.damage(at, Reject::Missing))?;
+        if through == Through::Window
+            && let Some(image) = self
+                .window
+                .read(&segment, offset, at.form.bytes(), Image::of)
+        {
+            return Ok(image);
+        }
         let block = BLOCK_BYTES as u64;
         let start = offset - offset % block;
         // Fits: the remainder is smaller than a block.

@@ -98,9 +98,13 @@ metrics! {
     PAGE_IMAGE_BYTES: Counter "bop_log_page_image_bytes_total" "bytes"
         "Bytes of the page images written into the log",
     CACHE_HITS: Counter "bop_cache_hits_total" "pages"
-        "Pages that the cache had",
+        "Pages that were asked for and in the cache",
     CACHE_MISSES: Counter "bop_cache_misses_total" "pages"
-        "Pages that had to be loaded",
+        "Pages that were asked for and not in the cache",
+    CACHE_LOADS: Counter "bop_cache_loads_total" "loads"
+        "Loads that were begun for pages that the cache did not have, failed ones included",
+    CACHE_INSERTIONS: Counter "bop_cache_insertions_total" "pages"
+        "Pages put into the cache",
     CACHE_EVICTIONS: Counter "bop_cache_evictions_total" "pages"
         "Pages thrown out of the cache to make room",
     QUEUE_RECORDS: Gauge "bop_log_queue_records" "records"
@@ -149,6 +153,10 @@ metrics! {
         "Pages in the cache",
     CACHE_BYTES: Gauge "bop_cache_bytes" "bytes"
         "Bytes of the pages in the cache",
+    CACHE_BYTES_MAX: Gauge "bop_cache_max_bytes" "bytes"
+        "The most that they may be",
+    CACHE_PRESSURE: Gauge "bop_cache_pressure" "thousandths"
+        "Of the newest thousand pages put into the cache, those that had another one thrown out",
     BUFFER_BYTES: Gauge "bop_buffer_bytes" "bytes"
         "Bytes of the I/O buffers that were made",
 }

@@ -5,12 +5,11 @@
 //! Never: checks a checksum.
 
 use super::format::{BodyEncoding, Slot};
-use super::source::Span;
+use crate::buffer::Buffer;
 use crate::ids::PageSize;
-use crate::io::{BLOCK_BYTES, blocks_for, zeroed_blocks};
+use crate::io::BLOCK_BYTES;
 use crate::lz4;
 use crate::page::PageBytes;
-use zerocopy::IntoBytes;
 
 /// Everything but whole blocks of pages starts at a multiple of this.
 pub(super) const PACKED: usize = 8;
@@ -42,25 +41,15 @@ impl Compressor {
     }
 }
 
-/// The page in a body; `None` when the body is not one page.
-pub(super) fn decode(slot: &Slot, page_size: PageSize, span: Span) -> Option<PageBytes> {
-    let size = page_size.bytes();
+/// The page in a body; `None` when the body is not one page. The page is a copy in memory of just its
+/// size: blocks of the disk are aligned, which costs an allocator as much again for each.
+pub(super) fn decode(slot: &Slot, page_size: PageSize, body: &[u8]) -> Option<PageBytes> {
     match BodyEncoding::from_code(slot.encoding)? {
-        BodyEncoding::Raw => Some(match span.into_whole_blocks() {
-            Ok(blocks) => PageBytes::from_blocks(blocks),
-            Err(span) => PageBytes::copy_of(span.bytes()),
-        }),
+        BodyEncoding::Raw => Some(PageBytes::copy_of(body)),
         BodyEncoding::Lz4 => {
-            let mut blocks = zeroed_blocks(blocks_for(size));
-            let page = blocks.as_mut_bytes().get_mut(..size)?;
-            if !lz4::decompress(span.bytes(), page) {
-                return None;
-            }
-            Some(if size < BLOCK_BYTES {
-                PageBytes::copy_of(page)
-            } else {
-                PageBytes::from_blocks(blocks)
-            })
+            let mut page = Buffer::with_capacity(page_size.bytes());
+            page.resize(page_size.bytes(), 0);
+            lz4::decompress(body, &mut page).then(|| PageBytes::of(page))
         }
         BodyEncoding::Zstd => None,
     }

@@ -17,6 +17,7 @@ mod history;
 mod identity;
 mod lazy;
 mod reader;
+mod run;
 mod section;
 mod section_index;
 mod sink;

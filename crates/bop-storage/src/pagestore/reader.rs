@@ -292,13 +292,24 @@ impl ChunkReader {
         slot: &Slot,
     ) -> Result<StoredPage, ReadError> {
         let offset = slot.body_offset.get();
-        let damage = |reason| self.source.damage(offset, reason);
         let span = self.source.read(offset, slot.body_bytes.get().into())?;
-        let checksum = slot_checksum(meta.database, meta.generation, number, slot, span.bytes());
+        self.prove(meta, number, slot, span.bytes())
+    }
+
+    /// The page in the body of a slot, if slot checksum and page hash agree.
+    pub(super) fn prove(
+        &self,
+        meta: &SectionMeta,
+        number: u32,
+        slot: &Slot,
+        body: &[u8],
+    ) -> Result<StoredPage, ReadError> {
+        let damage = |reason| self.source.damage(slot.body_offset.get(), reason);
+        let checksum = slot_checksum(meta.database, meta.generation, number, slot, body);
         if checksum != slot.checksum.get() {
             return Err(damage(Reject::Checksum).into());
         }
-        let content = decode(slot, meta.page_size, span)
+        let content = decode(slot, meta.page_size, body)
             .ok_or_else(|| damage(Reject::Invalid("a body that does not decompress")))?;
         let (hash, version) = hash_and_version(slot);
         let page = PageNo::new(slot.page.get());

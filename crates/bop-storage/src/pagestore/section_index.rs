@@ -41,6 +41,11 @@ impl SectionIndex {
         (0..).zip(&self.slots)
     }
 
+    /// The slots from a number on.
+    pub(super) fn from(&self, number: u32) -> impl Iterator<Item = &Slot> {
+        self.slots.iter().skip(number as usize)
+    }
+
     /// Its bytes in the file.
     pub(super) fn bytes(&self) -> u64 {
         (self.slots.len() * size_of::<Slot>()) as u64

@@ -154,6 +154,18 @@ impl Source {
         })
     }
 
+    /// A buffer of the disk's, if one is free.
+    pub(super) fn buffer(&self) -> Option<PoolBuffer> {
+        self.pool.try_take()
+    }
+
+    /// Reads blocks from `offset` on; whether that went well and the file has `needed` bytes there. Is
+    /// not tried again: who needs the bytes reads them by [`Source::read`] then.
+    pub(super) fn fill(&self, offset: u64, blocks: &mut [Block], needed: usize) -> bool {
+        let found = self.file.read_at(offset, blocks);
+        found.is_ok_and(|found| found >= needed)
+    }
+
     fn read_blocks(&self, offset: u64, count: usize) -> Result<(Vec<Block>, usize), ReadError> {
         let mut blocks = zeroed_blocks(count);
         if let Ok(found) = self.file.read_at(offset, &mut blocks) {
@@ -174,14 +186,5 @@ impl Span {
 
     pub(super) fn bytes(&self) -> &[u8] {
         &self.blocks.as_bytes()[self.start..self.start + self.bytes]
-    }
-
-    /// The blocks themselves, when the range is all of them.
-    pub(super) fn into_whole_blocks(self) -> Result<Vec<Block>, Self> {
-        if self.start == 0 && self.bytes == self.blocks.len() * BLOCK_BYTES {
-            Ok(self.blocks)
-        } else {
-            Err(self)
-        }
     }
 }

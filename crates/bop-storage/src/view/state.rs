@@ -63,6 +63,9 @@ pub trait BasePages: Send + Sync + fmt::Debug {
 
     /// The page, if it is in memory.
     fn in_memory(&self, page: PageNo) -> Option<PageBytes>;
+
+    /// Takes a page into memory that was copied into it just now, if what it has is that version.
+    fn adopt(&self, _page: PageNo, _version: Lsn, _content: PageBytes) {}
 }
 
 /// The generation of a database that was never checkpointed.

@@ -5,6 +5,7 @@ mod crash;
 mod damage;
 mod history;
 mod roundtrip;
+mod runs;
 
 use super::*;
 use crate::checksum::{PageHash, RollingChecksum};
