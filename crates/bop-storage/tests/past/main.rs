@@ -2,5 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod acts;
+mod cap;
+mod chains;
+mod faults;
 mod model;
+mod window;
 mod world;
