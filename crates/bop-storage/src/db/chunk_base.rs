@@ -263,3 +263,7 @@ impl BasePages for ChunkBase {
         self.look_up_in_memory(page)?.found()
     }
 }
+
+#[cfg(test)]
+#[path = "chunk_base_tests.rs"]
+mod tests;

@@ -8,7 +8,7 @@
 //!   or holds back the checkpoint;
 //! - a row goes in the transaction that finds nobody who reads it, and a chunk with its last row.
 //!
-//! Never: removes a file.
+//! Never: removes a file; finds anything needless while the catalogue is damaged.
 
 use super::engine::Engine;
 use crate::catalogue::Catalogue;
@@ -35,6 +35,10 @@ impl Engine {
         let mut ids: BTreeSet<DbId> = written.collect();
         ids.extend(with_past(&rows));
         let cell = self.catalogue.lock();
+        // A snapshot or a fork may be among what is lost of it.
+        if cell.catalogue.damage().is_some() {
+            return BTreeMap::new();
+        }
         let gone = rows.databases().map(|(id, _)| id);
         ids.extend(gone.filter(|id| !is_whole(&cell.catalogue, *id)));
         drop(cell);

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use bop_storage::manifest::{Manifest, MemoryManifest};
+use bop_storage::manifest::{GenerationRow, Manifest, MemoryManifest};
 use bop_storage::runtime::{Runtime, SystemEntropy, SystemSpawn};
 use bop_storage::testing::{Fault, ManualClock, SimDisk};
 use bop_storage::{
@@ -284,6 +284,8 @@ fn pages_that_do_not_add_up_to_the_row_are_damage() {
         drop(found);
         row.checkpointed.generation = row.checkpointed.generation.next().unwrap();
         row.checkpointed.rolling_checksum = RollingChecksum::new(1);
+        let own = GenerationRow::of_head(&row.checkpointed, row.page_size);
+        edit.put_generation(id, row.checkpointed.generation, own);
         edit.put_database(id, row)
     });
     changed.unwrap();
