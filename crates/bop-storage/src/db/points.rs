@@ -163,15 +163,20 @@ impl Engine {
         })
     }
 
-    /// Pins the state that is meant, for a reader. One that was found may be gone before it is pinned:
-    /// that it is found behind that says that it was not.
+    /// Pins the state that is meant, for a reader. One in chunks that was found may be gone before it is
+    /// pinned: that it is found behind that says that it was not.
     pub(super) fn pin_at(&self, state: &DbState, at: &At) -> Result<Pin, PastError> {
         if *at == At::Now {
             return Ok(state.pin());
         }
         let mut point = self.point_at(state, at)?;
         loop {
-            let pin = state.pin_view(self.view_at(state.id(), &point));
+            let view = self.view_at(state.id(), &point);
+            let is_in_log = view.layer_count() > 0;
+            let pin = state.pin_view(view);
+            if is_in_log {
+                return Ok(pin);
+            }
             let again = self.point_at(state, at)?;
             if again == point {
                 return Ok(pin);

@@ -5,6 +5,8 @@
 mod acts;
 mod cap;
 mod chains;
+mod crowd;
+mod damage;
 mod faults;
 mod model;
 mod window;

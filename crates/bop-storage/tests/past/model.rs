@@ -222,23 +222,23 @@ fn run(retention: Retention, steps: u64, runs: u64) {
 
 #[test]
 fn with_a_window_of_everything_each_state_can_be_had() {
-    run(ALL, 500, 12);
+    run(ALL, 700, 30);
 }
 
 #[test]
 fn without_a_window_snapshots_and_forks_keep_what_they_name() {
-    run(Retention::NOTHING, 1000, 12);
+    run(Retention::NOTHING, 1000, 30);
 }
 
 #[test]
 fn a_bounded_window_has_the_newest_states() {
-    run(Retention::DEFAULT, 1000, 12);
+    run(Retention::DEFAULT, 1000, 25);
     run(
         Retention {
             window_us: 3_000_000,
             bytes: 1 << 20,
         },
         1000,
-        12,
+        25,
     );
 }

@@ -99,6 +99,7 @@ impl State {
             page_count_min,
             rolling_checksum: self.rolling(),
             readable: true,
+            follows: true,
         }
     }
 }
