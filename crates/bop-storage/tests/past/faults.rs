@@ -77,7 +77,7 @@ fn attempt(world: &mut World, act: Act) -> Result<(), PastError> {
         Act::Checkpoint => {
             let _failed = world.store().checkpoint();
         }
-        Act::Fork | Act::ForkOfPast => drop(world.fork_at(0, &at, saved)?),
+        Act::Fork | Act::ForkOfPast => world.fork_at(0, &at, saved).map(|_| ())?,
         Act::Snapshot | Act::SnapshotOfPast => drop(world.snapshot_at(0, &at, saved)?),
         Act::Restore | Act::RestoreToPast => world.restore_at(0, &at, saved)?,
         Act::SnapshotDrop => {

@@ -8,6 +8,7 @@ mod chains;
 mod crowd;
 mod damage;
 mod faults;
+mod meanwhile;
 mod model;
 mod window;
 mod world;
