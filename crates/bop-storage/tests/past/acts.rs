@@ -2,6 +2,7 @@
 
 use crate::world::{LONG, Saved, World};
 use bop_storage::{At, JobState, Lsn, PastError, Retention};
+use std::ops::RangeInclusive;
 
 /// Everything for ever.
 pub(crate) const ALL: Retention = Retention {
@@ -125,6 +126,15 @@ pub(crate) fn begun(saved: Saved) -> Saved {
     Saved {
         lsn: Lsn::ZERO,
         ..saved
+    }
+}
+
+/// The seeds of a test: these, or the one that `BOP_SEED` is.
+pub(crate) fn seeds(these: RangeInclusive<u64>) -> RangeInclusive<u64> {
+    let one = std::env::var("BOP_SEED").ok();
+    match one.and_then(|one| one.parse().ok()) {
+        Some(one) => one..=one,
+        None => these,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Whatever happens to the databases of a store, each state of them that can be had is what it was.
 
-use crate::acts::{ALL, Told};
+use crate::acts::{ALL, Told, seeds};
 use crate::world::{Saved, World};
 use bop_storage::{At, Retention};
 
@@ -205,15 +205,9 @@ impl World {
 
 /// Runs of so many steps each. `BOP_SEED` chooses one, `BOP_PAST_RUNS` more than those of every day.
 fn run(retention: Retention, steps: u64, runs: u64) {
-    let number = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
-    let (seed, more): (Option<u64>, Option<u64>) = (number("BOP_SEED"), number("BOP_PAST_RUNS"));
-    let runs = if seed.is_some() {
-        1
-    } else {
-        more.unwrap_or(runs)
-    };
-    let first = seed.unwrap_or(1);
-    for seed in first..first + runs {
+    let more = std::env::var("BOP_PAST_RUNS").ok();
+    let runs = more.and_then(|more| more.parse().ok()).unwrap_or(runs);
+    for seed in seeds(1..=runs) {
         let told = Told(seed);
         World::new(seed, retention).run(steps);
         drop(told);
