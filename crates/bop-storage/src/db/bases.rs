@@ -91,7 +91,7 @@ impl Bases<'_> {
             .entry(id)
             .and_then(|entry| entry.origin.as_deref());
         if generation == Generation::default() {
-            return match origin {
+            return match origin.filter(|origin| origin.page_count > 0) {
                 None => Arc::new(NoBase),
                 Some(origin) => {
                     let pages = self.point(origin.source, origin.lsn);

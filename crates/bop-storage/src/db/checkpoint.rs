@@ -16,6 +16,7 @@
 use super::checkpoint_catalogue::delta_since;
 use super::checkpoint_rows::{NewHead, Publication, forgettable};
 use super::engine::Engine;
+use super::garbage::Published;
 use super::source::Source;
 use crate::catalogue::{Catalogue, encode_delta, encode_section};
 use crate::checkpoint::{
@@ -83,6 +84,8 @@ impl Engine {
         if self.log.unwritten().oldest().is_some() {
             self.log.sync()?;
         }
+        // Asked before: what changes then is in the next.
+        let known = self.catalogue.lock().catalogue.last_lsn();
         let catalogue = self.changed_catalogue()?;
         sources.retain(|source| self.is_published(source.state.id(), catalogue.as_ref()));
         let mut report = CheckpointReport::default();
@@ -94,6 +97,7 @@ impl Engine {
         report.pages = copied.pages;
         self.close_unreadable(&skipped);
         report.checkpointed = self.covered(cut, &skipped);
+        let catalogue = (catalogue, known);
         let published = self.publish_chunks(report.checkpointed, &sources, catalogue, &chunks);
         published.inspect_err(|_| self.discard_unpublished(&chunks))?;
         report.databases = sources.len();
@@ -199,17 +203,19 @@ impl Engine {
         &self,
         covered: Lsn,
         sources: &[Source],
-        catalogue: Option<NewCatalogue>,
+        (catalogue, known): (Option<NewCatalogue>, Lsn),
         chunks: &[FinishedChunk],
     ) -> Result<(), CheckpointError> {
         let catalogue = catalogue.map(Arc::new);
+        let told = catalogue.as_deref().map(|new| &new.catalogue);
+        let told = told.map_or(Published::Until(known), Published::Now);
         let publication = Publication {
             chunks: chunks.to_vec(),
             catalogue: catalogue.clone(),
             heads: sources.iter().map(NewHead::of).collect(),
             closed: self.closed.lock().clone(),
             checkpointed: covered,
-            keeps: self.keeps(sources.iter().map(|source| source.state.id())),
+            keeps: self.keeps(sources.iter().map(|source| source.state.id()), &told),
         };
         let dead = self
             .manifest

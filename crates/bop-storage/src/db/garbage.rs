@@ -6,6 +6,8 @@
 //! Invariants
 //! - who needs what is asked before the transaction, and whoever needs more meanwhile needs the newest state,
 //!   or holds back the checkpoint;
+//! - what the catalogue needs that the transaction writes stays, though it may be dropped by now: the drop may
+//!   be lost with the log behind the checkpoint;
 //! - a row goes in the transaction that finds nobody who reads it, and a chunk with its last row.
 //!
 //! Never: removes a file; finds anything needless while the catalogue is damaged.
@@ -27,10 +29,23 @@ pub(super) struct Keep {
     newest: bool,
 }
 
+/// The catalogue that a transaction leaves in the manifest.
+pub(super) enum Published<'a> {
+    /// It writes this one.
+    Now(&'a Catalogue),
+    /// It writes none: all changes until this place are there.
+    Until(Lsn),
+}
+
 impl Engine {
     /// What is needed of the databases of which more may be there than that: those that are written now,
-    /// and those with a past.
-    pub(super) fn keeps(&self, written: impl Iterator<Item = DbId>) -> BTreeMap<DbId, Keep> {
+    /// and those with a past. Nothing is told to be garbage when the catalogue that is `published` has
+    /// changed meanwhile and is not at hand any more.
+    pub(super) fn keeps(
+        &self,
+        written: impl Iterator<Item = DbId>,
+        published: &Published<'_>,
+    ) -> BTreeMap<DbId, Keep> {
         let rows = self.manifest.state();
         let mut ids: BTreeSet<DbId> = written.collect();
         ids.extend(with_past(&rows));
@@ -42,17 +57,32 @@ impl Engine {
         let gone = rows.databases().map(|(id, _)| id);
         ids.extend(gone.filter(|id| !is_whole(&cell.catalogue, *id)));
         drop(cell);
-        ids.into_iter()
-            .map(|id| (id, self.keep(id, &rows)))
-            .collect()
+        let keeps = ids
+            .into_iter()
+            .map(|id| (id, self.keep(id, &rows, published)))
+            .collect();
+        match published {
+            Published::Until(lsn) if *lsn < self.catalogue.lock().catalogue.last_lsn() => {
+                BTreeMap::new()
+            }
+            Published::Until(_) | Published::Now(_) => keeps,
+        }
     }
 
-    fn keep(&self, id: DbId, rows: &ManifestState) -> Keep {
+    fn keep(&self, id: DbId, rows: &ManifestState, published: &Published<'_>) -> Keep {
         let state = self.state_of(id);
         let mut points = state.map(|state| state.pinned()).unwrap_or_default();
         let cell = self.catalogue.lock();
-        let folded = |fork| !reads_origin(fork, rows, &cell.catalogue);
-        points.extend(cell.catalogue.points_of_but(id, folded));
+        let mut newest = false;
+        let published = match published {
+            Published::Now(catalogue) => Some(*catalogue),
+            Published::Until(_) => None,
+        };
+        for catalogue in published.into_iter().chain([&cell.catalogue]) {
+            let folded = |fork| !reads_origin(fork, rows, catalogue);
+            points.extend(catalogue.points_of_but(id, folded));
+            newest |= is_whole(catalogue, id);
+        }
         let entry = cell.catalogue.entry(id);
         let size = rows.database(id).map_or(0, |row| {
             let page_bytes = row.page_size.map_or(0, |size| u64::from(size.get()));
@@ -61,7 +91,7 @@ impl Engine {
         Keep {
             points: points.into_iter().collect(),
             window: entry.and_then(|entry| self.window(entry, size)),
-            newest: is_whole(&cell.catalogue, id),
+            newest,
         }
     }
 }

@@ -27,8 +27,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-/// Databases that a reader may have to ask one after the other.
+/// Databases that a reader may have to ask one after the other, once what is in the log is in chunks.
 const FORK_DEPTH_MAX: usize = 16;
+
+/// The same at any time.
+const FORK_DEPTH_LOG_MAX: usize = 4 * FORK_DEPTH_MAX;
 
 /// What keeps the states of snapshots and forks that are in the log.
 #[derive(Debug, Default)]
@@ -160,9 +163,33 @@ impl Engine {
         })
     }
 
-    /// The state at a point, for a reader.
-    pub(super) fn view_at(&self, point: &Point) -> Arc<View> {
+    /// Pins the state that is meant, for a reader. One in chunks that was found may be gone before it is
+    /// pinned: that it is found behind that says that it was not.
+    pub(super) fn pin_at(&self, state: &DbState, at: &At) -> Result<Pin, PastError> {
+        if *at == At::Now {
+            return Ok(state.pin());
+        }
+        let mut point = self.point_at(state, at)?;
+        loop {
+            let view = self.view_at(state.id(), &point);
+            let is_in_log = view.layer_count() > 0;
+            let pin = state.pin_view(view);
+            if is_in_log {
+                return Ok(pin);
+            }
+            let again = self.point_at(state, at)?;
+            if again == point {
+                return Ok(pin);
+            }
+            point = again;
+        }
+    }
+
+    /// The state at a point, for a reader of the database `owner`. Of another database's point, which a
+    /// checkpoint of that one moves to chunks, it has a pin.
+    pub(super) fn view_at(&self, owner: DbId, point: &Point) -> Arc<View> {
         let source = self.state_of(point.source);
+        let source = source.filter(|_| owner == point.source);
         let newest = source.map(|state| state.view());
         if let Some(view) = newest {
             if view.head().lsn == point.lsn {
@@ -226,6 +253,36 @@ impl Engine {
             (depth, next) = (depth + 1, source);
         }
         depth
+    }
+
+    /// Whether one fork more would make its readers ask too many databases.
+    pub(super) fn is_far(&self, id: DbId) -> bool {
+        self.fork_depth(id, &self.manifest.state()) >= FORK_DEPTH_MAX
+    }
+
+    /// The same state nearer to its pages: a fork without a commit is what it was made of. Whoever asks
+    /// holds back checkpoints, so that this stays when the fork goes.
+    pub(super) fn nearest(&self, point: Point) -> Point {
+        let cell = self.catalogue.lock();
+        let mut nearest = point;
+        while nearest.lsn == Lsn::ZERO
+            && cell.catalogue.has_pages(nearest.source)
+            && let Some(entry) = cell.catalogue.entry(nearest.source)
+            && let Some(origin) = entry.origin.as_deref()
+        {
+            nearest = *origin;
+        }
+        nearest
+    }
+
+    /// Before a database is forked whose line is too long: the commits of those on it go into chunks,
+    /// where the last ones get all their pages themselves.
+    pub(super) fn shorten_line(&self, id: DbId) {
+        if self.fork_depth(id, &self.manifest.state()) >= FORK_DEPTH_LOG_MAX
+            && let Err(error) = self.checkpoint()
+        {
+            tracing::warn!(%error, "a long line of forks stays long");
+        }
     }
 
     /// Whether a fork is to have all its pages itself: it is too far from the database that it comes

@@ -1,8 +1,8 @@
 //! Reading the chunks of a database, in the background, to find damage before anybody needs the bytes.
 //!
 //! What is proved: each section that any generation of the database names, whole; a chunk that has
-//! nothing else, byte for byte; that the hashes of the newest generation's pages add up to the rolling
-//! checksum in the database's row. Of the whole store: the catalogue's sections and each chunk that
+//! nothing else, byte for byte; that the hashes of the newest generation's pages, those that a fork has
+//! from its origin among them, add up to the rolling checksum in the database's row. Of the whole store: the catalogue's sections and each chunk that
 //! several databases share besides.
 //!
 //! Invariants
@@ -15,10 +15,12 @@
 use super::chunks::ChunkFile;
 use super::engine::Engine;
 use super::page_hashes::PageHashes;
+use crate::checksum::RollingChecksum;
 use crate::error::{Damage, Place, ReadError, Reject};
-use crate::ids::{ChunkId, DbId, DbKind};
+use crate::ids::{ChunkId, DbId, DbKind, Generation, PageNo};
 use crate::manifest::{ChunkRow, DatabaseRow, RangeRow};
 use crate::pagestore::{ChunkDigest, ChunkIdentity, ChunkReader, Paced};
+use crate::view::BasePages;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -51,7 +53,10 @@ struct OpenChunk {
 
 /// The chunks of a database as of one transaction of the manifest.
 struct Subject {
+    /// Of the newest generation, unless only older ones are kept.
     row: Option<DatabaseRow>,
+    /// Of a fork that has pages of its origin: all of its pages.
+    pages: Option<Arc<dyn BasePages>>,
     newest: Vec<(u32, RangeRow)>,
     parts: BTreeMap<ChunkId, Part>,
 }
@@ -113,13 +118,20 @@ impl Engine {
         }
         if let Some(row) = subject.row {
             found.pages = row.checkpointed.page_count;
-            if found.findings.is_empty() && hashes.rolling() != row.checkpointed.rolling_checksum {
-                let place = Place::Database { database: id };
-                let why = "its pages in chunks do not add up to its rolling checksum";
-                found
-                    .findings
-                    .push(Damage::new(place, Reject::Invalid(why)));
-            }
+            let rolling = match &subject.pages {
+                Some(pages) => rolling_of(pages.as_ref(), found.pages, paced)?,
+                None => Ok(hashes.rolling()),
+            };
+            let place = Place::Database { database: id };
+            let why = "its pages in chunks do not add up to its rolling checksum";
+            let wrong = match rolling {
+                Ok(rolling) if rolling == row.checkpointed.rolling_checksum => None,
+                Ok(_) => Some(Damage::new(place, Reject::Invalid(why))),
+                Err(error) => Some(super::verify::damage_of(error, place)),
+            };
+            found
+                .findings
+                .extend(wrong.filter(|_| found.findings.is_empty()));
         }
         ControlFlow::Continue(found)
     }
@@ -174,8 +186,25 @@ impl Engine {
             }
         }
         let of_pages = (id != DbId::CATALOGUE).then(|| rows.database(id));
+        let newest = of_pages
+            .flatten()
+            .map(|row| (row, row.checkpointed.generation));
+        // Of one that is gone forks may keep older states alone.
+        let generation = newest.and_then(|(_, newest)| rows.generation(id, newest));
+        let row = newest
+            .filter(|(_, newest)| generation.is_some() || *newest == Generation::default())
+            .map(|(row, _)| row.clone());
+        let inherits = generation.is_some_and(|row| row.inherited > 0);
+        let pages = inherits.then(|| {
+            self.with_bases(|bases| {
+                let kind = bases.catalogue.entry(id).map(|entry| entry.kind);
+                let view = bases.view(id, kind.unwrap_or(DbKind::Raw));
+                Arc::clone(view.base())
+            })
+        });
         Subject {
-            row: of_pages.flatten().cloned(),
+            row,
+            pages,
             newest: rows
                 .newest_ranges(id)
                 .map(|(range, row)| (range, row.clone()))
@@ -228,6 +257,24 @@ impl Engine {
         });
         last.0.as_ref()
     }
+}
+
+/// What the hashes of the first pages come to.
+fn rolling_of(
+    pages: &dyn BasePages,
+    page_count: u32,
+    paced: &mut Paced<'_>,
+) -> ControlFlow<(), Result<RollingChecksum, ReadError>> {
+    let mut rolling = RollingChecksum::EMPTY;
+    for page in (1..=page_count).filter_map(PageNo::new) {
+        paced(0)?;
+        match pages.version(page) {
+            Ok(Some((hash, _))) => rolling = rolling.toggled(hash),
+            Ok(None) => {}
+            Err(error) => return ControlFlow::Continue(Err(error)),
+        }
+    }
+    ControlFlow::Continue(Ok(rolling))
 }
 
 /// Whether all of a chunk belongs to one database.

@@ -11,7 +11,7 @@
 //! - a restore holds the writer slot of the database until it is published: no commit is lost between the
 //!   state that is kept and the end of the database.
 //!
-//! Never: waits for a checkpoint, unless a state of the past is asked for.
+//! Never: waits for a checkpoint, unless a state of the past is asked for, or the line of forks is long.
 
 use super::engine::Engine;
 use super::lifecycle::Inside;
@@ -174,8 +174,7 @@ impl Db {
 
 fn read_at(engine: &Arc<OpenStore>, state: &Arc<DbState>, at: &At) -> Result<ReadTxn, PastError> {
     let inside: Inside = engine.lifecycle().enter().ok_or(BeginError::Closed)?;
-    let point = engine.point_at(state, at)?;
-    let pin = state.pin_view(engine.view_at(&point));
+    let pin = engine.pin_at(state, at)?;
     let (engine, state) = (Arc::clone(engine), Arc::clone(state));
     let snapshot = ReadTxn::new(engine, Arc::clone(&state), pin, inside);
     // After it is pinned: a drop before takes the pages away.
@@ -196,14 +195,17 @@ impl Engine {
     fn hold_point(&self, state: &DbState, at: &At) -> Result<HeldPoint<'_>, PastError> {
         if *at == At::Now {
             let pin = state.pin_point();
-            return Ok(HeldPoint {
-                point: point_of(state.id(), pin.view().head()),
-                pin: Some(pin),
-                _no_checkpoint: None,
-            });
+            let point = point_of(state.id(), pin.view().head());
+            if point.lsn != Lsn::ZERO || !self.is_far(point.source) {
+                return Ok(HeldPoint {
+                    point,
+                    pin: Some(pin),
+                    _no_checkpoint: None,
+                });
+            }
         }
         let no_checkpoint = self.checkpointing.lock();
-        let point = self.point_at(state, at)?;
+        let point = self.nearest(self.point_at(state, at)?);
         Ok(HeldPoint {
             pin: self.pin_point(&point),
             point,
@@ -268,6 +270,7 @@ impl Engine {
     fn fork(&self, database: &str, name: &str, at: &At) -> Result<Arc<DbState>, PastError> {
         let _work = self.lifecycle.enter_work().ok_or(CatalogueError::Closed)?;
         let state = self.open_paged(database)?;
+        self.shorten_line(state.id());
         let held = self.hold_point(&state, at)?;
         let writer = self.catalogue_slot()?;
         let planned = {

@@ -136,7 +136,7 @@ impl Engine {
             snapshots.map(|snapshot| snapshot.point).collect()
         };
         for point in points {
-            let pin = state.pin_view(self.view_at(&point));
+            let pin = state.pin_view(self.view_at(state.id(), &point));
             self.verify_state(state, &pin, proved, report);
         }
     }

@@ -2,5 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod acts;
+mod cap;
+mod chains;
+mod crowd;
+mod damage;
+mod faults;
+mod meanwhile;
 mod model;
+mod window;
 mod world;

@@ -1,19 +1,16 @@
 //! Whatever happens to the databases of a store, each state of them that can be had is what it was.
 
-use crate::world::{LONG, Saved, World};
-use bop_storage::{At, Lsn, Retention};
-use std::sync::Arc;
-
-/// Everything for ever.
-const ALL: Retention = Retention {
-    window_us: 1 << 60,
-    bytes: u64::MAX - 1,
-};
+use crate::acts::{ALL, Told, seeds};
+use crate::world::{Saved, World};
+use bop_storage::{At, Retention};
 
 /// What may be done next, as often as it says.
-const WEIGHTS: [(Op, u64); 13] = [
+const WEIGHTS: [(Op, u64); 16] = [
     (Op::Create, 2),
-    (Op::Commit, 60),
+    (Op::Commit, 50),
+    (Op::Commits, 6),
+    (Op::BeginReader, 5),
+    (Op::EndReader, 4),
     (Op::Checkpoint, 8),
     (Op::Snapshot, 4),
     (Op::DropSnapshot, 3),
@@ -31,6 +28,10 @@ const WEIGHTS: [(Op, u64); 13] = [
 enum Op {
     Create,
     Commit,
+    /// Several in a row.
+    Commits,
+    BeginReader,
+    EndReader,
     Checkpoint,
     Snapshot,
     DropSnapshot,
@@ -47,9 +48,10 @@ enum Op {
 
 const LIVE_MAX: usize = 7;
 const SNAPSHOTS_MAX: usize = 6;
+const READERS_MAX: usize = 5;
 
 impl World {
-    fn step(&mut self) {
+    pub(crate) fn step(&mut self) {
         let total = WEIGHTS.iter().map(|(_, weight)| weight).sum();
         let mut drawn = self.random.below(total);
         let op = WEIGHTS.iter().find(|(_, weight)| {
@@ -65,6 +67,20 @@ impl World {
         match op {
             Op::Create if self.live.len() < LIVE_MAX => self.create(),
             Op::Commit | Op::Create => self.commit(nth),
+            Op::Commits => {
+                let count = 2 + self.random.below(8);
+                self.commits(nth, count);
+            }
+            Op::BeginReader if self.readers.len() < READERS_MAX => {
+                let (at, saved) = self.choose(nth);
+                self.begin_reader(nth, &at, saved);
+            }
+            Op::EndReader | Op::BeginReader if self.readers.is_empty() => {}
+            Op::EndReader | Op::BeginReader => {
+                let chosen = self.random.index(self.readers.len());
+                let reader = self.readers.swap_remove(chosen);
+                self.check_reader(&reader);
+            }
             Op::Checkpoint => drop(self.store().checkpoint().unwrap()),
             Op::Snapshot => self.snapshot(nth),
             Op::DropSnapshot => self.drop_snapshot(nth),
@@ -72,27 +88,26 @@ impl World {
             Op::Restore => self.restore(nth),
             Op::Drop => {
                 let model = self.live.remove(nth);
+                self.end_readers(Some(&model.name));
                 self.store().drop_database_now(&model.name).unwrap();
             }
             Op::DropAndUndrop if self.retention != Retention::NOTHING => {
-                let name = &self.live[nth].name;
-                self.store().drop_database(name).unwrap();
+                let name = self.live[nth].name.clone();
+                self.end_readers(Some(&name));
+                self.store().drop_database(&name).unwrap();
                 if self.random.chance(1, 2) {
                     self.store().checkpoint().unwrap();
                 }
-                let name = &self.live[nth].name;
-                self.store().undrop_database(name, None).unwrap();
+                self.store().undrop_database(&name, None).unwrap();
             }
             Op::Reopen => {
-                self.store.take().unwrap().close(LONG).unwrap();
+                self.close();
                 self.open();
             }
             Op::PowerCut => {
+                self.end_readers(None);
                 let seed = self.random.below(u64::MAX);
-                self.disk.power_cut();
-                let _failed = self.store.take().unwrap().close(LONG);
-                self.disk = self.disk.crash_image(seed);
-                self.open();
+                self.crash(seed);
             }
             Op::Pass => self.clock.advance(1 + self.random.below(2_000_000)),
             Op::Look | Op::DropAndUndrop => self.look(nth),
@@ -126,18 +141,10 @@ impl World {
     }
 
     fn snapshot(&mut self, nth: usize) {
-        if self.live[nth].snapshots.len() >= SNAPSHOTS_MAX {
-            return;
+        if self.live[nth].snapshots.len() < SNAPSHOTS_MAX {
+            let (at, saved) = self.choose(nth);
+            self.snapshot_at(nth, &at, saved).unwrap();
         }
-        let (at, saved) = self.choose(nth);
-        let name = format!("s{}", self.new_name());
-        let model = &self.live[nth];
-        let made = self
-            .store()
-            .snapshot_database(&model.name, &name, &at)
-            .unwrap();
-        assert_eq!(made.page_count, saved.state.page_count);
-        self.live[nth].snapshots.insert(name, saved);
     }
 
     fn drop_snapshot(&mut self, nth: usize) {
@@ -150,93 +157,18 @@ impl World {
     }
 
     fn fork(&mut self, nth: usize) {
-        if self.live.len() >= LIVE_MAX {
-            return;
+        if self.live.len() < LIVE_MAX {
+            let (at, saved) = self.choose(nth);
+            let fork = self.fork_at(nth, &at, saved).unwrap();
+            self.check_head(&self.live[fork]);
         }
-        let (at, saved) = self.choose(nth);
-        let name = self.new_name();
-        let source = &self.live[nth].name;
-        self.store().fork_database(source, &name, &at).unwrap();
-        self.store().set_retention(&name, self.retention).unwrap();
-        let mut model = self.live[nth].clone();
-        model.name = name;
-        model.states = vec![Saved {
-            lsn: Lsn::ZERO,
-            ..saved
-        }];
-        model.snapshots.clear();
-        model.is_fork = true;
-        self.check_head(&model);
-        self.live.push(model);
     }
 
     fn restore(&mut self, nth: usize) {
-        if self.live[nth].snapshots.len() >= SNAPSHOTS_MAX {
-            return;
-        }
-        let (at, saved) = self.choose(nth);
-        // Each is named by its moment.
-        self.clock.advance(1);
-        let before = self.live[nth].head().clone();
-        let made = self
-            .store()
-            .restore_database(&self.live[nth].name, &at)
-            .unwrap();
-        let model = &mut self.live[nth];
-        model.snapshots.insert(made.name, before);
-        model.states = vec![Saved {
-            lsn: Lsn::ZERO,
-            ..saved
-        }];
-        model.is_fork = true;
-        self.check_head(&self.live[nth]);
-    }
-
-    /// Everything about one database.
-    fn look(&mut self, nth: usize) {
-        let model = self.live[nth].clone();
-        self.check_head(&model);
-        for (name, saved) in &model.snapshots {
-            self.check_at(&model, &At::Snapshot(name.clone()), saved);
-        }
-        let listed = self.store().snapshots(&model.name).unwrap();
-        let names: Vec<&String> = listed.iter().map(|one| &one.name).collect();
-        assert_eq!(names, model.snapshots.keys().collect::<Vec<_>>());
-        self.look_back(nth);
-    }
-
-    /// What the window has: the newest states, without a gap.
-    fn look_back(&mut self, nth: usize) {
-        let model = self.live[nth].clone();
-        let points = self.store().restore_points(&model.name).unwrap();
-        let first = if model.is_fork { 0 } else { 1 };
-        let expected: Vec<Lsn> = model
-            .states
-            .iter()
-            .skip(first)
-            .map(|saved| saved.lsn)
-            .collect();
-        let found: Vec<Lsn> = points.iter().map(|point| point.lsn).collect();
-        if expected.is_empty() {
-            assert_eq!(found, [Lsn::ZERO]);
-            return;
-        }
-        let newest = &expected[expected.len().saturating_sub(found.len())..];
-        assert_eq!(found, newest, "{}", model.name);
-        if self.retention == ALL {
-            assert_eq!(found, expected, "{}", model.name);
-        } else if self.retention == Retention::NOTHING {
-            assert_eq!(found.len(), 1);
-        }
-        for _ in 0..3 {
-            let chosen = model.states.len() - 1 - self.random.index(found.len());
-            let saved = &model.states[chosen];
-            self.check_at(&model, &At::Lsn(saved.lsn), saved);
-            let same_time = model
-                .states
-                .iter()
-                .rfind(|one| one.time_us == saved.time_us);
-            self.check_at(&model, &At::Time(saved.time_us), same_time.unwrap());
+        if self.live[nth].snapshots.len() < SNAPSHOTS_MAX {
+            let (at, saved) = self.choose(nth);
+            self.restore_at(nth, &at, saved).unwrap();
+            self.check_head(&self.live[nth]);
         }
     }
 
@@ -253,8 +185,10 @@ impl World {
                 self.check_at(&model, &At::Lsn(saved.lsn), saved);
             }
         }
+        self.end_readers(None);
         let verified = self.store().verify();
         assert!(verified.findings.is_empty(), "{:?}", verified.findings);
+        self.scrub();
         let models = std::mem::take(&mut self.live);
         for model in models {
             self.store().drop_database_now(&model.name).unwrap();
@@ -265,52 +199,40 @@ impl World {
         let chunks = self.disk.files().into_iter();
         let chunks = chunks.filter(|(path, _)| path.starts_with("chunks"));
         assert!(chunks.count() <= 1, "nothing but the catalogue is left");
-        self.store.take().unwrap().close(LONG).unwrap();
+        self.close();
     }
 }
 
-fn run(retention: Retention, steps: u64) {
-    let seed = std::env::var("BOP_SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok());
-    let runs = if seed.is_some() { 1 } else { 12 };
-    let first: u64 = seed.unwrap_or(1);
-    for seed in first..first + runs {
-        let told = Arc::new(Told(seed));
+/// Runs of so many steps each. `BOP_SEED` chooses one, `BOP_PAST_RUNS` more than those of every day.
+fn run(retention: Retention, steps: u64, runs: u64) {
+    let more = std::env::var("BOP_PAST_RUNS").ok();
+    let runs = more.and_then(|more| more.parse().ok()).unwrap_or(runs);
+    for seed in seeds(1..=runs) {
+        let told = Told(seed);
         World::new(seed, retention).run(steps);
         drop(told);
     }
 }
 
-/// Tells the seed of a run that fails.
-struct Told(u64);
-
-impl Drop for Told {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("the seed was {}: BOP_SEED={} runs it again", self.0, self.0);
-        }
-    }
-}
-
 #[test]
 fn with_a_window_of_everything_each_state_can_be_had() {
-    run(ALL, 500);
+    run(ALL, 700, 30);
 }
 
 #[test]
 fn without_a_window_snapshots_and_forks_keep_what_they_name() {
-    run(Retention::NOTHING, 1000);
+    run(Retention::NOTHING, 1000, 30);
 }
 
 #[test]
 fn a_bounded_window_has_the_newest_states() {
-    run(Retention::DEFAULT, 1000);
+    run(Retention::DEFAULT, 1000, 25);
     run(
         Retention {
             window_us: 3_000_000,
             bytes: 1 << 20,
         },
         1000,
+        25,
     );
 }

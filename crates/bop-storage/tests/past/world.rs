@@ -1,7 +1,7 @@
 //! A store on simulated files, and beside it every state that its databases ever had.
 
 use bop_storage::manifest::MemoryManifest;
-use bop_storage::runtime::{Runtime, SystemEntropy, SystemSpawn};
+use bop_storage::runtime::{Clock, Runtime, SystemEntropy, SystemSpawn};
 use bop_storage::testing::{ManualClock, SimDisk, SplitMix64};
 use bop_storage::{
     At, Db, DbKind, Housekeeping, Limits, Lsn, Manager, Options, PageNo, ReadTxn, Retention,
@@ -12,8 +12,60 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) const LONG: Duration = Duration::from_secs(50);
-pub(crate) const PAGES: u32 = 60;
-const PAGE_BYTES: usize = 4096;
+
+/// How large things are in a run.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Shape {
+    /// Bytes of a range: with 64 KiB all sections are bases, with more there are deltas.
+    pub(crate) range_bytes: u64,
+    pub(crate) page_bytes: usize,
+    /// Pages of a database, at most.
+    pub(crate) pages: u32,
+}
+
+impl Shape {
+    pub(crate) const BASES: Self = Self {
+        range_bytes: 64 << 10,
+        page_bytes: 4096,
+        pages: 60,
+    };
+    pub(crate) const DELTAS: Self = Self {
+        range_bytes: 1 << 20,
+        page_bytes: 4096,
+        pages: 60,
+    };
+    pub(crate) const SMALL_PAGES: Self = Self {
+        range_bytes: 64 << 10,
+        page_bytes: 512,
+        pages: 200,
+    };
+    const ALL: [Self; 3] = [Self::BASES, Self::DELTAS, Self::SMALL_PAGES];
+
+    /// The shape of a run: each has its turn.
+    pub(crate) fn of(seed: u64) -> Self {
+        Self::ALL[usize::try_from(seed % 3).unwrap_or_default()]
+    }
+
+    pub(crate) fn limits(self) -> Limits {
+        let mut limits = Limits::tiny();
+        limits.range_bytes = self.range_bytes;
+        limits
+    }
+
+    pub(crate) fn content(self, number: u32) -> Vec<u8> {
+        let mut page = number.to_le_bytes().repeat(self.page_bytes / 4);
+        // Not all of a page is alike, so that a change of it is a patch.
+        page[100..108].copy_from_slice(&[7; 8]);
+        page
+    }
+}
+
+/// A transaction that stays open, and what it has to show to its end.
+pub(crate) struct Reader {
+    pub(crate) of: String,
+    pub(crate) read: ReadTxn,
+    pub(crate) saved: Saved,
+}
 
 /// A state of a database: the number that fills each page.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -48,14 +100,8 @@ impl Model {
     }
 }
 
-fn content(number: u32) -> Vec<u8> {
-    let mut page = number.to_le_bytes().repeat(PAGE_BYTES / 4);
-    // Not all of a page is alike, so that a change of it is a patch.
-    page[100..108].copy_from_slice(&[7; 8]);
-    page
-}
-
 pub(crate) struct World {
+    pub(crate) shape: Shape,
     pub(crate) disk: SimDisk,
     pub(crate) manifest: MemoryManifest,
     pub(crate) clock: Arc<ManualClock>,
@@ -63,13 +109,19 @@ pub(crate) struct World {
     pub(crate) random: SplitMix64,
     pub(crate) store: Option<Manager>,
     pub(crate) live: Vec<Model>,
+    pub(crate) readers: Vec<Reader>,
     pub(crate) names: u32,
     numbers: u32,
 }
 
 impl World {
     pub(crate) fn new(seed: u64, retention: Retention) -> Self {
+        Self::with(Shape::of(seed), seed, retention)
+    }
+
+    pub(crate) fn with(shape: Shape, seed: u64, retention: Retention) -> Self {
         let mut world = Self {
+            shape,
             disk: SimDisk::new(seed),
             manifest: MemoryManifest::new(),
             clock: Arc::new(ManualClock::new(1_700_000_000_000_000)),
@@ -77,11 +129,44 @@ impl World {
             random: SplitMix64::new(seed),
             store: None,
             live: Vec::new(),
+            readers: Vec::new(),
             names: 0,
             numbers: 0,
         };
         world.open();
         world
+    }
+
+    /// The same once more, which has nothing to do with it: of a store that is closed.
+    pub(crate) fn copied(&self) -> Self {
+        assert!(self.store.is_none() && self.readers.is_empty());
+        Self {
+            shape: self.shape,
+            disk: self.disk.snapshot(),
+            manifest: self.manifest.snapshot(),
+            clock: Arc::new(ManualClock::new(self.clock.wall_us())),
+            retention: self.retention,
+            random: self.random.clone(),
+            store: None,
+            live: self.live.clone(),
+            readers: Vec::new(),
+            names: self.names,
+            numbers: self.numbers,
+        }
+    }
+
+    /// What a power cut leaves is opened.
+    pub(crate) fn crash(&mut self, seed: u64) {
+        self.disk.power_cut();
+        let _failed = self.store.take().unwrap().close(LONG);
+        self.disk = self.disk.crash_image(seed);
+        self.manifest = self.manifest.snapshot();
+        self.open();
+    }
+
+    pub(crate) fn close(&mut self) {
+        self.end_readers(None);
+        self.store.take().unwrap().close(LONG).unwrap();
     }
 
     pub(crate) fn open(&mut self) {
@@ -91,11 +176,15 @@ impl World {
             spawn: Arc::new(SystemSpawn),
         };
         let options = Options::new()
-            .limits(Limits::tiny())
+            .limits(self.shape.limits())
             .runtime(runtime)
             .housekeeping(Housekeeping::Manual)
             .disk(Arc::new(self.disk.clone()), Arc::new(self.manifest.clone()));
         self.store = Some(Manager::open("simulated", options).unwrap());
+    }
+
+    pub(crate) fn now_us(&self) -> u64 {
+        self.clock.wall_us()
     }
 
     pub(crate) fn store(&self) -> &Manager {
@@ -130,14 +219,57 @@ impl World {
         });
     }
 
+    /// Nobody checkpoints by himself here: does so before commits have to wait for it.
+    pub(crate) fn make_room(&self) {
+        if self.store().status().log_bytes > self.shape.limits().log_bytes_max / 2 {
+            self.store().checkpoint().unwrap();
+        }
+    }
+
+    /// Commits one after the other, so that a checkpoint has a history to write.
+    pub(crate) fn commits(&mut self, nth: usize, count: u64) {
+        for _ in 0..count {
+            self.clock.advance(self.random.below(3) * 100_000);
+            self.commit(nth);
+        }
+    }
+
+    /// Opens a transaction that stays open: on the newest state, or on one that `at` names.
+    pub(crate) fn begin_reader(&mut self, nth: usize, at: &At, saved: Saved) {
+        let of = self.live[nth].name.clone();
+        let read = match at {
+            At::Now => self.db(&of).begin_read().unwrap(),
+            at => self.db(&of).begin_read_at(at).unwrap(),
+        };
+        self.readers.push(Reader { of, read, saved });
+    }
+
+    /// Compares an open transaction with what it showed when it began.
+    pub(crate) fn check_reader(&self, reader: &Reader) {
+        let what = format!("a reader of {}", reader.of);
+        self.check(&reader.read, &reader.saved, &what);
+    }
+
+    /// Ends the transactions of a database that goes, or of all.
+    pub(crate) fn end_readers(&mut self, of: Option<&str>) {
+        let (gone, kept) = std::mem::take(&mut self.readers)
+            .into_iter()
+            .partition(|reader| of.is_none_or(|of| of == reader.of));
+        self.readers = kept;
+        let gone: Vec<Reader> = gone;
+        gone.iter().for_each(|reader| self.check_reader(reader));
+    }
+
     /// Commits a few pages, and perhaps cuts some off.
     pub(crate) fn commit(&mut self, nth: usize) {
+        self.make_room();
         let model = &self.live[nth];
         let db = self.store.as_ref().unwrap().database(&model.name).unwrap();
         let mut write = db.begin_write(LONG).unwrap();
         let mut state = State::clone(&model.head().state);
+        let pages = u64::from(self.shape.pages);
         if self.random.chance(1, 6) {
-            let count = self.random.below(u64::from(PAGES)) as u32;
+            let count = self.random.below(pages) as u32;
             if count < state.page_count {
                 write.truncate(count);
                 state.page_count = count;
@@ -145,10 +277,11 @@ impl World {
             }
         }
         for _ in 0..=self.random.below(4) {
-            let page = 1 + self.random.below(u64::from(PAGES)) as u32;
+            let page = 1 + self.random.below(pages) as u32;
             self.numbers += 1;
             let number = PageNo::new(page).unwrap();
-            write.write_page(number, &content(self.numbers)).unwrap();
+            let content = self.shape.content(self.numbers);
+            write.write_page(number, &content).unwrap();
             state.page_count = state.page_count.max(page);
             state.pages.insert(page, self.numbers);
         }
@@ -173,7 +306,7 @@ impl World {
             let page = page.unwrap_or_else(|error| panic!("{what}: page {raw}: {error}"));
             match pages.get(&raw) {
                 Some(number) => assert!(
-                    page[..] == content(*number),
+                    page[..] == self.shape.content(*number),
                     "{what}: page {raw} is not {number} but {:?} at {:?} of {:?}",
                     &page[..4],
                     read.lsn(),
