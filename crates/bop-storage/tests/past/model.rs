@@ -1,11 +1,11 @@
 //! Whatever happens to the databases of a store, each state of them that can be had is what it was.
 
-use crate::world::{LONG, Saved, World};
+use crate::world::{Saved, World};
 use bop_storage::{At, Lsn, Retention};
 use std::sync::Arc;
 
 /// Everything for ever.
-const ALL: Retention = Retention {
+pub(crate) const ALL: Retention = Retention {
     window_us: 1 << 60,
     bytes: u64::MAX - 1,
 };
@@ -65,10 +65,10 @@ impl World {
         match op {
             Op::Create if self.live.len() < LIVE_MAX => self.create(),
             Op::Commit | Op::Create => self.commit(nth),
-            Op::Checkpoint => drop(self.store().checkpoint().unwrap()),
+            Op::Checkpoint => self.checkpoint(),
             Op::Snapshot => self.snapshot(nth),
             Op::DropSnapshot => self.drop_snapshot(nth),
-            Op::Fork => self.fork(nth),
+            Op::Fork if self.live.len() < LIVE_MAX => self.fork(nth),
             Op::Restore => self.restore(nth),
             Op::Drop => {
                 let model = self.live.remove(nth);
@@ -84,18 +84,15 @@ impl World {
                 self.store().undrop_database(name, None).unwrap();
             }
             Op::Reopen => {
-                self.store.take().unwrap().close(LONG).unwrap();
+                self.close();
                 self.open();
             }
             Op::PowerCut => {
                 let seed = self.random.below(u64::MAX);
-                self.disk.power_cut();
-                let _failed = self.store.take().unwrap().close(LONG);
-                self.disk = self.disk.crash_image(seed);
-                self.open();
+                self.cut(seed);
             }
             Op::Pass => self.clock.advance(1 + self.random.below(2_000_000)),
-            Op::Look | Op::DropAndUndrop => self.look(nth),
+            Op::Look | Op::DropAndUndrop | Op::Fork => self.look(nth),
         }
     }
 
@@ -125,7 +122,7 @@ impl World {
         (At::Now, model.head().clone())
     }
 
-    fn snapshot(&mut self, nth: usize) {
+    pub(crate) fn snapshot(&mut self, nth: usize) {
         if self.live[nth].snapshots.len() >= SNAPSHOTS_MAX {
             return;
         }
@@ -149,10 +146,7 @@ impl World {
         }
     }
 
-    fn fork(&mut self, nth: usize) {
-        if self.live.len() >= LIVE_MAX {
-            return;
-        }
+    pub(crate) fn fork(&mut self, nth: usize) {
         let (at, saved) = self.choose(nth);
         let name = self.new_name();
         let source = &self.live[nth].name;
@@ -193,7 +187,7 @@ impl World {
     }
 
     /// Everything about one database.
-    fn look(&mut self, nth: usize) {
+    pub(crate) fn look(&mut self, nth: usize) {
         let model = self.live[nth].clone();
         self.check_head(&model);
         for (name, saved) in &model.snapshots {
@@ -262,10 +256,12 @@ impl World {
         for _ in 0..2 {
             self.store().checkpoint().unwrap();
         }
-        let chunks = self.disk.files().into_iter();
-        let chunks = chunks.filter(|(path, _)| path.starts_with("chunks"));
-        assert!(chunks.count() <= 1, "nothing but the catalogue is left");
-        self.store.take().unwrap().close(LONG).unwrap();
+        assert!(
+            self.chunks().0 <= 1,
+            "nothing but the catalogue is left: {:?}",
+            self.disk.files()
+        );
+        self.close();
     }
 }
 
@@ -275,11 +271,15 @@ fn run(retention: Retention, steps: u64) {
         .and_then(|seed| seed.parse().ok());
     let runs = if seed.is_some() { 1 } else { 12 };
     let first: u64 = seed.unwrap_or(1);
+    let mut rewritten = 0;
     for seed in first..first + runs {
         let told = Arc::new(Told(seed));
-        World::new(seed, retention).run(steps);
+        let mut world = World::new(seed, retention);
+        world.run(steps);
+        rewritten += world.rewritten;
         drop(told);
     }
+    assert!(runs == 1 || rewritten > 0, "no chunk was half dead");
 }
 
 /// Tells the seed of a run that fails.

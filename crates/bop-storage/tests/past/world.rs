@@ -15,6 +15,9 @@ pub(crate) const LONG: Duration = Duration::from_secs(50);
 pub(crate) const PAGES: u32 = 60;
 const PAGE_BYTES: usize = 4096;
 
+/// Nobody keeps house: a log that is half full is checkpointed.
+const LOG_BYTES_MAX: u64 = 512 << 10;
+
 /// A state of a database: the number that fills each page.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub(crate) struct State {
@@ -48,8 +51,12 @@ impl Model {
     }
 }
 
+/// Of odd numbers such that no compression makes it shorter: chunks are as long as their pages.
 fn content(number: u32) -> Vec<u8> {
     let mut page = number.to_le_bytes().repeat(PAGE_BYTES / 4);
+    if !number.is_multiple_of(2) {
+        SplitMix64::new(number.into()).fill(&mut page[8..]);
+    }
     // Not all of a page is alike, so that a change of it is a patch.
     page[100..108].copy_from_slice(&[7; 8]);
     page
@@ -64,6 +71,8 @@ pub(crate) struct World {
     pub(crate) store: Option<Manager>,
     pub(crate) live: Vec<Model>,
     pub(crate) names: u32,
+    /// Chunks that were half dead, and were written again.
+    pub(crate) rewritten: usize,
     numbers: u32,
 }
 
@@ -78,10 +87,48 @@ impl World {
             store: None,
             live: Vec::new(),
             names: 0,
+            rewritten: 0,
             numbers: 0,
         };
         world.open();
         world
+    }
+
+    /// The same on a copy of the disk. Neither has it open.
+    pub(crate) fn copy(&self, seed: u64) -> Self {
+        Self {
+            disk: self.disk.snapshot(),
+            manifest: self.manifest.snapshot(),
+            clock: Arc::clone(&self.clock),
+            random: SplitMix64::new(seed),
+            store: None,
+            live: self.live.clone(),
+            ..*self
+        }
+    }
+
+    /// What a power cut leaves of it; open again.
+    pub(crate) fn cut(&mut self, seed: u64) {
+        self.disk.power_cut();
+        let _failed = self.store.take().map(|store| store.close(LONG));
+        self.disk = self.disk.crash_image(seed);
+        self.manifest = self.manifest.snapshot();
+        self.open();
+    }
+
+    pub(crate) fn close(&mut self) {
+        self.store.take().unwrap().close(LONG).unwrap();
+    }
+
+    pub(crate) fn checkpoint(&mut self) {
+        self.rewritten += self.store().checkpoint().unwrap().chunks_rewritten;
+    }
+
+    /// The files of chunks, and their bytes.
+    pub(crate) fn chunks(&self) -> (usize, u64) {
+        let files = self.disk.files().into_iter();
+        let chunks = files.filter(|(path, _)| path.starts_with("chunks"));
+        chunks.fold((0, 0), |(count, sum), (_, bytes)| (count + 1, sum + bytes))
     }
 
     pub(crate) fn open(&mut self) {
@@ -132,6 +179,9 @@ impl World {
 
     /// Commits a few pages, and perhaps cuts some off.
     pub(crate) fn commit(&mut self, nth: usize) {
+        if self.store().status().log_bytes > LOG_BYTES_MAX {
+            self.checkpoint();
+        }
         let model = &self.live[nth];
         let db = self.store.as_ref().unwrap().database(&model.name).unwrap();
         let mut write = db.begin_write(LONG).unwrap();
