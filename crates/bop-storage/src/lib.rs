@@ -65,11 +65,11 @@ pub use checksum::{PageHash, RollingChecksum};
 pub use db::{
     ChangesCursor, CommitPage, CommitsCursor, CommitsFrom, CursorInfo, CursorPosition,
     DatabaseInfo, DatabaseSpace, Db, DroppedDatabase, Durability, FeedStart, Health, Housekeeping,
-    ImageStats, JobInfo, LogRecordEntry, LoggedCommit, Manager, ManifestInspection, NewEntry,
-    Options, PendingCommit, ReadTxn, RecordLog, RecordLogInfo, RepairMode, RepairReport,
-    RepairedDatabase, RestorePoint, SalvageLoss, SalvageReport, SalvagedDatabase, Savepoint,
-    ScrubInfo, SnapshotInfo, SnapshotSpace, SpaceReport, StoreStatus, Unfinished, VerifyReport,
-    WriteTxn,
+    ImageStats, JobInfo, LogNeed, LogNeeds, LogRecordEntry, LoggedCommit, Manager,
+    ManifestInspection, NeededLog, NewEntry, Options, PendingCommit, ReadTxn, RecordLog,
+    RecordLogInfo, RepairMode, RepairReport, RepairedDatabase, RestorePoint, SalvageLoss,
+    SalvageReport, SalvagedDatabase, Savepoint, ScrubInfo, SnapshotInfo, SnapshotSpace,
+    SpaceReport, StoreStatus, Unfinished, VerifyReport, WriteTxn,
 };
 pub use error::{
     BeginError, CatalogueError, CheckpointError, CloseError, CommitError, CommitOutcome, Damage,
