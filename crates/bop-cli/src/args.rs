@@ -167,6 +167,15 @@ pub(crate) enum Command {
     },
     /// Show the state of the store and what it measures
     Stats,
+    /// Show where the bytes of the store are: newest states, the past, snapshots, what is dead
+    Space {
+        /// Only this database; the totals are the store's
+        #[arg(value_name = "DB")]
+        database: Option<String>,
+    },
+    /// What the log is kept for
+    #[command(subcommand)]
+    Log(LogCommand),
     /// Write what the log holds into chunk files and release the log
     Checkpoint,
     /// What the manifest did: databases made, renamed and dropped, generations and chunks published
@@ -297,6 +306,13 @@ pub(crate) enum CursorCommand {
         #[arg(value_name = "NAME")]
         cursor: String,
     },
+}
+
+/// `bop log`.
+#[derive(Subcommand, Debug)]
+pub(crate) enum LogCommand {
+    /// Show what needs the log from where, oldest first, and what a checkpoint would release
+    Why,
 }
 
 /// `bop retention`.

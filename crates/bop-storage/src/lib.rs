@@ -64,11 +64,12 @@ pub use checkpoint::CheckpointReport;
 pub use checksum::{PageHash, RollingChecksum};
 pub use db::{
     ChangesCursor, CommitPage, CommitsCursor, CommitsFrom, CursorInfo, CursorPosition,
-    DatabaseInfo, Db, DroppedDatabase, Durability, FeedStart, Health, Housekeeping, ImageStats,
-    JobInfo, LogRecordEntry, LoggedCommit, Manager, ManifestInspection, NewEntry, Options,
-    PendingCommit, ReadTxn, RecordLog, RecordLogInfo, RepairMode, RepairReport, RepairedDatabase,
-    RestorePoint, SalvageLoss, SalvageReport, SalvagedDatabase, Savepoint, ScrubInfo, SnapshotInfo,
-    StoreStatus, Unfinished, VerifyReport, WriteTxn,
+    DatabaseInfo, DatabaseSpace, Db, DroppedDatabase, Durability, FeedStart, Health, Housekeeping,
+    ImageStats, JobInfo, LogNeed, LogNeeds, LogRecordEntry, LoggedCommit, Manager,
+    ManifestInspection, NeededLog, NewEntry, Options, PendingCommit, ReadTxn, RecordLog,
+    RecordLogInfo, RepairMode, RepairReport, RepairedDatabase, RestorePoint, SalvageLoss,
+    SalvageReport, SalvagedDatabase, Savepoint, ScrubInfo, SnapshotInfo, SnapshotSpace,
+    SpaceReport, StoreStatus, Unfinished, VerifyReport, WriteTxn,
 };
 pub use error::{
     BeginError, CatalogueError, CheckpointError, CloseError, CommitError, CommitOutcome, Damage,

@@ -17,13 +17,16 @@ mod rename;
 mod repair;
 mod salvage;
 mod settings;
+mod space;
 mod sql;
 mod stats;
 mod transfer;
 mod undrop;
 mod verify;
 
-use crate::args::{Args, ChangesCommand, Command, CommitsCommand, CursorCommand, ManifestCommand};
+use crate::args::{
+    Args, ChangesCommand, Command, CommitsCommand, CursorCommand, LogCommand, ManifestCommand,
+};
 use crate::errors::{Failure, code_of};
 use crate::session::Target;
 use bop_storage::error::CatalogueError;
@@ -72,6 +75,8 @@ pub(crate) fn run(args: Args) -> Result<u8, Failure> {
             size,
             none,
         } => settings::quota(&context, &database, size, none),
+        Command::Space { database } => space::run(&context, database.as_deref()),
+        Command::Log(LogCommand::Why) => space::why(&context),
         Command::Stats => stats::run(&context),
         Command::Checkpoint => checkpoint::run(&context),
         Command::Changes(ChangesCommand::Tail {
@@ -96,9 +101,7 @@ pub(crate) fn run(args: Args) -> Result<u8, Failure> {
         Command::Jobs { cancel: None } => jobs::list(&context),
         Command::Jobs { cancel: Some(job) } => jobs::cancel(&context, job),
         Command::Scrub { database } => jobs::scrub(&context, database.as_deref()),
-        Command::Manifest(ManifestCommand::Dump) => manifest::dump(&context),
-        Command::Manifest(ManifestCommand::Stat) => manifest::stat(&context),
-        Command::Manifest(ManifestCommand::Verify) => manifest::verify(&context),
+        Command::Manifest(command) => run_manifest(&context, &command),
         Command::Repair { force, dry_run } => repair::run(&context, force, dry_run),
         Command::Salvage { from, to, db } => salvage::run(&context, &from, &to, db.as_deref()),
         Command::Verify { deep, database } => verify::run(&context, deep, database.as_deref()),
@@ -112,6 +115,14 @@ pub(crate) fn run(args: Args) -> Result<u8, Failure> {
             file,
             force,
         } => transfer::export(&context, &database, &file, force),
+    }
+}
+
+fn run_manifest(context: &Context, command: &ManifestCommand) -> Result<u8, Failure> {
+    match command {
+        ManifestCommand::Dump => manifest::dump(context),
+        ManifestCommand::Stat => manifest::stat(context),
+        ManifestCommand::Verify => manifest::verify(context),
     }
 }
 

@@ -8,5 +8,6 @@ mod jobs;
 mod manifest;
 mod salvage;
 mod shell_equal;
+mod space;
 mod store;
 mod terminal;

@@ -27,6 +27,10 @@ pub struct CheckpointReport {
     pub segments_released: usize,
     /// Databases left out because one of their pages cannot be read: their commits stay in the log.
     pub databases_skipped: usize,
+    /// Chunks that were half dead, and were replaced by smaller ones.
+    pub chunks_rewritten: usize,
+    /// Bytes that this freed.
+    pub freed_bytes: u64,
 }
 
 /// A chunk was not written.

@@ -17,6 +17,7 @@ use super::checkpoint_catalogue::delta_since;
 use super::checkpoint_rows::{NewHead, Publication, forgettable};
 use super::engine::Engine;
 use super::garbage::Published;
+use super::rewrite_chunks::Rewritten;
 use super::source::Source;
 use crate::catalogue::{Catalogue, encode_delta, encode_section};
 use crate::checkpoint::{
@@ -64,7 +65,19 @@ impl Engine {
         let written = ended.as_ref().ok();
         let written = written.map(|report| (report.pages, report.chunk_bytes));
         self.meters.checkpoint_ended(begun.elapsed(), written);
-        ended
+        let mut report = ended?;
+        let rewritten = self.rewrite_half_dead();
+        self.expect_past(rewritten.is_more);
+        (report.chunks_rewritten, report.freed_bytes) = (rewritten.chunks, rewritten.freed_bytes);
+        Ok(report)
+    }
+
+    /// What is dead in packs. What was checkpointed stays so, whatever becomes of that.
+    pub(super) fn rewrite_half_dead(&self) -> Rewritten {
+        self.rewrite_chunks().unwrap_or_else(|error| {
+            tracing::warn!(%error, "half dead chunks stay as they are");
+            Rewritten::default()
+        })
     }
 
     fn checkpoint_alone(&self) -> Result<CheckpointReport, CheckpointError> {
@@ -190,7 +203,7 @@ impl Engine {
     }
 
     /// A number that no chunk ever had, not even one whose checkpoint failed.
-    fn draw_chunk_id(&self) -> Result<ChunkId, CheckpointError> {
+    pub(super) fn draw_chunk_id(&self) -> Result<ChunkId, CheckpointError> {
         let raw = self.next_chunk.fetch_add(1, Ordering::Relaxed);
         if raw == u64::MAX {
             Err(CheckpointError::Limit("chunk ids"))

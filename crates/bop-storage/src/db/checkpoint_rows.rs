@@ -262,7 +262,7 @@ fn put_catalogue_sections(edit: &mut Edit<'_>, chunks: &[FinishedChunk], since: 
 }
 
 /// Chunks that nothing names any more.
-fn delete_dead_chunks(edit: &mut Edit<'_>) -> Vec<(ChunkId, ChunkRow)> {
+pub(super) fn delete_dead_chunks(edit: &mut Edit<'_>) -> Vec<(ChunkId, ChunkRow)> {
     let dead: Vec<(ChunkId, ChunkRow)> = edit
         .state()
         .chunks()

@@ -69,7 +69,7 @@ impl Engine {
     }
 
     /// Removes chunks that will not be published. What stays is removed by the next open.
-    fn discard(&self, chunks: &[FinishedChunk]) {
+    pub(super) fn discard(&self, chunks: &[FinishedChunk]) {
         for chunk in chunks {
             if let Err(failure) = self.disk.remove(&layout::chunk(chunk.id)) {
                 tracing::warn!(%failure, "an unpublished chunk stays until the next open");

@@ -21,6 +21,7 @@ use super::images::ImageMakers;
 use super::lifecycle::Lifecycle;
 use super::points::HeldPoints;
 use super::reader::PageReader;
+use super::rewrite_chunks::Reclaim;
 use super::signals::Signals;
 use super::slot::WriterSlot;
 use super::state::DbState;
@@ -113,6 +114,7 @@ pub(crate) struct Engine {
     pub(super) releasing: Mutex<()>,
     /// Held while a checkpoint runs.
     pub(super) checkpointing: Mutex<()>,
+    pub(super) reclaim: Reclaim,
     pub(super) commit_ids: AtomicU64,
     pub(super) next_chunk: AtomicU64,
     pub(super) images: ImageMakers,

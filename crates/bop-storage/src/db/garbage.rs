@@ -16,17 +16,17 @@ use super::engine::Engine;
 use crate::catalogue::Catalogue;
 use crate::checkpoint::Window;
 use crate::ids::{DbId, Generation, Lsn};
-use crate::manifest::{Edit, ManifestState, Needs, RangeKey, window_start};
+use crate::manifest::{Edit, Garbage, ManifestState, Needs, RangeKey, window_start};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What is needed of a database.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Keep {
     /// States that somebody holds, ascending.
-    points: Vec<Lsn>,
-    window: Option<Window>,
+    pub(super) points: Vec<Lsn>,
+    pub(super) window: Option<Window>,
     /// Whether its newest state is.
-    newest: bool,
+    pub(super) newest: bool,
 }
 
 /// The catalogue that a transaction leaves in the manifest.
@@ -69,7 +69,13 @@ impl Engine {
         }
     }
 
-    fn keep(&self, id: DbId, rows: &ManifestState, published: &Published<'_>) -> Keep {
+    /// For whoever looks and deletes nothing: the catalogue as it is.
+    pub(super) fn all_told(&self) -> Published<'static> {
+        Published::Until(self.catalogue.lock().catalogue.last_lsn())
+    }
+
+    /// What is needed of one database.
+    pub(super) fn keep(&self, id: DbId, rows: &ManifestState, published: &Published<'_>) -> Keep {
         let state = self.state_of(id);
         let mut points = state.map(|state| state.pinned()).unwrap_or_default();
         let cell = self.catalogue.lock();
@@ -103,7 +109,7 @@ fn is_whole(catalogue: &Catalogue, id: DbId) -> bool {
 }
 
 /// Whether a fork has a state that it reads through to its origin.
-fn reads_origin(fork: DbId, rows: &ManifestState, catalogue: &Catalogue) -> bool {
+pub(super) fn reads_origin(fork: DbId, rows: &ManifestState, catalogue: &Catalogue) -> bool {
     let mut generations = rows.generations(fork).peekable();
     let Some((first, row)) = generations.peek() else {
         return true;
@@ -123,7 +129,27 @@ fn with_past(rows: &ManifestState) -> impl Iterator<Item = DbId> {
 
 /// Deletes what nobody needs of a database.
 pub(super) fn delete_garbage(edit: &mut Edit<'_>, database: DbId, keep: &Keep) {
-    let state = edit.state();
+    let garbage = garbage(edit.state(), database, keep);
+    for key in garbage.ranges {
+        edit.delete_range(key);
+    }
+    for generation in garbage.generations {
+        edit.delete_generation(database, generation);
+    }
+    for generation in garbage.histories {
+        edit.delete_history(database, generation);
+    }
+    // Chains without links are there to hide older ones.
+    let mut oldest: BTreeMap<u32, (RangeKey, bool)> = BTreeMap::new();
+    for (key, row) in edit.state().ranges(database) {
+        oldest.insert(key.range, (*key, row.links().is_empty()));
+    }
+    let hide_nothing = oldest.into_values().filter(|(_, is_empty)| *is_empty);
+    hide_nothing.for_each(|(key, _)| edit.delete_range(key));
+}
+
+/// What nobody needs of a database.
+pub(super) fn garbage(state: &ManifestState, database: DbId, keep: &Keep) -> Garbage {
     let generations: Vec<(Generation, Lsn)> = state
         .generations(database)
         .map(|(generation, row)| (generation, row.lsn))
@@ -144,21 +170,15 @@ pub(super) fn delete_garbage(edit: &mut Edit<'_>, database: DbId, keep: &Keep) {
         window_from,
         newest: keep.newest,
     };
-    let garbage = needs.garbage(state.ranges(database).map(|(key, _)| *key));
-    for key in garbage.ranges {
-        edit.delete_range(key);
-    }
-    for generation in garbage.generations {
-        edit.delete_generation(database, generation);
-    }
-    for generation in garbage.histories {
-        edit.delete_history(database, generation);
-    }
-    // Chains without links are there to hide older ones.
-    let mut oldest: BTreeMap<u32, (RangeKey, bool)> = BTreeMap::new();
-    for (key, row) in edit.state().ranges(database) {
-        oldest.insert(key.range, (*key, row.links().is_empty()));
-    }
-    let hide_nothing = oldest.into_values().filter(|(_, is_empty)| *is_empty);
-    hide_nothing.for_each(|(key, _)| edit.delete_range(key));
+    needs.garbage(state.ranges(database).map(|(key, _)| *key))
+}
+
+/// Whether there is anything of a database that nobody needs.
+pub(super) fn has_garbage(state: &ManifestState, database: DbId, keep: &Keep) -> bool {
+    let garbage = garbage(state, database, keep);
+    let row = |generation: &Generation| state.generation(database, *generation);
+    let has_history = |generation| row(generation).is_some_and(|row| row.history.is_some());
+    !garbage.ranges.is_empty()
+        || !garbage.generations.is_empty()
+        || garbage.histories.iter().any(has_history)
 }

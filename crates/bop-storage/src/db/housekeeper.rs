@@ -161,6 +161,11 @@ impl Engine {
             "wrote an index",
             Self::write_all_indexes,
         );
+        piece(
+            due.past,
+            "freed what is past",
+            Self::free_past_in_background,
+        );
         piece(due.jobs, "took jobs", Self::run_jobs);
     }
 
@@ -187,6 +192,7 @@ impl Engine {
             self.checkpoint_in_background();
         }
         self.signals.segment_sealed();
+        self.expect_past(false);
     }
 
     /// Whoever makes spares already may not come back from the device: a checkpoint does not wait
@@ -267,7 +273,7 @@ impl Engine {
             || 4 * sealed >= quarters.saturating_mul(segments)
     }
 
-    fn checkpoint_in_background(&self) {
+    pub(super) fn checkpoint_in_background(&self) {
         let made = self.guarded(Work::Checkpoint, || self.checkpoint());
         if let Some(Err(error)) = made {
             tracing::warn!(%error, "checkpoint failed, the log keeps what it has");

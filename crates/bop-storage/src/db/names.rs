@@ -200,6 +200,9 @@ impl Engine {
     pub(super) fn retire_dropped(&self) {
         let mut databases = self.databases.lock();
         let dropped = std::mem::take(&mut self.catalogue.lock().dropped);
+        if !dropped.is_empty() {
+            self.expect_dropped();
+        }
         let mut entries = 0;
         for id in dropped {
             if let Some(state) = databases.get(&id).cloned() {

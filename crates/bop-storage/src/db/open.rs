@@ -29,6 +29,7 @@ use super::options::Options;
 use super::points::HeldPoints;
 use super::reader::PageReader;
 use super::recovery::RecoveredState;
+use super::rewrite_chunks::Reclaim;
 use super::signals::Signals;
 use super::start::StartedLog;
 use super::state::DbState;
@@ -307,11 +308,8 @@ impl Parts<'_> {
     ) -> Result<(Arc<Engine>, Vec<SegmentId>), OpenError> {
         let rows = self.manifest.state();
         let cache = Arc::new(PageCache::new(self.limits.cache_bytes_max));
-        let chunks = ChunkSet::new(
-            Arc::clone(&self.disk),
-            self.superblock.store,
-            self.limits.chunks_open_max,
-        );
+        let (disk, open_max) = (Arc::clone(&self.disk), self.limits.chunks_open_max);
+        let chunks = ChunkSet::new(disk, self.superblock.store, open_max);
         let signals = Arc::new(Signals::new(self.limits.idle_note_delay));
         let holds = LogHolds::new(Arc::clone(&signals) as _);
         let (state, recovered) = self.recover_state(&rows, &chunks, &cache, &holds)?;
@@ -363,6 +361,7 @@ impl Parts<'_> {
             guards: Guards::new(&self.limits),
             releasing: Mutex::new(()),
             checkpointing: Mutex::new(()),
+            reclaim: Reclaim::default(),
             commit_ids: AtomicU64::new(1),
             next_chunk: AtomicU64::new(rows.watermarks().next_chunk.get()),
             images: ImageMakers::default(),

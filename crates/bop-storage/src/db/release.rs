@@ -128,7 +128,7 @@ impl Engine {
     }
 
     /// The live cursors that want something before `needed` and have not lost it, slowest first.
-    fn cursors_before(&self, needed: Lsn) -> Vec<(Lsn, DbName)> {
+    pub(super) fn cursors_before(&self, needed: Lsn) -> Vec<(Lsn, DbName)> {
         let rows = self.manifest.state();
         let (now_us, truncated) = (self.runtime.clock.wall_us(), rows.watermarks().truncated);
         let alive = rows.cursors().filter(|(_, row)| row.is_alive(now_us));

@@ -24,6 +24,8 @@ pub(crate) struct Due {
     pub(crate) checkpoint: bool,
     /// A look at whether dropped databases are to be given up.
     pub(crate) purge: bool,
+    /// A look at whether windows have let go of some of the past.
+    pub(crate) past: bool,
     /// A look at whether there are jobs.
     pub(crate) jobs: bool,
     /// The end.
@@ -43,6 +45,7 @@ struct State {
     spares_at: Option<Instant>,
     checkpoint_at: Option<Instant>,
     purge_at: Option<Instant>,
+    past_at: Option<Instant>,
     jobs_at: Option<Instant>,
 }
 
@@ -55,6 +58,7 @@ impl State {
         self.due.spares |= is_ripe(&mut self.spares_at);
         self.due.checkpoint |= is_ripe(&mut self.checkpoint_at);
         self.due.purge |= is_ripe(&mut self.purge_at);
+        self.due.past |= is_ripe(&mut self.past_at);
         self.due.jobs |= is_ripe(&mut self.jobs_at);
     }
 
@@ -65,6 +69,7 @@ impl State {
             self.spares_at,
             self.checkpoint_at,
             self.purge_at,
+            self.past_at,
             self.jobs_at,
         ];
         waiting.into_iter().flatten().min()
@@ -187,6 +192,14 @@ impl Signals {
     /// Dropped databases are to be looked at, at `at`.
     pub(crate) fn purge_at(&self, at: Instant) {
         self.state.lock().purge_at = Some(at);
+        self.changed.notify_all();
+    }
+
+    /// The past is to be looked at, at `at`, unless that is to be done earlier.
+    pub(crate) fn free_past_at(&self, at: Instant) {
+        let mut state = self.state.lock();
+        let first = state.past_at.map_or(at, |before| before.min(at));
+        state.past_at = Some(first);
         self.changed.notify_all();
     }
 

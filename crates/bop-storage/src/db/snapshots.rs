@@ -264,6 +264,7 @@ impl Engine {
             .plan_snapshot_drop(database, name);
         self.commit_changes(vec![planned?], Priority::Housekeeping, writer, None)?;
         self.retire_dropped();
+        self.expect_dropped();
         Ok(())
     }
 

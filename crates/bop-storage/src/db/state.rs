@@ -219,6 +219,20 @@ impl DbState {
         added
     }
 
+    /// The pages of its newest generation have moved: puts the new place below the newest view and every
+    /// pinned one that has `old` below it.
+    pub(crate) fn exchange_base(&self, old: &Arc<dyn BasePages>, new: &Arc<dyn BasePages>) {
+        self.publish_shared(|view| {
+            if Arc::ptr_eq(view.base(), old) {
+                Arc::new(view.rebased(Arc::clone(new), 0))
+            } else {
+                Arc::clone(view)
+            }
+        });
+        self.pins.exchange_base(old, new);
+        self.points.exchange_base(old, new);
+    }
+
     /// The database is gone: its handles answer `Dropped` from now on.
     pub(crate) fn mark_dropped(&self) {
         self.dropped.store(true, Ordering::Release);

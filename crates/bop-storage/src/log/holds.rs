@@ -127,6 +127,17 @@ impl LogHolds {
         below.map(|(_, database)| *database).collect()
     }
 
+    /// All positions that are needed, and why, oldest first.
+    pub fn all(&self) -> Vec<(Lsn, HoldReason)> {
+        let inner = self.inner.lock();
+        let holds = inner.holds.iter().map(|((lsn, _), reason)| (*lsn, *reason));
+        let records = inner.records.iter();
+        let records = records.map(|(lsn, database)| (*lsn, HoldReason::Records(*database)));
+        let mut all: Vec<(Lsn, HoldReason)> = holds.chain(records).collect();
+        all.sort_by_key(|(lsn, _)| *lsn);
+        all
+    }
+
     /// The oldest position that is needed, and why.
     pub fn oldest(&self) -> Option<(Lsn, HoldReason)> {
         self.inner.lock().oldest()

@@ -34,6 +34,7 @@ mod jobs;
 mod lineage;
 mod lmdb;
 mod memory;
+mod moves;
 mod placement;
 mod policy;
 mod queue;
@@ -48,6 +49,7 @@ mod subscribe;
 #[cfg(any(test, feature = "testing"))]
 pub mod suite;
 mod typed;
+mod usage;
 mod walker;
 mod writer;
 
@@ -72,6 +74,7 @@ pub use job_rows::{
 pub use jobs::{JOB_ATTEMPTS_MAX, JOB_WAIT_MAX, JOBS_KEPT, JOBS_WAITING_MAX, JobLease};
 pub use lmdb::LmdbManifest;
 pub use memory::{Gate, MemoryManifest};
+pub use moves::{MovedTo, Moves};
 pub use policy::{Policy, PolicyBytes, Retention};
 pub use range_row::{CHAIN_MAX, LinkBytes, LinkKind, RangeBytes, RangeLink, RangeRow};
 pub use rows::{
@@ -84,3 +87,4 @@ pub use state::{DamagedRows, ManifestState};
 pub use store::{KEY_BYTES_MAX, ManifestStore, RawRow, SCAN_ROWS_MAX, Table, Write, scan_all};
 pub use subscribe::ChangePage;
 pub use typed::{Manifest, ManifestFuture};
+pub use usage::ChunkUsage;

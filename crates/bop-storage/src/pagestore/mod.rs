@@ -11,6 +11,7 @@
 
 mod body;
 mod checksums;
+mod copy;
 pub mod format;
 mod frame;
 mod history;

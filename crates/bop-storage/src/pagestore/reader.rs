@@ -16,7 +16,7 @@ use super::identity::{ChunkDigest, ChunkIdentity};
 use super::lazy::Lazy;
 use super::section::{SectionMeta, SectionRef};
 use super::section_index::SectionIndex;
-use super::source::Source;
+use super::source::{Source, Span};
 use crate::checksum::PageHash;
 use crate::error::{Damage, Place, ReadError, Reject};
 use crate::ids::{ChunkId, Lsn, PageNo, StoreId};
@@ -261,7 +261,7 @@ impl ChunkReader {
         }
     }
 
-    fn section(&self, section: u32) -> Result<&SectionRef, ReadError> {
+    pub(super) fn section(&self, section: u32) -> Result<&SectionRef, ReadError> {
         let found = self.sections.get(section as usize);
         found.ok_or_else(|| self.no_such_section())
     }
@@ -291,9 +291,21 @@ impl ChunkReader {
         number: u32,
         slot: &Slot,
     ) -> Result<StoredPage, ReadError> {
+        let body = self.read_body(meta, number, slot)?;
+        self.page_of(meta, slot, body.bytes())
+    }
+
+    /// The body of a slot as it stands there, if its checksum is right.
+    pub(super) fn read_body(
+        &self,
+        meta: &SectionMeta,
+        number: u32,
+        slot: &Slot,
+    ) -> Result<Span, ReadError> {
         let offset = slot.body_offset.get();
         let span = self.source.read(offset, slot.body_bytes.get().into())?;
-        self.prove(meta, number, slot, span.bytes())
+        self.check_body(meta, number, slot, span.bytes())?;
+        Ok(span)
     }
 
     /// The page in the body of a slot, if slot checksum and page hash agree.
@@ -304,11 +316,33 @@ impl ChunkReader {
         slot: &Slot,
         body: &[u8],
     ) -> Result<StoredPage, ReadError> {
-        let damage = |reason| self.source.damage(slot.body_offset.get(), reason);
+        self.check_body(meta, number, slot, body)?;
+        self.page_of(meta, slot, body)
+    }
+
+    fn check_body(
+        &self,
+        meta: &SectionMeta,
+        number: u32,
+        slot: &Slot,
+        body: &[u8],
+    ) -> Result<(), ReadError> {
         let checksum = slot_checksum(meta.database, meta.generation, number, slot, body);
         if checksum != slot.checksum.get() {
-            return Err(damage(Reject::Checksum).into());
+            let offset = slot.body_offset.get();
+            return Err(self.source.damage(offset, Reject::Checksum).into());
         }
+        Ok(())
+    }
+
+    /// The page in the body of a slot, if it has its hash.
+    pub(super) fn page_of(
+        &self,
+        meta: &SectionMeta,
+        slot: &Slot,
+        body: &[u8],
+    ) -> Result<StoredPage, ReadError> {
+        let damage = |reason| self.source.damage(slot.body_offset.get(), reason);
         let content = decode(slot, meta.page_size, body)
             .ok_or_else(|| damage(Reject::Invalid("a body that does not decompress")))?;
         let (hash, version) = hash_and_version(slot);

@@ -49,14 +49,14 @@ pub struct ChunkWriter {
     disk: Arc<dyn Disk>,
     owner: Owner,
     scratch: Scratch,
-    sink: BlockSink,
+    pub(super) sink: BlockSink,
     sections: Vec<SectionRef>,
-    open: Option<OpenSection>,
+    pub(super) open: Option<OpenSection>,
     compressor: Compressor,
 }
 
 #[derive(Debug)]
-struct OpenSection {
+pub(super) struct OpenSection {
     meta: SectionMeta,
     start_offset: u64,
     slots: Vec<Slot>,
@@ -273,7 +273,7 @@ impl ChunkWriter {
             .map_err(|_| CheckpointError::Limit("too many sections in a chunk"))
     }
 
-    fn append_section(
+    pub(super) fn append_section(
         &mut self,
         section: Section,
         start_offset: u64,

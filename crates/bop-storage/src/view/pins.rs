@@ -99,6 +99,17 @@ impl Pins {
         }
     }
 
+    /// Gives every pin that has `old` below it the same pages in another place.
+    pub fn exchange_base(&self, old: &Arc<dyn BasePages>, new: &Arc<dyn BasePages>) {
+        let inner = self.inner.lock();
+        for slot in inner.slots.values() {
+            let mut view = slot.view.lock();
+            if Arc::ptr_eq(view.base(), old) {
+                *view = Arc::new(view.rebased(Arc::clone(new), 0));
+            }
+        }
+    }
+
     /// Takes its pages from every pin: the database is gone.
     pub fn empty(&self) {
         let inner = self.inner.lock();

@@ -340,7 +340,7 @@ fn what_is_kept_is_bounded_in_number_and_bytes() {
 fn the_chunks_that_are_kept_for_what_was_dropped_are_bounded() {
     let mut ground = Ground::new(Limits::tiny());
     ground.limits.dropped_databases_max = 1000;
-    ground.limits.dropped_bytes_max = 512 << 10;
+    ground.limits.dropped_bytes_max = 128 << 10;
     let store = ground.open();
     store.create_database("live", DbKind::Raw).unwrap();
     let mut random = SplitMix64::new(1);

@@ -10,5 +10,6 @@ mod damage;
 mod faults;
 mod meanwhile;
 mod model;
+mod packs;
 mod window;
 mod world;

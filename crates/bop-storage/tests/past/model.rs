@@ -81,10 +81,10 @@ impl World {
                 let reader = self.readers.swap_remove(chosen);
                 self.check_reader(&reader);
             }
-            Op::Checkpoint => drop(self.store().checkpoint().unwrap()),
+            Op::Checkpoint => self.checkpoint(),
             Op::Snapshot => self.snapshot(nth),
             Op::DropSnapshot => self.drop_snapshot(nth),
-            Op::Fork => self.fork(nth),
+            Op::Fork if self.live.len() < LIVE_MAX => self.fork(nth),
             Op::Restore => self.restore(nth),
             Op::Drop => {
                 let model = self.live.remove(nth);
@@ -110,7 +110,7 @@ impl World {
                 self.crash(seed);
             }
             Op::Pass => self.clock.advance(1 + self.random.below(2_000_000)),
-            Op::Look | Op::DropAndUndrop => self.look(nth),
+            Op::Look | Op::DropAndUndrop | Op::Fork => self.look(nth),
         }
     }
 
@@ -140,7 +140,7 @@ impl World {
         (At::Now, model.head().clone())
     }
 
-    fn snapshot(&mut self, nth: usize) {
+    pub(crate) fn snapshot(&mut self, nth: usize) {
         if self.live[nth].snapshots.len() < SNAPSHOTS_MAX {
             let (at, saved) = self.choose(nth);
             self.snapshot_at(nth, &at, saved).unwrap();
@@ -156,12 +156,10 @@ impl World {
         }
     }
 
-    fn fork(&mut self, nth: usize) {
-        if self.live.len() < LIVE_MAX {
-            let (at, saved) = self.choose(nth);
-            let fork = self.fork_at(nth, &at, saved).unwrap();
-            self.check_head(&self.live[fork]);
-        }
+    pub(crate) fn fork(&mut self, nth: usize) {
+        let (at, saved) = self.choose(nth);
+        let fork = self.fork_at(nth, &at, saved).unwrap();
+        self.check_head(&self.live[fork]);
     }
 
     fn restore(&mut self, nth: usize) {
@@ -196,9 +194,11 @@ impl World {
         for _ in 0..2 {
             self.store().checkpoint().unwrap();
         }
-        let chunks = self.disk.files().into_iter();
-        let chunks = chunks.filter(|(path, _)| path.starts_with("chunks"));
-        assert!(chunks.count() <= 1, "nothing but the catalogue is left");
+        assert!(
+            self.chunks().0 <= 1,
+            "nothing but the catalogue is left: {:?}",
+            self.disk.files()
+        );
         self.close();
     }
 }
@@ -207,11 +207,15 @@ impl World {
 fn run(retention: Retention, steps: u64, runs: u64) {
     let more = std::env::var("BOP_PAST_RUNS").ok();
     let runs = more.and_then(|more| more.parse().ok()).unwrap_or(runs);
+    let mut rewritten = 0;
     for seed in seeds(1..=runs) {
         let told = Told(seed);
-        World::new(seed, retention).run(steps);
+        let mut world = World::new(seed, retention);
+        world.run(steps);
+        rewritten += world.rewritten;
         drop(told);
     }
+    assert!(runs == 1 || rewritten > 0, "no chunk was half dead");
 }
 
 #[test]

@@ -52,8 +52,12 @@ impl Shape {
         limits
     }
 
+    /// Of odd numbers such that no compression makes it shorter: chunks are as long as their pages.
     pub(crate) fn content(self, number: u32) -> Vec<u8> {
         let mut page = number.to_le_bytes().repeat(self.page_bytes / 4);
+        if !number.is_multiple_of(2) {
+            SplitMix64::new(number.into()).fill(&mut page[8..]);
+        }
         // Not all of a page is alike, so that a change of it is a patch.
         page[100..108].copy_from_slice(&[7; 8]);
         page
@@ -66,6 +70,9 @@ pub(crate) struct Reader {
     pub(crate) read: ReadTxn,
     pub(crate) saved: Saved,
 }
+
+/// Nobody keeps house: a log that is half full is checkpointed.
+const LOG_BYTES_MAX: u64 = 512 << 10;
 
 /// A state of a database: the number that fills each page.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -111,6 +118,8 @@ pub(crate) struct World {
     pub(crate) live: Vec<Model>,
     pub(crate) readers: Vec<Reader>,
     pub(crate) names: u32,
+    /// Chunks that were half dead, and were written again.
+    pub(crate) rewritten: usize,
     numbers: u32,
 }
 
@@ -131,6 +140,7 @@ impl World {
             live: Vec::new(),
             readers: Vec::new(),
             names: 0,
+            rewritten: 0,
             numbers: 0,
         };
         world.open();
@@ -151,6 +161,7 @@ impl World {
             live: self.live.clone(),
             readers: Vec::new(),
             names: self.names,
+            rewritten: 0,
             numbers: self.numbers,
         }
     }
@@ -162,6 +173,18 @@ impl World {
         self.disk = self.disk.crash_image(seed);
         self.manifest = self.manifest.snapshot();
         self.open();
+    }
+
+    pub(crate) fn checkpoint(&mut self) {
+        self.rewritten += self.store().checkpoint().unwrap().chunks_rewritten;
+    }
+
+    /// The files of chunks, and their bytes.
+    pub(crate) fn chunks(&self) -> (usize, u64) {
+        let files = self.disk.files().into_iter();
+        let chunks = files.filter(|(path, _)| path.starts_with("chunks"));
+        let bytes: Vec<u64> = chunks.map(|(_, bytes)| bytes).collect();
+        (bytes.len(), bytes.iter().sum())
     }
 
     pub(crate) fn close(&mut self) {
