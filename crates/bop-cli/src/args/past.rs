@@ -124,7 +124,7 @@ pub(crate) struct RetentionArgs {
     /// Its states of so long, as in 36h or 7days; a drop can be taken back for as long
     #[arg(long, value_name = "TIME")]
     pub(crate) window: Option<humantime::Duration>,
-    /// But no more bytes than these beside the newest state, as in 2GiB
+    /// But no more bytes than these beside the newest state, as in 2GiB [default: ten times its size]
     #[arg(long, value_name = "SIZE")]
     pub(crate) bytes: Option<ByteSize>,
     /// What the store does by default

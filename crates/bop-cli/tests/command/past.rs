@@ -125,7 +125,7 @@ fn a_moment_between_two_commits_shows_the_first() {
     let store = with_orders();
     wait_for_a_later_moment(&store, "orders");
     store.ok(&["sql", "orders", "delete from t"]);
-    for checkpointed in [false] {
+    for checkpointed in [false, true] {
         if checkpointed {
             store.ok(&["checkpoint"]);
         }
