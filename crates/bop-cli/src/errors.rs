@@ -10,7 +10,7 @@ use crate::sql::position::Excerpt;
 use bop_libsql::transfer::{ExportError, ImportError};
 use bop_storage::error::{
     CatalogueError, CheckpointError, CloseError, ErrorCode, FeedError, JobError, ManifestError,
-    OpenError, RepairError, SalvageError,
+    OpenError, PastError, RepairError, SalvageError,
 };
 use bop_storage::io::{IoFailure, LockFailure};
 use serde_json::{Value, json};
@@ -116,6 +116,7 @@ fn hint_for(code: ErrorCode) -> Option<&'static str> {
              and does not start with a dot"
         }
         ErrorCode::DatabaseNotFound => "bop list shows the databases of the store",
+        ErrorCode::SnapshotNotFound => "bop snapshot list DB shows the snapshots of a database",
         ErrorCode::SnapshotExists => "choose another name, or drop the existing snapshot",
         ErrorCode::DatabaseExists => "choose another name, or rename or drop the existing database",
         ErrorCode::Corrupt | ErrorCode::CatalogueDamaged | ErrorCode::Unhealthy => {
@@ -257,6 +258,15 @@ impl From<CatalogueError> for Failure {
                 ..
             } => failure.with_hint(format!("did you mean {nearest:?}?")),
             _ => failure,
+        }
+    }
+}
+
+impl From<PastError> for Failure {
+    fn from(error: PastError) -> Self {
+        match error {
+            PastError::Catalogue(error) => error.into(),
+            other => Self::new(other.code(), &other),
         }
     }
 }

@@ -8,6 +8,8 @@ use crate::engine_error::ErrorSlot;
 use crate::error::Error;
 use crate::ffi;
 use crate::hub::Hub;
+use crate::shown;
+use bop_storage::At;
 use bop_storage::error::{CatalogueError, NameError};
 use rusqlite::OpenFlags;
 use rusqlite::config::DbConfig;
@@ -97,6 +99,21 @@ impl Connection {
         refuse_memory(name)?;
         // SQLite would ask for the database too, but its answer has no details.
         hub.open(name, options.create && !options.read_only)?;
+        Self::open_file(hub, name, options)
+    }
+
+    pub(crate) fn open_at(
+        hub: &Arc<Hub>,
+        name: &str,
+        at: &At,
+        options: &OpenOptions,
+    ) -> Result<Self, Error> {
+        drop(hub.open_at(name, at)?);
+        let options = options.read_only(true);
+        Self::open_file(hub, &shown::file_name(name, at), &options)
+    }
+
+    fn open_file(hub: &Arc<Hub>, name: &str, options: &OpenOptions) -> Result<Self, Error> {
         let errors = Arc::new(ErrorSlot::default());
         ErrorSlot::take_of_this_thread();
         let opened = Self::open_sqlite(hub, name, options, &errors);

@@ -12,8 +12,10 @@
 //!
 //! Never: decides by an error's text.
 
+use bop_storage::AtError;
 use bop_storage::error::{
-    BeginError, CatalogueError, CheckpointError, CommitError, ErrorCode, ReadError, Rejection,
+    BeginError, CatalogueError, CheckpointError, CommitError, ErrorCode, PastError, ReadError,
+    Rejection,
 };
 use bop_storage::io::IoFailure;
 use libsql_ffi as ffi;
@@ -41,6 +43,20 @@ pub enum EngineError {
     /// The database could not be opened or created.
     #[error("open: {0}")]
     Catalogue(#[from] CatalogueError),
+    /// A state of the database could not be opened.
+    #[error("open: {0}")]
+    Past(#[from] PastError),
+    /// What stands behind the `@` of a name means no state of a database.
+    #[error("open {name:?}: {source}")]
+    At {
+        /// The whole name.
+        name: String,
+        /// What is wrong with it.
+        source: AtError,
+    },
+    /// A write to a state of a database.
+    #[error("a state of a database is only read")]
+    State,
     /// A checkpoint that was asked for failed.
     #[error("{0}")]
     Checkpoint(#[from] CheckpointError),
@@ -77,8 +93,10 @@ impl EngineError {
             Self::Write(error) => error.code(),
             Self::Commit(error) => error.code(),
             Self::Catalogue(error) => error.code(),
+            Self::Past(error) => error.code(),
+            Self::At { .. } => ErrorCode::Usage,
             Self::Checkpoint(error) => error.code(),
-            Self::PageSize { .. } | Self::NoTransaction { .. } => ErrorCode::Sql,
+            Self::PageSize { .. } | Self::NoTransaction { .. } | Self::State => ErrorCode::Sql,
             Self::Panic { .. } => ErrorCode::Panic,
         }
     }
@@ -90,7 +108,8 @@ impl EngineError {
             Self::Begin(error) => begin_code(error),
             Self::Write(error) => rejection_code(error),
             Self::Commit(CommitError::Rejected(error)) => rejection_code(error),
-            Self::Catalogue(_) => ffi::SQLITE_CANTOPEN,
+            Self::Catalogue(_) | Self::Past(_) | Self::At { .. } => ffi::SQLITE_CANTOPEN,
+            Self::State => ffi::SQLITE_READONLY,
             Self::Checkpoint(error) => checkpoint_code(error),
             Self::NoTransaction { operation: "read" } => ffi::SQLITE_IOERR_READ,
             // Whatever else was about to be written, or was written with an unknown outcome.

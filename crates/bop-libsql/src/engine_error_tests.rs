@@ -132,6 +132,10 @@ fn the_other_errors_have_their_codes() {
         name: "x".into(),
         nearest: None,
     };
+    let no_state = EngineError::At {
+        name: "a@x".to_owned(),
+        source: "x".parse::<bop_storage::At>().unwrap_err(),
+    };
     let size = EngineError::PageSize {
         found: 512,
         expected: 4096,
@@ -143,6 +147,12 @@ fn the_other_errors_have_their_codes() {
     let cases = [
         (EngineError::from(not_found), ffi::SQLITE_CANTOPEN),
         (CatalogueError::Closed.into(), ffi::SQLITE_CANTOPEN),
+        (
+            PastError::from(BeginError::Dropped).into(),
+            ffi::SQLITE_CANTOPEN,
+        ),
+        (no_state, ffi::SQLITE_CANTOPEN),
+        (EngineError::State, ffi::SQLITE_READONLY),
         (CheckpointError::Closed.into(), ffi::SQLITE_IOERR_CLOSE),
         (CheckpointError::Limit("x").into(), ffi::SQLITE_FULL),
         (

@@ -1,7 +1,7 @@
 //! What opening a store or a connection can answer.
 
 use crate::EngineError;
-use bop_storage::error::{CatalogueError, ErrorCode, OpenError};
+use bop_storage::error::{CatalogueError, ErrorCode, OpenError, PastError};
 
 /// Opening a store, or a database of it, failed.
 #[derive(Debug, thiserror::Error)]
@@ -13,6 +13,9 @@ pub enum Error {
     /// The database could not be found, created or opened.
     #[error(transparent)]
     Catalogue(#[from] CatalogueError),
+    /// The state of the database cannot be had.
+    #[error(transparent)]
+    Past(PastError),
     /// SQLite refused.
     #[error("database {name:?}: {source}{}", detail(engine.as_deref()))]
     Sqlite {
@@ -45,10 +48,21 @@ impl Error {
         match self {
             Self::Open(error) => error.code(),
             Self::Catalogue(error) => error.code(),
+            Self::Past(error) => error.code(),
             Self::Sqlite { engine, .. } => {
                 engine.as_ref().map_or(ErrorCode::Sql, |error| error.code())
             }
             Self::SqliteVersion { .. } | Self::Register { .. } => ErrorCode::Sql,
+        }
+    }
+}
+
+impl From<PastError> for Error {
+    /// What has nothing to do with the past is what it is elsewhere.
+    fn from(error: PastError) -> Self {
+        match error {
+            PastError::Catalogue(error) => Self::Catalogue(error),
+            other => Self::Past(other),
         }
     }
 }

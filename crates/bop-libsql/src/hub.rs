@@ -9,9 +9,10 @@
 use crate::engine_error::ErrorSlot;
 use crate::error::Error;
 use crate::ffi::Registration;
-use bop_storage::error::CatalogueError;
+use crate::shown::Shown;
+use bop_storage::error::{CatalogueError, PastError};
 use bop_storage::ids::DbKind;
-use bop_storage::{Db, Manager};
+use bop_storage::{At, Db, Manager};
 use std::sync::Arc;
 
 /// A store and its VFS.
@@ -63,5 +64,11 @@ impl Hub {
                 wanted: DbKind::Sqlite.name(),
             }),
         }
+    }
+
+    /// A state of the database of that name, held.
+    pub(crate) fn open_at(&self, name: &str, at: &At) -> Result<Shown, PastError> {
+        let state = self.open(name, false)?.begin_read_at(at)?;
+        Ok(Shown::State(Arc::new(state)))
     }
 }

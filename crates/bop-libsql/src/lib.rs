@@ -28,6 +28,9 @@
 //! - **ATTACH** finds names in the store, each database committing by itself: a transaction over
 //!   several of them is not atomic across a crash (nor is it with SQLite's WAL). A name with a slash
 //!   is a path of a plain file, as is `file:NAME?vfs=unix`. `VACUUM INTO` follows the same rule.
+//! - **The past** is read by [`Store::connect_at`], or by ATTACH under the name `DB@STATE`, where STATE is
+//!   `now`, `snapshot:NAME`, `lsn:N` or `time:RFC3339`: `ATTACH 'orders@snapshot:before' AS before`. Every
+//!   write to it fails with `SQLITE_READONLY`.
 //! - `immutable=1` is refused, and so is `cache=shared`. Databases in memory and those of another VFS
 //!   are opened without asking the store: SQLite has to be built with `SQLITE_OMIT_SHARED_CACHE`
 //!   (here `.cargo/config.toml` says so), which gives each connection a cache of its own. Where it is
@@ -52,11 +55,12 @@ mod ffi;
 mod hub;
 mod page_one;
 mod session;
+mod shown;
 mod soundness;
 mod store;
 pub mod transfer;
 
-pub use bop_storage::{Manager, Options};
+pub use bop_storage::{At, Manager, Options};
 pub use connection::{Connection, OpenOptions};
 pub use engine_error::EngineError;
 pub use error::Error;

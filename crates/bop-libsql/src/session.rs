@@ -32,15 +32,15 @@
 use crate::engine_error::{EngineError, ErrorSlot};
 use crate::faults::{self, Point};
 use crate::page_one;
+use crate::shown::Shown;
 use bop_storage::ids::{Lsn, PageNo, PageSize};
-use bop_storage::{Db, Durability, PageBytes, ReadTxn, Savepoint, WriteTxn};
+use bop_storage::{Durability, PageBytes, ReadTxn, Savepoint, WriteTxn};
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// The state of one pager's transactions.
 pub(crate) struct Session {
-    db: Db,
+    shown: Shown,
     errors: Arc<ErrorSlot>,
     state: RefCell<State>,
 }
@@ -96,9 +96,9 @@ pub(crate) enum NotUndone {
 }
 
 impl Session {
-    pub(crate) fn new(db: Db, errors: Arc<ErrorSlot>) -> Self {
+    pub(crate) fn new(shown: Shown, errors: Arc<ErrorSlot>) -> Self {
         Self {
-            db,
+            shown,
             errors,
             state: RefCell::default(),
         }
@@ -108,11 +108,11 @@ impl Session {
         &self.errors
     }
 
-    /// Pins the newest state. `true` when the pager's cache reflects another one.
+    /// Pins the newest state, or the one that is shown. `true` when the pager's cache reflects another one.
     pub(crate) fn begin_read(&self) -> Result<bool, EngineError> {
         faults::hit(Point::BeginRead)?;
         self.end_read();
-        let read = self.db.begin_read()?;
+        let read = self.shown.begin_read()?;
         let mut state = self.state.borrow_mut();
         let changed = state.cached != Some(read.lsn());
         state.cached = Some(read.lsn());
@@ -136,14 +136,14 @@ impl Session {
         faults::hit(Point::BeginWrite)?;
         let mut state = self.state.borrow_mut();
         match std::mem::take(&mut state.stage) {
-            Stage::Reading(read) => match self.db.begin_write_at(&read, Duration::ZERO) {
+            Stage::Reading(read) => match self.shown.begin_write_at(&read) {
                 Ok(write) => {
                     state.stage = Stage::Writing { read, write };
                     Ok(())
                 }
                 Err(error) => {
                     state.stage = Stage::Reading(read);
-                    Err(error.into())
+                    Err(error)
                 }
             },
             writing @ Stage::Writing { .. } => {
@@ -210,7 +210,7 @@ impl Session {
         let state = self.state.borrow();
         let of = |read: &ReadTxn| file_bytes(read.page_count(), read.page_size());
         match &state.stage {
-            Stage::Idle => Ok(of(&self.db.begin_read()?)),
+            Stage::Idle => Ok(of(&self.shown.begin_read()?)),
             Stage::Reading(read) | Stage::Writing { read, .. } | Stage::Failed { read, .. } => {
                 Ok(of(read))
             }
@@ -352,8 +352,8 @@ impl Session {
 }
 
 /// Page 1's first bytes as SQLite's open probes them, before any transaction.
-pub(crate) fn read_header(db: &Db, out: &mut [u8]) -> Result<bool, EngineError> {
-    let read = db.begin_read()?;
+pub(crate) fn read_header(shown: &Shown, out: &mut [u8]) -> Result<bool, EngineError> {
+    let read = shown.begin_read()?;
     let found = read.page_count() > 0;
     out.fill(0);
     if found {

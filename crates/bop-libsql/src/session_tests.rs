@@ -27,7 +27,7 @@ fn new_session() -> (TempDir, Store, Session) {
         .manager()
         .create_database("a", bop_storage::DbKind::Sqlite)
         .unwrap();
-    let session = Session::new(db, Arc::default());
+    let session = Session::new(Shown::Present(db), Arc::default());
     (dir, store, session)
 }
 
@@ -72,7 +72,8 @@ fn byte(session: &Session, raw: u32) -> u8 {
 #[test]
 fn the_cache_is_told_of_change_only_when_others_committed() {
     let (_dir, store, session) = new_session();
-    let other = Session::new(store.manager().database("a").unwrap(), Arc::default());
+    let same = store.manager().database("a").unwrap();
+    let other = Session::new(Shown::Present(same), Arc::default());
     assert!(
         session.begin_read().unwrap(),
         "the first read knows nothing"
@@ -93,6 +94,32 @@ fn the_cache_is_told_of_change_only_when_others_committed() {
     assert_eq!((byte(&session, 2), byte(&other, 2)), (8, 9));
     assert!(session.begin_read().unwrap());
     assert_eq!(byte(&session, 2), 9);
+}
+
+#[test]
+fn a_state_stays_and_is_not_written_to() {
+    let (_dir, store, session) = new_session();
+    session.begin_read().unwrap();
+    session.begin_write().unwrap();
+    frames(&session, &[(1, 1), (2, 8)], Some(2)).unwrap();
+    let db = store.manager().database("a").unwrap();
+    let state = Shown::State(Arc::new(db.begin_read().unwrap()));
+    let past = Session::new(state, Arc::default());
+    frames_again(&session, &[(2, 9)]);
+    assert!(past.begin_read().unwrap());
+    assert_eq!((byte(&past, 2), byte(&session, 2)), (8, 9));
+    let refused = past.begin_write().unwrap_err();
+    assert_eq!(refused.sqlite_code(), ffi::SQLITE_READONLY);
+    past.end_read();
+    frames_again(&session, &[(2, 10)]);
+    assert!(!past.begin_read().unwrap(), "nothing changed");
+    assert_eq!(byte(&past, 2), 8);
+}
+
+fn frames_again(session: &Session, pages: &[(u32, u8)]) {
+    session.end_write();
+    session.begin_write().unwrap();
+    frames(session, pages, Some(2)).unwrap();
 }
 
 #[test]

@@ -4,7 +4,7 @@ use crate::connection::{Connection, OpenOptions};
 use crate::error::Error;
 use crate::hub::Hub;
 use crate::{EngineError, ffi, page_one};
-use bop_storage::{Manager, Options};
+use bop_storage::{At, Manager, Options};
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -52,6 +52,42 @@ impl Store {
     /// damaged, or of another kind; [`Error::Sqlite`] when SQLite refuses.
     pub fn connect_with(&self, name: &str, options: &OpenOptions) -> Result<Connection, Error> {
         Connection::open(&self.0, name, options)
+    }
+
+    /// Opens a connection to a state of the database `name`: what it was, or what it is now.
+    ///
+    /// The state is looked up once. It stays as it is until the connection is closed, even if its
+    /// snapshot is dropped meanwhile; for [`Manager::close`] the connection is an open transaction. Every
+    /// write to it fails with `SQLITE_READONLY`; temporary tables can be written.
+    ///
+    /// # Errors
+    /// [`Error::Catalogue`] when there is no such database, or no snapshot of that name;
+    /// [`Error::Past`] when that state is not kept; [`Error::Sqlite`] when SQLite refuses.
+    ///
+    /// # Example
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// use bop_libsql::{At, Options, Store};
+    ///
+    /// let store = Store::open(dir.path(), Options::new())?;
+    /// let present = store.connect("orders")?;
+    /// present.execute_batch("CREATE TABLE t(x); INSERT INTO t VALUES (1)")?;
+    /// store.manager().snapshot_database("orders", "before", &At::Now)?;
+    /// present.execute_batch("DELETE FROM t")?;
+    ///
+    /// let past = store.connect_at("orders", &"snapshot:before".parse()?)?;
+    /// let x: i64 = past.query_row("SELECT x FROM t", [], |row| row.get(0))?;
+    /// assert_eq!(x, 1);
+    /// // Beside the present:
+    /// present.execute_batch(
+    ///     "ATTACH 'orders@snapshot:before' AS before; INSERT INTO main.t SELECT x FROM before.t",
+    /// )?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn connect_at(&self, name: &str, at: &At) -> Result<Connection, Error> {
+        Connection::open_at(&self.0, name, at, &OpenOptions::new())
     }
 
     /// The engine under the store.

@@ -12,11 +12,13 @@ mod info;
 mod jobs;
 mod list;
 mod manifest;
+mod past;
 mod progress;
 mod rename;
 mod repair;
 mod salvage;
 mod settings;
+mod snapshot;
 mod space;
 mod sql;
 mod stats;
@@ -69,7 +71,7 @@ pub(crate) fn run(args: Args) -> Result<u8, Failure> {
             new_name,
         } => undrop::run(&context, &database, id, new_name.as_deref()),
         Command::Purge { database, id, yes } => drop::purge(&context, &database, id, yes),
-        Command::Retention(args) => settings::retention(&context, &args),
+        Command::Past(command) => past::run(&context, &command),
         Command::Quota {
             database,
             size,
@@ -111,10 +113,10 @@ pub(crate) fn run(args: Args) -> Result<u8, Failure> {
             no_create,
         } => transfer::import(&context, &database, &file, no_create),
         Command::Export {
-            database,
+            source,
             file,
             force,
-        } => transfer::export(&context, &database, &file, force),
+        } => transfer::export(&context, &source, &file, force),
     }
 }
 

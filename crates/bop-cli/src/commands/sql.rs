@@ -5,7 +5,7 @@
 mod prompt;
 
 use super::{Context, check_name, output_failure};
-use crate::args::SqlArgs;
+use crate::args::{Source as Database, SqlArgs};
 use crate::errors::Failure;
 use crate::output::Mode;
 use crate::session::{WhenMissing, with_store};
@@ -13,7 +13,7 @@ use crate::sql::line_ends::LineEnds;
 use crate::sql::runner::{RunError, Runner};
 use bop_libsql::{Connection, OpenOptions, Store};
 use bop_storage::error::ErrorCode;
-use rusqlite::ffi;
+use rusqlite::{DatabaseName, ffi};
 use serde_json::json;
 use std::fs::File;
 use std::io::{self, BufWriter, Cursor, IsTerminal, Read};
@@ -28,7 +28,7 @@ enum Source {
 /// Runs the command.
 pub(super) fn run(context: &Context, arguments: SqlArgs) -> Result<u8, Failure> {
     let SqlArgs {
-        database,
+        source: Database { database, at },
         sql,
         file,
         mode,
@@ -42,15 +42,17 @@ pub(super) fn run(context: &Context, arguments: SqlArgs) -> Result<u8, Failure> 
         Source::Prompt => Mode::Table,
         Source::Input(_) => Mode::List,
     });
-    let when_missing = if no_create {
+    let when_missing = if no_create || at.is_some() {
         WhenMissing::Fail
     } else {
         WhenMissing::Create
     };
     with_store(&context.store, when_missing, |manager| {
         let store = Store::new(manager.clone())?;
-        let options = OpenOptions::new().create(!no_create);
-        let connection = store.connect_with(&database, &options)?;
+        let connection = match at {
+            Some(at) => store.connect_at(&database, &at)?,
+            None => store.connect_with(&database, &OpenOptions::new().create(!no_create))?,
+        };
         let outcome = match source {
             Source::Input(mut input) => run_input(&connection, mode, header, &mut *input),
             Source::Prompt => prompt::run(context, &connection, mode, header),
@@ -121,7 +123,10 @@ fn failure(connection: &Connection, error: RunError) -> Failure {
         Some(engine) => Failure::new(engine.code(), format_args!("{}: {engine}", sql.message)),
         None => Failure {
             hint: sql_hint(sql.code).map(str::to_owned),
-            ..Failure::new(ErrorCode::Sql, sql.message)
+            ..Failure::new(
+                ErrorCode::Sql,
+                sql.message + &why_read_only(connection, sql.code),
+            )
         },
     };
     Failure {
@@ -131,11 +136,27 @@ fn failure(connection: &Connection, error: RunError) -> Failure {
     }
 }
 
+/// Which state of a database it is that cannot be written, where that is the reason.
+fn why_read_only(connection: &Connection, code: i32) -> String {
+    let of_state = connection
+        .is_readonly(DatabaseName::Main)
+        .unwrap_or_default();
+    match connection.path() {
+        Some(name) if of_state && code & 0xff == ffi::SQLITE_READONLY => {
+            format!(": {name} is a state of a database, which stays as it is")
+        }
+        _ => String::new(),
+    }
+}
+
 /// What to do about an error that is SQLite's own, by its result code.
 fn sql_hint(code: i32) -> Option<&'static str> {
     Some(match code & 0xff {
         ffi::SQLITE_ERROR | ffi::SQLITE_CONSTRAINT => {
             "select sql from sqlite_schema shows the tables, their columns and constraints"
+        }
+        ffi::SQLITE_READONLY => {
+            "write to the database itself, or to a fork: bop fork DB NEW --at STATE makes one"
         }
         ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED => "try again",
         ffi::SQLITE_TOOBIG => "a value or a statement has at most 1,000,000,000 bytes",

@@ -4,10 +4,12 @@
 
 use super::progress::Progress;
 use super::{Context, check_name};
+use crate::args::Source;
 use crate::errors::Failure;
 use crate::session::{WhenMissing, with_store};
 use bop_libsql::Store;
-use bop_libsql::transfer::{Overwrite, export_file, import_file};
+use bop_libsql::transfer::{Overwrite, export_file_at, import_file};
+use bop_storage::At;
 use bop_storage::error::ErrorCode;
 use serde_json::json;
 use std::path::Path;
@@ -59,17 +61,24 @@ pub(super) fn import(
 /// Runs `bop export`.
 pub(super) fn export(
     context: &Context,
-    database: &str,
+    source: &Source,
     file: &Path,
     force: bool,
 ) -> Result<u8, Failure> {
+    let Source { database, at } = source;
+    let state = at.as_ref().unwrap_or(&At::Now);
     let overwrite = if force { Overwrite::Yes } else { Overwrite::No };
     let report = with_store(&context.store, WhenMissing::Fail, |manager| {
         let store = Store::new(manager.clone())?;
         let progress = Progress::new("export", context.json);
-        let report = export_file(&store, database, file, overwrite, &mut |done, total| {
-            progress.set(done, total);
-        });
+        let report = export_file_at(
+            &store,
+            database,
+            state,
+            file,
+            overwrite,
+            &mut |done, total| progress.set(done, total),
+        );
         progress.finish();
         Ok(report?)
     })?;
@@ -77,6 +86,7 @@ pub(super) fn export(
         format_args!("exported {} pages to {}", report.pages, file.display()),
         json!({
             "exported": database,
+            "at": at.as_ref().map(At::to_string),
             "file": file.to_string_lossy(),
             "pages": report.pages,
             "page_size": report.page_size.map(|size| size.get()),

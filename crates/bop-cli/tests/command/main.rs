@@ -6,6 +6,7 @@ mod errors;
 mod full_disk;
 mod jobs;
 mod manifest;
+mod past;
 mod salvage;
 mod shell_equal;
 mod space;

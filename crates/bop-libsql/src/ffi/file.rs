@@ -7,7 +7,7 @@
 //! | call | Unlinked | Linked | Spent |
 //! |---|---|---|---|
 //! | xFileSize | at least 1, so that SQLite opens the WAL of an empty database | the truth | at least 1 |
-//! | xRead | SQLite's probe of the header, from the newest state; nothing else | refused | as Unlinked |
+//! | xRead | SQLite's probe of the header, from what is shown; nothing else | refused | as Unlinked |
 //! | xLock EXCLUSIVE | granted, it means nothing | `BUSY`: SQLite wants to leave WAL mode | granted |
 //!
 //! Shared memory is there by its methods alone: the pager opens no WAL over a file without them, and
@@ -18,7 +18,7 @@
 use super::fence::fence;
 use crate::hub::Hub;
 use crate::session::{self, Session};
-use bop_storage::Db;
+use crate::shown::Shown;
 use libsql_ffi as ffi;
 use std::cell::OnceCell;
 use std::ffi::CStr;
@@ -36,7 +36,7 @@ pub(super) struct RawFile {
 /// The main file of one pager.
 pub(super) struct File {
     hub: Arc<Hub>,
-    db: Db,
+    shown: Shown,
     /// Set once. The WAL owns the session: when that is gone, the file is spent.
     session: OnceCell<Weak<Session>>,
 }
@@ -69,10 +69,10 @@ impl File {
     ///
     /// # Safety
     /// `raw` has room for a [`RawFile`].
-    pub(super) unsafe fn open(raw: *mut ffi::sqlite3_file, hub: Arc<Hub>, db: Db) {
+    pub(super) unsafe fn open(raw: *mut ffi::sqlite3_file, hub: Arc<Hub>, shown: Shown) {
         let state = Box::into_raw(Box::new(Self {
             hub,
-            db,
+            shown,
             session: OnceCell::new(),
         }));
         let base = ffi::sqlite3_file { pMethods: &METHODS };
@@ -96,8 +96,8 @@ impl File {
         &self.hub
     }
 
-    pub(super) fn database(&self) -> &Db {
-        &self.db
+    pub(super) fn shown(&self) -> &Shown {
+        &self.shown
     }
 
     /// Links the session of the file's WAL; `false` when the file had one before.
@@ -114,7 +114,7 @@ impl File {
         if offset != 0 || out.len() > crate::page_one::HEADER_BYTES || self.linked().is_some() {
             return ffi::SQLITE_CANTOPEN;
         }
-        match session::read_header(&self.db, out) {
+        match session::read_header(&self.shown, out) {
             Ok(true) => ffi::SQLITE_OK,
             Ok(false) => ffi::SQLITE_IOERR_SHORT_READ,
             Err(error) => self.hub.open_errors().record(error),

@@ -97,7 +97,7 @@ unsafe extern "C" fn open(
             return code;
         };
         let session = Rc::new(Session::new(
-            ours.database().clone(),
+            ours.shown().clone(),
             Arc::clone(&manager.errors),
         ));
         if !ours.link(&session) {

@@ -1,6 +1,6 @@
 //! `sqlite3_vfs`: one per store, under a name of its own.
 //!
-//! A name without a slash is a database of the store. A path, a temporary file, and every question
+//! A name without a slash is a database of the store, or a state of one (`orders@snapshot:before`). A path, a temporary file, and every question
 //! about the machine (time, randomness, libraries) goes to the base VFS with the base's own files:
 //! we are not asked about those again.
 //!
@@ -15,12 +15,16 @@ use super::is_database_name;
 use crate::EngineError;
 use crate::error::Error;
 use crate::hub::Hub;
+use crate::shown::{self, Shown};
 use libsql_ffi as ffi;
 use parking_lot::Mutex;
 use std::ffi::{CStr, CString};
 use std::os::raw::{c_char, c_int, c_void};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
+
+/// More than the names of a database and of a snapshot have together.
+const NAME_BYTES_MAX: c_int = 1024;
 
 /// One table, and the store that it serves at the moment.
 struct Vfs {
@@ -110,7 +114,8 @@ impl Vfs {
         Ok(vfs)
     }
 
-    fn open_database(&self, name: &CStr, file: *mut ffi::sqlite3_file, flags: c_int) -> c_int {
+    /// Opens `file`, and leaves in `flags` how.
+    fn open_database(&self, name: &CStr, file: *mut ffi::sqlite3_file, flags: &mut c_int) -> c_int {
         let Some(hub) = self.hub.lock().upgrade() else {
             return ffi::SQLITE_CANTOPEN;
         };
@@ -125,14 +130,27 @@ impl Vfs {
             tracing::warn!(name, "immutable=1 is refused");
             return ffi::SQLITE_CANTOPEN;
         }
-        match hub.open(name, flags & ffi::SQLITE_OPEN_CREATE != 0) {
-            Ok(db) => {
+        match find(&hub, name, *flags & ffi::SQLITE_OPEN_CREATE != 0) {
+            Ok(found) => {
+                if found.is_state() {
+                    // SQLite then refuses every write by itself.
+                    *flags &= !(ffi::SQLITE_OPEN_READWRITE | ffi::SQLITE_OPEN_CREATE);
+                    *flags |= ffi::SQLITE_OPEN_READONLY;
+                }
                 // SAFETY: SQLite allocates `szOsFile` bytes, enough for a file of ours.
-                unsafe { File::open(file, hub, db) };
+                unsafe { File::open(file, hub, found) };
                 ffi::SQLITE_OK
             }
-            Err(error) => hub.open_errors().record(EngineError::from(error)),
+            Err(error) => hub.open_errors().record(error),
         }
+    }
+}
+
+/// The database, or the state of one, that a file's name means.
+fn find(hub: &Hub, name: &str, create: bool) -> Result<Shown, EngineError> {
+    match shown::parse_file_name(name)? {
+        (name, None) => Ok(Shown::Present(hub.open(name, create)?)),
+        (name, Some(at)) => Ok(hub.open_at(name, &at)?),
     }
 }
 
@@ -168,7 +186,7 @@ unsafe fn table_over(base: *mut ffi::sqlite3_vfs) -> ffi::sqlite3_vfs {
     ffi::sqlite3_vfs {
         iVersion: base.iVersion.min(2),
         szOsFile: base.szOsFile.max(file_bytes),
-        mxPathname: base.mxPathname,
+        mxPathname: base.mxPathname.max(NAME_BYTES_MAX),
         pNext: std::ptr::null_mut(),
         zName: std::ptr::null(),
         pAppData: std::ptr::null_mut(),
@@ -246,7 +264,9 @@ unsafe extern "C" fn open(
             return ffi::SQLITE_CANTOPEN;
         }
         // SAFETY: not null.
-        let code = vfs.open_database(unsafe { CStr::from_ptr(name) }, file, flags);
+        let name = unsafe { CStr::from_ptr(name) };
+        let mut flags = flags;
+        let code = vfs.open_database(name, file, &mut flags);
         if code == ffi::SQLITE_OK && !out_flags.is_null() {
             // SAFETY: not null.
             unsafe { *out_flags = flags };

@@ -3,8 +3,9 @@
 use super::source::side_file;
 use super::{Progress, report};
 use crate::{Store, page_one};
+use bop_storage::At;
 use bop_storage::checksum::{PageHash, RollingChecksum};
-use bop_storage::error::{BeginError, CatalogueError, ErrorCode, ReadError};
+use bop_storage::error::{BeginError, CatalogueError, ErrorCode, PastError, ReadError};
 use bop_storage::ids::{DbKind, PageNo, PageSize};
 use bop_storage::{PageBytes, ReadTxn};
 use std::fs::{File, OpenOptions};
@@ -80,6 +81,9 @@ pub enum ExportError {
     /// There is no such database.
     #[error(transparent)]
     Catalogue(#[from] CatalogueError),
+    /// The state that is to be exported is not kept.
+    #[error(transparent)]
+    Past(PastError),
     /// The database cannot be opened.
     #[error(transparent)]
     Begin(#[from] BeginError),
@@ -109,9 +113,22 @@ impl ExportError {
             Self::File { source, .. } if has_no_room(source) => ErrorCode::OutOfSpace,
             Self::File { .. } => ErrorCode::Io,
             Self::Catalogue(error) => error.code(),
+            Self::Past(error) => error.code(),
             Self::Begin(error) => error.code(),
             Self::Read(error) => error.code(),
             Self::Checksum { .. } => ErrorCode::Corrupt,
+        }
+    }
+}
+
+impl From<PastError> for ExportError {
+    /// What has nothing to do with the past is what it is elsewhere.
+    fn from(error: PastError) -> Self {
+        match error {
+            PastError::Catalogue(error) => Self::Catalogue(error),
+            PastError::Begin(error) => Self::Begin(error),
+            PastError::Read(error) => Self::Read(error),
+            other => Self::Past(other),
         }
     }
 }
@@ -130,6 +147,21 @@ pub fn export_file(
     overwrite: Overwrite,
     progress: &mut Progress<'_>,
 ) -> Result<ExportReport, ExportError> {
+    export_file_at(store, name, &At::Now, path, overwrite, progress)
+}
+
+/// Exports a state of the database `name`, as [`export_file`] does the newest.
+///
+/// # Errors
+/// [`ExportError`]; the target is as it was then.
+pub fn export_file_at(
+    store: &Store,
+    name: &str,
+    at: &At,
+    path: impl AsRef<Path>,
+    overwrite: Overwrite,
+    progress: &mut Progress<'_>,
+) -> Result<ExportReport, ExportError> {
     let path = path.as_ref();
     let db = store.manager().database(name)?;
     if db.kind() != DbKind::Sqlite {
@@ -141,7 +173,7 @@ pub fn export_file(
     }
     refuse_inside(path, store.manager().path())?;
     refuse_target(path, overwrite)?;
-    let read = db.begin_read()?;
+    let read = db.begin_read_at(at)?;
     let temporary = Temporary::create(path)?;
     let written = write_pages(&read, &temporary, progress)?;
     if written != read.rolling_checksum() {

@@ -17,7 +17,7 @@ mod export;
 mod import;
 mod source;
 
-pub use export::{ExportError, ExportReport, Overwrite, export_file};
+pub use export::{ExportError, ExportReport, Overwrite, export_file, export_file_at};
 pub use import::{ImportError, ImportReport, import_file};
 
 /// Hears how far a transfer is: pages done, pages in total.

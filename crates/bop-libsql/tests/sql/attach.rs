@@ -128,7 +128,7 @@ fn what_cannot_be_attached_says_why() {
         ffi::SQLITE_CANTOPEN
     );
     let error = store.last_open_error().unwrap();
-    assert_eq!(error.code(), ErrorCode::InvalidName);
+    assert_eq!(error.code(), ErrorCode::Usage);
     assert!(error.to_string().contains("a@b"), "{error}");
     let missing = connection.execute_batch("ATTACH 'file:missing?mode=rw' AS x");
     assert_eq!(code_of(missing), ffi::SQLITE_CANTOPEN);

@@ -10,6 +10,7 @@ mod differential;
 mod features;
 mod log_bytes;
 mod opening;
+mod past;
 mod pragmas;
 mod transactions;
 mod transfer;

@@ -15,7 +15,7 @@
 use super::engine::Engine;
 use crate::catalogue::Catalogue;
 use crate::checkpoint::Window;
-use crate::ids::{DbId, Generation, Lsn};
+use crate::ids::{DbId, Generation, Lsn, PageSize};
 use crate::manifest::{Edit, Garbage, ManifestState, Needs, RangeKey, window_start};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -77,6 +77,11 @@ impl Engine {
     /// What is needed of one database.
     pub(super) fn keep(&self, id: DbId, rows: &ManifestState, published: &Published<'_>) -> Keep {
         let state = self.state_of(id);
+        // A checkpoint that is not in the rows yet has a database of this size.
+        let written = state.as_ref().map_or(0, |state| {
+            let head = *state.view().head();
+            bytes_of(head.page_size, head.page_count)
+        });
         let mut points = state.map(|state| state.pinned()).unwrap_or_default();
         let cell = self.catalogue.lock();
         let mut newest = false;
@@ -90,16 +95,21 @@ impl Engine {
             newest |= is_whole(catalogue, id);
         }
         let entry = cell.catalogue.entry(id);
-        let size = rows.database(id).map_or(0, |row| {
-            let page_bytes = row.page_size.map_or(0, |size| u64::from(size.get()));
-            page_bytes * u64::from(row.checkpointed.page_count)
+        let published = rows.database(id).map_or(0, |row| {
+            bytes_of(row.page_size, row.checkpointed.page_count)
         });
+        let size = published.max(written);
         Keep {
             points: points.into_iter().collect(),
             window: entry.and_then(|entry| self.window(entry, size)),
             newest,
         }
     }
+}
+
+fn bytes_of(page_size: Option<PageSize>, page_count: u32) -> u64 {
+    let page_bytes = page_size.map_or(0, |size| u64::from(size.get()));
+    page_bytes * u64::from(page_count)
 }
 
 /// Whether the newest state of a database is needed.

@@ -1,6 +1,6 @@
 //! What is dead in packs comes back, and what is read there reads as before.
 
-use crate::model::ALL;
+use crate::acts::ALL;
 use crate::world::{LONG, World};
 use bop_storage::error::Reject;
 use bop_storage::io::IoOp;
@@ -116,7 +116,7 @@ fn gated(world: &World, after: bool) {
 
 /// The next checkpoint with its `call`th change failing so; whether there was that many.
 fn interrupted(from: &World, call: u64, fault: Fault, after: bool) -> bool {
-    let mut world = from.copy(call);
+    let mut world = from.copied();
     world.open();
     gated(&world, after);
     let planned = world.disk.op_count() + call;

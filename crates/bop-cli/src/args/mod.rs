@@ -3,6 +3,12 @@
 //! Invariant: what is wrong with a command line is found here, before anything is opened; it is a
 //! usage error, exit status 2.
 
+mod past;
+
+pub(crate) use past::{
+    ForkArgs, PastCommand, RestoreArgs, RestorePointsArgs, RetentionArgs, SnapshotCommand, Source,
+};
+
 use crate::errors::Failure;
 use crate::output::Mode;
 use bop_storage::error::ErrorCode;
@@ -152,8 +158,9 @@ pub(crate) enum Command {
         #[arg(long)]
         yes: bool,
     },
-    /// Show or set how much of the past of a database is kept: how long a drop can be taken back
-    Retention(RetentionArgs),
+    /// What a database was
+    #[command(flatten)]
+    Past(PastCommand),
     /// Show or set how large a database may grow
     Quota {
         /// The database
@@ -245,9 +252,9 @@ pub(crate) enum Command {
     },
     /// Copy a database into a SQLite file
     Export {
-        /// The database
+        /// The database, or DB@STATE for what it was: now, snapshot:NAME, lsn:N or time:RFC3339
         #[arg(value_name = "DB")]
-        database: String,
+        source: Source,
         /// The SQLite file
         file: PathBuf,
         /// Replace the file if it exists
@@ -315,23 +322,6 @@ pub(crate) enum LogCommand {
     Why,
 }
 
-/// `bop retention`.
-#[derive(clap::Args, Debug)]
-pub(crate) struct RetentionArgs {
-    /// The database
-    #[arg(value_name = "DB")]
-    pub(crate) database: String,
-    /// For so long, as in 36h or 7days
-    #[arg(long, value_name = "TIME")]
-    pub(crate) window: Option<humantime::Duration>,
-    /// At most so many bytes, as in 2GiB
-    #[arg(long, value_name = "SIZE")]
-    pub(crate) bytes: Option<ByteSize>,
-    /// What the store does by default
-    #[arg(long)]
-    pub(crate) default: bool,
-}
-
 /// `bop manifest`.
 #[derive(Subcommand, Debug)]
 pub(crate) enum ManifestCommand {
@@ -346,9 +336,10 @@ pub(crate) enum ManifestCommand {
 /// `bop sql`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct SqlArgs {
-    /// The database; created when it is missing
+    /// The database, created when it is missing; or DB@STATE to read what it was: now, snapshot:NAME,
+    /// lsn:N or time:RFC3339
     #[arg(value_name = "DB")]
-    pub(crate) database: String,
+    pub(crate) source: Source,
     /// The SQL; without it and --file, standard input or a prompt
     #[arg(conflicts_with = "file")]
     pub(crate) sql: Option<String>,

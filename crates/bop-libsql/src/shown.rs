@@ -1,0 +1,98 @@
+//! Shown: what SQLite is shown of a database: the database as it changes, or one state of it.
+//!
+//! The file that SQLite opens is named after it: `orders`, or `orders@snapshot:before`. No name of a
+//! database has an `@`, so the first one ends it.
+//!
+//! Invariants
+//! - a state is looked up once, when the file is opened, and held until it is closed: it stays the same
+//!   however often it is read, whatever becomes of its snapshot or of the window of the past;
+//! - nobody writes to a state.
+//!
+//! Never: knows a C type.
+
+use crate::engine_error::EngineError;
+use bop_storage::error::BeginError;
+use bop_storage::{At, Db, ReadTxn, WriteTxn};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A database, or a state of it. Clones show the same.
+#[derive(Clone)]
+pub(crate) enum Shown {
+    /// The newest state, whenever a transaction begins.
+    Present(Db),
+    /// This state.
+    State(Arc<ReadTxn>),
+}
+
+impl Shown {
+    /// A transaction on what is shown.
+    pub(crate) fn begin_read(&self) -> Result<ReadTxn, EngineError> {
+        match self {
+            Self::Present(db) => Ok(db.begin_read()?),
+            Self::State(state) => state
+                .duplicate()
+                .ok_or(EngineError::Begin(BeginError::Closed)),
+        }
+    }
+
+    /// A write transaction over `read`, or at once why not.
+    pub(crate) fn begin_write_at(&self, read: &ReadTxn) -> Result<WriteTxn, EngineError> {
+        match self {
+            Self::Present(db) => Ok(db.begin_write_at(read, Duration::ZERO)?),
+            Self::State(_) => Err(EngineError::State),
+        }
+    }
+
+    /// Whether there is nothing to write to.
+    pub(crate) const fn is_state(&self) -> bool {
+        matches!(self, Self::State(_))
+    }
+}
+
+/// The name of the file that shows a state of the database `name`.
+pub(crate) fn file_name(name: &str, at: &At) -> String {
+    format!("{name}@{at}")
+}
+
+/// The database's name in that of a file, and which state of it is meant, if not the newest of the
+/// moment.
+pub(crate) fn parse_file_name(file: &str) -> Result<(&str, Option<At>), EngineError> {
+    match file.split_once('@') {
+        None => Ok((file, None)),
+        Some((name, at)) => match at.parse() {
+            Ok(at) => Ok((name, Some(at))),
+            Err(source) => Err(EngineError::At {
+                name: file.to_owned(),
+                source,
+            }),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bop_storage::Lsn;
+
+    #[test]
+    fn the_name_of_a_file_says_which_state() {
+        for at in [
+            At::Now,
+            At::Lsn(Lsn::new(4096)),
+            At::Time(1_709_251_199_123_456),
+            At::Snapshot("before restore 2026-03-01T12:00:00Z".to_owned()),
+            At::Snapshot("a@b".to_owned()),
+        ] {
+            let file = file_name("my db", &at);
+            let (name, found) = parse_file_name(&file).unwrap();
+            assert_eq!((name, found), ("my db", Some(at)));
+        }
+        let (name, found) = parse_file_name("orders").unwrap();
+        assert_eq!((name, found), ("orders", None));
+        for file in ["orders@", "orders@yesterday", "@", "@@now"] {
+            let error = parse_file_name(file).unwrap_err();
+            assert!(matches!(error, EngineError::At { .. }), "{file}: {error}");
+        }
+    }
+}
