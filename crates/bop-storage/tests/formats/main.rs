@@ -9,4 +9,5 @@ mod documents;
 mod log;
 mod log_inputs;
 mod manifest;
+mod manifest_rows;
 mod seal;

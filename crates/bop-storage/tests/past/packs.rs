@@ -1,7 +1,7 @@
 //! What is dead in packs comes back, and what is read there reads as before.
 
 use crate::acts::ALL;
-use crate::world::{LONG, World};
+use crate::world::{LONG, Shape, World};
 use bop_storage::error::Reject;
 use bop_storage::io::IoOp;
 use bop_storage::testing::Fault;
@@ -14,7 +14,7 @@ const EIO: i32 = 5;
 
 /// Many databases in a few packs, each with a past; of these `kept` stay, with snapshots and forks.
 fn many(seed: u64, retention: Retention, kept: usize) -> World {
-    let mut world = World::new(seed, retention);
+    let mut world = World::with(Shape::BASES, seed, retention);
     for _ in 0..3 {
         while world.live.len() < DATABASES {
             world.create();

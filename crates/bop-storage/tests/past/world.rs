@@ -71,9 +71,6 @@ pub(crate) struct Reader {
     pub(crate) saved: Saved,
 }
 
-/// Nobody keeps house: a log that is half full is checkpointed.
-const LOG_BYTES_MAX: u64 = 512 << 10;
-
 /// A state of a database: the number that fills each page.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub(crate) struct State {
