@@ -35,6 +35,20 @@ fn row(text: &str, source: DbId) -> SnapshotRow {
     }
 }
 
+/// A database goes with all that its chunks held.
+fn forget(edit: &mut Edit<'_>, id: DbId) {
+    let keys: Vec<_> = edit.state().ranges(id).map(|(key, _)| *key).collect();
+    keys.into_iter().for_each(|key| edit.delete_range(key));
+    let generations = edit
+        .state()
+        .generations(id)
+        .map(|(generation, _)| generation);
+    let generations: Vec<_> = generations.collect();
+    let delete = |generation| edit.delete_generation(id, generation);
+    generations.into_iter().for_each(delete);
+    edit.delete_database(id);
+}
+
 fn broken(
     edit: impl FnOnce(&mut Edit<'_>) -> Result<(), ManifestError> + Send + 'static,
 ) -> &'static str {
@@ -95,9 +109,7 @@ fn transactions_that_leave_points_in_the_air_are_refused() {
         assert_eq!(from_nowhere, sources, "from {source}");
     }
     let forgotten = broken(|edit| {
-        let keys: Vec<_> = edit.state().ranges(ONE).map(|(key, _)| *key).collect();
-        keys.into_iter().for_each(|key| edit.delete_range(key));
-        edit.delete_database(ONE);
+        forget(edit, ONE);
         Ok(())
     });
     assert_eq!(forgotten, sources, "a fork and a snapshot point at it");
@@ -109,9 +121,7 @@ fn a_forgotten_owner_takes_its_snapshots_along() {
     let made = manifest.transact(|edit| edit.put_snapshot(key(TWO, 5), row("before", ONE)));
     made.unwrap();
     let gone = manifest.transact(|edit| {
-        let keys: Vec<_> = edit.state().ranges(TWO).map(|(key, _)| *key).collect();
-        keys.into_iter().for_each(|key| edit.delete_range(key));
-        edit.delete_database(TWO);
+        forget(edit, TWO);
         Ok(())
     });
     gone.unwrap();

@@ -221,7 +221,7 @@ fn a_payload_that_no_writer_makes_is_damage() {
     }
     let flags = std::mem::offset_of!(CommitPoint, flags);
     let reserved = std::mem::offset_of!(CommitPoint, reserved);
-    for (at, value) in [(flags, 2), (reserved, 1), (2 * whole + flags, 0)] {
+    for (at, value) in [(flags, 4), (reserved, 1), (2 * whole + flags, 0)] {
         let mut bytes = sound.clone();
         bytes[at] = value;
         assert!(decode(&bytes).is_err(), "byte {at}");
