@@ -17,6 +17,7 @@ static GLOBAL: snmalloc_rs::SnMalloc = snmalloc_rs::SnMalloc;
 
 mod cached;
 mod checkpoints;
+mod forks;
 mod gigabyte;
 mod manifest;
 mod pages;
@@ -55,6 +56,10 @@ fn main() -> Result<()> {
         "checkpoint-many" => checkpoints::many(&args),
         "commit-alone" => checkpoints::commits(&args, false),
         "commit-beside" => checkpoints::commits(&args, true),
+        "fork-small" => forks::forks(&args, forks::SMALL),
+        "fork-large" => forks::forks(&args, forks::LARGE),
+        "fork-ranges" => forks::forks(&args, forks::RANGES),
+        "copy-large" => forks::copies(&args),
         "cached-page" => cached::pages(&args),
         "quick-cache" => cached::bare(&args),
         "space" => space::text(&args),

@@ -29,6 +29,12 @@ const SCAN_WARM: Kind = Kind::Pairs(table("scan", 1, Figure::Seconds));
 
 const SCAN_COLD: Kind = Kind::Open(table("scan-cold", 1, Figure::Seconds), "load");
 
+/// Forks against something that is done in as many seconds, or more.
+const fn forks(what: &'static str, against: &'static str, named: &'static str) -> Kind {
+    let theirs = Program::bop(against, 1, 1).named(named);
+    Kind::Pairs(pair(Program::bop(what, 1, 1), theirs, Figure::Seconds))
+}
+
 const P99_CKPT: Pair = pair(
     Program::bop("commit-beside", 16, 16),
     Program::bop("commit-alone", 16, 16).named("bop alone"),
@@ -49,6 +55,24 @@ pub(super) const PAGES: &[Work] = &[
     work("select-2t", 1.0, 1.3, selects(2)),
     work("scan-warm", 0.9, 1.2, SCAN_WARM),
     work("scan-cold", 1.0, 2.0, SCAN_COLD),
+    work(
+        "fork-2g",
+        500.0,
+        5000.0,
+        forks("fork-large", "copy-large", "a copy with fsync"),
+    ),
+    work(
+        "fork-flat",
+        0.5,
+        1.0,
+        forks("fork-large", "fork-small", "20 MiB"),
+    ),
+    work(
+        "fork-flat-ranges",
+        0.5,
+        1.0,
+        forks("fork-ranges", "fork-small", "one range"),
+    ),
     work("ckpt-1g", 2.0, 5.0, checkpoint("checkpoint", 1)),
     work(
         "ckpt-10000",

@@ -11,7 +11,7 @@
 //!                            '----------------drop now---------------^          (id never again)
 //! ```
 //! Of a dropped database the pages are kept, of a tombstone the id alone, unless forks and snapshots
-//! need its pages (see [`lineage`]). A fork is another way to come into being.
+//! need its pages (see `lineage`). A fork is another way to come into being.
 //!
 //! Live commits and replay go through the same [`Catalogue::apply`], so what a crash leaves is what
 //! was there. A caller plans and applies under one lock: between the two nobody else applies.

@@ -191,26 +191,39 @@ struct HeldPoint<'a> {
 }
 
 impl Engine {
-    /// The state that is meant, held. Whoever asks takes the catalogue's slot after it.
-    fn hold_point(&self, state: &DbState, at: &At) -> Result<HeldPoint<'_>, PastError> {
+    /// The state that is meant, held, and the catalogue's slot. Nobody waits for a checkpoint while he has
+    /// the slot: the checkpoint may be what makes room for the record of who has it.
+    fn hold_point(
+        &self,
+        state: &DbState,
+        at: &At,
+    ) -> Result<(HeldPoint<'_>, SlotGuard), PastError> {
         if *at == At::Now {
             let pin = state.pin_point();
             let point = point_of(state.id(), pin.view().head());
             if point.lsn != Lsn::ZERO || !self.is_far(point.source) {
-                return Ok(HeldPoint {
+                let held = HeldPoint {
                     point,
                     pin: Some(pin),
                     _no_checkpoint: None,
-                });
+                };
+                return Ok((held, self.catalogue_slot()?));
             }
         }
-        let no_checkpoint = self.checkpointing.lock();
-        let point = self.nearest(self.point_at(state, at)?);
-        Ok(HeldPoint {
-            pin: self.pin_point(&point),
-            point,
-            _no_checkpoint: Some(no_checkpoint),
-        })
+        loop {
+            let writer = self.catalogue_slot()?;
+            if let Some(no_checkpoint) = self.checkpointing.try_lock() {
+                let point = self.nearest(self.point_at(state, at)?);
+                let held = HeldPoint {
+                    pin: self.pin_point(&point),
+                    point,
+                    _no_checkpoint: Some(no_checkpoint),
+                };
+                return Ok((held, writer));
+            }
+            drop(writer);
+            drop(self.checkpointing.lock());
+        }
     }
 
     fn commit_held(
@@ -237,8 +250,7 @@ impl Engine {
     fn snapshot(&self, database: &str, name: &str, at: &At) -> Result<SnapshotInfo, PastError> {
         let _work = self.lifecycle.enter_work().ok_or(CatalogueError::Closed)?;
         let state = self.open_paged(database)?;
-        let held = self.hold_point(&state, at)?;
-        let writer = self.catalogue_slot()?;
+        let (held, writer) = self.hold_point(&state, at)?;
         let limit = self.limits.snapshots_max;
         let planned = {
             let cell = self.catalogue.lock();
@@ -272,8 +284,7 @@ impl Engine {
         let _work = self.lifecycle.enter_work().ok_or(CatalogueError::Closed)?;
         let state = self.open_paged(database)?;
         self.shorten_line(state.id());
-        let held = self.hold_point(&state, at)?;
-        let writer = self.catalogue_slot()?;
+        let (held, writer) = self.hold_point(&state, at)?;
         let planned = {
             let cell = self.catalogue.lock();
             cell.catalogue
@@ -288,8 +299,7 @@ impl Engine {
         let _work = self.lifecycle.enter_work().ok_or(CatalogueError::Closed)?;
         let state = self.open_paged(database)?;
         let slot = self.writer_of(&state, database)?;
-        let held = self.hold_point(&state, at)?;
-        let writer = self.catalogue_slot()?;
+        let (held, writer) = self.hold_point(&state, at)?;
         let head = state.pin_point();
         let kept = format!("before restore {}", Moment(self.now_us()));
         let restore = Restore {

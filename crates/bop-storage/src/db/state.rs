@@ -128,11 +128,16 @@ impl DbState {
         self.points.pin(|| self.view())
     }
 
-    /// Pins the state after a commit for a snapshot or a fork; `None` when its pages are not in the log.
+    /// Pins the state after a commit for a snapshot or a fork; `None` when it is neither the newest nor in
+    /// the log.
     pub(crate) fn pin_point_at(&self, lsn: Lsn) -> Option<Pin> {
-        let view = self.view().at(lsn);
-        let view = view.filter(|view| view.head().lsn == lsn)?;
-        Some(self.points.pin(|| Arc::new(view)))
+        let newest = self.view();
+        let view = if newest.head().lsn == lsn {
+            newest
+        } else {
+            Arc::new(newest.at(lsn).filter(|view| view.head().lsn == lsn)?)
+        };
+        Some(self.points.pin(|| view))
     }
 
     /// The commits before `cut` that somebody has pinned in the log, ascending.
