@@ -302,11 +302,7 @@ fn what_is_made_of_pages_that_are_gone_is_told() {
     store.checkpoint().unwrap();
     let newest = past_of(&store, "source");
     let before = pasts(&store);
-    create(&store, "busy", Retention::NOTHING);
-    for round in 0..30 {
-        put(&store, "busy", &pages(1, 8), round, None);
-        store.checkpoint().unwrap();
-    }
+    forget(&store);
     store.close(WAIT).unwrap();
     let all = chunks_of(dir.path(), &options, source);
     let inspection = Manager::inspect_manifest(dir.path(), &options).unwrap();
@@ -362,11 +358,7 @@ fn a_snapshot_whose_pages_are_gone_is_told() {
     }
     put(&store, "db", &pages(1, 20), 9, None);
     store.checkpoint().unwrap();
-    create(&store, "busy", Retention::NOTHING);
-    for round in 0..30 {
-        put(&store, "busy", &pages(1, 8), round, None);
-        store.checkpoint().unwrap();
-    }
+    forget(&store);
     let before = past_of(&store, "db");
     let id = store.info("db").unwrap().id;
     store.close(WAIT).unwrap();
@@ -397,12 +389,87 @@ fn a_snapshot_whose_pages_are_gone_is_told() {
             false => assert!(read.unwrap() == known.pages[1], "{name}"),
         }
     }
-    assert!(past_of_head(&store, "db") == before.head);
+    assert!(state_of(&store, "db") == before.head);
     store.close(WAIT).unwrap();
 }
 
-fn past_of_head(store: &Manager, name: &str) -> State {
+fn state_of(store: &Manager, name: &str) -> State {
     let info = store.info(name).unwrap();
     let read = store.database(name).unwrap().begin_read().unwrap();
     state(&read, info.head, info.rolling_checksum.get())
+}
+
+fn forget(store: &Manager) {
+    create(store, "busy", Retention::NOTHING);
+    for round in 0..30 {
+        put(store, "busy", &pages(1, 8), round, None);
+        store.checkpoint().unwrap();
+    }
+}
+
+/// The old self of a restored database, of which a part is gone: nobody reads what is left of it as if it
+/// were all.
+#[test]
+fn what_is_left_of_a_source_is_not_read_for_the_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = with(64 << 10);
+    let store = Manager::open(dir.path(), options.clone()).unwrap();
+    create(&store, "db", Retention::NOTHING);
+    put(&store, "db", &pages(1, 50), 1, None);
+    snapshot(&store, "db", "good", &At::Now);
+    store.checkpoint().unwrap();
+    let old = store.info("db").unwrap().id;
+    store.close(WAIT).unwrap();
+    let lost = chunks_of(dir.path(), &options, old);
+    let store = Manager::open(dir.path(), options.clone()).unwrap();
+    put(&store, "db", &[1], 2, None);
+    store.checkpoint().unwrap();
+    store.restore_database("db", &named("good")).unwrap();
+    put(&store, "db", &pages(1, 50), 3, None);
+    store.checkpoint().unwrap();
+    forget(&store);
+    let head = state_of(&store, "db");
+    store.close(WAIT).unwrap();
+    lost.iter()
+        .for_each(|chunk| std::fs::remove_file(chunk).unwrap());
+
+    let report = lose_and_repair(dir.path(), &options);
+    assert_eq!(report.snapshots_lost.len(), 2, "{report:#?}");
+    let store = Manager::open(dir.path(), options).unwrap();
+    assert!(state_of(&store, "db") == head);
+    let db = store.database("db").unwrap();
+    for snapshot in store.snapshots("db").unwrap() {
+        for page in [1, 20] {
+            let read = db.begin_read_at(&named(&snapshot.name));
+            let read =
+                read.and_then(|read| Ok(read.read_page(PageNo::new(page).unwrap())?.to_vec()));
+            assert!(read.is_err(), "page {page} of {}", snapshot.name);
+        }
+    }
+    store.close(WAIT).unwrap();
+}
+
+/// A database whose chunks are all gone is known to have had pages by whoever keeps a state of it.
+#[test]
+fn a_source_without_any_chunk_is_not_served_empty() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = with(64 << 10);
+    let store = Manager::open(dir.path(), options.clone()).unwrap();
+    create(&store, "db", Retention::NOTHING);
+    put(&store, "db", &pages(1, 50), 1, None);
+    snapshot(&store, "db", "good", &At::Now);
+    store.checkpoint().unwrap();
+    let id = store.info("db").unwrap().id;
+    forget(&store);
+    store.close(WAIT).unwrap();
+    let lost = chunks_of(dir.path(), &options, id);
+    lost.iter()
+        .for_each(|chunk| std::fs::remove_file(chunk).unwrap());
+
+    let report = lose_and_repair(dir.path(), &options);
+    let damage = report.databases.iter().find(|one| one.id == id).unwrap();
+    assert!(damage.damage.is_some(), "{report:#?}");
+    let store = Manager::open(dir.path(), options).unwrap();
+    assert!(store.database("db").is_err());
+    store.close(WAIT).unwrap();
 }

@@ -46,13 +46,24 @@ pub(super) fn judge_all(
             let why = "segments are set aside for closed databases, and it may be one of them";
             verdict.closed.get_or_insert(why.to_owned());
         }
-        if points.contains_key(&id) {
+        if let Some(kept) = points.get(&id) {
+            if has_pages && let Some(lsn) = missing(judge, kept, verdict.head.lsn) {
+                let why = format!("a snapshot or a fork has a newer state of it, at lsn {lsn}");
+                verdict.closed.get_or_insert(why);
+            }
             judged.add(id, entry, &verdict)?;
         }
         verdicts.insert(id, verdict);
     }
     let lost = lost_snapshots(catalogue, &judged, &mut verdicts)?;
     Ok(Databases { verdicts, lost })
+}
+
+/// The newest state that somebody keeps, if neither chunks, which end at `head`, nor the log have it.
+fn missing(judge: &Judge<'_>, kept: &BTreeMap<Lsn, Point>, head: Lsn) -> Option<Lsn> {
+    let (newest, _) = kept.last_key_value()?;
+    let in_log = judge.log_from.is_some_and(|from| from <= *newest);
+    (head < *newest && !in_log).then_some(*newest)
 }
 
 fn judge_entry(
