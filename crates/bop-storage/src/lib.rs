@@ -65,7 +65,7 @@ pub use checksum::{PageHash, RollingChecksum};
 pub use db::{
     ChangesCursor, CommitPage, CommitsCursor, CommitsFrom, CursorInfo, CursorPosition,
     DatabaseInfo, DatabaseSpace, Db, DroppedDatabase, Durability, FeedStart, Health, Housekeeping,
-    ImageStats, JobInfo, LogNeed, LogNeeds, LogRecordEntry, LoggedCommit, Manager,
+    ImageStats, JobInfo, LogNeed, LogNeeds, LogRecordEntry, LoggedCommit, LostPoint, Manager,
     ManifestInspection, NeededLog, NewEntry, Options, PendingCommit, ReadTxn, RecordLog,
     RecordLogInfo, RepairMode, RepairReport, RepairedDatabase, RestorePoint, SalvageLoss,
     SalvageReport, SalvagedDatabase, Savepoint, ScrubInfo, SnapshotInfo, SnapshotSpace,

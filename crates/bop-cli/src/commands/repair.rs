@@ -3,7 +3,7 @@
 use super::Context;
 use crate::errors::Failure;
 use bop_storage::error::ErrorCode;
-use bop_storage::{Manager, Options, RepairMode, RepairReport, RepairedDatabase};
+use bop_storage::{DbId, LostPoint, Manager, Options, RepairMode, RepairReport, RepairedDatabase};
 use serde_json::{Value, json};
 use std::fmt::Write;
 
@@ -57,6 +57,16 @@ fn text(report: &RepairReport) -> String {
             line("closed", &format!("{}: {why}", database.name));
         }
     }
+    for lost in &report.snapshots_lost {
+        let LostPoint {
+            database,
+            snapshot,
+            why,
+            ..
+        } = lost;
+        let of = name_of(report, *database);
+        line("lost", &format!("snapshot {snapshot} of {of}: {why}"));
+    }
     let end = match (report.done, report.is_whole()) {
         (false, _) => "nothing was changed",
         (true, true) => {
@@ -68,6 +78,11 @@ fn text(report: &RepairReport) -> String {
     };
     text.push_str(end);
     text
+}
+
+fn name_of(report: &RepairReport, id: DbId) -> String {
+    let known = report.databases.iter().find(|one| one.id == id);
+    known.map_or_else(|| format!("database {id}"), |one| one.name.clone())
 }
 
 fn to_json(report: &RepairReport) -> Value {
@@ -83,6 +98,15 @@ fn to_json(report: &RepairReport) -> Value {
             "damage": database.damage,
         })
     };
+    let lost = |lost: &LostPoint| {
+        json!({
+            "database": lost.database.get(),
+            "snapshot": lost.snapshot,
+            "source": lost.source.get(),
+            "lsn": lost.lsn.get(),
+            "why": lost.why,
+        })
+    };
     let damaged = report.chunks_damaged.iter();
     json!({
         "store": report.store.to_string(),
@@ -91,6 +115,7 @@ fn to_json(report: &RepairReport) -> Value {
         "whole": report.is_whole(),
         "kept": report.kept.as_ref().map(|kept| kept.display().to_string()),
         "databases": report.databases.iter().map(database).collect::<Vec<_>>(),
+        "snapshots_lost": report.snapshots_lost.iter().map(lost).collect::<Vec<_>>(),
         "catalogue_damage": report.catalogue_damage,
         "chunks": report.chunks,
         "chunks_unused": report.chunks_unused,

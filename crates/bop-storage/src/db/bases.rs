@@ -7,7 +7,9 @@
 //!   between the heads of two of them  -> both, and the history of the interval
 //!   before the first commit of a fork -> the point of its origin
 //! ```
-//! Invariant: the files that a base names are on disk when it is made, and stay while it lives.
+//! Invariants
+//! - the files that a base names are on disk when it is made, and stay while it lives;
+//! - what a repair could not prove is no base of a fork or a snapshot.
 //!
 //! Never: reads a file.
 
@@ -21,7 +23,7 @@ use crate::checkpoint::Ranges;
 use crate::error::{Damage, Place, Reject};
 use crate::ids::{DbId, DbKind, Generation, Lsn, PageSize};
 use crate::limits::ValidLimits;
-use crate::manifest::{GenerationRow, ManifestState};
+use crate::manifest::{ClosedBy, GenerationRow, ManifestState};
 use crate::view::{BasePages, Head, NoBase, View};
 use std::sync::Arc;
 
@@ -53,7 +55,9 @@ impl Bases<'_> {
     /// The same of a point that is in chunks.
     pub(super) fn point_in_chunks(&self, id: DbId, lsn: Lsn) -> Arc<dyn BasePages> {
         match self.rows.generation_at(id, lsn) {
-            Some((generation, row)) if row.lsn == lsn => self.generation(id, generation),
+            Some((generation, row)) if row.lsn == lsn && !self.is_unproved(id, generation) => {
+                self.generation(id, generation)
+            }
             Some((generation, _)) => self.past(id, generation, lsn),
             None if lsn == Lsn::ZERO => self.generation(id, Generation::default()),
             None => self.past(id, Generation::default(), lsn),
@@ -62,7 +66,8 @@ impl Bases<'_> {
 
     /// The pages of a point behind the head of `older`, and before that of the next generation.
     fn past(&self, id: DbId, older: Generation, at: Lsn) -> Arc<dyn BasePages> {
-        let next = older.next().and_then(|next| {
+        let next = older.next().filter(|next| !self.is_unproved(id, *next));
+        let next = next.and_then(|next| {
             let row = self.rows.generation(id, next)?;
             let history = row.history?;
             let chunk = self.rows.chunk(history.chunk)?;
@@ -82,6 +87,17 @@ impl Bases<'_> {
             },
             cache: Arc::clone(self.cache),
         })
+    }
+
+    /// Whether a generation is what chunks have of a database that is closed because nothing proves it since
+    /// the manifest was lost: for others it is not there.
+    fn is_unproved(&self, id: DbId, generation: Generation) -> bool {
+        let closed = self.rows.closed_row(id);
+        let newest = self
+            .rows
+            .database(id)
+            .map(|row| row.checkpointed.generation);
+        closed.is_some_and(|row| row.by == ClosedBy::Lost) && newest == Some(generation)
     }
 
     /// The pages of a generation that has a row; of generation 0, those that a database begins with.

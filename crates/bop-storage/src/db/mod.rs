@@ -109,7 +109,7 @@ pub use read::ReadTxn;
 pub use record_log::{LogRecordEntry, RecordLog};
 pub use record_report::RecordLogInfo;
 pub use record_write::NewEntry;
-pub use repair::{RepairMode, RepairReport, RepairedDatabase};
+pub use repair::{LostPoint, RepairMode, RepairReport, RepairedDatabase};
 pub use report::{DatabaseInfo, Health, ScrubInfo, StoreStatus, VerifyReport};
 pub use restore_points::RestorePoint;
 pub use salvage::{SalvageLoss, SalvageReport, SalvagedDatabase};

@@ -30,7 +30,7 @@ impl Manifest {
         store_id: StoreId,
         edit: impl FnOnce(&mut Edit<'_>) -> Result<(), ManifestError>,
     ) -> Result<Vec<Write>, ManifestError> {
-        let before = empty();
+        let before = ManifestState::empty();
         let mut making = Edit::new(&before);
         edit(&mut making)?;
         let (after, touched) = making.finish();
@@ -53,25 +53,42 @@ impl Manifest {
     }
 }
 
-fn empty() -> ManifestState {
-    ManifestState {
-        schema_version: SCHEMA_VERSION_MIN,
-        watermarks: Watermarks::INITIAL,
-        databases: OrdMap::new(),
-        segments: OrdMap::new(),
-        chunks: OrdMap::new(),
-        ranges: OrdMap::new(),
-        generations: OrdMap::new(),
-        salvage: OrdMap::new(),
-        closed: OrdMap::new(),
-        names: OrdMap::new(),
-        feed: None,
-        cursors: OrdMap::new(),
-        run: None,
-        jobs: OrdMap::new(),
-        job_ids: None,
-        scrubs: OrdMap::new(),
-        snapshots: OrdMap::new(),
-        damaged: DamagedRows::default(),
+impl ManifestState {
+    /// The rows before the first of a manifest that is made anew.
+    pub(crate) fn empty() -> Self {
+        Self {
+            schema_version: SCHEMA_VERSION_MIN,
+            watermarks: Watermarks::INITIAL,
+            databases: OrdMap::new(),
+            segments: OrdMap::new(),
+            chunks: OrdMap::new(),
+            ranges: OrdMap::new(),
+            generations: OrdMap::new(),
+            salvage: OrdMap::new(),
+            closed: OrdMap::new(),
+            names: OrdMap::new(),
+            feed: None,
+            cursors: OrdMap::new(),
+            run: None,
+            jobs: OrdMap::new(),
+            job_ids: None,
+            scrubs: OrdMap::new(),
+            snapshots: OrdMap::new(),
+            damaged: DamagedRows::default(),
+        }
+    }
+
+    /// These rows with what `edit` makes of them, for whoever reads them before they are written. Nothing
+    /// is asked of them as a whole.
+    ///
+    /// # Errors
+    /// That of `edit`.
+    pub(crate) fn with(
+        &self,
+        edit: impl FnOnce(&mut Edit<'_>) -> Result<(), ManifestError>,
+    ) -> Result<Self, ManifestError> {
+        let mut making = Edit::new(self);
+        edit(&mut making)?;
+        Ok(making.finish().0)
     }
 }

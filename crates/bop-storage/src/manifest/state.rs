@@ -137,6 +137,11 @@ impl ManifestState {
         self.closed.iter().map(|(id, row)| (*id, row))
     }
 
+    /// Why a database is closed, if it is.
+    pub fn closed_row(&self, id: DbId) -> Option<&ClosedRow> {
+        self.closed.get(&id)
+    }
+
     /// Whether a closed database needs something of a segment that spans `base` to `end`.
     pub fn is_needed(&self, base: Lsn, end: Lsn) -> bool {
         self.closed.values().any(|row| row.needs(base, end))

@@ -7,6 +7,7 @@ mod damaged_chunks;
 mod damaged_log;
 mod equal;
 mod interrupted;
+mod past;
 mod refused;
 mod salvage;
 mod set_aside;

@@ -15,12 +15,13 @@ use crate::io::Disk;
 use crate::limits::ValidLimits;
 use crate::manifest::{CheckpointedHead, ChunkRow, Manifest, RangeRow, Write};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// All that the files say.
 pub(in crate::db) struct Evidence<'a> {
-    disk: &'a dyn Disk,
+    disk: &'a Arc<dyn Disk>,
     store: StoreId,
-    range_bytes: u64,
+    limits: &'a ValidLimits,
     chunks: FoundChunks,
     log: FoundLog,
 }
@@ -41,22 +42,22 @@ impl<'a> Evidence<'a> {
     /// # Errors
     /// What the kernel refuses; a format of a newer program.
     pub(in crate::db) fn find(
-        disk: &'a dyn Disk,
+        disk: &'a Arc<dyn Disk>,
         store: StoreId,
-        limits: &ValidLimits,
+        limits: &'a ValidLimits,
     ) -> Result<Self, OpenError> {
         Ok(Self {
             disk,
             store,
-            range_bytes: limits.range_bytes,
-            chunks: find_chunks(disk, store, Unreadable::IsDamage)?,
-            log: find_log(disk, store, limits.segment_bytes_max)?,
+            limits,
+            chunks: find_chunks(disk.as_ref(), store, Unreadable::IsDamage)?,
+            log: find_log(disk.as_ref(), store, limits.segment_bytes_max)?,
         })
     }
 
     /// The rows of a manifest that is made anew.
     pub(in crate::db) fn rows(&self) -> Result<Vec<Write>, OpenError> {
-        let plan = Plan::make(&self.judge(), &self.log)?;
+        let plan = Plan::make(&self.judge(), self.limits, &self.log)?;
         let rows =
             Manifest::rebuilt_writes(self.store, |edit| plan.write(&self.chunks, &self.log, edit))?;
         Ok(rows)
@@ -90,7 +91,7 @@ impl<'a> Evidence<'a> {
         Judge {
             disk: self.disk,
             store: self.store,
-            range_bytes: self.range_bytes,
+            range_bytes: self.limits.range_bytes,
             chunks: &self.chunks,
             log_from: self.log.truncated,
             unreadable: Unreadable::IsDamage,

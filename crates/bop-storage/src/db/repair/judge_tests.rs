@@ -225,15 +225,16 @@ fn disk() -> SimDisk {
 
 fn judge(disk: &SimDisk) -> Verdict {
     let chunks = find_chunks(disk, STORE, Unreadable::Fails).unwrap();
+    let disk: Arc<dyn Disk> = Arc::new(disk.clone());
     let judge = Judge {
-        disk,
+        disk: &disk,
         store: STORE,
         range_bytes: RANGE_BYTES,
         chunks: &chunks,
         log_from: Some(Lsn::ZERO),
         unreadable: Unreadable::Fails,
     };
-    judge.database(ID).unwrap()
+    judge.database(&Case::alone(ID)).unwrap()
 }
 
 /// Whether the rows show these states, the oldest first: all of them, as far as histories lead back.

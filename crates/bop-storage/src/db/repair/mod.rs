@@ -11,21 +11,25 @@
 //! - what is not proved is closed and reported, never served;
 //! - a manifest that is sound, or of which nobody can tell, is left alone unless that is asked for.
 //!
-//! What no file tells: when the commit was made that a database's chunks end with (its time is 0 until
-//! the next one); that a chunk or a segment is gone without a trace, where nothing names it.
+//! What no file tells: when the commit was made that a database's chunks end with, where no history and no
+//! snapshot has it (its time is 0 until the next one); that a chunk or a segment is gone without a trace, where nothing names it.
 //!
 //! Never: replays the log; touches a manifest of a newer program.
 
 mod catalogue;
 mod chains;
 mod chunks;
+mod databases;
 mod evidence;
 mod judge;
+mod past;
 mod plan;
+mod points;
 mod report;
 mod segments;
 
 pub(super) use evidence::{Evidence, ProvedState};
+pub use points::LostPoint;
 pub use report::{RepairReport, RepairedDatabase};
 
 use self::chunks::{Unreadable, find_chunks};
@@ -87,7 +91,7 @@ pub(super) fn sound_rows(
 /// The store whose manifest is made anew.
 struct Target<'a> {
     path: &'a Path,
-    disk: &'a dyn Disk,
+    disk: &'a Arc<dyn Disk>,
     store: StoreId,
     limits: &'a ValidLimits,
     /// The manifest is kept by somebody else.
@@ -98,7 +102,7 @@ impl<'a> Target<'a> {
     fn of(path: &'a Path, locked: &'a LockedStore, options: &'a Options) -> Self {
         Self {
             path,
-            disk: locked.disk.as_ref(),
+            disk: &locked.disk,
             store: locked.store,
             limits: &locked.limits,
             given: options.manifest.as_ref(),
@@ -142,7 +146,7 @@ impl<'a> Target<'a> {
         if let Some(damage) = found?.into_iter().next() {
             return Err(damage.into());
         }
-        check_unregistered(self.disk, self.store, &state)?;
+        check_unregistered(self.disk.as_ref(), self.store, &state)?;
         Ok(state)
     }
 
@@ -155,8 +159,12 @@ impl<'a> Target<'a> {
             true => Unreadable::IsDamage,
             false => Unreadable::Fails,
         };
-        let chunks = find_chunks(self.disk, self.store, unreadable)?;
-        let log = find_log(self.disk, self.store, self.limits.segment_bytes_max)?;
+        let chunks = find_chunks(self.disk.as_ref(), self.store, unreadable)?;
+        let log = find_log(
+            self.disk.as_ref(),
+            self.store,
+            self.limits.segment_bytes_max,
+        )?;
         let judge = Judge {
             disk: self.disk,
             store: self.store,
@@ -165,7 +173,7 @@ impl<'a> Target<'a> {
             log_from: log.truncated,
             unreadable,
         };
-        let plan = Plan::make(&judge, &log).map_err(OpenError::from)?;
+        let plan = Plan::make(&judge, self.limits, &log)?;
         let mut report = RepairReport::of(self.store, reason, &plan, &chunks, &log);
         // Also without being written: what would be refused is better known before.
         let rows = Manifest::rebuilt_writes(self.store, |edit| plan.write(&chunks, &log, edit));

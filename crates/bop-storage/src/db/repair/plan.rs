@@ -7,13 +7,16 @@
 //!
 //! Never: writes a file.
 
+use super::catalogue::CataloguePlace;
 use super::chunks::FoundChunks;
-use super::judge::{Judge, LOG_MISSING, Verdict};
+use super::databases::judge_all;
+use super::judge::{Judge, Verdict};
+use super::points::LostPoint;
 use super::segments::FoundLog;
 use crate::catalogue::{Catalogue, Entry};
-use crate::error::ManifestError;
-use crate::ids::{ChunkId, DbId, DbKind, Generation, Lsn};
-use crate::io::IoFailure;
+use crate::error::{ManifestError, OpenError};
+use crate::ids::{ChunkId, DbId, Generation, Lsn};
+use crate::limits::ValidLimits;
 use crate::manifest::{
     ClosedRow, DatabaseRow, Edit, LinkKind, RangeKey, RangeLink, RangeRow, SegmentRow,
 };
@@ -26,6 +29,8 @@ pub(super) struct Plan {
     /// Why names may be missing, if so.
     pub(super) catalogue_closed: Option<String>,
     pub(super) databases: BTreeMap<DbId, Verdict>,
+    /// Snapshots whose states cannot be had.
+    pub(super) lost: Vec<LostPoint>,
     /// Nothing below is expected in the log.
     pub(super) truncated: Lsn,
     /// The sections of the catalogue.
@@ -34,57 +39,35 @@ pub(super) struct Plan {
 
 impl Plan {
     /// Judges everything.
-    pub(super) fn make(judge: &Judge<'_>, log: &FoundLog) -> Result<Self, IoFailure> {
+    pub(super) fn make(
+        judge: &Judge<'_>,
+        limits: &ValidLimits,
+        log: &FoundLog,
+    ) -> Result<Self, OpenError> {
         let found = judge.chunks.catalogue.as_ref();
         let catalogue = found.map_or_else(Catalogue::new, |found| found.catalogue.clone());
         let aside = log.salvage.values().map(|row| row.end).max();
-        let mut databases = BTreeMap::new();
-        for (id, entry) in catalogue.entries() {
-            let has_pages = catalogue.has_pages(id);
-            let mut verdict = judge_entry(judge, id, entry.kind, has_pages)?;
-            if has_pages && aside.is_some_and(|end| verdict.head.lsn < end) {
-                let why = "segments are set aside for closed databases, and it may be one of them";
-                verdict.closed.get_or_insert(why.to_owned());
-            }
-            databases.insert(id, verdict);
-        }
-        let mut plan = Self {
-            catalogue_closed: catalogue_doubt(judge, &catalogue, aside),
-            catalogue,
-            databases,
-            truncated: log.truncated.unwrap_or_default(),
-            catalogue_ranges: Vec::new(),
-        };
+        let judged = judge_all(judge, limits, &catalogue, aside)?;
         let sections = found.map(|found| found.sections.as_slice());
-        for (range, place) in (0..).zip(sections.unwrap_or_default()) {
-            let key = RangeKey {
-                database: DbId::CATALOGUE,
-                range,
-                generation: place.generation,
-            };
-            let link = RangeLink {
-                chunk: place.chunk,
-                section: place.index,
-                pages: 1,
-                bytes: place.bytes,
-                kind: LinkKind::Base,
-            };
-            plan.catalogue_ranges.push((key, RangeRow::of(link)));
-        }
-        Ok(plan)
+        Ok(Self {
+            catalogue_closed: catalogue_doubt(judge, &catalogue, aside),
+            lost: judged.lost,
+            databases: judged.verdicts,
+            catalogue,
+            truncated: log.truncated.unwrap_or_default(),
+            catalogue_ranges: catalogue_ranges(sections.unwrap_or_default()),
+        })
     }
 
-    /// The chunks that a row of the ranges names.
+    /// The chunks that a row names.
     pub(super) fn chunks(&self) -> BTreeSet<ChunkId> {
-        let links = self.ranges().flat_map(|(_, row)| row.links());
-        links.map(|link| link.chunk).collect()
-    }
-
-    fn ranges(&self) -> impl Iterator<Item = &(RangeKey, RangeRow)> {
-        let databases = self.databases.values();
-        databases
-            .flat_map(|verdict| &verdict.ranges)
-            .chain(&self.catalogue_ranges)
+        let of_catalogue = self.catalogue_ranges.iter();
+        let of_catalogue = of_catalogue.flat_map(|(_, row)| row.links());
+        let verdicts = self.databases.values();
+        verdicts
+            .flat_map(Verdict::chunks)
+            .chain(of_catalogue.map(|link| link.chunk))
+            .collect()
     }
 
     /// Puts it all into an empty manifest.
@@ -94,25 +77,24 @@ impl Plan {
         log: &FoundLog,
         edit: &mut Edit<'_>,
     ) -> Result<(), ManifestError> {
-        for id in self.chunks() {
-            if let Some(identity) = chunks.identities.get(&id) {
-                let digest = u128::from_le_bytes(identity.digest.to_bytes());
-                edit.insert_chunk(id, identity.bytes, digest)?;
-            }
-        }
+        let from = log.salvage.values().map(|row| row.base).min();
+        let draft = Draft {
+            chunks,
+            closed_from: from.unwrap_or(self.truncated).min(self.truncated),
+            closed_to: log.limit.max(self.truncated),
+        };
         for (id, entry) in self.catalogue.entries() {
             if let Some(verdict) = self.databases.get(&id) {
-                edit.put_database(id, row(entry, verdict))?;
+                draft.put(id, entry, verdict, edit)?;
                 self.catalogue.write_snapshots(id, edit)?;
             }
         }
-        for (key, row) in self.ranges() {
+        for (key, row) in &self.catalogue_ranges {
+            draft.put_chunks(row.links().iter().map(|link| link.chunk), edit)?;
             edit.put_range(*key, row.clone());
         }
-        for (id, verdict) in &self.databases {
-            for (generation, row) in &verdict.generations {
-                edit.put_generation(*id, *generation, *row);
-            }
+        if let Some(why) = &self.catalogue_closed {
+            draft.close(DbId::CATALOGUE, why, edit);
         }
         for segment in &log.registered {
             let row = SegmentRow {
@@ -123,16 +105,6 @@ impl Plan {
         }
         for (id, row) in &log.salvage {
             edit.set_aside(*id, *row)?;
-        }
-        let to = log.limit.max(self.truncated);
-        let catalogue = self
-            .catalogue_closed
-            .as_ref()
-            .map(|why| (DbId::CATALOGUE, why));
-        for (id, why) in self.closed().chain(catalogue) {
-            let from = log.salvage.values().map(|row| row.base).min();
-            let from = from.unwrap_or(self.truncated).min(self.truncated);
-            edit.close_database(id, &ClosedRow::lost(why, from, to));
         }
         for (id, cursor) in chunks.catalogue.iter().flat_map(|found| &found.cursors) {
             edit.put_cursor(*id, cursor.clone());
@@ -145,36 +117,77 @@ impl Plan {
         edit.set_next_segment(log.next);
         Ok(())
     }
+}
 
-    fn closed(&self) -> impl Iterator<Item = (DbId, &String)> {
-        let closed = self.databases.iter();
-        closed.filter_map(|(id, verdict)| Some((*id, verdict.closed.as_ref()?)))
+/// The rows of one database after the other.
+pub(super) struct Draft<'a> {
+    pub(super) chunks: &'a FoundChunks,
+    /// What is closed needs the log from here,
+    pub(super) closed_from: Lsn,
+    /// and until before here.
+    pub(super) closed_to: Lsn,
+}
+
+impl Draft<'_> {
+    pub(super) fn put(
+        &self,
+        id: DbId,
+        entry: &Entry,
+        verdict: &Verdict,
+        edit: &mut Edit<'_>,
+    ) -> Result<(), ManifestError> {
+        self.put_chunks(verdict.chunks(), edit)?;
+        edit.put_database(id, row(entry, verdict))?;
+        for (key, row) in &verdict.ranges {
+            edit.put_range(*key, row.clone());
+        }
+        for (generation, row) in &verdict.generations {
+            edit.put_generation(id, *generation, *row);
+        }
+        if let Some(why) = &verdict.closed {
+            self.close(id, why, edit);
+        }
+        Ok(())
+    }
+
+    fn put_chunks(
+        &self,
+        named: impl Iterator<Item = ChunkId>,
+        edit: &mut Edit<'_>,
+    ) -> Result<(), ManifestError> {
+        for id in named {
+            let identity = self.chunks.identities.get(&id);
+            let Some(identity) = identity.filter(|_| edit.state().chunk(id).is_none()) else {
+                continue;
+            };
+            let digest = u128::from_le_bytes(identity.digest.to_bytes());
+            edit.insert_chunk(id, identity.bytes, digest)?;
+        }
+        Ok(())
+    }
+
+    fn close(&self, id: DbId, why: &str, edit: &mut Edit<'_>) {
+        edit.close_database(id, &ClosedRow::lost(why, self.closed_from, self.closed_to));
     }
 }
 
-fn judge_entry(
-    judge: &Judge<'_>,
-    id: DbId,
-    kind: DbKind,
-    has_pages: bool,
-) -> Result<Verdict, IoFailure> {
-    match (has_pages, kind) {
-        // Its sections went with it.
-        (false, _) => {
-            let (head, page_size) = judge.last_head(id);
-            Ok(Verdict {
-                head,
-                page_size,
-                ..Verdict::without(None)
-            })
-        }
-        // Nothing of it is ever in a chunk.
-        (true, DbKind::Log) => {
-            let lost = judge.log_from.is_none();
-            Ok(Verdict::without(lost.then(|| LOG_MISSING.to_owned())))
-        }
-        (true, DbKind::Sqlite | DbKind::Raw) => judge.database(id),
-    }
+fn catalogue_ranges(sections: &[CataloguePlace]) -> Vec<(RangeKey, RangeRow)> {
+    let row = |(range, place): (u32, &CataloguePlace)| {
+        let key = RangeKey {
+            database: DbId::CATALOGUE,
+            range,
+            generation: place.generation,
+        };
+        let link = RangeLink {
+            chunk: place.chunk,
+            section: place.index,
+            pages: 1,
+            bytes: place.bytes,
+            kind: LinkKind::Base,
+        };
+        (key, RangeRow::of(link))
+    };
+    (0..).zip(sections).map(row).collect()
 }
 
 /// Why names may be missing, unless the log has every record behind the catalogue that was found.
@@ -231,7 +244,7 @@ mod tests {
     use super::*;
     use crate::catalogue::{CatalogueChange, DbName, Point, decode_section, encode_delta};
     use crate::checksum::RollingChecksum;
-    use crate::ids::{PageSize, StoreId};
+    use crate::ids::{DbKind, PageSize, StoreId};
     use crate::manifest::{Manifest, ManifestStore, MemoryManifest};
     use std::sync::Arc;
 
@@ -293,6 +306,7 @@ mod tests {
             databases: databases.map(|id| (id, Verdict::without(None))).collect(),
             catalogue,
             catalogue_closed: None,
+            lost: Vec::new(),
             truncated: Lsn::new(50),
             catalogue_ranges: Vec::new(),
         };

@@ -4,6 +4,7 @@
 
 use super::chunks::FoundChunks;
 use super::plan::Plan;
+use super::points::LostPoint;
 use super::segments::FoundLog;
 use crate::catalogue::DatabaseState;
 use crate::checksum::RollingChecksum;
@@ -26,6 +27,8 @@ pub struct RepairReport {
     pub kept: Option<PathBuf>,
     /// The databases, dropped ones that are still remembered included, by id.
     pub databases: Vec<RepairedDatabase>,
+    /// Snapshots whose states cannot be had any more: reading one is an error.
+    pub snapshots_lost: Vec<LostPoint>,
     /// Why names may be missing, if so: until that is settled no name is given out.
     pub catalogue_damage: Option<String>,
     /// Chunks that are in use.
@@ -68,6 +71,7 @@ impl RepairReport {
     /// Whether everything was proved.
     pub fn is_whole(&self) -> bool {
         self.catalogue_damage.is_none()
+            && self.snapshots_lost.is_empty()
             && self
                 .databases
                 .iter()
@@ -101,6 +105,7 @@ impl RepairReport {
             done: false,
             kept: None,
             databases: databases.collect(),
+            snapshots_lost: plan.lost.clone(),
             catalogue_damage: plan.catalogue_closed.clone(),
             chunks: used,
             chunks_unused: chunks.identities.len().saturating_sub(used),

@@ -89,7 +89,7 @@ impl Source {
             Err(error) if is_newer(&error) => return Err(error),
             Err(error) => {
                 tracing::warn!(%error, "the manifest is of no use: what chunks and log say is");
-                let rows = rebuilt(disk.as_ref(), store, &limits)?;
+                let rows = rebuilt(&disk, store, &limits)?;
                 (rows, Some(error.to_string()))
             }
         };
@@ -121,7 +121,7 @@ impl Source {
 
     /// What chunks and log say without the manifest.
     pub(super) fn evidence(&self) -> Result<Evidence<'_>, OpenError> {
-        Evidence::find(self.disk.as_ref(), self.store, &self.limits)
+        Evidence::find(&self.disk, self.store, &self.limits)
     }
 
     /// The commit that the rows say that a database's chunks end with.
@@ -214,7 +214,7 @@ impl Source {
 
 /// The rows that a repair would write.
 fn rebuilt(
-    disk: &dyn Disk,
+    disk: &Arc<dyn Disk>,
     store: StoreId,
     limits: &ValidLimits,
 ) -> Result<ManifestState, OpenError> {
