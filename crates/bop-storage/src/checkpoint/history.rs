@@ -75,14 +75,15 @@ impl History {
     /// Whether it is to be written: it says more than that the newest commit can be read, or of that one
     /// that nothing lies before it.
     pub fn is_wanted(&self) -> bool {
-        let readable = self.readable().count();
+        let readable = self.commits.iter().filter(|told| told.readable).count();
         1 < readable || (readable == 1 && self.windowed)
     }
 
-    /// The commits that can be read, ascending.
-    pub fn readable(&self) -> impl Iterator<Item = Lsn> {
-        let readable = self.commits.iter().filter(|told| told.readable);
-        readable.map(|told| told.commit.head().lsn)
+    /// Whether the state after a commit can be read.
+    pub fn can_read(&self, lsn: Lsn) -> bool {
+        let by_lsn = |told: &ToldCommit| told.commit.head().lsn;
+        let found = self.commits.binary_search_by_key(&lsn, by_lsn);
+        found.is_ok_and(|nth| self.commits[nth].readable)
     }
 }
 

@@ -69,11 +69,9 @@ impl Bases<'_> {
         let next = older.next().filter(|next| !self.is_unproved(id, *next));
         let next = next.and_then(|next| {
             let row = self.rows.generation(id, next)?;
-            let history = row.history?;
-            let chunk = self.rows.chunk(history.chunk)?;
-            Some((next, history, *chunk))
+            Some((next, self.history(row)?))
         });
-        let Some((newer, history, chunk)) = next else {
+        let Some((newer, history)) = next else {
             return lost(id, "the versions of a state of the past are not there");
         };
         Arc::new(PastPages {
@@ -81,11 +79,17 @@ impl Bases<'_> {
             at,
             older: self.generation(id, older),
             newer: self.generation(id, newer),
-            history: HistoryFile {
-                file: self.chunks.file(history.chunk, &chunk),
-                section: history.section,
-            },
+            history,
             cache: Arc::clone(self.cache),
+        })
+    }
+
+    /// The history of the interval that a generation ends.
+    pub(super) fn history(&self, row: &GenerationRow) -> Option<HistoryFile> {
+        let link = row.history?;
+        Some(HistoryFile {
+            file: self.chunks.file(link.chunk, self.rows.chunk(link.chunk)?),
+            section: link.section,
         })
     }
 

@@ -261,10 +261,9 @@ impl Engine {
         let databases = self.databases.lock();
         // A drop may have put another state in its place, with the same view.
         let state = databases.get(&id).unwrap_or(&source.state);
-        let readable: BTreeSet<Lsn> = source.history.readable().collect();
         let pinned = state.pinned();
         let (base, past) = self.with_bases_in(&databases, |bases| {
-            let older = pinned.iter().filter(|lsn| readable.contains(lsn));
+            let older = pinned.iter().filter(|lsn| source.history.can_read(**lsn));
             let past = older.map(|lsn| (*lsn, bases.point_in_chunks(id, *lsn)));
             let past: BTreeMap<Lsn, Arc<dyn BasePages>> = past.collect();
             (Arc::clone(bases.view(id, kind).base()), past)

@@ -229,8 +229,7 @@ impl Engine {
             Some(state) => *state.view().head(),
             None => checkpointed_head(id, rows, &self.catalogue.lock().catalogue),
         };
-        let page_bytes = head.page_size.map_or(0, |size| u64::from(size.get()));
-        (u64::from(head.page_count) * page_bytes, head.lsn)
+        (head.bytes(), head.lsn)
     }
 
     /// For how long, in microseconds, the pages of a database that is dropped now are kept.

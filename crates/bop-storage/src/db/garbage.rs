@@ -15,8 +15,9 @@
 use super::engine::Engine;
 use crate::catalogue::Catalogue;
 use crate::checkpoint::Window;
-use crate::ids::{DbId, Generation, Lsn, PageSize};
+use crate::ids::{DbId, Generation, Lsn};
 use crate::manifest::{Edit, Garbage, ManifestState, Needs, RangeKey, window_start};
+use crate::view::Head;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What is needed of a database.
@@ -78,10 +79,9 @@ impl Engine {
     pub(super) fn keep(&self, id: DbId, rows: &ManifestState, published: &Published<'_>) -> Keep {
         let state = self.state_of(id);
         // A checkpoint that is not in the rows yet has a database of this size.
-        let written = state.as_ref().map_or(0, |state| {
-            let head = *state.view().head();
-            bytes_of(head.page_size, head.page_count)
-        });
+        let written = state
+            .as_ref()
+            .map_or(0, |state| state.view().head().bytes());
         let mut points = state.map(|state| state.pinned()).unwrap_or_default();
         let cell = self.catalogue.lock();
         let mut newest = false;
@@ -96,7 +96,13 @@ impl Engine {
         }
         let entry = cell.catalogue.entry(id);
         let published = rows.database(id).map_or(0, |row| {
-            bytes_of(row.page_size, row.checkpointed.page_count)
+            let (page_size, page_count) = (row.page_size, row.checkpointed.page_count);
+            let head = Head {
+                page_size,
+                page_count,
+                ..Head::EMPTY
+            };
+            head.bytes()
         });
         let size = published.max(written);
         Keep {
@@ -105,11 +111,6 @@ impl Engine {
             newest,
         }
     }
-}
-
-fn bytes_of(page_size: Option<PageSize>, page_count: u32) -> u64 {
-    let page_bytes = page_size.map_or(0, |size| u64::from(size.get()));
-    page_bytes * u64::from(page_count)
 }
 
 /// Whether the newest state of a database is needed.
@@ -131,7 +132,7 @@ pub(super) fn reads_origin(fork: DbId, rows: &ManifestState, catalogue: &Catalog
 }
 
 /// The databases that have more than one generation.
-fn with_past(rows: &ManifestState) -> impl Iterator<Item = DbId> {
+pub(super) fn with_past(rows: &ManifestState) -> impl Iterator<Item = DbId> {
     let mut last = None;
     let ids = rows.all_generations().map(|key| key.database);
     ids.filter(move |id| last.replace(*id) == Some(*id))

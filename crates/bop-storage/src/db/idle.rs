@@ -13,7 +13,7 @@
 
 use super::checkpoint_rows::delete_dead_chunks;
 use super::engine::Engine;
-use super::garbage::{Published, delete_garbage, has_garbage};
+use super::garbage::{Published, delete_garbage, has_garbage, with_past};
 use crate::error::CheckpointError;
 use crate::runtime::after;
 use std::iter;
@@ -46,8 +46,11 @@ impl Engine {
 
     /// Whether any database has a past that its window will let go of.
     fn has_window(&self) -> bool {
-        let keeps = self.keeps(iter::empty(), &self.all_told());
-        keeps.values().any(|keep| keep.window.is_some())
+        let (rows, told) = (self.manifest.state(), self.all_told());
+        // Nothing goes while it is damaged.
+        let is_sound = self.catalogue.lock().catalogue.damage().is_none();
+        let mut databases = with_past(&rows);
+        is_sound && databases.any(|id| self.keep(id, &rows, &told).window.is_some())
     }
 
     /// Frees what windows have let go of since the last checkpoint.

@@ -16,11 +16,10 @@ use super::state::DbState;
 use crate::checksum::RollingChecksum;
 use crate::error::ReadError;
 use crate::ids::{DbId, Generation, Lsn};
-use crate::manifest::{GenerationRow, ManifestState};
+use crate::manifest::GenerationRow;
 use crate::pagestore::HistoryPoint;
 use crate::view::Head;
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
 /// A state that a database had and that can be had again.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -162,16 +161,7 @@ type WithHistory = (Generation, GenerationRow, Option<HistoryFile>);
 
 /// The generations of a database, the newest first, each with its history.
 fn histories(bases: &Bases<'_>, id: DbId) -> Vec<WithHistory> {
-    let rows: &ManifestState = bases.rows;
-    let history = |row: &GenerationRow| {
-        let link = row.history?;
-        let chunk = rows.chunk(link.chunk)?;
-        Some(HistoryFile {
-            file: Arc::clone(&bases.chunks.file(link.chunk, chunk)),
-            section: link.section,
-        })
-    };
-    let newest_first = rows.generations(id).rev();
-    let with_history = newest_first.map(|(generation, row)| (generation, *row, history(row)));
+    let newest_first = bases.rows.generations(id).rev();
+    let with_history = newest_first.map(|(generation, row)| (generation, *row, bases.history(row)));
     with_history.collect()
 }

@@ -140,12 +140,7 @@ impl Engine {
     pub(super) fn window_of(&self, state: &DbState, view: &View) -> Option<Window> {
         let cell = self.catalogue.lock();
         let entry = cell.catalogue.entry(state.id())?;
-        let size = view
-            .head()
-            .page_size
-            .map_or(0, |size| u64::from(size.get()));
-        let size = size * u64::from(view.head().page_count);
-        self.window(entry, size)
+        self.window(entry, view.head().bytes())
     }
 
     /// The same for a database of `size` bytes.

@@ -161,6 +161,12 @@ impl Head {
         page_count: 0,
         rolling_checksum: RollingChecksum::EMPTY,
     };
+
+    /// Bytes of all pages.
+    pub fn bytes(&self) -> u64 {
+        let page_bytes = self.page_size.map_or(0, |size| u64::from(size.get()));
+        page_bytes * u64::from(self.page_count)
+    }
 }
 
 /// The state of a database at one commit.

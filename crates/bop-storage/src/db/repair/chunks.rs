@@ -73,6 +73,20 @@ pub(super) struct FoundChunks {
 }
 
 impl FoundChunks {
+    /// Of a store without a file.
+    pub(super) fn none() -> Self {
+        Self {
+            identities: BTreeMap::new(),
+            sections: BTreeMap::new(),
+            catalogue: None,
+            lost_catalogue: None,
+            unknown: BTreeMap::new(),
+            damaged: BTreeMap::new(),
+            foreign: BTreeSet::new(),
+            next: ChunkId::new(1),
+        }
+    }
+
     /// Whether the store has no chunk, damaged or not.
     pub(super) fn is_empty(&self) -> bool {
         self.identities.is_empty() && self.damaged.is_empty()
@@ -93,16 +107,7 @@ pub(super) fn find_chunks(
     store: StoreId,
     judgement: Unreadable,
 ) -> Result<FoundChunks, OpenError> {
-    let mut found = FoundChunks {
-        identities: BTreeMap::new(),
-        sections: BTreeMap::new(),
-        catalogue: None,
-        lost_catalogue: None,
-        unknown: BTreeMap::new(),
-        damaged: BTreeMap::new(),
-        foreign: BTreeSet::new(),
-        next: ChunkId::new(1),
-    };
+    let mut found = FoundChunks::none();
     let mut catalogues = Vec::new();
     for id in chunk_files(disk)? {
         found.next = found.next.max(id.next().unwrap_or(id));

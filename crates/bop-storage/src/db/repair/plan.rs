@@ -310,16 +310,7 @@ mod tests {
             truncated: Lsn::new(50),
             catalogue_ranges: Vec::new(),
         };
-        let chunks = FoundChunks {
-            identities: BTreeMap::new(),
-            sections: BTreeMap::new(),
-            catalogue: None,
-            lost_catalogue: None,
-            unknown: BTreeMap::new(),
-            damaged: BTreeMap::new(),
-            foreign: BTreeSet::new(),
-            next: ChunkId::new(1),
-        };
+        let chunks = FoundChunks::none();
         let log = FoundLog::default();
         let id = StoreId::new([3; 16]);
         let writes = Manifest::rebuilt_writes(id, |edit| plan.write(&chunks, &log, edit)).unwrap();
