@@ -3,25 +3,28 @@
 //! ```text
 //!   a miss at a page --no stream expects it--> a new stream: load this page alone
 //!                    '--a stream expects it--> the stream has it: hand it out
-//!                                         '--> it has not: load four times as many as the last time
+//!                                         |--> it is coming: wait, and have the next ones fetched
+//!                                         '--> it has not: load four times as many as the last time;
+//!                                              from the largest window on, have the next one fetched
 //! ```
 //! They wait here and not among the cached pages: a page comes into the cache when it is asked for, as
 //! one that was loaded alone does. Otherwise its first use would count as a second one, and a scan would
 //! look like something that is read again and again.
 //!
 //! Invariants
-//! - at most [`STREAMS_MAX`] streams wait, each with less than [`WINDOW_BYTES_MAX`] of pages; who was not
-//!   used for longest gives way;
+//! - at most [`STREAMS_MAX`] streams wait, each with less than [`WINDOW_BYTES_MAX`] of pages and as much
+//!   that is coming; who was not used for longest gives way;
 //! - a page is handed out once.
 //!
 //! Never: loads a page, holds its lock while somebody does.
 
 use crate::ids::{ChunkId, PageNo};
 use crate::page::PageBytes;
+use crate::runtime::{Pending, Waited};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 
-/// Scans that are followed at a time. With the next bound, 4 MiB are all that ever waits.
+/// Scans that are followed at a time. With the next bound, 4 MiB are all that ever waits, and 4 MiB come.
 const STREAMS_MAX: usize = 16;
 /// What is loaded for one miss.
 const WINDOW_BYTES_MAX: usize = 256 << 10;
@@ -39,28 +42,36 @@ pub struct ChunkPlace {
     pub page: PageNo,
 }
 
+/// Pages that somebody fetches; of what failed there is nothing.
+pub(super) struct Coming {
+    /// The number of the first.
+    pub(super) first: u32,
+    pub(super) pages: Pending<VecDeque<PageBytes>>,
+}
+
 /// What to do about a page that the cache does not have.
-#[derive(PartialEq, Eq, Debug)]
 pub(super) enum Missed {
     /// It was read ahead.
     Ready(PageBytes),
+    /// It may be among these.
+    Wait(Coming),
     /// Load it, and those behind it: so many bytes in all.
     Load(usize),
 }
 
 /// All streams, the newest first.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct ReadAhead {
     streams: Mutex<VecDeque<Stream>>,
 }
 
-#[derive(Debug)]
 struct Stream {
     chunk: ChunkId,
     section: u32,
     /// The number of the first page that waits, or of the one that is wanted next.
     next: u32,
     pages: VecDeque<PageBytes>,
+    coming: Option<Coming>,
     /// What the last load was for.
     window_bytes: usize,
 }
@@ -68,11 +79,17 @@ struct Stream {
 impl Stream {
     /// Whether it is here that `place` would be asked for.
     fn expects(&self, place: &ChunkPlace) -> bool {
-        // Fewer than 512 pages wait: they are of 512 bytes at least.
+        // Fewer than 512 pages wait: they are of 512 bytes at least. What is coming begins behind them.
         let last = self.next.saturating_add(self.pages.len() as u32);
         let pages = self.next..=last.saturating_add(SKIPPED_MAX);
         (self.chunk, self.section) == (place.chunk, place.section)
             && pages.contains(&place.page.get())
+    }
+
+    /// Whether `place` was the last one that it was asked for.
+    fn is_past(&self, place: &ChunkPlace) -> bool {
+        let past = place.page.get().saturating_add(1);
+        (self.chunk, self.section, self.next) == (place.chunk, place.section, past)
     }
 }
 
@@ -89,10 +106,46 @@ impl ReadAhead {
         let ready = stream.pages.pop_front();
         stream.next = place.page.get().saturating_add(1);
         let window_bytes = stream.window_bytes;
+        let coming = match ready {
+            None => stream.coming.take(),
+            Some(_) => None,
+        };
         streams.push_front(stream);
-        match ready {
-            Some(page) => Missed::Ready(page),
-            None => Missed::Load((4 * window_bytes).min(WINDOW_BYTES_MAX)),
+        match (ready, coming) {
+            (Some(page), _) => Missed::Ready(page),
+            (None, Some(coming)) => Missed::Wait(coming),
+            (None, None) => Missed::Load((4 * window_bytes).min(WINDOW_BYTES_MAX)),
+        }
+    }
+
+    /// Waits for what is coming; the page, if it is among it.
+    pub(super) fn wait(&self, place: &ChunkPlace, coming: &Coming) -> Option<PageBytes> {
+        let Waited::Answer(mut pages) = coming.pages.wait(None) else {
+            return None;
+        };
+        let skipped = place.page.get().checked_sub(coming.first)? as usize;
+        pages.drain(..skipped.min(pages.len()));
+        let page = pages.pop_front()?;
+        self.loaded(place, WINDOW_BYTES_MAX, pages);
+        Some(page)
+    }
+
+    /// Whether somebody should fetch more for the stream that has just gone past `place`: from which
+    /// page on, and how many bytes.
+    pub(super) fn wants_more(&self, place: &ChunkPlace) -> Option<(PageNo, usize)> {
+        let streams = self.streams.lock();
+        let stream = streams.iter().find(|stream| stream.is_past(place))?;
+        let first = stream.next.checked_add(stream.pages.len() as u32)?;
+        let is_due = stream.window_bytes == WINDOW_BYTES_MAX && stream.coming.is_none();
+        is_due.then_some((PageNo::new(first)?, WINDOW_BYTES_MAX))
+    }
+
+    /// Somebody fetches them.
+    pub(super) fn comes(&self, place: &ChunkPlace, coming: Coming) {
+        let mut streams = self.streams.lock();
+        let stream = streams.iter_mut().find(|stream| stream.is_past(place));
+        if let Some(stream) = stream {
+            stream.coming = Some(coming);
         }
     }
 
@@ -105,10 +158,8 @@ impl ReadAhead {
     ) {
         let next = place.page.get().saturating_add(1);
         let mut streams = self.streams.lock();
-        let here = |stream: &Stream| {
-            (stream.chunk, stream.section, stream.next) == (place.chunk, place.section, next)
-        };
-        if let Some(at) = streams.iter().position(here) {
+        let past = streams.iter().position(|stream| stream.is_past(place));
+        if let Some(at) = past {
             streams.remove(at);
         }
         streams.truncate(STREAMS_MAX - 1);
@@ -117,6 +168,7 @@ impl ReadAhead {
             section: place.section,
             next,
             pages,
+            coming: None,
             window_bytes,
         });
     }
@@ -145,6 +197,7 @@ mod tests {
                 assert_eq!(found, page(number));
                 0
             }
+            Missed::Wait(_) => panic!("nobody fetches anything"),
             Missed::Load(bytes) => {
                 let bytes = bytes.max(4096);
                 let count = bytes / 4096;

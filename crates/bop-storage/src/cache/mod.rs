@@ -6,7 +6,7 @@
 //! - a key names bytes that never change (a version in the log, or a slot of a chunk), so a cached
 //!   page is never stale and nothing is ever invalidated;
 //! - the pages it holds have at most the bytes it was made with; those that were read ahead and wait
-//!   for a scan have 4 MiB beside them;
+//!   for a scan, or are being read, have 8 MiB beside them;
 //! - a failed load leaves nothing behind;
 //! - observers are called outside every lock of the cache.
 //!

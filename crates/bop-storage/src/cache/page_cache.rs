@@ -14,18 +14,19 @@
 //!
 //! Never: holds a lock while it loads or calls an observer.
 
-use super::ahead::{ChunkPlace, Missed, ReadAhead};
+use super::ahead::{ChunkPlace, Coming, Missed, ReadAhead};
 use super::hash::PlaceHash;
 use super::observers::{CacheObserver, Observers};
 use crate::error::ReadError;
 use crate::ids::{ChunkId, DbId, Lsn, PageNo, PageSize};
 use crate::page::PageBytes;
+use crate::runtime::Errands;
 use quick_cache::sync::{Cache, GuardResult};
 use quick_cache::{Lifecycle, OptionsBuilder, Weighter};
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::Weak;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 /// Names the bytes of a page for good.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
@@ -95,6 +96,7 @@ pub struct PageCache {
     pages: Cache<PageKey, PageBytes, ByLength, PlaceHash, Collect>,
     bytes_max: u64,
     ahead: ReadAhead,
+    errands: Option<Arc<Errands>>,
     observers: Observers,
     counters: Counters,
 }
@@ -135,9 +137,17 @@ impl PageCache {
             pages: Cache::with_options(options(bytes_max), ByLength, PlaceHash, Collect),
             bytes_max,
             ahead: ReadAhead::default(),
+            errands: None,
             observers: Observers::default(),
             counters: Counters::default(),
         }
+    }
+
+    /// Has what a scan will come to fetched on other threads.
+    #[must_use]
+    pub(crate) fn fetching_by(mut self, errands: &Arc<Errands>) -> Self {
+        self.errands = Some(Arc::clone(errands));
+        self
     }
 
     /// Tells `observer` what happens from now on, as long as somebody else keeps it alive.
@@ -190,26 +200,54 @@ impl PageCache {
     }
 
     /// As [`PageCache::get_or_load`], for a page of a chunk, and reads ahead for those who ask for one
-    /// page behind the other. `load` answers the page and those that stand behind it, as many of them
-    /// as it likes: it is told how many bytes are worth loading.
+    /// page behind the other. `load` answers a page and those that stand behind it, as many of them as it
+    /// likes: it is told how many bytes are worth loading. It is called for later pages on another thread,
+    /// too, and answers nothing where there are none.
     ///
     /// # Errors
-    /// Whatever `load` answers; the next caller loads again.
-    pub fn get_or_load_run(
-        &self,
-        place: ChunkPlace,
-        load: impl FnOnce(usize) -> Result<(PageBytes, VecDeque<PageBytes>), ReadError>,
-    ) -> Result<PageBytes, ReadError> {
-        self.get_or_load_missed(place.into(), || match self.ahead.missed(&place) {
-            Missed::Ready(page) => Ok(page),
-            Missed::Load(bytes) => {
-                add(&self.counters.loads, 1);
-                let (page, behind) = load(bytes)?;
-                let bytes = bytes.max(page.len());
-                self.ahead.loaded(&place, bytes, behind);
-                Ok(page)
-            }
+    /// Whatever `load` answers of this page; the next caller loads again.
+    pub fn get_or_load_run<L>(&self, place: ChunkPlace, load: L) -> Result<PageBytes, ReadError>
+    where
+        L: Fn(PageNo, usize) -> Result<VecDeque<PageBytes>, ReadError> + Send + 'static,
+    {
+        self.get_or_load_missed(place.into(), || {
+            let waited = match self.ahead.missed(&place) {
+                Missed::Ready(page) => return Ok(page),
+                Missed::Wait(coming) => self.ahead.wait(&place, &coming).ok_or(0),
+                Missed::Load(bytes) => Err(bytes),
+            };
+            let page = match waited {
+                Ok(page) => page,
+                Err(bytes) => {
+                    add(&self.counters.loads, 1);
+                    let mut pages = load(place.page, bytes)?;
+                    let page = pages.pop_front();
+                    let page = page.unwrap_or_else(|| PageBytes::zeroed(PageSize::DEFAULT));
+                    self.ahead.loaded(&place, bytes.max(page.len()), pages);
+                    page
+                }
+            };
+            self.fetch_more(&place, load);
+            Ok(page)
         })
+    }
+
+    /// Has the pages fetched that a scan will come to, if it is one and somebody is free for that.
+    fn fetch_more<L>(&self, place: &ChunkPlace, load: L)
+    where
+        L: Fn(PageNo, usize) -> Result<VecDeque<PageBytes>, ReadError> + Send + 'static,
+    {
+        let Some(errands) = &self.errands else {
+            return;
+        };
+        if let Some((first, bytes)) = self.ahead.wants_more(place) {
+            // What fails is told to whoever asks for it.
+            let fetch = move || load(first, bytes).unwrap_or_default();
+            if let Ok(pages) = errands.send(fetch) {
+                let first = first.get();
+                self.ahead.comes(place, Coming { first, pages });
+            }
+        }
     }
 
     /// The page behind `key` if it is in memory.

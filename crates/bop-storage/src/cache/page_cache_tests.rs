@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::error::{Damage, Place, Reject};
+use crate::runtime::SystemSpawn;
 use std::sync::Barrier;
 use std::sync::atomic::AtomicUsize;
 use std::thread;
@@ -206,9 +207,9 @@ fn a_scan_leaves_a_hot_set_its_hits() {
                 section: 0,
                 page: PageNo::new(1 + step).unwrap(),
             };
-            let load = |bytes: usize| {
-                let behind = (bytes / 4096).saturating_sub(1);
-                Ok((filled(2), std::iter::repeat_n(filled(2), behind).collect()))
+            let load = |_, bytes: usize| {
+                let pages = (bytes / 4096).max(1);
+                Ok(std::iter::repeat_n(filled(2), pages).collect())
             };
             cache.get_or_load_run(place, load).unwrap();
             hot_hit()
@@ -223,21 +224,82 @@ fn a_scan_leaves_a_hot_set_its_hits() {
     assert!(stats.loads < stats.misses / 10, "read ahead: {stats:?}");
 }
 
+/// A page of a section of 2,000, as scans ask for it.
+fn read_run<L>(cache: &PageCache, raw: u32, load: L) -> Result<PageBytes, ReadError>
+where
+    L: Fn(PageNo, usize) -> Result<VecDeque<PageBytes>, ReadError> + Send + 'static,
+{
+    let place = ChunkPlace {
+        chunk: ChunkId::new(1),
+        section: 0,
+        page: PageNo::new(raw).unwrap(),
+    };
+    cache.get_or_load_run(place, load)
+}
+
+fn load(first: PageNo, bytes: usize) -> Result<VecDeque<PageBytes>, ReadError> {
+    let pages = (first.get()..=2000).take((bytes / 4096).max(1));
+    Ok(pages.map(|raw| filled(raw as u8)).collect())
+}
+
+/// A cache whose scans have one thread beside them.
+fn fetching() -> PageCache {
+    PageCache::new(16 << 20).fetching_by(&Errands::new(Arc::new(SystemSpawn), 1))
+}
+
+#[test]
+fn a_long_scan_finds_what_was_fetched_meanwhile() {
+    let cache = fetching();
+    for raw in 1..=2000 {
+        assert_eq!(
+            read_run(&cache, raw, load).unwrap(),
+            filled(raw as u8),
+            "page {raw}"
+        );
+    }
+    let stats = cache.stats();
+    assert_eq!(
+        (stats.misses, stats.loads),
+        (2000, 4),
+        "1, 4, 16 and 64 pages"
+    );
+}
+
+#[test]
+fn what_cannot_be_fetched_is_loaded_and_its_error_told_to_who_asks() {
+    let cache = fetching();
+    let failing = |first: PageNo, bytes: usize| match first.get() {
+        500.. => Err(ReadError::Closed),
+        _ => load(first, bytes),
+    };
+    let read = |raw| read_run(&cache, raw, failing);
+    let failed = (1..=2000).find(|raw| read(*raw).is_err());
+    let failed = failed.unwrap();
+    assert!((500..564).contains(&failed), "page {failed}");
+    assert!(read(failed).is_err());
+    assert_eq!(
+        read_run(&cache, failed, load).unwrap(),
+        filled(failed as u8)
+    );
+}
+
+#[test]
+fn a_fetch_that_panics_is_heard_by_the_scan_as_one_that_failed() {
+    let cache = fetching();
+    let here = std::thread::current().id();
+    let panicking = move |first, bytes| {
+        assert_eq!(std::thread::current().id(), here, "on purpose");
+        load(first, bytes)
+    };
+    for raw in 1..=1000 {
+        assert_eq!(read_run(&cache, raw, panicking).unwrap(), filled(raw as u8));
+    }
+}
+
 #[test]
 fn a_page_that_was_read_ahead_is_a_miss_without_a_load() {
     let cache = PageCache::new(1 << 20);
-    let read = |raw: u32| {
-        let place = ChunkPlace {
-            chunk: ChunkId::new(1),
-            section: 0,
-            page: PageNo::new(raw).unwrap(),
-        };
-        let page = cache.get_or_load_run(place, |bytes| {
-            let behind = (1..bytes as u32 / 4096).map(|nth| filled((raw + nth) as u8));
-            Ok((filled(raw as u8), behind.collect()))
-        });
-        assert_eq!(page.unwrap(), filled(raw as u8));
-    };
+    let read = |raw: u32| assert_eq!(read_run(&cache, raw, load).unwrap(), filled(raw as u8));
     (1..=50).for_each(&read);
     let stats = cache.stats();
     assert_eq!((stats.hits, stats.misses, stats.loads), (0, 50, 4));

@@ -181,8 +181,10 @@ impl OpenSection<'_> {
                 content,
                 hash,
                 version,
+                packing,
             } = found;
-            self.writer.push_page(page, version, hash, &content)?;
+            self.writer
+                .push_packed(page, version, hash, &content, &packing)?;
             self.pages += 1;
         }
         Ok(())

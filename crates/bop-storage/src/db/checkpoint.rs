@@ -186,7 +186,7 @@ impl Engine {
         let mut pages = 0;
         for (nth, chunk) in planned.iter().chain(&alone).enumerate() {
             let id = self.draw_chunk_id()?;
-            let mut writer = ChunkWriter::create(Arc::clone(&self.disk), self.store, id)?;
+            let mut writer = self.create_chunk(id)?;
             let source_of = |section: PlannedSection| {
                 by_id
                     .get(&section.database)
@@ -200,6 +200,12 @@ impl Engine {
             finished.push(writer.finish()?);
         }
         Ok(pages)
+    }
+
+    /// Starts a chunk with that number.
+    pub(super) fn create_chunk(&self, id: ChunkId) -> Result<ChunkWriter, CheckpointError> {
+        let writer = ChunkWriter::create(Arc::clone(&self.disk), self.store, id)?;
+        Ok(writer.write_behind(&self.errands))
     }
 
     /// A number that no chunk ever had, not even one whose checkpoint failed.

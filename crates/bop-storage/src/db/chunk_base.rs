@@ -17,12 +17,12 @@ use crate::cache::{ChunkPlace, PageCache};
 use crate::checkpoint::{RangeNo, Ranges};
 use crate::checksum::PageHash;
 use crate::error::ReadError;
-use crate::ids::{ChunkId, DbId, Generation, Lsn, PageNo, PageSize};
+use crate::ids::{ChunkId, DbId, Generation, Lsn, PageNo};
 use crate::manifest::{ChunkRow, LinkKind, ManifestState, RangeLink, RangeRow};
 use crate::page::PageBytes;
 use crate::pagestore::StoredPage;
 use crate::view::{BasePage, BasePages};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What a generation's chunks say of a page.
@@ -62,19 +62,6 @@ impl Section {
             section: self.index,
             page,
         }
-    }
-
-    /// A page that has a slot, and what stands behind it, of so many bytes in all.
-    fn load_run(
-        &self,
-        page: PageNo,
-        bytes: usize,
-    ) -> Result<(PageBytes, VecDeque<PageBytes>), ReadError> {
-        let run = self.file.reader()?.read_run(self.index, page, bytes)?;
-        let mut pages: VecDeque<_> = run.into_iter().map(|page| page.content).collect();
-        let first = pages.pop_front();
-        let first = first.unwrap_or_else(|| PageBytes::zeroed(PageSize::DEFAULT));
-        Ok((first, pages))
     }
 
     fn of(link: &RangeLink, chunk: &ChunkRow, chunks: &ChunkSet) -> Self {
@@ -167,8 +154,13 @@ impl ChunkBase {
         }
         Ok(match self.find(page)? {
             Lookup::Found((section, _, _)) => {
+                // The reader alone: whoever reads ahead does not keep a chunk that nobody needs.
+                let (reader, index) = (section.file.reader()?, section.index);
+                let load = move |page, bytes| {
+                    let run = reader.read_run(index, page, bytes)?;
+                    Ok(run.into_iter().map(|page| page.content).collect())
+                };
                 let place = section.place(page);
-                let load = |bytes| section.load_run(page, bytes);
                 Lookup::Found(self.cache.get_or_load_run(place, load)?)
             }
             Lookup::NeverWritten => Lookup::NeverWritten,
@@ -182,17 +174,8 @@ impl ChunkBase {
     /// As [`ChunkBase::look_up`].
     pub(crate) fn look_up_stored(&self, page: PageNo) -> Result<Lookup<BasePage>, ReadError> {
         for section in self.covering(page) {
-            if let Some(StoredPage {
-                content,
-                hash,
-                version,
-            }) = Self::load_from(section, page)?
-            {
-                return Ok(Lookup::Found(BasePage {
-                    content,
-                    hash,
-                    version,
-                }));
+            if let Some(stored) = Self::load_from(section, page)? {
+                return Ok(Lookup::Found(stored.into()));
             }
             if section.kind == LinkKind::Base {
                 return Ok(Lookup::NeverWritten);

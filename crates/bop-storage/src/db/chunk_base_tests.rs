@@ -3,6 +3,7 @@
 use super::*;
 use crate::checksum::RollingChecksum;
 use crate::db::page_hashes::PageHashes;
+use crate::ids::PageSize;
 use crate::ids::{DbKind, StoreId};
 use crate::io::{Disk, layout};
 use crate::manifest::{

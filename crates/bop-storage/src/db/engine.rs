@@ -34,7 +34,7 @@ use crate::log::{Log, LogHold};
 use crate::manifest::{ClosedRow, Manifest};
 use crate::meters::StoreMeters;
 use crate::recordlog::{RecordLogs, RecordReader};
-use crate::runtime::{Runtime, after};
+use crate::runtime::{Errands, Runtime, after};
 use parking_lot::{Condvar, Mutex};
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -78,6 +78,8 @@ pub(crate) struct Engine {
     pub(super) watchdog: Arc<Watchdog>,
     pub(super) watch_thread: Mutex<Option<WatchThread>>,
     pub(super) runtime: Runtime,
+    /// Read ahead and write behind for whoever reads and writes much.
+    pub(super) errands: Arc<Errands>,
     pub(super) limits: ValidLimits,
     pub(super) log: Log,
     pub(super) reader: PageReader,

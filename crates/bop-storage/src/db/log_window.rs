@@ -1,97 +1,205 @@
 //! The part of the log that copies read ahead.
 //!
 //! A checkpoint asks for one page at a time, and their images mostly stand one behind the other, as they
-//! were committed: one read of the device serves many.
+//! were committed: one read of the device serves many, and the next one is under way meanwhile.
 //!
 //! ```text
-//!   an image inside the window ------------------> copied out of it
+//!   an image inside the window ------------------> shown
 //!   one that begins where the window ended ------> a window of four times as much, from there on
+//!      '-- the window was a largest one ---------> what an errand has read by now; another one reads on
 //!   one anywhere else ---------------------------> just its own blocks
 //! ```
 //! Invariant: what it answers is what the file had at some time since the segment was made; the caller
 //! proves it, and reads the device where it is not what it must be.
 //!
-//! Never: reads again what failed; more than one buffer.
+//! Never: reads again what failed; more than two buffers.
 
 use crate::ids::{Incarnation, SegmentId};
-use crate::io::{BLOCK_BYTES, BUFFER_BLOCKS, Block, zeroed_blocks};
+use crate::io::{BLOCK_BYTES, Block, zeroed_blocks};
 use crate::log::LogSegment;
+use crate::runtime::{Errands, Pending, Waited};
 use parking_lot::Mutex;
 use std::fmt;
+use std::sync::Arc;
 use zerocopy::IntoBytes;
 
 const BLOCK: u64 = BLOCK_BYTES as u64;
+/// The largest window: 1 MiB, from where on larger reads gain little.
+const WINDOW_BLOCKS: usize = 256;
+/// What the next window may take over of the one before: an image of 64 KiB that begins inside a block.
+const CARRIED_BLOCKS: usize = 17;
 /// How far behind the window an image may begin that is taken for the next one.
 const SKIPPED_MAX: u64 = 64 << 10;
 
 /// One window, for whoever copies: checkpoints are made one at a time.
-#[derive(Default)]
-pub(crate) struct LogWindow(Mutex<Window>);
+pub(crate) struct LogWindow {
+    window: Mutex<Window>,
+    errands: Arc<Errands>,
+}
+
+/// A file of the log, in one of its lives.
+type FileKey = (SegmentId, Incarnation);
 
 #[derive(Default)]
 struct Window {
-    segment: Option<(SegmentId, Incarnation)>,
-    /// Where it begins in the segment's file.
+    file: Option<FileKey>,
+    /// Where it begins in the file.
     start: u64,
     /// Bytes of it that the file had.
     bytes: usize,
-    /// What the last read was for.
+    /// What the last read was for, in blocks.
     count: usize,
-    blocks: Vec<Block>,
+    /// Where it begins in `buffer`, in blocks.
+    first: usize,
+    buffer: Vec<Block>,
+    /// The buffer of the window before, for the one after the next.
+    spare: Vec<Block>,
+    ahead: Option<Ahead>,
+}
+
+/// What an errand reads.
+struct Ahead {
+    file: FileKey,
+    start: u64,
+    read: Pending<Read>,
+}
+
+/// A buffer that was filled behind its first [`CARRIED_BLOCKS`], and how far.
+struct Read {
+    buffer: Vec<Block>,
+    found: Option<usize>,
+}
+
+impl Read {
+    fn new(segment: &LogSegment, start: u64, count: usize, mut buffer: Vec<Block>) -> Self {
+        if buffer.is_empty() {
+            buffer = zeroed_blocks(CARRIED_BLOCKS + WINDOW_BLOCKS);
+        }
+        let blocks = buffer.get_mut(CARRIED_BLOCKS..CARRIED_BLOCKS + count);
+        let found = blocks.and_then(|blocks| segment.file.read_at(start, blocks).ok());
+        Self { buffer, found }
+    }
 }
 
 impl LogWindow {
+    pub(super) fn new(errands: Arc<Errands>) -> Self {
+        Self {
+            window: Mutex::default(),
+            errands,
+        }
+    }
+
     /// Shows `bytes` bytes of a segment's file from `offset` on; `None` when they could not be read, or
     /// are more than a window.
     pub(super) fn read<T>(
         &self,
-        segment: &LogSegment,
+        segment: &Arc<LogSegment>,
         offset: u64,
         bytes: usize,
         show: impl FnOnce(&[u8]) -> T,
     ) -> Option<T> {
-        let mut window = self.0.lock();
+        let mut window = self.window.lock();
         if window.at(segment, offset, bytes).is_none() {
-            window.load(segment, offset, bytes)?;
+            window.load(segment, offset, bytes, &self.errands)?;
         }
         window.at(segment, offset, bytes).map(show)
     }
 }
 
+fn key(segment: &LogSegment) -> FileKey {
+    (segment.id, segment.incarnation)
+}
+
 impl Window {
-    fn is_of(&self, segment: &LogSegment) -> bool {
-        self.segment == Some((segment.id, segment.incarnation))
+    fn end(&self) -> u64 {
+        self.start + self.bytes as u64
     }
 
     fn at(&self, segment: &LogSegment, offset: u64, bytes: usize) -> Option<&[u8]> {
         let start = usize::try_from(offset.checked_sub(self.start)?).ok()?;
-        let found = self.blocks.as_bytes().get(..self.bytes)?;
-        let image = found.get(start..start.checked_add(bytes)?)?;
-        self.is_of(segment).then_some(image)
+        let window = self.buffer.get(self.first..)?.as_bytes();
+        let image = window
+            .get(..self.bytes)?
+            .get(start..start.checked_add(bytes)?)?;
+        (self.file == Some(key(segment))).then_some(image)
     }
 
-    fn load(&mut self, segment: &LogSegment, offset: u64, bytes: usize) -> Option<()> {
+    fn load(
+        &mut self,
+        segment: &Arc<LogSegment>,
+        offset: u64,
+        bytes: usize,
+        errands: &Errands,
+    ) -> Option<()> {
         let start = offset - offset % BLOCK;
         let needed = ((offset - start) as usize).checked_add(bytes)?;
-        let end = self.start + self.bytes as u64;
-        let goes_on = self.is_of(segment) && self.start <= start && start <= end + SKIPPED_MAX;
-        let count = if goes_on { 4 * self.count } else { 1 };
         let count_min = needed.div_ceil(BLOCK_BYTES);
-        if count_min > BUFFER_BLOCKS {
+        if count_min > WINDOW_BLOCKS {
             return None;
         }
-        let count = count.clamp(count_min, BUFFER_BLOCKS);
-        if self.blocks.is_empty() {
-            self.blocks = zeroed_blocks(BUFFER_BLOCKS);
+        let follows = self.start <= start && start <= self.end() + SKIPPED_MAX;
+        let goes_on = self.file == Some(key(segment)) && follows;
+        if !(goes_on && self.slide(segment, start)) || self.at(segment, offset, bytes).is_none() {
+            let count = if goes_on { 4 * self.count } else { 1 };
+            self.count = count.clamp(count_min, WINDOW_BLOCKS);
+            let buffer = std::mem::take(&mut self.spare);
+            self.show(start, Read::new(segment, start, self.count, buffer))?;
+            self.file = Some(key(segment));
         }
-        self.bytes = 0;
-        let found = segment
-            .file
-            .read_at(start, self.blocks.get_mut(..count)?)
-            .ok()?;
-        (self.start, self.bytes, self.count) = (start, found, count);
-        self.segment = Some((segment.id, segment.incarnation));
+        if self.count == WINDOW_BLOCKS && self.ahead.is_none() {
+            self.read_ahead(segment, errands);
+        }
         Some(())
+    }
+
+    /// Goes on to what was read ahead, with what the window has from `start` on; `false` when nothing
+    /// was that begins where the window ends.
+    fn slide(&mut self, segment: &LogSegment, start: u64) -> bool {
+        let (file, end) = (key(segment), self.end());
+        let Some(ahead) = self.ahead.take() else {
+            return false;
+        };
+        let carried = (end.saturating_sub(start) / BLOCK) as usize;
+        if (ahead.file, ahead.start) != (file, end) || carried > CARRIED_BLOCKS {
+            return false;
+        }
+        let Waited::Answer(mut read) = ahead.read.wait(None) else {
+            return false;
+        };
+        let (from, to) = (self.first + self.bytes / BLOCK_BYTES, CARRIED_BLOCKS);
+        let old = self.buffer.get(from - carried..from);
+        let new = read.buffer.get_mut(to - carried..to);
+        let (Some(old), Some(new)) = (old, new) else {
+            return false;
+        };
+        new.copy_from_slice(old);
+        self.show(end, read).map(|()| self.carry(carried)).is_some()
+    }
+
+    /// Shows what was read from `start` on.
+    fn show(&mut self, start: u64, read: Read) -> Option<()> {
+        self.spare = std::mem::replace(&mut self.buffer, read.buffer);
+        (self.start, self.first) = (start, CARRIED_BLOCKS);
+        self.bytes = read.found.unwrap_or(0);
+        read.found.map(drop)
+    }
+
+    /// Shows the blocks in front of what was read, too.
+    fn carry(&mut self, blocks: usize) {
+        self.first -= blocks;
+        self.start -= blocks as u64 * BLOCK;
+        self.bytes += blocks * BLOCK_BYTES;
+    }
+
+    fn read_ahead(&mut self, segment: &Arc<LogSegment>, errands: &Errands) {
+        let start = self.end();
+        if !start.is_multiple_of(BLOCK) || segment.capacity_bytes <= start {
+            return;
+        }
+        let (segment, file) = (Arc::clone(segment), key(segment));
+        let buffer = std::mem::take(&mut self.spare);
+        let read = errands.send(move || Read::new(&segment, start, WINDOW_BLOCKS, buffer));
+        self.ahead = read.ok().map(|read| Ahead { file, start, read });
     }
 }
 
@@ -106,17 +214,17 @@ mod tests {
     use super::*;
     use crate::ids::Lsn;
     use crate::io::{Disk, OpenMode};
-    use crate::testing::SimDisk;
+    use crate::runtime::SystemSpawn;
+    use crate::testing::{Fault, SimDisk};
     use std::path::Path;
-    use std::sync::Arc;
 
     /// A segment whose every block is filled with its number.
-    fn segment(disk: &SimDisk, id: u64, blocks: u8) -> Arc<LogSegment> {
+    fn segment(disk: &SimDisk, id: u64, blocks: u16) -> Arc<LogSegment> {
         let path = format!("segment-{id}");
         let file = disk.open(Path::new(&path), OpenMode::CreateNew).unwrap();
         for number in 0..blocks {
             let mut block = zeroed_blocks(1);
-            block.as_mut_bytes().fill(number);
+            block.as_mut_bytes().fill(number as u8);
             file.write_at(u64::from(number) * BLOCK, &block).unwrap();
         }
         let bytes = u64::from(blocks) * BLOCK;
@@ -130,42 +238,76 @@ mod tests {
         ))
     }
 
+    fn window(threads: usize) -> LogWindow {
+        LogWindow::new(Errands::new(Arc::new(SystemSpawn), threads))
+    }
+
     /// Reads at an offset and checks it; how many blocks the window has then.
-    fn read(window: &LogWindow, segment: &LogSegment, offset: u64, bytes: usize) -> usize {
+    fn read(window: &LogWindow, segment: &Arc<LogSegment>, offset: u64, bytes: usize) -> usize {
         let first = (offset / BLOCK) as u8;
         let found = window.read(segment, offset, bytes, |found| {
             assert_eq!(found.len(), bytes);
             found[0]
         });
         assert_eq!(found, Some(first), "at {offset}");
-        window.0.lock().bytes / BLOCK_BYTES
+        window.window.lock().bytes / BLOCK_BYTES
     }
 
     #[test]
     fn images_one_behind_the_other_make_the_window_grow() {
-        let (disk, window) = (SimDisk::new(1), LogWindow::default());
+        let (disk, window) = (SimDisk::new(1), window(4));
         let segment = segment(&disk, 1, 200);
         let blocks: Vec<usize> = (0..100)
             .map(|nth| read(&window, &segment, nth * BLOCK + 8, 3000))
             .collect();
         assert_eq!(blocks[..6], [1, 4, 4, 4, 4, 16]);
-        assert_eq!(blocks[99], BUFFER_BLOCKS);
+        assert_eq!((blocks[84], blocks[99]), (64, 200 - 85));
         // Back, and at random: just the blocks of the image.
         for nth in [3, 90, 40, 70, 10] {
             assert_eq!(read(&window, &segment, nth * BLOCK + 4000, 200), 2);
         }
     }
 
+    /// Goes through a segment from one image to the next, all of which begin inside a block; how many
+    /// of them were shown behind what was taken over from the window before.
+    fn go_through(window: &LogWindow, segment: &Arc<LogSegment>) -> usize {
+        let images = (0..3000 * BLOCK).step_by(3 * BLOCK_BYTES);
+        let carried = images.enumerate().filter(|(nth, offset)| {
+            let bytes = if nth % 7 == 0 { 60 << 10 } else { 4096 };
+            read(window, segment, offset + 100, bytes);
+            window.window.lock().first < CARRIED_BLOCKS
+        });
+        carried.count()
+    }
+
+    #[test]
+    fn what_was_read_ahead_goes_on_where_the_window_ends() {
+        let disk = SimDisk::new(1);
+        let segment = segment(&disk, 1, 3100);
+        assert_eq!(go_through(&window(0), &segment), 0);
+        assert!(go_through(&window(1), &segment) > 100);
+    }
+
+    #[test]
+    fn a_read_ahead_that_failed_is_made_again() {
+        let disk = SimDisk::new(1);
+        let segment = segment(&disk, 1, 3100);
+        let window = window(1);
+        // After some smaller windows.
+        disk.fail_read_at(disk.read_count() + 7, Fault::Error(5));
+        go_through(&window, &segment);
+    }
+
     #[test]
     fn another_segment_and_what_is_too_large_are_told_apart() {
-        let (disk, window) = (SimDisk::new(1), LogWindow::default());
+        let (disk, window) = (SimDisk::new(1), window(4));
         let (one, other) = (segment(&disk, 1, 70), segment(&disk, 2, 4));
         read(&window, &one, 0, 4096);
         assert_eq!(read(&window, &other, 3 * BLOCK, 4096), 1);
         assert_eq!(read(&window, &one, 0, 4096), 1);
         let past = window.read(&other, 3 * BLOCK, 4097, <[u8]>::len);
         assert_eq!(past, None, "the file ends there");
-        let large = window.read(&one, 0, 65 * BLOCK_BYTES, <[u8]>::len);
+        let large = window.read(&one, 0, 257 * BLOCK_BYTES, <[u8]>::len);
         assert_eq!(large, None, "more than a window");
     }
 }

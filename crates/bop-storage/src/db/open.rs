@@ -47,6 +47,7 @@ use crate::log::{Log, LogHolds};
 use crate::manifest::{LmdbManifest, Manifest, Table, fenced};
 use crate::meters::StoreMeters;
 use crate::recordlog::{RecentPayloads, RecordLogs, RecordReader};
+use crate::runtime::Errands;
 use crate::superblock::Superblock;
 use crate::view::View;
 use parking_lot::{Condvar, Mutex};
@@ -54,6 +55,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64};
+
+/// Two for a checkpoint, two for scans.
+const ERRANDS_MAX: usize = 4;
 
 /// Opens a store.
 pub(super) fn open(path: &Path, options: Options) -> Result<Arc<Engine>, OpenError> {
@@ -307,9 +311,8 @@ impl Parts<'_> {
         found: Option<Damage>,
     ) -> Result<(Arc<Engine>, Vec<SegmentId>), OpenError> {
         let rows = self.manifest.state();
-        let cache = Arc::new(PageCache::new(self.limits.cache_bytes_max));
-        let (disk, open_max) = (Arc::clone(&self.disk), self.limits.chunks_open_max);
-        let chunks = ChunkSet::new(disk, self.superblock.store, open_max);
+        let (cache, errands) = self.cache();
+        let chunks = self.chunks();
         let signals = Arc::new(Signals::new(self.limits.idle_note_delay));
         let holds = LogHolds::new(Arc::clone(&signals) as _);
         let (state, recovered) = self.recover_state(&rows, &chunks, &cache, &holds)?;
@@ -336,7 +339,8 @@ impl Parts<'_> {
             watch_thread: Mutex::new(None),
             runtime: self.options.runtime.clone(),
             limits: self.limits.clone(),
-            reader: PageReader::new(Arc::clone(log.ring()), Arc::clone(log.unwritten()), cache),
+            reader: reader_of(&log, cache, &errands),
+            errands,
             signals,
             record_reader: self.record_reader(&log),
             log,
@@ -372,11 +376,28 @@ impl Parts<'_> {
         Ok((engine, unused))
     }
 
+    fn chunks(&self) -> ChunkSet {
+        let (disk, open_max) = (Arc::clone(&self.disk), self.limits.chunks_open_max);
+        ChunkSet::new(disk, self.superblock.store, open_max)
+    }
+
+    /// The cache, and who fetches for it.
+    fn cache(&self) -> (Arc<PageCache>, Arc<Errands>) {
+        let errands = Errands::new(Arc::clone(&self.options.runtime.spawn), ERRANDS_MAX);
+        let cache = PageCache::new(self.limits.cache_bytes_max);
+        (Arc::new(cache.fetching_by(&errands)), errands)
+    }
+
     fn record_reader(&self, log: &Log) -> RecordReader {
         let (ring, unwritten) = (log.ring(), Arc::clone(log.unwritten()));
         let recent = Arc::new(RecentPayloads::new(self.limits.record_cache_bytes_max));
         RecordReader::new(Arc::clone(ring), unwritten, recent)
     }
+}
+
+fn reader_of(log: &Log, cache: Arc<PageCache>, errands: &Arc<Errands>) -> PageReader {
+    let (ring, unwritten) = (Arc::clone(log.ring()), Arc::clone(log.unwritten()));
+    PageReader::new(ring, unwritten, cache, errands)
 }
 
 fn index_entries<'s>(states: impl Iterator<Item = &'s Arc<DbState>>) -> i64 {

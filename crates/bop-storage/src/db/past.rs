@@ -100,11 +100,7 @@ impl PastPages {
     fn load_version(&self, page: PageNo) -> Result<Option<BasePage>, ReadError> {
         let HistoryFile { file, section } = &self.history;
         let found = file.reader()?.read_at(*section, page, self.at)?;
-        Ok(found.map(|found| BasePage {
-            content: found.content,
-            hash: found.hash,
-            version: found.version,
-        }))
+        Ok(found.map(BasePage::from))
     }
 }
 

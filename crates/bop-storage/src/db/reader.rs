@@ -11,9 +11,11 @@ use super::resolve::Through;
 use crate::cache::{PageCache, PageKey};
 use crate::error::ReadError;
 use crate::ids::{Lsn, PageNo, PageSize};
+use crate::log::format::record::Encoding;
 use crate::log::{Ring, Unwritten};
 use crate::page::PageBytes;
-use crate::view::{BasePage, BasePages, Found, IndexLayer, PageVersion, View};
+use crate::runtime::Errands;
+use crate::view::{BasePage, BasePages, Found, IndexLayer, Packing, PageVersion, View};
 use std::sync::Arc;
 
 /// Fewer pages of a database leave the cache when they were copied.
@@ -30,12 +32,17 @@ pub(crate) struct PageReader {
 }
 
 impl PageReader {
-    pub(crate) fn new(ring: Arc<Ring>, unwritten: Arc<Unwritten>, cache: Arc<PageCache>) -> Self {
+    pub(crate) fn new(
+        ring: Arc<Ring>,
+        unwritten: Arc<Unwritten>,
+        cache: Arc<PageCache>,
+        errands: &Arc<Errands>,
+    ) -> Self {
         Self {
             ring,
             unwritten,
             cache,
-            window: Arc::default(),
+            window: Arc::new(LogWindow::new(Arc::clone(errands))),
         }
     }
 
@@ -91,14 +98,15 @@ impl PageReader {
         page: PageNo,
         at: PageVersion,
     ) -> Result<BasePage, ReadError> {
-        let content = match self.cache.peek(key(view, page, at.version)) {
-            Some(content) => content,
+        let (content, packing) = match self.cache.peek(key(view, page, at.version)) {
+            Some(content) => (content, packing_of(at)),
             None => self.load_windowed(view, page, at)?,
         };
         Ok(BasePage {
             content,
             hash: at.hash,
             version: at.version,
+            packing,
         })
     }
 
@@ -135,6 +143,14 @@ impl PageReader {
     ) -> Result<(), ReadError> {
         self.load_checked(view, page, version, Through::Device)
             .map(drop)
+    }
+}
+
+/// What an image in the log tells of compressing its page.
+pub(super) fn packing_of(at: PageVersion) -> Packing {
+    match at.form.encoding() {
+        Encoding::Raw => Packing::No,
+        Encoding::Lz4 | Encoding::Patch => Packing::Unknown,
     }
 }
 

@@ -14,7 +14,8 @@
 //!
 //! Never: puts a base into the cache; reads at a place below the log that the view keeps.
 
-use super::reader::PageReader;
+use super::reader::{PageReader, packing_of};
+use crate::buffer::Buffer;
 use crate::cache::PageKey;
 use crate::checksum::PageHash;
 use crate::error::{Damage, Place, ReadError, Reject};
@@ -23,7 +24,7 @@ use crate::io::{BLOCK_BYTES, Block, blocks_for, zeroed_blocks};
 use crate::log::format::record::Encoding;
 use crate::log::format::{Patch, PatchBase, full_page};
 use crate::page::PageBytes;
-use crate::view::{PageVersion, View};
+use crate::view::{Packing, PageVersion, View};
 use zerocopy::IntoBytes;
 
 /// Where the bases of a patch may come from.
@@ -40,7 +41,7 @@ pub(super) enum Through {
 /// What a patch rests on, when it was looked for.
 enum Rests {
     /// The page as it was.
-    On(Vec<u8>),
+    On(Buffer),
     /// Another image in the log.
     OnImage(PageVersion),
 }
@@ -95,12 +96,45 @@ impl PageReader {
         view: &View,
         page: PageNo,
         at: PageVersion,
-    ) -> Result<PageBytes, ReadError> {
-        match self.resolve(view, page, at, Through::Window) {
+    ) -> Result<(PageBytes, Packing), ReadError> {
+        if let Some(found) = self.full_in_window(view, page, at) {
+            return Ok(found);
+        }
+        let content = match self.resolve(view, page, at, Through::Window) {
             // The window may be older than what stands there now.
             Err(ReadError::Damaged(_)) => self.load_checked(view, page, at, Through::Device),
             other => other,
+        };
+        Ok((content?, packing_of(at)))
+    }
+
+    /// A page whose full image is in the window, made from there: the usual one of a copy. `None`: it is
+    /// anywhere else, or not what it must be.
+    fn full_in_window(
+        &self,
+        view: &View,
+        page: PageNo,
+        at: PageVersion,
+    ) -> Option<(PageBytes, Packing)> {
+        let oldest = self.unwritten.oldest();
+        let is_written = oldest.is_none_or(|oldest| at.image_lsn < oldest);
+        if at.form.encoding() == Encoding::Patch || !is_written {
+            return None;
         }
+        let size = view.head().page_size.unwrap_or(PageSize::DEFAULT);
+        let (segment, offset) = self.ring.locate(at.image_lsn)?;
+        let page_of = |image: &[u8]| {
+            let content = full_page(at.form, image, size).ok()?;
+            (PageHash::of(page, &content) == at.hash).then(|| {
+                let packing = match at.form.encoding() {
+                    Encoding::Lz4 => Packing::Lz4(Buffer::copy_of(image)),
+                    Encoding::Raw | Encoding::Patch => packing_of(at),
+                };
+                (PageBytes::of(content), packing)
+            })
+        };
+        let found = self.window.read(&segment, offset, at.form.bytes(), page_of);
+        found.flatten()
     }
 
     fn resolve(
@@ -138,7 +172,7 @@ impl PageReader {
         if !patches.is_empty() {
             content = self.checked(page, at, content)?;
         }
-        Ok(PageBytes::copy_of(&content))
+        Ok(PageBytes::of(content))
     }
 
     /// The usual page of a large commit, copied once.
@@ -150,12 +184,7 @@ impl PageReader {
         }
     }
 
-    fn checked(
-        &self,
-        page: PageNo,
-        at: PageVersion,
-        content: Vec<u8>,
-    ) -> Result<Vec<u8>, ReadError> {
+    fn checked(&self, page: PageNo, at: PageVersion, content: Buffer) -> Result<Buffer, ReadError> {
         if PageHash::of(page, &content) == at.hash {
             Ok(content)
         } else {
@@ -194,7 +223,7 @@ impl PageReader {
         if base.version < view.oldest_uncheckpointed() {
             let content = self.below_the_log(view, page, base, through)?;
             let missing = || self.damage(at, Reject::Invalid("the base of a patch is not there"));
-            return Ok(Rests::On(content.ok_or_else(missing)?.to_vec()));
+            return Ok(Rests::On(Buffer::copy_of(&content.ok_or_else(missing)?)));
         }
         let Some((image_lsn, form)) = base.image else {
             let reason = Reject::Invalid("the base of a patch is in no chunk and has no place");
@@ -208,7 +237,7 @@ impl PageReader {
         if through == Through::Cache
             && let Some(content) = self.cache().get(key)
         {
-            return Ok(Rests::On(content.to_vec()));
+            return Ok(Rests::On(Buffer::copy_of(&content)));
         }
         Ok(Rests::OnImage(PageVersion {
             version: base.version,

@@ -132,7 +132,7 @@ impl Engine {
     ) -> Result<(), CopyFailure> {
         for sections in &planned.chunks {
             let id = self.draw_chunk_id()?;
-            let mut writer = ChunkWriter::create(Arc::clone(&self.disk), self.store, id)?;
+            let mut writer = self.create_chunk(id)?;
             for from in sections {
                 self.keep_house_between_pages();
                 if self.signals.is_stopping() {

@@ -32,7 +32,7 @@ pub const fn blocks_for(bytes: usize) -> usize {
     bytes.div_ceil(BLOCK_BYTES)
 }
 
-/// `count` blocks of zeros, allocated zeroed (the kernel hands them out lazily).
+/// `count` blocks of zeros.
 pub fn zeroed_blocks(count: usize) -> Vec<Block> {
     vec![Block::ZERO; count]
 }

@@ -22,6 +22,7 @@ use crate::error::{Damage, Place, ReadError, Reject};
 use crate::ids::{ChunkId, Lsn, PageNo, StoreId};
 use crate::io::Disk;
 use crate::page::PageBytes;
+use crate::view::{BasePage, Packing};
 use std::sync::Arc;
 
 /// A page of a chunk, proved.
@@ -33,6 +34,22 @@ pub struct StoredPage {
     pub hash: PageHash,
     /// The commit that wrote it.
     pub version: Lsn,
+}
+
+impl From<StoredPage> for BasePage {
+    fn from(stored: StoredPage) -> Self {
+        let StoredPage {
+            content,
+            hash,
+            version,
+        } = stored;
+        Self {
+            content,
+            hash,
+            version,
+            packing: Packing::Unknown,
+        }
+    }
 }
 
 /// An open chunk.

@@ -8,14 +8,15 @@
 //! Invariants
 //! - a chunk has its final name only after a successful sync of its file;
 //! - a page is taken only with the hash that its content has: nothing wrong is made durable;
-//! - memory is bounded by the buffers of the sink and the slots of one section.
+//! - memory is bounded by two batches of the sink and the slots of one section.
 //!
 //! Never: replaces a file, publishes a chunk in the manifest.
 
 use super::body::{Compressor, PACKED, alignment};
 use super::checksums::{Owner, header_checksum, slot_checksum};
 use super::format::{
-    CHUNK_FORMAT_VERSION, CHUNK_MAGIC, ChunkFooter, ChunkHeader, FOOTER_MAGIC, SectionKind, Slot,
+    BodyEncoding, CHUNK_FORMAT_VERSION, CHUNK_MAGIC, ChunkFooter, ChunkHeader, FOOTER_MAGIC,
+    SectionKind, Slot,
 };
 use super::history::{self, HistoryPoint};
 use super::identity::ChunkDigest;
@@ -25,6 +26,8 @@ use crate::checksum::PageHash;
 use crate::error::CheckpointError;
 use crate::ids::{ChunkId, Generation, Lsn, PageNo, StoreId};
 use crate::io::{BLOCK_BYTES, Disk, OpenMode, layout};
+use crate::runtime::Errands;
+use crate::view::Packing;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use zerocopy::IntoBytes;
@@ -48,8 +51,9 @@ pub struct FinishedChunk {
 pub struct ChunkWriter {
     disk: Arc<dyn Disk>,
     owner: Owner,
-    scratch: Scratch,
+    /// Before the file that it writes to: what is on its way must be over when that is removed.
     pub(super) sink: BlockSink,
+    scratch: Scratch,
     sections: Vec<SectionRef>,
     pub(super) open: Option<OpenSection>,
     compressor: Compressor,
@@ -75,12 +79,13 @@ impl ChunkWriter {
     ) -> Result<Self, CheckpointError> {
         let path = layout::scratch(&format!("{:016x}.chunk", chunk_id.get()));
         let file = disk.open(&path, OpenMode::CreateNew)?;
+        let scratch = Scratch {
+            disk: Arc::clone(&disk),
+            path: Some(path.clone()),
+        };
         let mut writer = Self {
-            scratch: Scratch {
-                disk: Arc::clone(&disk),
-                path: Some(path),
-            },
-            sink: BlockSink::new(file, disk.buffers())?,
+            sink: BlockSink::new(file, &path, disk.buffers())?,
+            scratch,
             disk,
             owner: Owner { store_id, chunk_id },
             sections: Vec::new(),
@@ -99,6 +104,13 @@ impl ChunkWriter {
         writer.sink.append(header.as_bytes())?;
         writer.sink.pad_to(BLOCK_BYTES, 0)?;
         Ok(writer)
+    }
+
+    /// Has what is full written on other threads, while the next is made.
+    #[must_use]
+    pub(crate) fn write_behind(mut self, errands: &Arc<Errands>) -> Self {
+        self.sink.write_behind(Arc::clone(errands));
+        self
     }
 
     /// Bytes of the file so far: when a pack is full.
@@ -140,12 +152,31 @@ impl ChunkWriter {
         hash: PageHash,
         content: &[u8],
     ) -> Result<(), CheckpointError> {
+        self.push_packed(page, version, hash, content, &Packing::Unknown)
+    }
+
+    /// The same of a page that somebody has compressed, or tried to.
+    ///
+    /// # Errors
+    /// As [`ChunkWriter::push_page`].
+    pub fn push_packed(
+        &mut self,
+        page: PageNo,
+        version: Lsn,
+        hash: PageHash,
+        content: &[u8],
+        packing: &Packing,
+    ) -> Result<(), CheckpointError> {
         let Some(open) = &mut self.open else {
             return Err(CheckpointError::Invalid("a page outside of any section"));
         };
         open.check(page, version, hash, content)
             .map_err(CheckpointError::Invalid)?;
-        let (encoding, body) = self.compressor.encode(content);
+        let (encoding, body) = match packing {
+            Packing::Unknown => self.compressor.encode(content),
+            Packing::No => (BodyEncoding::Raw, content),
+            Packing::Lz4(block) => (BodyEncoding::Lz4, &***block),
+        };
         let multiple = alignment(encoding as u8, open.meta.page_size.get());
         self.sink.pad_to(multiple, 0)?;
         let number = u32::try_from(open.slots.len())

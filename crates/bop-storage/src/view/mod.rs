@@ -15,4 +15,4 @@ pub use extent::{Extent, PageVersion};
 pub use index::{CommitPages, CommittedPage, IndexLayer, Lookup};
 pub use past::PastCommit;
 pub use pins::{Pin, Pins};
-pub use state::{BasePage, BasePages, Found, Head, NoBase, View};
+pub use state::{BasePage, BasePages, Found, Head, NoBase, Packing, View};

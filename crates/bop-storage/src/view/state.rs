@@ -16,6 +16,7 @@
 //! Never: reads a page itself.
 
 use super::{CommitPages, IndexLayer, Lookup, PageVersion, PastCommit};
+use crate::buffer::Buffer;
 use crate::checksum::{PageHash, RollingChecksum};
 use crate::error::ReadError;
 use crate::ids::{DbId, DbKind, Generation, Lsn, PageNo, PageSize};
@@ -33,6 +34,21 @@ pub struct BasePage {
     pub hash: PageHash,
     /// The commit that wrote it.
     pub version: Lsn,
+    /// What is known of it compressed.
+    pub packing: Packing,
+}
+
+/// What is known of a page compressed, so that nobody compresses it who has it so, or knows that it does
+/// not pay.
+#[derive(Clone, Default, Debug)]
+pub enum Packing {
+    /// Nothing.
+    #[default]
+    Unknown,
+    /// It does not pay.
+    No,
+    /// It is this LZ4 block, which was turned back into the content, and pays.
+    Lz4(Buffer),
 }
 
 /// The pages of one generation, wherever they are stored.

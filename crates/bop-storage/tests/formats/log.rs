@@ -251,7 +251,9 @@ fn member(text: &mut String, member: &MemberPages, bytes: &[u8], indent: &str) {
         let image = &bytes[start..start + page.form.bytes()];
         let content = match page.form.encoding() {
             Encoding::Patch => patched(image, member.page_size),
-            _ => full_page(page.form, image, member.page_size).unwrap(),
+            _ => full_page(page.form, image, member.page_size)
+                .unwrap()
+                .to_vec(),
         };
         let hash = PageHash::of(page.page, &content);
         assert_eq!(hash, page.hash);

@@ -20,6 +20,7 @@ use crate::log::{
     Unwritten, recover,
 };
 use crate::recordlog::{RecentPayloads, RecordReader};
+use crate::runtime::Errands;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -113,7 +114,8 @@ impl Source {
         let ring = Arc::new(Ring::new(sealed, active.transpose()?, Vec::new(), largest));
         let unwritten = Arc::<Unwritten>::default();
         let cache = Arc::clone(&self.cache);
-        let pages = PageReader::new(Arc::clone(&ring), Arc::clone(&unwritten), cache);
+        let errands = Errands::new(Arc::clone(&self.runtime.spawn), 1);
+        let pages = PageReader::new(Arc::clone(&ring), Arc::clone(&unwritten), cache, &errands);
         let recent = Arc::new(RecentPayloads::new(self.limits.record_cache_bytes_max));
         Ok((pages, RecordReader::new(ring, unwritten, recent)))
     }

@@ -14,6 +14,7 @@
 use super::bytes::ensure;
 use super::patch::{PATCH_CHAIN_MAX, PatchBase, PatchMaker};
 use super::record::Encoding;
+use crate::buffer::Buffer;
 use crate::error::Reject;
 use crate::ids::PageSize;
 use crate::lz4::{self, Compressor};
@@ -98,14 +99,15 @@ impl ImageForm {
 ///
 /// # Errors
 /// When it is not one page, or a patch.
-pub fn full_page(form: ImageForm, image: &[u8], page_size: PageSize) -> Result<Vec<u8>, Reject> {
+pub fn full_page(form: ImageForm, image: &[u8], page_size: PageSize) -> Result<Buffer, Reject> {
     match form.encoding {
         Encoding::Raw => {
             ensure(image.len() == page_size.bytes(), "an image that is no page")?;
-            Ok(image.to_vec())
+            Ok(Buffer::copy_of(image))
         }
         Encoding::Lz4 => {
-            let mut page = vec![0; page_size.bytes()];
+            let mut page = Buffer::with_capacity(page_size.bytes());
+            page.resize(page_size.bytes(), 0);
             ensure(
                 lz4::decompress(image, &mut page),
                 "a compressed image that is no page",

@@ -3,6 +3,7 @@
 use super::*;
 use crate::error::{CheckpointError, Damage};
 use crate::io::{BUFFER_BYTES, PoolBuffer};
+use crate::runtime::{Errands, SystemSpawn};
 use crate::testing::Fault;
 
 /// Pages of 64 KiB: 5 MiB and a bit, which is several batches.
@@ -12,8 +13,21 @@ fn large(raw: u32) -> Vec<u8> {
     noise(raw.into(), PageSize::MAX)
 }
 
+/// By so many threads beside this one.
+fn errands(threads: usize) -> Arc<Errands> {
+    Errands::new(Arc::new(SystemSpawn), threads)
+}
+
 fn large_chunk(disk: &SimDisk) -> Result<FinishedChunk, CheckpointError> {
-    let mut writer = ChunkWriter::create(Arc::new(disk.clone()), STORE, CHUNK)?;
+    large_chunk_by(disk, &errands(0))
+}
+
+fn large_chunk_by(
+    disk: &SimDisk,
+    errands: &Arc<Errands>,
+) -> Result<FinishedChunk, CheckpointError> {
+    let writer = ChunkWriter::create(Arc::new(disk.clone()), STORE, CHUNK)?;
+    let mut writer = writer.write_behind(errands);
     writer.begin_section(meta(1, PageSize::MAX))?;
     for raw in 1..=PAGES {
         let content = large(raw);
@@ -75,6 +89,22 @@ fn fewer_buffers_make_the_same_file_and_prove_it() {
     assert_eq!(reader.verify_all(), []);
 }
 
+#[test]
+fn what_is_written_behind_makes_the_same_file_with_any_number_of_buffers() {
+    let plain = disk();
+    let finished = large_chunk(&plain).unwrap();
+    let errands = errands(1);
+    for left in [1, 2, 3, 8, 16, 17] {
+        let disk = disk();
+        let held = leave_buffers(&disk, left);
+        let behind = large_chunk_by(&disk, &errands).unwrap();
+        assert_eq!(behind, finished, "{left} buffers");
+        assert!(bytes_of(&disk) == bytes_of(&plain), "{left} buffers");
+        drop(held);
+        assert_eq!(disk.buffers().usage().taken_bytes, 0);
+    }
+}
+
 /// A device that answers the second time does so for a batch, too.
 #[test]
 fn a_batch_that_cannot_be_read_is_read_once_more_and_damage_is_found() {
@@ -102,10 +132,12 @@ fn a_failed_batch_fails_the_chunk_and_leaves_no_file_and_no_buffer() {
     large_chunk(&plain).unwrap();
     let calls = plain.op_count() - before;
     assert!(calls > 20, "{calls} calls");
-    for call in 0..calls - 2 {
+    let (here, behind) = (errands(0), errands(1));
+    for (call, errands) in (0..calls - 2).flat_map(|call| [(call, &here), (call, &behind)]) {
         let disk = disk();
         disk.fail_at(disk.op_count() + call, Fault::Error(28));
-        assert!(large_chunk(&disk).is_err(), "call {call} was not needed");
+        let failed = large_chunk_by(&disk, errands);
+        assert!(failed.is_err(), "call {call} was not needed");
         assert_eq!(
             disk.list(Path::new(layout::CHUNK_DIR)).unwrap(),
             [],
