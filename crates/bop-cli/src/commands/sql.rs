@@ -2,6 +2,7 @@
 //!
 //! Invariant: what the user named is opened before a database is created for it.
 
+mod completion;
 mod prompt;
 
 use super::{Context, check_name, output_failure};
@@ -11,7 +12,9 @@ use crate::output::Mode;
 use crate::session::{WhenMissing, with_store};
 use crate::sql::line_ends::LineEnds;
 use crate::sql::runner::{RunError, Runner};
+use crate::sql::shell::Place;
 use bop_libsql::{Connection, OpenOptions, Store};
+use bop_storage::At;
 use bop_storage::error::ErrorCode;
 use rusqlite::{DatabaseName, ffi};
 use serde_json::json;
@@ -49,13 +52,18 @@ pub(super) fn run(context: &Context, arguments: SqlArgs) -> Result<u8, Failure> 
     };
     with_store(&context.store, when_missing, |manager| {
         let store = Store::new(manager.clone())?;
-        let connection = match at {
-            Some(at) => store.connect_at(&database, &at)?,
+        let connection = match &at {
+            Some(at) => store.connect_at(&database, at)?,
             None => store.connect_with(&database, &OpenOptions::new().create(!no_create))?,
         };
+        let place = Place {
+            manager,
+            database: &database,
+            at: at.as_ref().unwrap_or(&At::Now),
+        };
         let outcome = match source {
-            Source::Input(mut input) => run_input(&connection, mode, header, &mut *input),
-            Source::Prompt => prompt::run(context, &connection, mode, header),
+            Source::Input(mut input) => run_input(&connection, place, mode, header, &mut *input),
+            Source::Prompt => prompt::run(context, &connection, place, mode, header),
         };
         if outcome.is_ok() && !connection.is_autocommit() {
             warn(
@@ -96,20 +104,28 @@ fn source(sql: Option<String>, file: Option<&Path>) -> Result<Source, Failure> {
 
 fn run_input(
     connection: &Connection,
+    place: Place<'_>,
     mode: Mode,
     header: bool,
     input: &mut dyn Read,
 ) -> Result<(), Failure> {
     let mut out = BufWriter::with_capacity(64 * 1024, io::stdout().lock());
-    Runner::new(connection, mode, header, &mut out)
-        .run(input)
-        .map_err(|error| failure(connection, error))
+    let runner = Runner::new(connection, mode, header, &mut out);
+    let run = runner.of(place).run(input);
+    run.map(drop).map_err(|error| failure(connection, error))
 }
 
 /// The error of a run, with the engine's own reason where SQLite only knows a number.
 fn failure(connection: &Connection, error: RunError) -> Failure {
     let (sql, excerpt) = match error {
         RunError::Sql { failure, excerpt } => (failure, excerpt),
+        RunError::Command { message, excerpt } => {
+            return Failure {
+                excerpt: Some(excerpt),
+                hint: None,
+                ..Failure::new(ErrorCode::Sql, message)
+            };
+        }
         RunError::Input(error) => {
             return Failure::new(ErrorCode::Io, format_args!("read the SQL: {error}"));
         }

@@ -10,6 +10,7 @@
 //!  Start -- EXPLAIN --> Explain -- CREATE --> Create -- TRIGGER --> Trigger
 //!  Trigger -- ; --> Semicolon -- END --> End -- ; --> cut
 //! ```
+//! A line that begins with a dot where no statement is open is a command of the shell, up to its end.
 //! What does not fit leads from `Explain` and `Create` to `Normal`, from `Semicolon` and `End`
 //! back to `Trigger`. Blanks and comments change nothing.
 //!
@@ -24,6 +25,8 @@ pub(crate) struct Statement {
     pub(crate) text: Vec<u8>,
     /// Where it starts.
     pub(crate) start: Position,
+    /// The byte of `text` at which a command of the shell begins, where it is none of SQL.
+    pub(crate) dot: Option<usize>,
 }
 
 /// Bytes in, statements out.
@@ -63,6 +66,8 @@ enum Token {
     BlockCommentStar,
     /// A literal or a name in quotes, up to this byte.
     Quoted(u8),
+    /// A command of the shell that starts at this byte of `pending`.
+    Dot(usize),
 }
 
 /// The words that matter.
@@ -107,7 +112,8 @@ impl Splitter {
 
     /// At the end of the input: what is left, unless it is only blanks and comments.
     pub(crate) fn rest(&mut self) -> Option<Statement> {
-        let is_something = self.is_open() || matches!(self.token, Token::Dash | Token::Slash);
+        let is_something =
+            self.is_open() || matches!(self.token, Token::Dash | Token::Slash | Token::Dot(_));
         let rest = self.cut();
         is_something.then_some(rest)
     }
@@ -141,15 +147,32 @@ impl Splitter {
         let start = self.start;
         self.start = start.after(&text);
         self.scanned = 0;
+        let dot = match self.token {
+            Token::Dot(at) => Some(at),
+            _ => None,
+        };
         self.token = Token::Between;
         self.phase = Phase::Start;
-        Statement { text, start }
+        Statement { text, start, dot }
+    }
+
+    /// Whether the next byte is the first one of a line, and of a statement.
+    fn starts_line(&self) -> bool {
+        let is_first = match self.scanned.checked_sub(1) {
+            None => self.start.column == 1,
+            Some(before) => self.pending.get(before) == Some(&b'\n'),
+        };
+        is_first && self.phase == Phase::Start
     }
 
     /// Takes one byte; answers whether it completes a statement.
     fn scan(&mut self, byte: u8) -> bool {
         match self.token {
+            Token::Between if byte == b'.' && self.starts_line() => {
+                self.enter(Token::Dot(self.scanned))
+            }
             Token::Between => self.scan_between(byte),
+            Token::Dot(_) => byte == b'\n',
             Token::Word(_) if is_word(byte) => false,
             Token::Word(start) => {
                 let word = self.pending.get(start..self.scanned).unwrap_or_default();

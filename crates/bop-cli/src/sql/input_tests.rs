@@ -84,6 +84,34 @@ fn a_piece_knows_where_it_starts() {
 }
 
 #[test]
+fn a_line_that_begins_with_a_dot_is_a_command_unless_a_statement_is_open() {
+    let input = "select 1;\n.tables a;b\n-- about\n.mode csv\nselect\n.5; .x;\n.quit";
+    let mut splitter = Splitter::new();
+    splitter.push(input.as_bytes());
+    let mut pieces: Vec<Statement> = std::iter::from_fn(|| splitter.next_statement()).collect();
+    pieces.extend(splitter.rest());
+    let shown: Vec<(bool, String)> = pieces
+        .into_iter()
+        .map(|piece| {
+            let from = piece.dot.unwrap_or(0);
+            let text = String::from_utf8_lossy(&piece.text[from..])
+                .trim()
+                .to_owned();
+            (piece.dot.is_some(), text)
+        })
+        .collect();
+    let expected = [
+        (false, "select 1;"),
+        (true, ".tables a;b"),
+        (true, ".mode csv"),
+        (false, "select\n.5;"),
+        (false, ".x;"),
+        (true, ".quit"),
+    ];
+    assert_eq!(shown, expected.map(|(dot, text)| (dot, text.to_owned())));
+}
+
+#[test]
 fn the_prompt_knows_what_continues() {
     let continues = |text: &str| {
         let mut splitter = Splitter::new();

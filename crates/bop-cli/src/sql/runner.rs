@@ -7,10 +7,13 @@
 
 use super::input::{Splitter, Statement};
 use super::position::{Excerpt, Position};
+use super::shell::Place;
 use super::statement::{Prepared, SqlFailure};
 use crate::output::{Mode, Printer};
 use rusqlite::Connection;
 use std::io::{self, Read, Write};
+use std::path::Path;
+use std::time::Instant;
 
 /// The most bytes of one statement: SQLite takes no more.
 const STATEMENT_BYTES_MAX: usize = 1_000_000_000;
@@ -27,18 +30,53 @@ pub(crate) enum RunError {
         /// Where.
         excerpt: Excerpt,
     },
+    /// A command of the shell was not done.
+    Command {
+        /// Why, in words.
+        message: String,
+        /// Where.
+        excerpt: Excerpt,
+    },
     /// The input cannot be read.
     Input(io::Error),
     /// The output cannot be written.
     Output(io::Error),
 }
 
+impl RunError {
+    /// The same, met in a file that the input named.
+    pub(super) fn in_file(mut self, path: &Path) -> Self {
+        let message = match &mut self {
+            Self::Sql { failure, .. } => &mut failure.message,
+            Self::Command { message, .. } => message,
+            Self::Input(_) | Self::Output(_) => return self,
+        };
+        *message = format!("{}: {message}", path.display());
+        self
+    }
+}
+
+/// Whether anything is to be run after a piece.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Flow {
+    /// It is.
+    GoOn,
+    /// The input said that it is over.
+    Quit,
+}
+
 /// A connection and where its answers go.
 pub(crate) struct Runner<'a> {
-    connection: &'a Connection,
-    mode: Mode,
+    pub(super) connection: &'a Connection,
+    pub(super) place: Option<Place<'a>>,
+    pub(super) mode: Mode,
+    pub(super) header: bool,
     printer: Box<dyn Printer>,
-    out: &'a mut dyn Write,
+    pub(super) out: &'a mut dyn Write,
+    /// Whether to tell how long each statement takes.
+    pub(super) timer: bool,
+    /// Files that are being read, one by the other.
+    pub(super) reads: usize,
 }
 
 impl<'a> Runner<'a> {
@@ -52,17 +90,35 @@ impl<'a> Runner<'a> {
     ) -> Self {
         Self {
             connection,
+            place: None,
             mode,
+            header,
             printer: mode.printer(header),
             out,
+            timer: false,
+            reads: 0,
         }
+    }
+
+    /// Says which database of a store it is, for those commands that are about that.
+    pub(crate) fn of(self, place: Place<'a>) -> Self {
+        Self {
+            place: Some(place),
+            ..self
+        }
+    }
+
+    /// How rows are written from now on.
+    pub(super) fn write_in(&mut self, mode: Mode, header: bool) {
+        (self.mode, self.header) = (mode, header);
+        self.printer = mode.printer(header);
     }
 
     /// Runs everything that `input` has.
     ///
     /// # Errors
     /// The first statement that fails, or an input or output that does.
-    pub(crate) fn run(&mut self, input: &mut dyn Read) -> Result<(), RunError> {
+    pub(crate) fn run(&mut self, input: &mut dyn Read) -> Result<Flow, RunError> {
         let mut splitter = Splitter::new();
         let mut buffer = vec![0; READ_BYTES];
         loop {
@@ -74,7 +130,9 @@ impl<'a> Runner<'a> {
             };
             splitter.push(buffer.get(..length).unwrap_or_default());
             while let Some(statement) = splitter.next_statement() {
-                self.run_statement(statement)?;
+                if self.run_statement(statement)? == Flow::Quit {
+                    return Ok(Flow::Quit);
+                }
             }
             if splitter.pending_bytes() > STATEMENT_BYTES_MAX {
                 return Err(RunError::Input(io::Error::other(
@@ -84,7 +142,7 @@ impl<'a> Runner<'a> {
         }
         match splitter.rest() {
             Some(statement) => self.run_statement(statement),
-            None => Ok(()),
+            None => Ok(Flow::GoOn),
         }
     }
 
@@ -92,8 +150,24 @@ impl<'a> Runner<'a> {
     ///
     /// # Errors
     /// The first statement that fails, or an output that does.
-    pub(crate) fn run_statement(&mut self, statement: Statement) -> Result<(), RunError> {
-        let Statement { mut text, start } = statement;
+    pub(crate) fn run_statement(&mut self, statement: Statement) -> Result<Flow, RunError> {
+        if let Some(from) = statement.dot {
+            return self.run_dot(&statement, from);
+        }
+        let begun = Instant::now();
+        self.run_sql(statement)?;
+        if self.timer {
+            let took = begun.elapsed().as_secs_f64();
+            writeln!(self.out, "Run Time: real {took:.3}").map_err(RunError::Output)?;
+        }
+        self.out.flush().map_err(RunError::Output)?;
+        Ok(Flow::GoOn)
+    }
+
+    fn run_sql(&mut self, statement: Statement) -> Result<(), RunError> {
+        let Statement {
+            mut text, start, ..
+        } = statement;
         if let Some(at) = text.iter().position(|byte| *byte == 0) {
             let failure = SqlFailure {
                 message: "a NUL character in the SQL".to_owned(),
@@ -113,7 +187,7 @@ impl<'a> Runner<'a> {
             }
             at += used;
         }
-        self.out.flush().map_err(RunError::Output)
+        Ok(())
     }
 
     /// Runs the first statement of `sql`; answers its length.

@@ -5,7 +5,7 @@ use crate::output::Mode;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
-fn run_in(mode: Mode, header: bool, sql: &str) -> (String, Result<(), RunError>) {
+fn run_in(mode: Mode, header: bool, sql: &str) -> (String, Result<Flow, RunError>) {
     let connection = Connection::open_in_memory().unwrap();
     let mut out = Vec::new();
     let outcome = Runner::new(&connection, mode, header, &mut out).run(&mut sql.as_bytes());

@@ -8,6 +8,7 @@ mod jobs;
 mod manifest;
 mod past;
 mod salvage;
+mod shell;
 mod shell_equal;
 mod space;
 mod store;

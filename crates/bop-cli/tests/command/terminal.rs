@@ -39,6 +39,7 @@ impl Terminal {
         let child = store
             .command(arguments)
             .env("TERM", "xterm")
+            .env("BOP_HISTORY", store.path().join("history"))
             .stdin(screen())
             .stdout(screen())
             .stderr(screen())
@@ -101,9 +102,8 @@ fn the_prompt_takes_statements_of_many_lines_and_goes_on_after_an_error() {
     terminal.shows("bop> ");
     terminal.types("create table t(a);\r");
     terminal.shows("bop> ");
-    terminal.types("select 40\r");
-    terminal.shows("...> ");
-    terminal.types("+ 2;\r");
+    // Enter goes to the next line as long as the statement is open, and all of it can be edited.
+    terminal.types("select 40\r+ 2;\r");
     terminal.shows("42");
     terminal.shows("bop> ");
     terminal.types("select nope; select 'forgotten ' || 'too';\r");
@@ -117,6 +117,39 @@ fn the_prompt_takes_statements_of_many_lines_and_goes_on_after_an_error() {
     terminal.types(CTRL_D);
     assert_eq!(terminal.ends(), Some(0));
     assert_eq!(store.ok(&["sql", "d", "select a from t"]), "42\n");
+}
+
+#[test]
+fn the_prompt_completes_words_and_remembers_what_was_typed() {
+    const UP: &str = "\u{1b}[A";
+    let store = Store::new();
+    store.ok(&[
+        "sql",
+        "d",
+        "create table customers(surname); insert into customers values ('Ng')",
+    ]);
+    let mut terminal = Terminal::run(&store, &["sql", "d"]);
+    terminal.shows("bop> ");
+    terminal.types("selec\t surn\t from custo\t;\r");
+    terminal.shows("Ng");
+    terminal.shows("bop> ");
+    terminal.types(".tables\r");
+    terminal.shows("customers\r\n");
+    terminal.types(".quit\r");
+    assert_eq!(terminal.ends(), Some(0));
+    let mut terminal = Terminal::run(&store, &["sql", "d"]);
+    terminal.shows("bop> ");
+    // Past .quit and .tables, to the statement.
+    terminal.types(&format!("{UP}{UP}{UP}\r"));
+    terminal.shows("Ng");
+    terminal.shows("bop> ");
+    terminal.types("exit\r");
+    assert_eq!(terminal.ends(), Some(0));
+    let history = std::fs::read_to_string(store.path().join("history")).unwrap();
+    assert!(
+        history.contains("select surname from customers;"),
+        "{history}"
+    );
 }
 
 #[test]

@@ -1,12 +1,16 @@
-//! The prompt: a line at a time, an error does not end it.
+//! The prompt: statements of any number of lines, an error does not end it.
 
-use super::{Context, Failure, Mode, Runner, failure};
+use super::completion::Shell;
+use super::{Context, Failure, Mode, Place, Runner, failure};
 use crate::sql::input::{Splitter, Statement};
+use crate::sql::runner::Flow;
 use bop_libsql::Connection;
 use bop_storage::error::ErrorCode;
-use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
+use rustyline::history::DefaultHistory;
+use rustyline::{CompletionType, Config, Editor};
 use std::io;
+use std::path::PathBuf;
 
 /// Runs what is typed until the end of the input.
 ///
@@ -15,6 +19,7 @@ use std::io;
 pub(super) fn run(
     context: &Context,
     connection: &Connection,
+    place: Place<'_>,
     mode: Mode,
     header: bool,
 ) -> Result<(), Failure> {
@@ -22,7 +27,7 @@ pub(super) fn run(
     let mut prompt = Prompt {
         context,
         connection,
-        runner: Runner::new(connection, mode, header, &mut out),
+        runner: Runner::new(connection, mode, header, &mut out).of(place),
         splitter: Splitter::new(),
     };
     prompt
@@ -37,39 +42,59 @@ struct Prompt<'a> {
     splitter: Splitter,
 }
 
+type LineEditor<'a> = Editor<Shell<'a>, DefaultHistory>;
+
 impl Prompt<'_> {
     fn run(&mut self) -> Result<(), ReadlineError> {
-        let mut editor = DefaultEditor::new()?;
-        eprintln!("SQL ends with a semicolon, the prompt with Ctrl-D");
+        let config = Config::builder()
+            .completion_type(CompletionType::List)
+            .auto_add_history(true)
+            .build();
+        let mut editor = LineEditor::with_config(config)?;
+        editor.set_helper(Some(Shell::new(self.connection)));
+        let history = history_file();
+        if let Some(path) = &history {
+            // There is none at first, and one that cannot be read is no reason to stop.
+            let _ = editor.load_history(path);
+        }
+        eprintln!("SQL ends with a semicolon, the prompt with Ctrl-D; .help shows commands");
+        let ended = self.converse(&mut editor);
+        if let Some(path) = &history
+            && let Err(error) = editor.save_history(path)
+        {
+            eprintln!(
+                "warning: the history is not kept: {}: {error}",
+                path.display()
+            );
+        }
+        ended
+    }
+
+    fn converse(&mut self, editor: &mut LineEditor<'_>) -> Result<(), ReadlineError> {
         loop {
-            let continues = self.splitter.continues();
-            match editor.readline(if continues { "...> " } else { "bop> " }) {
-                Ok(line) if !continues && is_quit(&line) => return Ok(()),
+            match editor.readline("bop> ") {
+                Ok(line) if is_quit(&line) => return Ok(()),
                 Ok(line) => {
-                    // A history without this line is no reason to stop.
-                    let _ = editor.add_history_entry(&line);
                     self.splitter.push(line.as_bytes());
                     self.splitter.push(b"\n");
                 }
                 Err(ReadlineError::Interrupted) => self.splitter.clear(),
-                Err(ReadlineError::Eof) => {
-                    if let Some(statement) = self.splitter.rest() {
-                        self.run_one(statement);
-                    }
-                    return Ok(());
-                }
+                Err(ReadlineError::Eof) => return Ok(()),
                 Err(error) => return Err(error),
             }
             while let Some(statement) = self.splitter.next_statement() {
-                self.run_one(statement);
+                if self.run_one(statement) == Flow::Quit {
+                    return Ok(());
+                }
             }
         }
     }
 
     /// Runs a statement. An error is shown, and what was typed behind it is forgotten.
-    fn run_one(&mut self, statement: Statement) {
-        let Err(error) = self.runner.run_statement(statement) else {
-            return;
+    fn run_one(&mut self, statement: Statement) -> Flow {
+        let error = match self.runner.run_statement(statement) {
+            Ok(flow) => return flow,
+            Err(error) => error,
         };
         self.splitter.clear();
         let failure = failure(self.connection, error);
@@ -78,10 +103,20 @@ impl Prompt<'_> {
         } else {
             eprintln!("{failure}");
         }
+        Flow::GoOn
     }
 }
 
 /// What people type to leave.
-fn is_quit(line: &str) -> bool {
-    matches!(line.trim(), ".quit" | ".exit" | "quit" | "exit")
+pub(super) fn is_quit(line: &str) -> bool {
+    matches!(line.trim(), "quit" | "exit")
+}
+
+/// Where what was typed is kept: what `BOP_HISTORY` says, nowhere when it says nothing, and else in the home
+/// directory.
+fn history_file() -> Option<PathBuf> {
+    match std::env::var_os("BOP_HISTORY") {
+        Some(path) => (!path.is_empty()).then(|| path.into()),
+        None => std::env::home_dir().map(|home| home.join(".bop_history")),
+    }
 }
