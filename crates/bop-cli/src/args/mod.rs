@@ -241,11 +241,13 @@ pub(crate) enum Command {
     },
     /// Copy a SQLite file into a new database
     Import {
-        /// The new database
-        #[arg(value_name = "DB")]
+        /// The new database; or, alone, a directory: each SQLite file in it becomes a database that is
+        /// called as the file is, without .sqlite, .sqlite3, .db or .db3. What is there already and equal
+        /// is left as it is, so an import that was interrupted can be begun again
+        #[arg(value_name = "DB|DIR")]
         database: String,
         /// The SQLite file
-        file: PathBuf,
+        file: Option<PathBuf>,
         /// Fail when the store is missing instead of creating it
         #[arg(long)]
         no_create: bool,

@@ -36,6 +36,7 @@ use bop_storage::name::DbName;
 use serde_json::Value;
 use std::fmt;
 use std::io::{self, Write};
+use std::path::Path;
 
 /// What every command knows.
 pub(crate) struct Context {
@@ -109,9 +110,14 @@ pub(crate) fn run(args: Args) -> Result<u8, Failure> {
         Command::Verify { deep, database } => verify::run(&context, deep, database.as_deref()),
         Command::Import {
             database,
-            file,
+            file: Some(file),
             no_create,
         } => transfer::import(&context, &database, &file, no_create),
+        Command::Import {
+            database: dir,
+            file: None,
+            no_create,
+        } => transfer::import_dir(&context, Path::new(&dir), no_create),
         Command::Export {
             source,
             file,

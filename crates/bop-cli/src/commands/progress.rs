@@ -5,7 +5,7 @@
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 
-/// Counts pages.
+/// Counts pages, or bytes.
 pub(super) struct Progress {
     bar: ProgressBar,
 }
@@ -13,20 +13,28 @@ pub(super) struct Progress {
 impl Progress {
     /// A bar named `what`; none where nobody would see it.
     pub(super) fn new(what: &'static str, json: bool) -> Self {
+        Self::with_template(what, json, "{msg} {wide_bar} {pos}/{len} pages {eta}")
+    }
+
+    /// The same of bytes.
+    pub(super) fn of_bytes(what: &'static str, json: bool) -> Self {
+        Self::with_template(what, json, "{msg} {wide_bar} {bytes}/{total_bytes} {eta}")
+    }
+
+    fn with_template(what: &'static str, json: bool, template: &str) -> Self {
         if json || !std::io::stderr().is_terminal() {
             return Self {
                 bar: ProgressBar::hidden(),
             };
         }
         let bar = ProgressBar::new(0).with_message(what);
-        if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} pages {eta}")
-        {
+        if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
         Self { bar }
     }
 
-    /// `done` of `total` pages are done.
+    /// `done` of `total` are done.
     pub(super) fn set(&self, done: u64, total: u64) {
         self.bar.set_length(total);
         self.bar.set_position(done);

@@ -8,11 +8,15 @@ use crate::args::Source;
 use crate::errors::Failure;
 use crate::session::{WhenMissing, with_store};
 use bop_libsql::Store;
-use bop_libsql::transfer::{Overwrite, export_file_at, import_file};
+use bop_libsql::transfer::{
+    FileToImport, ImportError, Imported, Overwrite, export_file_at, files_to_import, import_file,
+    import_files,
+};
 use bop_storage::At;
 use bop_storage::error::ErrorCode;
 use serde_json::json;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Runs `bop import`.
 pub(super) fn import(
@@ -32,12 +36,7 @@ pub(super) fn import(
             Failure::new(ErrorCode::Io, message).with_hint("import takes a SQLite database file")
         );
     }
-    let when_missing = if no_create {
-        WhenMissing::Fail
-    } else {
-        WhenMissing::Create
-    };
-    let report = with_store(&context.store, when_missing, |manager| {
+    let report = with_store(&context.store, when_missing(no_create), |manager| {
         let store = Store::new(manager.clone())?;
         let progress = Progress::new("import", context.json);
         let report = import_file(&store, database, file, &mut |done, total| {
@@ -53,9 +52,84 @@ pub(super) fn import(
             "pages": report.pages,
             "page_size": report.page_size.map(|size| size.get()),
             "through_sqlite": report.through_sqlite,
+            "rolling_checksum": report.rolling_checksum.to_string(),
         }),
     )?;
     Ok(0)
+}
+
+/// Runs `bop import` of a directory.
+pub(super) fn import_dir(context: &Context, dir: &Path, no_create: bool) -> Result<u8, Failure> {
+    if !dir.is_dir() {
+        let message = format!("{} is not a directory", dir.display());
+        return Err(Failure::new(ErrorCode::Usage, message).with_hint(
+            "bop import DB FILE imports one file, bop import DIR those of a directory",
+        ));
+    }
+    let files = files_to_import(dir)?;
+    let outcomes = with_store(&context.store, when_missing(no_create), |manager| {
+        let store = Store::new(manager.clone())?;
+        let progress = Progress::of_bytes("import", context.json);
+        let (total, read) = (files.iter().map(|file| file.bytes).sum(), AtomicU64::new(0));
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let outcomes = import_files(&store, &files, threads, &|bytes| {
+            let before = read.fetch_add(bytes, Ordering::Relaxed);
+            progress.set(before + bytes, total);
+        });
+        progress.finish();
+        Ok(outcomes)
+    })?;
+    tell_outcomes(context, &files, outcomes)
+}
+
+/// Answers what became of each file. The first one that was refused is the error.
+fn tell_outcomes(
+    context: &Context,
+    files: &[FileToImport],
+    outcomes: Vec<Result<Imported, ImportError>>,
+) -> Result<u8, Failure> {
+    let (mut new, mut there, mut refused, mut told) = (0, 0, Vec::new(), Vec::new());
+    for (file, outcome) in files.iter().zip(outcomes) {
+        let became = match outcome {
+            Ok(Imported::New(report)) => {
+                new += 1;
+                json!({ "imported": file.name, "pages": report.pages,
+                    "rolling_checksum": report.rolling_checksum.to_string() })
+            }
+            Ok(_) => {
+                there += 1;
+                json!({ "there_already": file.name })
+            }
+            Err(error) => {
+                let failure = Failure::from(error);
+                let json = failure.to_json();
+                refused.push(failure);
+                json
+            }
+        };
+        told.push(became);
+    }
+    let text = format!("imported {new} databases, {there} were there already");
+    context.answer(text, told.into())?;
+    let count = refused.len();
+    let Some(first) = refused.into_iter().next() else {
+        return Ok(0);
+    };
+    let message = match count {
+        1 => first.message.clone(),
+        _ => format!(
+            "{count} files were not imported; the first: {}",
+            first.message
+        ),
+    };
+    Err(Failure { message, ..first })
+}
+
+fn when_missing(no_create: bool) -> WhenMissing {
+    match no_create {
+        true => WhenMissing::Fail,
+        false => WhenMissing::Create,
+    }
 }
 
 /// Runs `bop export`.

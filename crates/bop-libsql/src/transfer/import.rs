@@ -3,9 +3,11 @@
 use super::source::Source;
 use super::{Progress, report};
 use crate::{Store, page_one};
-use bop_storage::error::{BeginError, CatalogueError, CommitError, ErrorCode, Rejection};
+use bop_storage::error::{
+    BeginError, CatalogueError, CommitError, ErrorCode, NameError, Rejection,
+};
 use bop_storage::ids::{DbKind, PageNo, PageSize};
-use bop_storage::{Db, ReadTxn};
+use bop_storage::{Db, PageHash, ReadTxn, RollingChecksum};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +22,8 @@ pub struct ImportReport {
     pub page_size: Option<PageSize>,
     /// The file was read through SQLite, since part of it stood in a WAL.
     pub through_sqlite: bool,
+    /// The rolling checksum of what was read; the database has it, too.
+    pub rolling_checksum: RollingChecksum,
 }
 
 /// An import failed. No database was left behind.
@@ -50,6 +54,28 @@ pub enum ImportError {
         /// SQLite's answer.
         source: rusqlite::Error,
     },
+    /// No database can be called as the file is.
+    #[error("{}: {source}", path.display())]
+    Name {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: NameError,
+    },
+    /// Two files would be databases of one name.
+    #[error("{} and {} would both be {name:?}", paths[0].display(), paths[1].display())]
+    SameName {
+        /// The name.
+        name: String,
+        /// The files.
+        paths: [PathBuf; 2],
+    },
+    /// The database is not what was read of the file, and was dropped again.
+    #[error("{}: the database that was made of it has another checksum", path.display())]
+    NotEqual {
+        /// The file.
+        path: PathBuf,
+    },
     /// The database cannot be created.
     #[error(transparent)]
     Catalogue(#[from] CatalogueError),
@@ -74,6 +100,9 @@ impl ImportError {
             Self::File { .. } => ErrorCode::Io,
             Self::NotSound { .. } => ErrorCode::InvalidDatabaseFile,
             Self::Sqlite { .. } => ErrorCode::Sql,
+            Self::Name { .. } => ErrorCode::InvalidName,
+            Self::SameName { .. } => ErrorCode::DatabaseExists,
+            Self::NotEqual { .. } => ErrorCode::Corrupt,
             Self::Catalogue(error) => error.code(),
             Self::Begin(error) => error.code(),
             Self::Commit(error) => error.code(),
@@ -89,8 +118,8 @@ impl ImportError {
 /// database. Where the newest commits stand in a WAL, SQLite makes a copy in the store's scratch
 /// directory first.
 ///
-/// All pages are committed before the database gets its name: either it is there with all of them,
-/// or it is not. What a process that was killed leaves is dropped when the store is opened again.
+/// All pages are committed before the database gets its name, and have the rolling checksum of what was
+/// read: either it is there with all of them, or it is not. What a process that was killed leaves is dropped when the store is opened again.
 ///
 /// # Errors
 /// [`ImportError`]; the database does not exist then, unless it did before.
@@ -114,24 +143,66 @@ pub fn import_file(
         pages: 0,
         page_size: None,
         through_sqlite: false,
+        rolling_checksum: RollingChecksum::EMPTY,
     };
     if let Some(source) = source {
-        let committed = copy(&source, unfinished.db(), progress)?;
+        let (committed, read) = copy(&source, unfinished.db(), progress)?;
+        if committed.rolling_checksum() != read {
+            let path = path.as_ref().to_owned();
+            return Err(ImportError::NotEqual { path });
+        }
         report = ImportReport {
             pages: committed.page_count(),
             page_size: committed.page_size(),
             through_sqlite: source.is_copy(),
+            rolling_checksum: read,
         };
     }
     unfinished.finish(name)?;
     Ok(report)
 }
 
-fn copy(source: &Source, db: &Db, progress: &mut Progress<'_>) -> Result<ReadTxn, ImportError> {
+/// Commits the pages of a file; also the rolling checksum of what was read.
+fn copy(
+    source: &Source,
+    db: &Db,
+    progress: &mut Progress<'_>,
+) -> Result<(ReadTxn, RollingChecksum), ImportError> {
     // Nobody else has it.
     let mut write = db.begin_write(Duration::ZERO)?;
+    write.set_page_size(source.page_size())?;
+    let mut rolling = RollingChecksum::EMPTY;
+    for_each_page(source, |page, content| {
+        rolling = rolling.toggled(PageHash::of(page, content));
+        write.write_page(page, content)?;
+        report(progress, page.get(), source.page_count());
+        Ok(())
+    })?;
+    Ok((write.commit()?, rolling))
+}
+
+/// Pages of the database that a file would be, and their rolling checksum.
+pub(super) fn checksum_of(
+    store: &Store,
+    path: &Path,
+) -> Result<(u32, RollingChecksum), ImportError> {
+    let mut rolling = RollingChecksum::EMPTY;
+    let Some(source) = Source::open(path, store.manager().path())? else {
+        return Ok((0, rolling));
+    };
+    for_each_page(&source, |page, content| {
+        rolling = rolling.toggled(PageHash::of(page, content));
+        Ok(())
+    })?;
+    Ok((source.page_count(), rolling))
+}
+
+/// Shows each page of a file as a store has it.
+fn for_each_page(
+    source: &Source,
+    mut show: impl FnMut(PageNo, &[u8]) -> Result<(), ImportError>,
+) -> Result<(), ImportError> {
     let (size, count) = (source.page_size(), source.page_count());
-    write.set_page_size(size)?;
     let mut content = vec![0; size.bytes()];
     for raw in 1..=count {
         let Some(page) = PageNo::new(raw).filter(|_| raw != size.lock_page()) else {
@@ -142,8 +213,7 @@ fn copy(source: &Source, db: &Db, progress: &mut Progress<'_>) -> Result<ReadTxn
             page_one::settle_page_count(&mut content, count);
             page_one::to_stored(&mut content);
         }
-        write.write_page(page, &content)?;
-        report(progress, raw, count);
+        show(page, &content)?;
     }
-    Ok(write.commit()?)
+    Ok(())
 }

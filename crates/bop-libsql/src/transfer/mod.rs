@@ -13,10 +13,12 @@
 //!
 //! Never: changes the file it reads from, leaves half a file or half a database behind.
 
+mod directory;
 mod export;
 mod import;
 mod source;
 
+pub use directory::{FileToImport, Imported, files_to_import, import_files};
 pub use export::{ExportError, ExportReport, Overwrite, export_file, export_file_at};
 pub use import::{ImportError, ImportReport, import_file};
 

@@ -233,7 +233,7 @@ impl Drop for Copy {
     }
 }
 
-fn file_error(path: &Path, source: std::io::Error) -> ImportError {
+pub(super) fn file_error(path: &Path, source: std::io::Error) -> ImportError {
     ImportError::File {
         path: path.to_owned(),
         source: Arc::new(source),
