@@ -240,18 +240,7 @@ pub(crate) enum Command {
         database: Option<String>,
     },
     /// Copy a SQLite file into a new database
-    Import {
-        /// The new database; or, alone, a directory: each SQLite file in it becomes a database that is
-        /// called as the file is, without .sqlite, .sqlite3, .db or .db3. What is there already and equal
-        /// is left as it is, so an import that was interrupted can be begun again
-        #[arg(value_name = "DB|DIR")]
-        database: String,
-        /// The SQLite file
-        file: Option<PathBuf>,
-        /// Fail when the store is missing instead of creating it
-        #[arg(long)]
-        no_create: bool,
-    },
+    Import(ImportArgs),
     /// Copy a database into a SQLite file
     Export {
         /// The database, or DB@STATE for what it was: now, snapshot:NAME, lsn:N or time:RFC3339
@@ -367,6 +356,21 @@ fn log_filter(text: &str) -> Result<EnvFilter, String> {
         return Err("expected error, warn, info, debug, trace or CRATE=LEVEL".to_owned());
     }
     EnvFilter::try_new(text).map_err(|error| error.to_string())
+}
+
+/// What to import.
+#[derive(clap::Args, Debug)]
+pub(crate) struct ImportArgs {
+    /// The new database; or, alone, a directory: each SQLite file in it becomes a database that is
+    /// called as the file is, without .sqlite, .sqlite3, .db or .db3. What is there already and equal
+    /// is left as it is, so an import that was interrupted can be begun again
+    #[arg(value_name = "DB|DIR")]
+    pub(crate) target: String,
+    /// The SQLite file
+    pub(crate) file: Option<PathBuf>,
+    /// Fail when the store is missing instead of creating it
+    #[arg(long)]
+    pub(crate) no_create: bool,
 }
 
 #[cfg(test)]

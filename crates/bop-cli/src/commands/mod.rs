@@ -36,7 +36,6 @@ use bop_storage::name::DbName;
 use serde_json::Value;
 use std::fmt;
 use std::io::{self, Write};
-use std::path::Path;
 
 /// What every command knows.
 pub(crate) struct Context {
@@ -108,16 +107,7 @@ pub(crate) fn run(args: Args) -> Result<u8, Failure> {
         Command::Repair { force, dry_run } => repair::run(&context, force, dry_run),
         Command::Salvage { from, to, db } => salvage::run(&context, &from, &to, db.as_deref()),
         Command::Verify { deep, database } => verify::run(&context, deep, database.as_deref()),
-        Command::Import {
-            database,
-            file: Some(file),
-            no_create,
-        } => transfer::import(&context, &database, &file, no_create),
-        Command::Import {
-            database: dir,
-            file: None,
-            no_create,
-        } => transfer::import_dir(&context, Path::new(&dir), no_create),
+        Command::Import(args) => transfer::import(&context, &args),
         Command::Export {
             source,
             file,

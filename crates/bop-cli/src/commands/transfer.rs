@@ -4,7 +4,7 @@
 
 use super::progress::Progress;
 use super::{Context, check_name};
-use crate::args::Source;
+use crate::args::{ImportArgs, Source};
 use crate::errors::Failure;
 use crate::session::{WhenMissing, with_store};
 use bop_libsql::Store;
@@ -19,7 +19,14 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Runs `bop import`.
-pub(super) fn import(
+pub(super) fn import(context: &Context, args: &ImportArgs) -> Result<u8, Failure> {
+    match &args.file {
+        Some(file) => import_one(context, &args.target, file, args.no_create),
+        None => import_dir(context, Path::new(&args.target), args.no_create),
+    }
+}
+
+fn import_one(
     context: &Context,
     database: &str,
     file: &Path,
@@ -58,8 +65,7 @@ pub(super) fn import(
     Ok(0)
 }
 
-/// Runs `bop import` of a directory.
-pub(super) fn import_dir(context: &Context, dir: &Path, no_create: bool) -> Result<u8, Failure> {
+fn import_dir(context: &Context, dir: &Path, no_create: bool) -> Result<u8, Failure> {
     if !dir.is_dir() {
         let message = format!("{} is not a directory", dir.display());
         return Err(Failure::new(ErrorCode::Usage, message).with_hint(

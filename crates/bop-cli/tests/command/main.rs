@@ -4,6 +4,7 @@ mod commands;
 mod cursors;
 mod errors;
 mod full_disk;
+mod import;
 mod jobs;
 mod manifest;
 mod past;

@@ -94,12 +94,12 @@ fn file_to_import(path: PathBuf) -> Result<Option<FileToImport>, ImportError> {
         path.extension()
             .is_some_and(|found| found.eq_ignore_ascii_case(ending))
     };
-    let name = match ENDINGS.iter().any(|ending| is_ending(&ending)) {
+    let name = match ENDINGS.iter().any(is_ending) {
         true => path.file_stem(),
         false => path.file_name(),
     };
     let name = name.unwrap_or_default().to_string_lossy().into_owned();
-    Ok((start == *MAGIC).then(|| FileToImport {
+    Ok((start == *MAGIC).then_some(FileToImport {
         name,
         bytes: metadata.len(),
         path,
