@@ -32,6 +32,9 @@ pub struct Limits {
     pub cursor_log_bytes_max: u64,
     /// A checkpoint starts when the log is as large as the chunks, but not below this.
     pub checkpoint_log_bytes_min: u64,
+    /// Bytes of the device that are kept for checkpoints, for when it has no others: as many as the log has,
+    /// but not more than these. 0 keeps none.
+    pub checkpoint_reserve_bytes_max: u64,
     /// Sealed segments that start a checkpoint, however small they are.
     pub log_sealed_segments_max: u32,
     /// A larger record is cut into fragments.
@@ -114,6 +117,7 @@ impl Default for Limits {
             log_bytes_max: 1024 * MIB,
             cursor_log_bytes_max: 256 * MIB,
             checkpoint_log_bytes_min: 32 * MIB,
+            checkpoint_reserve_bytes_max: 256 * MIB,
             log_sealed_segments_max: 16,
             fragment_bytes_max: 4 * MIB,
             transaction_memory_bytes_max: 32 * MIB,

@@ -35,6 +35,7 @@ mod feeds;
 mod garbage;
 mod group_commit;
 mod guards;
+mod headroom;
 mod housekeeper;
 mod idle;
 mod images;
