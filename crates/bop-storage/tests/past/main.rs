@@ -9,6 +9,7 @@ mod crowd;
 mod damage;
 mod faults;
 mod full;
+mod killed;
 mod meanwhile;
 mod model;
 mod packs;
