@@ -111,7 +111,7 @@ pub use record_log::{LogRecordEntry, RecordLog};
 pub use record_report::RecordLogInfo;
 pub use record_write::NewEntry;
 pub use repair::{LostPoint, RepairMode, RepairReport, RepairedDatabase};
-pub use report::{DatabaseInfo, Health, ScrubInfo, StoreStatus, VerifyReport};
+pub use report::{DatabaseInfo, ForkInfo, Health, ScrubInfo, StoreStatus, VerifyReport};
 pub use restore_points::RestorePoint;
 pub use salvage::{SalvageLoss, SalvageReport, SalvagedDatabase};
 pub use savepoints::Savepoint;

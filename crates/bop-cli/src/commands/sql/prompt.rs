@@ -2,7 +2,7 @@
 
 use super::{Context, Failure, Mode, Runner, failure};
 use crate::sql::input::{Splitter, Statement};
-use bop_libsql::Connection;
+use bop_libsql::{Connection, Store};
 use bop_storage::error::ErrorCode;
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
@@ -14,6 +14,7 @@ use std::io;
 /// The terminal cannot be used.
 pub(super) fn run(
     context: &Context,
+    store: &Store,
     connection: &Connection,
     mode: Mode,
     header: bool,
@@ -21,6 +22,7 @@ pub(super) fn run(
     let mut out = io::stdout();
     let mut prompt = Prompt {
         context,
+        store,
         connection,
         runner: Runner::new(connection, mode, header, &mut out),
         splitter: Splitter::new(),
@@ -32,6 +34,7 @@ pub(super) fn run(
 
 struct Prompt<'a> {
     context: &'a Context,
+    store: &'a Store,
     connection: &'a Connection,
     runner: Runner<'a>,
     splitter: Splitter,
@@ -72,7 +75,7 @@ impl Prompt<'_> {
             return;
         };
         self.splitter.clear();
-        let failure = failure(self.connection, error);
+        let failure = failure(self.store, self.connection, error);
         if self.context.json {
             eprintln!("{}", failure.to_json());
         } else {
