@@ -76,6 +76,8 @@ pub struct Limits {
     pub relocate_bytes_per_second_max: u64,
     /// Bytes a second of chunks that are read in the background to find damage.
     pub scrub_bytes_per_second_max: u64,
+    /// How often all chunks are read, though nobody asks for it; zero: never.
+    pub scrub_interval: Duration,
     /// How long a writer waits for the database, or a commit for room in the log.
     pub writer_wait: Duration,
     /// Records that wait for the next batch.
@@ -136,6 +138,7 @@ impl Default for Limits {
             record_vote_bytes_max: 4096,
             relocate_bytes_per_second_max: 64 * MIB,
             scrub_bytes_per_second_max: 64 * MIB,
+            scrub_interval: Duration::from_secs(30 * 24 * 60 * 60),
             writer_wait: Duration::from_secs(5),
             queue_records_max: 4096,
             queue_bytes_max: 64 * MIB,

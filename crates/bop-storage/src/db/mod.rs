@@ -55,6 +55,7 @@ mod overlay;
 mod page_hashes;
 mod past;
 mod pending_commit;
+mod periodic;
 mod points;
 mod policies;
 mod publish;
