@@ -9,6 +9,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A state of a database.
 ///
+/// A fork, and a database that was restored, begins with the state that it was made of. Before its first commit
+/// it is that: for any place in the log, and for times from that state's commit on, though it was made later. An
+/// earlier time is before its window. What its source was before is asked of the source, which a restore keeps
+/// as a snapshot.
+///
 /// # Example
 /// ```
 /// use bop_storage::{At, Lsn};

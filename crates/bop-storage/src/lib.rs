@@ -64,9 +64,9 @@ pub use checkpoint::CheckpointReport;
 pub use checksum::{PageHash, RollingChecksum};
 pub use db::{
     ChangesCursor, CommitPage, CommitsCursor, CommitsFrom, CursorInfo, CursorPosition,
-    DatabaseInfo, DatabaseSpace, Db, DroppedDatabase, Durability, FeedStart, Health, Housekeeping,
-    ImageStats, JobInfo, LogNeed, LogNeeds, LogRecordEntry, LoggedCommit, LostPoint, Manager,
-    ManifestInspection, NeededLog, NewEntry, Options, PendingCommit, ReadTxn, RecordLog,
+    DatabaseInfo, DatabaseSpace, Db, DroppedDatabase, Durability, FeedStart, ForkInfo, Health,
+    Housekeeping, ImageStats, JobInfo, LogNeed, LogNeeds, LogRecordEntry, LoggedCommit, LostPoint,
+    Manager, ManifestInspection, NeededLog, NewEntry, Options, PendingCommit, ReadTxn, RecordLog,
     RecordLogInfo, RepairMode, RepairReport, RepairedDatabase, RestorePoint, SalvageLoss,
     SalvageReport, SalvagedDatabase, Savepoint, ScrubInfo, SnapshotInfo, SnapshotSpace,
     SpaceReport, StoreStatus, Unfinished, VerifyReport, WriteTxn,

@@ -32,6 +32,9 @@ pub struct Limits {
     pub cursor_log_bytes_max: u64,
     /// A checkpoint starts when the log is as large as the chunks, but not below this.
     pub checkpoint_log_bytes_min: u64,
+    /// Bytes of the device that are kept for checkpoints, for when it has no others: as many as the log has,
+    /// but not more than these. 0 keeps none.
+    pub checkpoint_reserve_bytes_max: u64,
     /// Sealed segments that start a checkpoint, however small they are.
     pub log_sealed_segments_max: u32,
     /// A larger record is cut into fragments.
@@ -73,6 +76,8 @@ pub struct Limits {
     pub relocate_bytes_per_second_max: u64,
     /// Bytes a second of chunks that are read in the background to find damage.
     pub scrub_bytes_per_second_max: u64,
+    /// How often all chunks are read, though nobody asks for it; zero: never.
+    pub scrub_interval: Duration,
     /// How long a writer waits for the database, or a commit for room in the log.
     pub writer_wait: Duration,
     /// Records that wait for the next batch.
@@ -114,6 +119,7 @@ impl Default for Limits {
             log_bytes_max: 1024 * MIB,
             cursor_log_bytes_max: 256 * MIB,
             checkpoint_log_bytes_min: 32 * MIB,
+            checkpoint_reserve_bytes_max: 256 * MIB,
             log_sealed_segments_max: 16,
             fragment_bytes_max: 4 * MIB,
             transaction_memory_bytes_max: 32 * MIB,
@@ -132,6 +138,7 @@ impl Default for Limits {
             record_vote_bytes_max: 4096,
             relocate_bytes_per_second_max: 64 * MIB,
             scrub_bytes_per_second_max: 64 * MIB,
+            scrub_interval: Duration::from_secs(30 * 24 * 60 * 60),
             writer_wait: Duration::from_secs(5),
             queue_records_max: 4096,
             queue_bytes_max: 64 * MIB,

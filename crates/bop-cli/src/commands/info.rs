@@ -30,6 +30,13 @@ pub(super) fn to_json(info: &DatabaseInfo) -> Value {
         "head": info.head.get(),
         "rolling_checksum": info.rolling_checksum.to_string(),
         "created_us": info.created_us,
+        "fork_of": info.fork_of.as_ref().map(|origin| json!({
+            "id": origin.id.get(),
+            "name": origin.name,
+            "lsn": origin.lsn.get(),
+            "time_us": origin.time_us,
+        })),
+        "snapshots": info.snapshots,
         "quota_bytes": Some(info.policy.quota_bytes).filter(|bytes| *bytes > 0),
         "log": info.records.map(|records| json!({
             "first_index": records.bounds.first,
@@ -73,6 +80,8 @@ fn to_text(info: &DatabaseInfo) -> String {
         ("head", format!("lsn {}", info.head)),
         ("checksum", info.rolling_checksum.to_string()),
         ("created", utc(info.created_us)),
+        ("fork of", fork_of(info)),
+        ("snapshots", info.snapshots.to_string()),
         ("quota", quota),
         ("scrubbed", scrubbed(info)),
         (
@@ -83,10 +92,16 @@ fn to_text(info: &DatabaseInfo) -> String {
         ),
     ];
     let mut text = String::new();
-    let (of_pages, of_records) = (
-        ["page size", "pages", "checksum", "quota", "scrubbed"],
-        records_of(info),
-    );
+    let of_pages = [
+        "page size",
+        "pages",
+        "checksum",
+        "fork of",
+        "snapshots",
+        "quota",
+        "scrubbed",
+    ];
+    let of_records = records_of(info);
     let lines = lines.into_iter().filter(|(name, _)| {
         // A record log has no pages.
         info.records.is_none() || !of_pages.contains(name)
@@ -96,6 +111,20 @@ fn to_text(info: &DatabaseInfo) -> String {
         let _ = writeln!(text, "{name:<10}{value}");
     }
     text.trim_end().to_owned()
+}
+
+/// What it started from.
+fn fork_of(info: &DatabaseInfo) -> String {
+    info.fork_of
+        .as_ref()
+        .map_or("nothing".to_owned(), |origin| {
+            let (name, lsn) = (&origin.name, origin.lsn);
+            format!(
+                "{name}, id {}, as it was at lsn {lsn}, {}",
+                origin.id,
+                utc(origin.time_us)
+            )
+        })
 }
 
 /// When its chunks were read last and nothing was wrong.

@@ -29,6 +29,7 @@ fn table(databases: &[DatabaseInfo]) -> String {
         let page_size = info
             .page_size
             .map_or(String::new(), |size| size.get().to_string());
+        let fork_of = info.fork_of.as_ref();
         let state = info.damage.as_ref().map_or("ok", |_| "damaged");
         vec![
             (info.name.clone(), false),
@@ -36,11 +37,25 @@ fn table(databases: &[DatabaseInfo]) -> String {
             (page_size, true),
             (info.page_count.to_string(), true),
             (info.head.to_string(), true),
+            (
+                fork_of.map_or(String::new(), |origin| origin.name.clone()),
+                false,
+            ),
+            (info.snapshots.to_string(), true),
             (state.to_owned(), false),
         ]
     };
     render_table(
-        &["name", "kind", "page size", "pages", "head", "state"],
+        &[
+            "name",
+            "kind",
+            "page size",
+            "pages",
+            "head",
+            "fork of",
+            "snapshots",
+            "state",
+        ],
         databases.iter().map(row).collect(),
     )
 }

@@ -57,6 +57,7 @@ fn space_json(report: &SpaceReport) -> Value {
         "dead_bytes": report.dead_bytes,
         "catalogue_bytes": report.catalogue_bytes,
         "log_bytes": report.log_bytes,
+        "reserve_bytes": report.reserve_bytes,
         "manifest_bytes": report.manifest_bytes,
     })
 }
@@ -92,6 +93,7 @@ fn space_text(report: &SpaceReport) -> String {
         ("  not read", report.dead_bytes),
         ("catalogue", report.catalogue_bytes),
         ("log", report.log_bytes),
+        ("reserve", report.reserve_bytes),
         ("manifest", manifest),
     ];
     for (what, bytes) in totals {

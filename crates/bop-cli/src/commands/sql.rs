@@ -13,7 +13,8 @@ use crate::session::{WhenMissing, with_store};
 use crate::sql::line_ends::LineEnds;
 use crate::sql::runner::{RunError, Runner};
 use crate::sql::shell::Place;
-use bop_libsql::{Connection, OpenOptions, Store};
+use crate::sql::statement::SqlFailure;
+use bop_libsql::{Connection, EngineError, OpenOptions, Store};
 use bop_storage::At;
 use bop_storage::error::ErrorCode;
 use rusqlite::{DatabaseName, ffi};
@@ -62,8 +63,10 @@ pub(super) fn run(context: &Context, arguments: SqlArgs) -> Result<u8, Failure> 
             at: at.as_ref().unwrap_or(&At::Now),
         };
         let outcome = match source {
-            Source::Input(mut input) => run_input(&connection, place, mode, header, &mut *input),
-            Source::Prompt => prompt::run(context, &connection, place, mode, header),
+            Source::Input(mut input) => {
+                run_input(&store, &connection, place, mode, header, &mut *input)
+            }
+            Source::Prompt => prompt::run(context, &store, &connection, place, mode, header),
         };
         if outcome.is_ok() && !connection.is_autocommit() {
             warn(
@@ -103,6 +106,7 @@ fn source(sql: Option<String>, file: Option<&Path>) -> Result<Source, Failure> {
 }
 
 fn run_input(
+    store: &Store,
     connection: &Connection,
     place: Place<'_>,
     mode: Mode,
@@ -112,11 +116,12 @@ fn run_input(
     let mut out = BufWriter::with_capacity(64 * 1024, io::stdout().lock());
     let runner = Runner::new(connection, mode, header, &mut out);
     let run = runner.of(place).run(input);
-    run.map(drop).map_err(|error| failure(connection, error))
+    run.map(drop)
+        .map_err(|error| failure(store, connection, error))
 }
 
 /// The error of a run, with the engine's own reason where SQLite only knows a number.
-fn failure(connection: &Connection, error: RunError) -> Failure {
+fn failure(store: &Store, connection: &Connection, error: RunError) -> Failure {
     let (sql, excerpt) = match error {
         RunError::Sql { failure, excerpt } => (failure, excerpt),
         RunError::Command { message, excerpt } => {
@@ -134,7 +139,8 @@ fn failure(connection: &Connection, error: RunError) -> Failure {
     // The newest error of the engine may be an old one: it counts if SQLite got its code from it.
     let engine = connection
         .last_engine_error()
-        .filter(|engine| engine.sqlite_code() == sql.code);
+        .filter(|engine| engine.sqlite_code() == sql.code)
+        .or_else(|| why_not_opened(store, &sql));
     let failure = match engine {
         Some(engine) => Failure::new(engine.code(), format_args!("{}: {engine}", sql.message)),
         None => Failure {
@@ -150,6 +156,18 @@ fn failure(connection: &Connection, error: RunError) -> Failure {
         sqlite_code: Some(sql.code),
         ..failure
     }
+}
+
+/// Why a database that was named in SQL could not be opened: the newest such error, if it is about that name.
+fn why_not_opened(store: &Store, sql: &SqlFailure) -> Option<EngineError> {
+    if sql.code & 0xff != ffi::SQLITE_CANTOPEN {
+        return None;
+    }
+    let (_, named) = sql.message.rsplit_once("unable to open database: ")?;
+    let named = named.strip_prefix("file:").unwrap_or(named);
+    let name = named.split(['@', '?']).next()?;
+    let why = store.last_open_error()?;
+    why.to_string().contains(name).then_some(why)
 }
 
 /// Which state of a database it is that cannot be written, where that is the reason.

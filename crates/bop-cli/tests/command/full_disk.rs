@@ -121,7 +121,9 @@ fn not_even_a_byte_of_room_is_out_of_space_for_every_command() {
     let ballast = disk.path("ballast");
     fill(&ballast);
 
-    assert_out_of_space(&here, &["--json", "--store", at, "checkpoint"]);
+    // For a checkpoint room is kept: it goes, and what it releases of the log is room again.
+    here.ok(&["--store", at, "checkpoint"]);
+    fill(&disk.path("more"));
     assert_out_of_space(&here, &["--json", "--store", at, "export", "d", file]);
     assert_out_of_space(&here, &["--json", "--store", other, "create", "e"]);
     let count = ["--store", at, "sql", "d", "select count(*) from t"];

@@ -331,3 +331,68 @@ fn a_state_is_attached_and_exported() {
     store.ok(&["import", "copy", "before.sqlite"]);
     assert_eq!(rows(&store, "copy"), "1 2 3");
 }
+
+#[test]
+fn a_state_that_cannot_be_attached_is_told_with_the_reason() {
+    let store = with_orders();
+    for (attach, code, why) in [
+        ("orders@snapshot:never", "snapshot_not_found", "never"),
+        ("orders@time:2001-01-01", "before_window", "2001-01-01"),
+        ("nobody@now", "not_found", "nobody"),
+        ("orders@yesterday", "usage", "yesterday"),
+    ] {
+        let sql = format!("attach '{attach}' as before");
+        let stderr = store.fails(1, &["--json", "sql", "orders", &sql]);
+        let told: Value = serde_json::from_str(&stderr).unwrap();
+        let message = told["error"]["message"].as_str().unwrap();
+        assert_eq!(told["error"]["code"], code, "{stderr}");
+        let (of_sqlite, reason) = message.split_once(attach).unwrap();
+        assert!(of_sqlite.contains("unable to open database"), "{message}");
+        assert!(reason.contains(why), "{message}");
+    }
+    // A file is none of ours: there is nothing more to say of it.
+    let stderr = store.fails(
+        1,
+        &["sql", "orders", "attach '/no/such/dir/file' as before"],
+    );
+    assert!(stderr.contains("unable to open database"), "{stderr}");
+}
+
+#[test]
+fn what_a_database_was_forked_from_and_its_snapshots_are_shown() {
+    let store = with_orders();
+    store.ok(&["snapshot", "create", "orders", "one"]);
+    store.ok(&["snapshot", "create", "orders", "two"]);
+    store.ok(&["fork", "orders", "copy", "--at", "snapshot:one"]);
+    let (source, fork) = (
+        store.json(&["info", "orders"]),
+        store.json(&["info", "copy"]),
+    );
+    assert_eq!(
+        (&source["fork_of"], &source["snapshots"]),
+        (&Value::Null, &2.into())
+    );
+    assert_eq!(
+        (&fork["fork_of"]["name"], &fork["snapshots"]),
+        (&"orders".into(), &0.into())
+    );
+    assert_eq!(fork["fork_of"]["id"], source["id"]);
+    assert_eq!(fork["fork_of"]["lsn"], source["head"]);
+    let told = store.ok(&["info", "copy"]);
+    assert!(
+        told.contains("fork of") && told.contains("orders, id "),
+        "{told}"
+    );
+    let listed = store.ok(&["list"]);
+    let line = |name: &str| {
+        listed
+            .lines()
+            .find(|line| line.contains(name))
+            .unwrap()
+            .to_owned()
+    };
+    assert!(line("copy").contains("orders"), "{listed}");
+    // Its source is known by name while anything reads it.
+    store.ok(&["drop", "--now", "orders"]);
+    assert_eq!(store.json(&["info", "copy"])["fork_of"]["name"], "orders");
+}

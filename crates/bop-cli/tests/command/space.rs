@@ -34,7 +34,7 @@ fn space_tells_the_databases_apart_and_adds_up() {
     );
     assert!(total("live_bytes") >= bytes("large") + bytes("small") + total("catalogue_bytes"));
     assert!(
-        total("manifest_bytes") > 0 && total("log_bytes") > 0,
+        total("manifest_bytes") > 0 && total("log_bytes") > 0 && total("reserve_bytes") > 0,
         "{found}"
     );
 

@@ -10,7 +10,8 @@ mod rewrite;
 pub use execute::{CheckpointReport, ChunkFailure, NewGeneration, SectionSource, write_chunk};
 pub use history::{History, Kept, Superseded, ToldCommit, Window, history};
 pub use plan::{
-    Chain, Content, DirtyDatabase, Origin, PlannedChunk, PlannedSection, RangeNo, Ranges, plan,
+    Chain, Content, DirtyDatabase, Origin, PlannedChunk, PlannedSection, RangeNo, Ranges, Thrift,
+    plan,
 };
 pub use rewrite::{
     ChunkUse, CopiedSection, PlannedRewrite, RewriteLimits, plan_rewrites, written_bytes,

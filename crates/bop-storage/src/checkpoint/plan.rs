@@ -14,7 +14,8 @@
 //!
 //! Invariants
 //! - every dirty page of the database lies in exactly one planned base or delta;
-//! - a chain has no more than [`LINKS_MAX`] sections, and its deltas are no longer than half of its base;
+//! - a chain has no more than [`LINKS_MAX`] sections, and, but where there is hardly any room, its deltas
+//!   are no longer than half of its base;
 //! - no chunk but one with a single section is larger than the pack limit;
 //! - the oldest un-checkpointed database comes first.
 
@@ -144,12 +145,25 @@ pub struct PlannedChunk {
     pub bytes: u64,
 }
 
+/// Whether a checkpoint writes more than it must.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Thrift {
+    /// It does, where that makes chains shorter.
+    Generous,
+    /// There is hardly any room: only what changed, wherever a chain can still get longer.
+    Frugal,
+}
+
 /// Plans a checkpoint.
-pub fn plan(mut dirty: Vec<DirtyDatabase>, pack_bytes_max: u64) -> Vec<PlannedChunk> {
+pub fn plan(
+    mut dirty: Vec<DirtyDatabase>,
+    pack_bytes_max: u64,
+    thrift: Thrift,
+) -> Vec<PlannedChunk> {
     dirty.sort_by_key(|database| (database.oldest, database.database));
     let mut chunks = Vec::new();
     let mut open = PlannedChunk::default();
-    for (section, bytes) in dirty.iter().flat_map(sections) {
+    for (section, bytes) in dirty.iter().flat_map(|one| sections(one, thrift)) {
         if !open.sections.is_empty() && open.bytes + bytes > pack_bytes_max {
             chunks.push(std::mem::take(&mut open));
         }
@@ -163,7 +177,7 @@ pub fn plan(mut dirty: Vec<DirtyDatabase>, pack_bytes_max: u64) -> Vec<PlannedCh
 }
 
 /// The sections of a database, with their bytes.
-fn sections(dirty: &DirtyDatabase) -> Vec<(PlannedSection, u64)> {
+fn sections(dirty: &DirtyDatabase, thrift: Thrift) -> Vec<(PlannedSection, u64)> {
     let database = dirty.database;
     let page_bytes = u64::from(dirty.page_size.get());
     let changed = changed_ranges(dirty).into_iter();
@@ -172,7 +186,7 @@ fn sections(dirty: &DirtyDatabase) -> Vec<(PlannedSection, u64)> {
             let whole = dirty.ranges.pages(range, dirty.page_count).count() as u64;
             let chain = dirty.chains.get(&range);
             let size = (changed, whole, page_bytes);
-            let (content, pages) = if is_base(chain, size, dirty.origin) {
+            let (content, pages) = if is_base(chain, size, dirty.origin, thrift) {
                 (Content::Base(range), whole)
             } else {
                 (Content::Delta(range), changed)
@@ -192,6 +206,7 @@ fn is_base(
     chain: Option<&Chain>,
     (changed, whole, page_bytes): (u64, u64, u64),
     origin: Origin,
+    thrift: Thrift,
 ) -> bool {
     let chain = match (chain, origin) {
         (_, Origin::Folded(_)) | (None, Origin::None) => return true,
@@ -204,8 +219,11 @@ fn is_base(
     };
     // What changed is as compressible as the base.
     let more = base_bytes.saturating_mul(changed) / whole.max(1);
+    if LINKS_MAX <= chain.links {
+        return true;
+    }
     let small = whole <= SMALL_PAGES_MAX;
-    small || LINKS_MAX <= chain.links || base_bytes < 2 * (chain.delta_bytes + more)
+    thrift == Thrift::Generous && (small || base_bytes < 2 * (chain.delta_bytes + more))
 }
 
 /// The ranges with a changed page, ascending, each with how many it has; without any, the last range.

@@ -19,6 +19,10 @@ fn dirty(database: u64, oldest: u64, page_count: u32, pages: &[u32]) -> DirtyDat
     }
 }
 
+fn plan(dirty: Vec<DirtyDatabase>, pack_bytes_max: u64) -> Vec<PlannedChunk> {
+    super::plan(dirty, pack_bytes_max, Thrift::Generous)
+}
+
 fn sections_of(chunks: &[PlannedChunk]) -> Vec<Vec<(u64, u32)>> {
     let of = |s: &PlannedSection| match s.content {
         Content::Base(range) | Content::Delta(range) => (s.database.get(), range.0),
@@ -119,4 +123,27 @@ fn a_fork_writes_what_it_changed_and_all_when_it_is_folded() {
         ranges,
         [0, 1, 2, 7].map(|range| Content::Base(RangeNo(range)))
     );
+}
+
+#[test]
+fn where_there_is_hardly_any_room_a_range_is_written_whole_only_when_its_chain_is_at_its_end() {
+    let with = |links| {
+        let chain = Chain {
+            links,
+            base_bytes: 4 * 512,
+            delta_bytes: 4 * 512,
+        };
+        let chains = BTreeMap::from([(RangeNo(0), chain)]);
+        let database = DirtyDatabase {
+            chains,
+            ..dirty(1, 1, 4, &[2])
+        };
+        [Thrift::Generous, Thrift::Frugal].map(|thrift| {
+            super::plan(vec![database.clone()], 1 << 20, thrift)[0].sections[0].content
+        })
+    };
+    let (base, delta) = (Content::Base(RangeNo(0)), Content::Delta(RangeNo(0)));
+    assert_eq!(with(1), [base, delta]);
+    assert_eq!(with(LINKS_MAX - 1), [base, delta]);
+    assert_eq!(with(LINKS_MAX), [base, base]);
 }

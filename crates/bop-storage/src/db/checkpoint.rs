@@ -21,7 +21,8 @@ use super::rewrite_chunks::Rewritten;
 use super::source::Source;
 use crate::catalogue::{Catalogue, encode_delta, encode_section};
 use crate::checkpoint::{
-    CheckpointReport, ChunkFailure, PlannedChunk, PlannedSection, SectionSource, write_chunk,
+    CheckpointReport, ChunkFailure, PlannedChunk, PlannedSection, SectionSource, Thrift,
+    write_chunk,
 };
 use crate::error::{CheckpointError, Place};
 use crate::ids::{ChunkId, CursorId, DbId, Generation, Lsn};
@@ -61,7 +62,7 @@ impl Engine {
         self.purge_overdue();
         let _one_at_a_time = self.checkpointing.lock();
         let begun = Instant::now();
-        let ended = self.checkpoint_alone();
+        let ended = self.checkpoint_in_any_room();
         let written = ended.as_ref().ok();
         let written = written.map(|report| (report.pages, report.chunk_bytes));
         self.meters.checkpoint_ended(begun.elapsed(), written);
@@ -80,7 +81,10 @@ impl Engine {
         })
     }
 
-    fn checkpoint_alone(&self) -> Result<CheckpointReport, CheckpointError> {
+    pub(super) fn checkpoint_alone(
+        &self,
+        thrift: Thrift,
+    ) -> Result<CheckpointReport, CheckpointError> {
         // What it lets go of itself is no reason for another one.
         self.log.holds().watch(None);
         self.retire_dropped();
@@ -105,7 +109,7 @@ impl Engine {
         let mut skipped: Vec<Source> = sources
             .extract_if(.., |source| source.state.damage().is_some())
             .collect();
-        let copied = self.copy(&mut sources, &mut skipped, catalogue.as_ref())?;
+        let copied = self.copy(&mut sources, &mut skipped, catalogue.as_ref(), thrift)?;
         let chunks = copied.chunks;
         report.pages = copied.pages;
         self.close_unreadable(&skipped);

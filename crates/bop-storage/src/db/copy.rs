@@ -9,7 +9,7 @@
 use super::checkpoint::NewCatalogue;
 use super::engine::Engine;
 use super::source::Source;
-use crate::checkpoint::{ChunkFailure, plan};
+use crate::checkpoint::{ChunkFailure, Thrift, plan};
 use crate::error::{CheckpointError, ReadError};
 use crate::ids::Lsn;
 use crate::io::layout;
@@ -29,10 +29,11 @@ impl Engine {
         sources: &mut Vec<Source>,
         skipped: &mut Vec<Source>,
         catalogue: Option<&NewCatalogue>,
+        thrift: Thrift,
     ) -> Result<Copied, CheckpointError> {
         loop {
             let dirty = sources.iter().map(Source::dirty).collect();
-            let planned = plan(dirty, self.limits.pack_bytes_max);
+            let planned = plan(dirty, self.limits.pack_bytes_max, thrift);
             let mut chunks = Vec::with_capacity(planned.len());
             let written = self.write_chunks(&planned, sources, catalogue, &mut chunks);
             let failure = match written {

@@ -211,7 +211,8 @@ impl Engine {
         let spares = u64::from(self.limits.segments_spare_min) + 1;
         let next = 2 * self.log.spares().next_capacity_bytes();
         let next = next.min(self.limits.segment_bytes_max);
-        let needed = bytes + bytes / 4 + spares * next;
+        let log = bytes + bytes / 4 + spares * next;
+        let needed = log + self.log.spares().reserve_bytes_for(log);
         let free = self
             .disk
             .free_bytes()

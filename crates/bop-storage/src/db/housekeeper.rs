@@ -212,7 +212,10 @@ impl Engine {
             Some(Err(None)) => {
                 tracing::warn!("another thread makes spare segments, and does not return");
             }
-            Some(Err(Some(error))) => tracing::warn!(%error, "no spare segment could be made"),
+            Some(Err(Some(error))) => {
+                tracing::warn!(%error, "no spare segment could be made");
+                self.make_room(error.code());
+            }
         }
     }
 

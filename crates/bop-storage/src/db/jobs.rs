@@ -56,6 +56,7 @@ pub struct JobInfo {
 impl Engine {
     /// Does the jobs that are due, one after the other.
     pub(super) fn run_jobs(&self) {
+        self.ask_for_due_scrub();
         while self.has_free_job() && !self.signals.is_stopping() {
             // Whoever has it looks again when he has let go of it.
             let Some(alone) = self.housekeeper.jobs.try_lock() else {
@@ -83,7 +84,12 @@ impl Engine {
     /// Says when the next job is due.
     fn arm_jobs(&self) {
         let now_us = self.runtime.clock.wall_us();
-        if let Some(from) = self.manifest.state().next_job_from(self.epoch, now_us) {
+        let asked_for = self.manifest.state().next_job_from(self.epoch, now_us);
+        let next = asked_for
+            .into_iter()
+            .chain(self.next_scrub_us(now_us))
+            .min();
+        if let Some(from) = next {
             let wait = Duration::from_micros(from.saturating_sub(now_us));
             self.signals.jobs_at(after(Instant::now(), wait));
         }

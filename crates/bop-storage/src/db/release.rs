@@ -173,7 +173,9 @@ impl Engine {
         let room = limits.log_bytes_max.saturating_sub(ring.held_bytes());
         let spares = limits.segments_spare_min as usize;
         let missing = spares.saturating_sub(ring.spare_count()) as u64;
-        let needed = missing * self.log.spares().next_capacity_bytes();
+        let maker = self.log.spares();
+        let more = missing * maker.next_capacity_bytes();
+        let needed = more + maker.reserve_bytes_for(more);
         let is_full = missing > 0 && self.disk.free_bytes().is_ok_and(|free| free < needed);
         if is_full {
             return 0;

@@ -13,6 +13,7 @@ use crate::error::{CatalogueError, Damage, LogFailure};
 use crate::ids::{DbId, DbKind, Epoch, JobId, Lsn, PageSize, StoreId};
 use crate::io::InFlight;
 use crate::manifest::{ManifestState, ScrubRow};
+use crate::point::Point;
 use crate::runtime::BreakerStatus;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -41,6 +42,10 @@ pub struct DatabaseInfo {
     pub created_us: u64,
     /// What its owner has set for it.
     pub policy: Policy,
+    /// What it was forked from, or restored from; `None` of one that started empty.
+    pub fork_of: Option<ForkInfo>,
+    /// Its named snapshots.
+    pub snapshots: usize,
     /// Read transactions that are open on it.
     pub readers: usize,
     /// Of a record log, what is in it.
@@ -49,6 +54,20 @@ pub struct DatabaseInfo {
     pub last_scrub: Option<ScrubInfo>,
     /// Why it cannot be opened, or takes no commits, if so.
     pub damage: Option<Damage>,
+}
+
+/// The state that a fork started from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct ForkInfo {
+    /// The database whose state it was.
+    pub id: DbId,
+    /// Its name now, or the one that it had when it was dropped.
+    pub name: String,
+    /// The commit; [`Lsn::ZERO`] before its first.
+    pub lsn: Lsn,
+    /// When that was, in microseconds since the Unix epoch; 0 without one.
+    pub time_us: u64,
 }
 
 /// A scrub that found nothing wrong.
@@ -222,8 +241,10 @@ impl Engine {
             kind,
             created_us,
             policy,
+            origin,
             ..
         } = self.catalogue.lock().catalogue.entry(id)?.clone();
+        let (fork_of, snapshots) = self.lineage_of(id, origin.as_deref());
         let state = self.state_of(id);
         let mut head = match &state {
             Some(state) => *state.view().head(),
@@ -247,11 +268,28 @@ impl Engine {
             rolling_checksum: head.rolling_checksum,
             created_us,
             policy,
+            fork_of,
+            snapshots,
             readers: state.as_ref().map_or(0, |state| state.pin_count()),
             records,
             last_scrub: rows.scrub(id).map(ScrubInfo::of),
             damage: damage.or_else(|| self.records.damage(id)),
         })
+    }
+
+    /// What a database was forked from, and how many snapshots it has.
+    fn lineage_of(&self, id: DbId, origin: Option<&Point>) -> (Option<ForkInfo>, usize) {
+        let cell = self.catalogue.lock();
+        let info = |point: &Point| {
+            let source = cell.catalogue.entry(point.source);
+            ForkInfo {
+                id: point.source,
+                name: source.map_or_else(String::new, |source| source.name.to_string()),
+                lsn: point.lsn,
+                time_us: point.time_us,
+            }
+        };
+        (origin.map(info), cell.catalogue.snapshots(id).count())
     }
 
     pub(super) fn status(&self) -> StoreStatus {

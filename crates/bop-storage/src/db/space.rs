@@ -36,6 +36,8 @@ pub struct SpaceReport {
     pub catalogue_bytes: u64,
     /// Bytes of the segments that hold records, also those kept for cursors over commits.
     pub log_bytes: u64,
+    /// Bytes that are kept for checkpoints on a full device.
+    pub reserve_bytes: u64,
     /// Bytes of the file of the manifest; `None` where it has none.
     pub manifest_bytes: Option<u64>,
 }
@@ -118,6 +120,7 @@ impl Engine {
             dead_bytes: u64::saturating_sub(chunk_bytes, live_bytes),
             catalogue_bytes: sum(&sections(&rows, DbId::CATALOGUE, &Garbage::default())),
             log_bytes: self.log.ring().kept_bytes(),
+            reserve_bytes: self.log.spares().reserve().held_bytes(),
             manifest_bytes: std::fs::metadata(manifest).ok().map(|file| file.len()),
         }
     }

@@ -70,6 +70,8 @@ impl Parts<'_> {
         if let Err(error) = spares.ensure(wanted) {
             tracing::warn!(%error, "spare segments are missing");
         }
+        // Behind the spares: an opening needs one, and no room for a checkpoint.
+        spares.fit_reserve();
         let parts = LogParts {
             store,
             ring,

@@ -7,6 +7,7 @@
 //! STORE/chunks/<id>.chunk    chunks
 //! STORE/manifest/            the LMDB environment
 //! STORE/scratch/             what is being made; cleared at open
+//! STORE/reserve              room that is kept for checkpoints
 //! STORE/damaged/             what a closed database still needs, manifests that were replaced
 //! ```
 //! Files are named by number (16 hexadecimal digits), never by a database's name.
@@ -18,6 +19,8 @@ use std::path::{Path, PathBuf};
 pub const SUPERBLOCK: &str = "store.bop";
 /// The lock file.
 pub const LOCK: &str = "lock";
+/// The file that takes the room which is kept for checkpoints.
+pub const RESERVE: &str = "reserve";
 /// The directory of the log's segments.
 pub const LOG_DIR: &str = "log";
 /// The directory of the page store's chunks.

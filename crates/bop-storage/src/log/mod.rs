@@ -26,6 +26,7 @@ pub(crate) mod models;
 mod parts;
 mod queue;
 pub mod recover;
+mod reserve;
 mod rewrite;
 #[cfg(test)]
 mod rig;
@@ -51,6 +52,7 @@ pub use recover::{
     Checkpointed, Helpers, LogState, RegisteredSegment, ReplaySink, ReplayedCatalogue,
     ReplayedCommit, ReplayedLog, ReplayedMember, recover,
 };
+pub use reserve::{LentReserve, Reserve};
 pub use ring::Ring;
 pub use segment::{LogSegment, SealedSegment, SpareSegment};
 pub use settle::settle;

@@ -18,6 +18,7 @@
 
 use super::format::{DATA_START, SegmentIdentity, Stamped};
 use super::recover::RegisteredSegment;
+use super::reserve::Reserve;
 use super::ring::Ring;
 use super::segment::{SealedSegment, SpareSegment};
 use crate::error::{ManifestError, SegmentError};
@@ -88,6 +89,8 @@ pub struct SpareMaker {
     capacity_bytes: AtomicU64,
     /// The size that fits the length at which the log is checkpointed.
     fitting_bytes: AtomicU64,
+    /// What checkpoints have when the device is full.
+    reserve: Reserve,
     /// Released files that may be stamped anew. Locked while spares are made.
     recyclable: Mutex<Vec<SealedSegment>>,
 }
@@ -107,6 +110,7 @@ impl SpareMaker {
         let capacity_bytes = AtomicU64::new(largest.clamp(smallest, limits.segment_bytes_max));
         let recyclable = Mutex::default();
         let fitting_bytes = AtomicU64::new(limits.segment_bytes_max);
+        let reserve = Reserve::new(Arc::clone(&disk), limits.checkpoint_reserve_bytes_max);
         Self {
             disk,
             store,
@@ -116,6 +120,7 @@ impl SpareMaker {
             limits,
             capacity_bytes,
             fitting_bytes,
+            reserve,
             recyclable,
         }
     }
@@ -157,10 +162,44 @@ impl SpareMaker {
     /// # Errors
     /// As for [`SpareMaker::ensure`].
     pub fn ensure_until(&self, wanted: usize, deadline: Instant) -> Result<bool, SegmentError> {
-        match self.recyclable.try_lock_until(deadline) {
-            Some(mut recyclable) => self.make_missing(wanted, &mut recyclable).map(|()| true),
-            None => Ok(false),
+        let Some(mut recyclable) = self.recyclable.try_lock_until(deadline) else {
+            return Ok(false);
+        };
+        if self.ring.spare_count() < wanted {
+            let more = self.spare_bytes(wanted);
+            let log_bytes = self.ring.held_bytes() + more;
+            if !self.reserve.hold_until(log_bytes, deadline)? {
+                return Ok(false);
+            }
         }
+        self.make_missing(wanted, &mut recyclable).map(|()| true)
+    }
+
+    /// What checkpoints have when the device is full.
+    pub fn reserve(&self) -> &Reserve {
+        &self.reserve
+    }
+
+    /// Has the reserve fit the log: after an opening, and when the log has become shorter. Without room
+    /// for it no segment is added to the log.
+    pub fn fit_reserve(&self) {
+        let more = self.spare_bytes(self.limits.segments_spare_min as usize);
+        if let Err(failure) = self.reserve.fit(self.ring.held_bytes() + more) {
+            tracing::warn!(%failure, "no room can be reserved for checkpoints");
+        }
+    }
+
+    /// Bytes that the device must have before the log gets longer by `more`, for the reserve.
+    pub fn reserve_bytes_for(&self, more: u64) -> u64 {
+        let fitting = self.reserve.fitting(self.ring.held_bytes() + more);
+        fitting.saturating_sub(self.reserve.held_bytes())
+    }
+
+    /// Bytes of the spares when there are `wanted`.
+    fn spare_bytes(&self, wanted: usize) -> u64 {
+        let spares = self.ring.spares();
+        let there: u64 = spares.iter().map(|spare| spare.capacity_bytes).sum();
+        there + wanted.saturating_sub(spares.len()) as u64 * self.next_capacity_bytes()
     }
 
     fn make_missing(

@@ -7,17 +7,21 @@ use std::path::{Path, PathBuf};
 /// Bytes in a block.
 pub(crate) const BLOCK: u64 = 4096;
 
-/// All files but the lock, by path.
+/// Files of the root that have no content.
+fn is_empty(path: &Path) -> bool {
+    ["lock", "reserve"]
+        .iter()
+        .any(|name| path == Path::new(name))
+}
+
+/// All files that have content, by path.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub(crate) struct Files(pub BTreeMap<PathBuf, Vec<u8>>);
 
 impl Files {
     /// Of a simulated disk.
     pub(crate) fn of_disk(disk: &SimDisk) -> Self {
-        let files = disk
-            .files()
-            .into_iter()
-            .filter(|(path, _)| path != Path::new("lock"));
+        let files = disk.files().into_iter().filter(|(path, _)| !is_empty(path));
         Self(
             files
                 .map(|(path, _)| (path.clone(), disk.read_raw(&path)))
@@ -32,7 +36,7 @@ impl Files {
             for entry in std::fs::read_dir(root.join(dir)).unwrap() {
                 let entry = entry.unwrap();
                 let path = Path::new(dir).join(entry.file_name());
-                if entry.file_type().unwrap().is_file() && path != Path::new("lock") {
+                if entry.file_type().unwrap().is_file() && !is_empty(&path) {
                     files.insert(path, std::fs::read(entry.path()).unwrap());
                 }
             }

@@ -433,3 +433,34 @@ fn a_quota_refuses_growth_and_nothing_else() {
     assert_eq!(wrong.code(), ErrorCode::WrongKind);
     assert_sound(&store);
 }
+
+/// What a quota refuses is refused before it is written: what is in the log goes into chunks, pages and past.
+#[test]
+fn a_checkpoint_takes_what_was_acknowledged_whatever_a_quota_says() {
+    let ground = Ground::new(Limits::tiny());
+    let store = ground.open();
+    create(&store, "tenant", 4, 1);
+    create(&store, "neighbour", 1, 1);
+    let all = Retention {
+        window_us: HOUR_US,
+        bytes: u64::MAX - 1,
+    };
+    store.set_retention("tenant", all).unwrap();
+    // Its past alone is larger than the quota.
+    for byte in 2..20 {
+        assert_eq!(fill(&store, "tenant", 4, byte), Ok(()));
+    }
+    store.set_quota("tenant", Some(4096)).unwrap();
+    assert_eq!(fill(&store, "tenant", 5, 20), Err(ErrorCode::OverQuota));
+    assert_eq!(fill(&store, "neighbour", 3, 20), Ok(()));
+    let report = store.checkpoint().unwrap();
+    assert_eq!((report.databases, report.databases_skipped), (2, 0));
+    assert_eq!(fill(&store, "tenant", 5, 21), Err(ErrorCode::OverQuota));
+    assert_eq!(fill(&store, "neighbour", 5, 21), Ok(()));
+    store.checkpoint().unwrap();
+    let (_ground, store) = ground.after_power_cut(store);
+    assert_eq!(bytes(&store, "tenant"), [19; 4]);
+    assert_eq!(bytes(&store, "neighbour"), [21; 5]);
+    assert!(store.restore_points("tenant").unwrap().len() > 18);
+    assert_sound(&store);
+}

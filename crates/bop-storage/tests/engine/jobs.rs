@@ -150,6 +150,7 @@ fn the_housekeeper_does_jobs_and_outlives_their_panics() {
     let mut limits = Limits::tiny();
     // Nobody but the job asks for the time.
     limits.idle_note_delay = LONG;
+    limits.scrub_interval = Duration::ZERO;
     let options = rig.options().limits(limits).runtime(runtime);
     let store = Manager::open("simulated", options).unwrap();
     let first = scrub(&store, Some("small"));

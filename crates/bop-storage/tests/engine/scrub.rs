@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use bop_storage::manifest::{GenerationRow, Manifest, MemoryManifest};
-use bop_storage::runtime::{Runtime, SystemEntropy, SystemSpawn};
+use bop_storage::runtime::{Clock, Runtime, SystemEntropy, SystemSpawn};
 use bop_storage::testing::{Fault, ManualClock, SimDisk};
 use bop_storage::{
     CatalogueError, DbKind, ErrorCode, Housekeeping, JobError, JobId, JobInfo, JobState, Limits,
@@ -303,4 +303,66 @@ fn store_id(rig: &Rig) -> bop_storage::StoreId {
     let id = store.status().store;
     store.close(LONG).unwrap();
     id
+}
+
+/// Nobody asks: what is cold is read once in an interval, also where a scrub fails, and an answer that did not
+/// come makes no second one.
+#[test]
+fn everything_is_read_once_in_an_interval() {
+    let rig = Rig::filled();
+    let interval_us = u64::try_from(Limits::tiny().scrub_interval.as_micros()).unwrap();
+    let store = rig.open();
+    store.keep_house();
+    assert!(store.jobs().is_empty(), "none is due");
+    rig.clock.advance(interval_us);
+    // A new opening finds that one is due, and so does the next, if this one asked and was killed.
+    let again = rig.crashed();
+    drop(store);
+    for rig in [&rig, &again] {
+        let store = rig.open();
+        store.keep_house();
+        let jobs = store.jobs();
+        assert!(
+            matches!(jobs.as_slice(), [job] if job.state == JobState::Done),
+            "{jobs:?}"
+        );
+        assert_eq!(jobs[0].database, None);
+        let last = store.info("large").unwrap().last_scrub.unwrap();
+        assert_eq!(
+            (last.job, last.finished_us),
+            (jobs[0].id, rig.clock.wall_us())
+        );
+        rig.clock.advance(interval_us / 2);
+        store.keep_house();
+        assert_eq!(store.jobs().len(), 1, "half of the time has passed");
+        store.close(LONG).unwrap();
+    }
+    rig.clock.advance(interval_us);
+    let (path, bytes) = rig
+        .chunks()
+        .into_iter()
+        .max_by_key(|(_, bytes)| *bytes)
+        .unwrap();
+    rig.disk.flip(&path, bytes / 2, 1);
+    let store = rig.open();
+    for _ in 0..3 {
+        store.keep_house();
+    }
+    let states: Vec<JobState> = store.jobs().iter().map(|job| job.state).collect();
+    assert_eq!(states, [JobState::Done, JobState::Failed]);
+}
+
+#[test]
+fn where_the_interval_is_zero_nobody_scrubs_by_himself() {
+    let rig = Rig::filled();
+    let mut limits = Limits::tiny();
+    limits.scrub_interval = Duration::ZERO;
+    let options = rig
+        .options()
+        .housekeeping(Housekeeping::Manual)
+        .limits(limits);
+    rig.clock.advance(u64::MAX >> 2);
+    let store = Manager::open("simulated", options).unwrap();
+    store.keep_house();
+    assert!(store.jobs().is_empty());
 }

@@ -4,7 +4,7 @@
 //! A commit of the manifest is one of these calls: its answer gets lost before it is done, or behind.
 
 use crate::acts::{ALL, begun};
-use crate::world::{LONG, Model, Saved, World};
+use crate::world::{LONG, Model, Saved, Shape, World};
 use bop_storage::io::IoOp;
 use bop_storage::io::errno::EIO;
 use bop_storage::manifest::Gate;
@@ -13,7 +13,7 @@ use bop_storage::{At, PastError, Retention};
 use std::sync::Arc;
 
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
-enum Act {
+pub(crate) enum Act {
     Checkpoint,
     Fork,
     ForkOfPast,
@@ -27,7 +27,12 @@ enum Act {
 /// A database with deltas and histories in chunks and commits in the log, with a fork, and snapshots of
 /// either part of both.
 fn scene(seed: u64, retention: Retention) -> World {
-    let mut world = World::new(seed, retention);
+    scene_of(World::closed(Shape::of(seed), seed, retention))
+}
+
+/// The same, of a store that is not there yet.
+pub(crate) fn scene_of(mut world: World) -> World {
+    world.open();
     world.create();
     world.commits(0, 6);
     keep(&mut world, 0);
@@ -47,12 +52,22 @@ fn scene(seed: u64, retention: Retention) -> World {
 }
 
 /// What the act begins with: commits that no checkpoint has, and states among them that are kept.
-fn warm(world: &mut World) {
+pub(crate) fn warm(world: &mut World) {
     world.open();
     world.commits(0, 2);
     keep(world, 0);
     world.commits(0, 2);
     world.commits(1, 2);
+}
+
+/// Of each database the oldest snapshot goes.
+pub(crate) fn drop_oldest(world: &mut World) {
+    for nth in 0..2 {
+        let name = world.live[nth].snapshots.keys().next().unwrap().clone();
+        let of = world.live[nth].name.clone();
+        world.store().drop_snapshot(&of, &name).unwrap();
+        world.live[nth].snapshots.remove(&name);
+    }
 }
 
 fn keep(world: &mut World, nth: usize) {
@@ -66,7 +81,7 @@ fn old(world: &World) -> (At, Saved) {
     (At::Snapshot(name.clone()), saved.clone())
 }
 
-fn attempt(world: &mut World, act: Act) -> Result<(), PastError> {
+pub(crate) fn attempt(world: &mut World, act: Act) -> Result<(), PastError> {
     let now = (At::Now, world.live[0].head().clone());
     let past = old(world);
     let (at, saved) = match act {
@@ -92,7 +107,7 @@ fn attempt(world: &mut World, act: Act) -> Result<(), PastError> {
 }
 
 /// After an act whose answer is unknown: believes what the store says that it has done, all or nothing.
-fn settle(world: &mut World, act: Act, before: &[Model]) {
+pub(crate) fn settle(world: &mut World, act: Act, before: &[Model]) {
     let of_store = world.store().databases();
     let mut models = before.to_vec();
     let (_, saved) = match act {
@@ -142,15 +157,13 @@ fn settle(world: &mut World, act: Act, before: &[Model]) {
 }
 
 /// All that is believed is so, every byte is right, and no file is there that nobody names.
-fn judge(world: &mut World) {
+pub(crate) fn judge(world: &mut World) {
     for nth in 0..world.live.len() {
         world.look(nth);
     }
     let verified = world.store().verify();
     assert!(verified.findings.is_empty(), "{:?}", verified.findings);
-    let files = world.disk.files().into_iter();
-    let files = files.filter(|(path, _)| path.starts_with("chunks")).count();
-    assert_eq!(files, verified.chunks, "files of chunks");
+    assert_eq!(world.chunks().0, verified.chunks, "files of chunks");
 }
 
 /// Whether a commit of the manifest that fails is done.
@@ -176,12 +189,7 @@ fn fail_each(origin: &World, act: Act, fault: Fault, answer: Answer) -> u64 {
         warm(&mut world);
         if act == Act::Checkpoint && world.retention == Retention::NOTHING {
             // So that it has something to free.
-            for nth in 0..2 {
-                let name = world.live[nth].snapshots.keys().next().unwrap().clone();
-                let of = world.live[nth].name.clone();
-                world.store().drop_snapshot(&of, &name).unwrap();
-                world.live[nth].snapshots.remove(&name);
-            }
+            drop_oldest(&mut world);
         }
         let before = world.live.clone();
         gate(&world, answer);

@@ -2,7 +2,9 @@
 
 use crate::acts::{ALL, Told, seeds};
 use crate::world::{Saved, World};
+use bop_storage::runtime::{Entropy, SystemEntropy};
 use bop_storage::{At, Retention};
+use std::time::{Duration, Instant};
 
 /// What may be done next, as often as it says.
 const WEIGHTS: [(Op, u64); 16] = [
@@ -203,19 +205,52 @@ impl World {
     }
 }
 
-/// Runs of so many steps each. `BOP_SEED` chooses one, `BOP_PAST_RUNS` more than those of every day.
+/// Runs of so many steps each. `BOP_SEED` chooses one, `BOP_PAST_RUNS` more than those of every day;
+/// `BOP_PAST_SECONDS` has them go on for so long, with seeds that nobody had.
 fn run(retention: Retention, steps: u64, runs: u64) {
-    let more = std::env::var("BOP_PAST_RUNS").ok();
-    let runs = more.and_then(|more| more.parse().ok()).unwrap_or(runs);
+    if let Some(seconds) = asked("BOP_PAST_SECONDS") {
+        return soak(retention, steps, Duration::from_secs(seconds));
+    }
+    let runs = asked("BOP_PAST_RUNS").unwrap_or(runs);
     let mut rewritten = 0;
     for seed in seeds(1..=runs) {
-        let told = Told(seed);
-        let mut world = World::new(seed, retention);
-        world.run(steps);
-        rewritten += world.rewritten;
-        drop(told);
+        rewritten += run_one(seed, retention, steps);
     }
     assert!(runs == 1 || rewritten > 0, "no chunk was half dead");
+}
+
+fn asked(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+fn run_one(seed: u64, retention: Retention, steps: u64) -> usize {
+    let _told = Told(seed);
+    let mut world = World::new(seed, retention);
+    world.run(steps);
+    world.rewritten
+}
+
+/// Tells each minute, and at the end, how many operations there were, and of which seeds.
+fn soak(retention: Retention, steps: u64, length: Duration) {
+    const LINE: Duration = Duration::from_secs(60);
+    let mut random = [0; 4];
+    SystemEntropy.fill(&mut random).unwrap();
+    let first = u64::from(u32::from_le_bytes(random)) << 16;
+    let (began, mut line_at) = (Instant::now(), LINE);
+    let window = retention.window_us;
+    for seed in first.. {
+        run_one(seed, retention, steps);
+        let (operations, since) = ((seed - first + 1) * steps, began.elapsed());
+        if line_at <= since || length <= since {
+            line_at += LINE;
+            println!(
+                "the past, window {window} us: {operations} operations, seeds {first}..={seed}"
+            );
+        }
+        if length <= since {
+            return;
+        }
+    }
 }
 
 #[test]
@@ -231,12 +266,13 @@ fn without_a_window_snapshots_and_forks_keep_what_they_name() {
 #[test]
 fn a_bounded_window_has_the_newest_states() {
     run(Retention::DEFAULT, 1000, 25);
-    run(
-        Retention {
-            window_us: 3_000_000,
-            bytes: 1 << 20,
-        },
-        1000,
-        25,
-    );
+}
+
+#[test]
+fn a_short_window_has_the_newest_states() {
+    let short = Retention {
+        window_us: 3_000_000,
+        bytes: 1 << 20,
+    };
+    run(short, 1000, 25);
 }

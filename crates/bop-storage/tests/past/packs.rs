@@ -14,7 +14,12 @@ const EIO: i32 = 5;
 
 /// Many databases in a few packs, each with a past; of these `kept` stay, with snapshots and forks.
 fn many(seed: u64, retention: Retention, kept: usize) -> World {
-    let mut world = World::with(Shape::BASES, seed, retention);
+    many_of(World::closed(Shape::BASES, seed, retention), kept)
+}
+
+/// The same, of a store that is not there yet.
+pub(crate) fn many_of(mut world: World, kept: usize) -> World {
+    world.open();
     for _ in 0..3 {
         while world.live.len() < DATABASES {
             world.create();

@@ -1,17 +1,27 @@
-//! A store on simulated files, and beside it every state that its databases ever had.
+//! A store on simulated files, or on real ones, and beside it every state that its databases ever had.
 
+use bop_storage::io::IoBackend;
 use bop_storage::manifest::MemoryManifest;
 use bop_storage::runtime::{Clock, Runtime, SystemEntropy, SystemSpawn};
 use bop_storage::testing::{ManualClock, SimDisk, SplitMix64};
 use bop_storage::{
-    At, Db, DbKind, Housekeeping, Limits, Lsn, Manager, Options, PageNo, ReadTxn, Retention,
-    RollingChecksum,
+    At, CommitError, Db, DbKind, Housekeeping, Limits, Lsn, Manager, Options, PageNo, ReadTxn,
+    Retention, RollingChecksum,
 };
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 pub(crate) const LONG: Duration = Duration::from_secs(50);
+
+static REAL_FILES: Mutex<()> = Mutex::new(());
+
+/// Held by whoever has stores on real files, or starts processes: until it runs its program, a child has the
+/// descriptors of its parent, and with them the lock of a store.
+pub(crate) fn real_files() -> MutexGuard<'static, ()> {
+    REAL_FILES.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// How large things are in a run.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -106,6 +116,8 @@ impl Model {
 
 pub(crate) struct World {
     pub(crate) shape: Shape,
+    /// The directory of one on real files; it has no simulated ones.
+    pub(crate) root: Option<PathBuf>,
     pub(crate) disk: SimDisk,
     pub(crate) manifest: MemoryManifest,
     pub(crate) clock: Arc<ManualClock>,
@@ -126,8 +138,16 @@ impl World {
     }
 
     pub(crate) fn with(shape: Shape, seed: u64, retention: Retention) -> Self {
-        let mut world = Self {
+        let mut world = Self::closed(shape, seed, retention);
+        world.open();
+        world
+    }
+
+    /// One that begins when it is opened.
+    pub(crate) fn closed(shape: Shape, seed: u64, retention: Retention) -> Self {
+        Self {
             shape,
+            root: None,
             disk: SimDisk::new(seed),
             manifest: MemoryManifest::new(),
             clock: Arc::new(ManualClock::new(1_700_000_000_000_000)),
@@ -139,9 +159,7 @@ impl World {
             names: 0,
             rewritten: 0,
             numbers: 0,
-        };
-        world.open();
-        world
+        }
     }
 
     /// The same once more, which has nothing to do with it: of a store that is closed.
@@ -149,6 +167,7 @@ impl World {
         assert!(self.store.is_none() && self.readers.is_empty());
         Self {
             shape: self.shape,
+            root: None,
             disk: self.disk.snapshot(),
             manifest: self.manifest.snapshot(),
             clock: Arc::new(ManualClock::new(self.clock.wall_us())),
@@ -178,9 +197,18 @@ impl World {
 
     /// The files of chunks, and their bytes.
     pub(crate) fn chunks(&self) -> (usize, u64) {
-        let files = self.disk.files().into_iter();
-        let chunks = files.filter(|(path, _)| path.starts_with("chunks"));
-        let bytes: Vec<u64> = chunks.map(|(_, bytes)| bytes).collect();
+        let bytes: Vec<u64> = match &self.root {
+            Some(root) => {
+                let files = std::fs::read_dir(root.join("chunks")).unwrap();
+                let bytes = files.map(|file| file.unwrap().metadata().unwrap().len());
+                bytes.collect()
+            }
+            None => {
+                let files = self.disk.files().into_iter();
+                let chunks = files.filter(|(path, _)| path.starts_with("chunks"));
+                chunks.map(|(_, bytes)| bytes).collect()
+            }
+        };
         (bytes.len(), bytes.iter().sum())
     }
 
@@ -198,9 +226,18 @@ impl World {
         let options = Options::new()
             .limits(self.shape.limits())
             .runtime(runtime)
-            .housekeeping(Housekeeping::Manual)
-            .disk(Arc::new(self.disk.clone()), Arc::new(self.manifest.clone()));
-        self.store = Some(Manager::open("simulated", options).unwrap());
+            .housekeeping(Housekeeping::Manual);
+        let opened = match &self.root {
+            Some(root) => Manager::open(root, options.io(IoBackend::Std)),
+            None => {
+                let (disk, manifest) = (self.disk.clone(), self.manifest.clone());
+                Manager::open(
+                    "simulated",
+                    options.disk(Arc::new(disk), Arc::new(manifest)),
+                )
+            }
+        };
+        self.store = Some(opened.unwrap());
     }
 
     pub(crate) fn now_us(&self) -> u64 {
@@ -283,6 +320,10 @@ impl World {
     /// Commits a few pages, and perhaps cuts some off.
     pub(crate) fn commit(&mut self, nth: usize) {
         self.make_room();
+        self.try_commit(nth).unwrap();
+    }
+
+    pub(crate) fn try_commit(&mut self, nth: usize) -> Result<(), CommitError> {
         let model = &self.live[nth];
         let db = self.store.as_ref().unwrap().database(&model.name).unwrap();
         let mut write = db.begin_write(LONG).unwrap();
@@ -305,7 +346,7 @@ impl World {
             state.page_count = state.page_count.max(page);
             state.pages.insert(page, self.numbers);
         }
-        let after = write.commit().unwrap();
+        let after = write.commit()?;
         let saved = Saved {
             lsn: after.lsn(),
             time_us: after.time_us(),
@@ -314,6 +355,7 @@ impl World {
         };
         drop(after);
         self.live[nth].states.push(saved);
+        Ok(())
     }
 
     /// Compares a transaction with what it should show.

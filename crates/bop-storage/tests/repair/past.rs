@@ -7,6 +7,7 @@ use bop_storage::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use tempfile::TempDir;
 
 /// An hour is longer than a test.
 const ALL: Retention = Retention {
@@ -19,6 +20,20 @@ fn with(range_bytes: u64) -> Options {
     limits.log_bytes_max = 8 << 20;
     limits.range_bytes = range_bytes;
     options().limits(limits)
+}
+
+/// A new store in a directory of its own.
+fn begin(range_bytes: u64) -> (TempDir, Options, Manager) {
+    let (dir, options) = (tempfile::tempdir().unwrap(), with(range_bytes));
+    let store = Manager::open(dir.path(), options.clone()).unwrap();
+    (dir, options, store)
+}
+
+/// The same with a database of which only the newest state is kept.
+fn begin_with(name: &str) -> (TempDir, Options, Manager) {
+    let begun = begin(64 << 10);
+    create(&begun.2, name, Retention::NOTHING);
+    begun
 }
 
 /// A state, without the time of its commit.
@@ -224,9 +239,7 @@ fn same(before: &BTreeMap<(DbId, String), Past>, after: &BTreeMap<(DbId, String)
 fn snapshots_forks_and_windows_are_as_before() {
     for range_bytes in [64 << 10, 1 << 20] {
         for late in [false, true] {
-            let dir = tempfile::tempdir().unwrap();
-            let options = with(range_bytes);
-            let store = Manager::open(dir.path(), options.clone()).unwrap();
+            let (dir, options, store) = begin(range_bytes);
             make(&store);
             rewrite(&store);
             if late {
@@ -280,10 +293,7 @@ fn chunks_of(dir: &Path, options: &Options, id: DbId) -> BTreeSet<PathBuf> {
 /// A source whose pages are gone: what is made of it is told and not read, and nothing else is touched.
 #[test]
 fn what_is_made_of_pages_that_are_gone_is_told() {
-    let dir = tempfile::tempdir().unwrap();
-    let options = with(64 << 10);
-    let store = Manager::open(dir.path(), options.clone()).unwrap();
-    create(&store, "source", Retention::NOTHING);
+    let (dir, options, store) = begin_with("source");
     put(&store, "source", &pages(1, 40), 1, None);
     store.checkpoint().unwrap();
     let source = store.info("source").unwrap().id;
@@ -346,10 +356,7 @@ fn what_is_made_of_pages_that_are_gone_is_told() {
 /// A snapshot whose state is gone is told, and reading it is an error; the others read as before.
 #[test]
 fn a_snapshot_whose_pages_are_gone_is_told() {
-    let dir = tempfile::tempdir().unwrap();
-    let options = with(64 << 10);
-    let store = Manager::open(dir.path(), options.clone()).unwrap();
-    create(&store, "db", Retention::NOTHING);
+    let (dir, options, store) = begin_with("db");
     for byte in 1..=3 {
         put(&store, "db", &pages(1, 20), byte, None);
         snapshot(&store, "db", &format!("of {byte}"), &At::Now);
@@ -411,10 +418,7 @@ fn forget(store: &Manager) {
 /// were all.
 #[test]
 fn what_is_left_of_a_source_is_not_read_for_the_whole() {
-    let dir = tempfile::tempdir().unwrap();
-    let options = with(64 << 10);
-    let store = Manager::open(dir.path(), options.clone()).unwrap();
-    create(&store, "db", Retention::NOTHING);
+    let (dir, options, store) = begin_with("db");
     put(&store, "db", &pages(1, 50), 1, None);
     snapshot(&store, "db", "good", &At::Now);
     store.checkpoint().unwrap();
@@ -452,10 +456,7 @@ fn what_is_left_of_a_source_is_not_read_for_the_whole() {
 /// A database whose chunks are all gone is known to have had pages by whoever keeps a state of it.
 #[test]
 fn a_source_without_any_chunk_is_not_served_empty() {
-    let dir = tempfile::tempdir().unwrap();
-    let options = with(64 << 10);
-    let store = Manager::open(dir.path(), options.clone()).unwrap();
-    create(&store, "db", Retention::NOTHING);
+    let (dir, options, store) = begin_with("db");
     put(&store, "db", &pages(1, 50), 1, None);
     snapshot(&store, "db", "good", &At::Now);
     store.checkpoint().unwrap();

@@ -4,7 +4,7 @@ use super::completion::Shell;
 use super::{Context, Failure, Mode, Place, Runner, failure};
 use crate::sql::input::{Splitter, Statement};
 use crate::sql::runner::Flow;
-use bop_libsql::Connection;
+use bop_libsql::{Connection, Store};
 use bop_storage::error::ErrorCode;
 use rustyline::error::ReadlineError;
 use rustyline::history::DefaultHistory;
@@ -18,6 +18,7 @@ use std::path::PathBuf;
 /// The terminal cannot be used.
 pub(super) fn run(
     context: &Context,
+    store: &Store,
     connection: &Connection,
     place: Place<'_>,
     mode: Mode,
@@ -26,6 +27,7 @@ pub(super) fn run(
     let mut out = io::stdout();
     let mut prompt = Prompt {
         context,
+        store,
         connection,
         runner: Runner::new(connection, mode, header, &mut out).of(place),
         splitter: Splitter::new(),
@@ -37,6 +39,7 @@ pub(super) fn run(
 
 struct Prompt<'a> {
     context: &'a Context,
+    store: &'a Store,
     connection: &'a Connection,
     runner: Runner<'a>,
     splitter: Splitter,
@@ -97,7 +100,7 @@ impl Prompt<'_> {
             Err(error) => error,
         };
         self.splitter.clear();
-        let failure = failure(self.connection, error);
+        let failure = failure(self.store, self.connection, error);
         if self.context.json {
             eprintln!("{}", failure.to_json());
         } else {
