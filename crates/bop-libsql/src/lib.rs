@@ -25,9 +25,11 @@
 //! - **The journal mode is `wal`.** `PRAGMA journal_mode = ...` and `PRAGMA locking_mode = ...`
 //!   answer the mode in force and change nothing. A connection that wants a database for itself
 //!   takes `BEGIN IMMEDIATE`; readers are never blocked.
-//! - **ATTACH** finds names in the store, each database committing by itself: a transaction over
-//!   several of them is not atomic across a crash (nor is it with SQLite's WAL). A name with a slash
-//!   is a path of a plain file, as is `file:NAME?vfs=unix`. `VACUUM INTO` follows the same rule.
+//! - **ATTACH** finds names in the store. A transaction over several databases of a store is one
+//!   commit: after a crash or an error all of it is there or nothing, which SQLite's WAL does not
+//!   promise. A name with a slash is a path of a plain file, as is `file:NAME?vfs=unix`; where a
+//!   transaction writes to such a file too, each database commits by itself. `VACUUM INTO` follows
+//!   the same rule of names.
 //! - **The past** is read by [`Store::connect_at`], or by ATTACH under the name `DB@STATE`, where STATE is
 //!   `now`, `snapshot:NAME`, `lsn:N` or `time:RFC3339`: `ATTACH 'orders@snapshot:before' AS before`. Every
 //!   write to it fails with `SQLITE_READONLY`.
@@ -52,8 +54,10 @@ mod engine_error;
 mod error;
 mod faults;
 mod ffi;
+mod group;
 mod hub;
 mod page_one;
+mod pages;
 mod session;
 mod shown;
 mod soundness;
