@@ -22,6 +22,7 @@
 use crate::engine_error::{EngineError, ErrorSlot};
 use crate::faults::{self, Point};
 use crate::session::{Member, Session};
+use crate::turns::ConnectionId;
 use bop_storage::Durability;
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
@@ -29,6 +30,7 @@ use std::sync::Arc;
 
 /// What the pagers of one connection share.
 pub(crate) struct Group {
+    id: ConnectionId,
     errors: Arc<ErrorSlot>,
     sessions: RefCell<Vec<Weak<Session>>>,
 }
@@ -37,9 +39,14 @@ impl Group {
     /// Of a connection whose errors are kept there.
     pub(crate) fn new(errors: Arc<ErrorSlot>) -> Rc<Self> {
         Rc::new(Self {
+            id: ConnectionId::new(),
             errors,
             sessions: RefCell::default(),
         })
+    }
+
+    pub(crate) fn id(&self) -> ConnectionId {
+        self.id
     }
 
     pub(crate) fn errors(&self) -> &ErrorSlot {

@@ -63,6 +63,7 @@ mod shown;
 mod soundness;
 mod store;
 pub mod transfer;
+mod turns;
 
 pub use bop_storage::{At, Manager, Options};
 pub use connection::{Connection, OpenOptions};

@@ -9,14 +9,17 @@
 //!   |                      |  +---- end_write ----+   +---commit failed--> Failed
 //!   |                      +------------------------------- end_write -------+
 //!   +------------------------------ end_read, from every stage --------------+
+//!
+//!  Writing --commit, one of several--> Writing, staged --end_write of any--> Reading or Failed
+//!     ^------ more pages, rollback_to -----'  '-- undo --> Writing
 //! ```
 //!
 //! | stage | snapshot | private pages | writer slot |
 //! |---|---|---|---|
 //! | Idle | none | none | free |
 //! | Reading | pinned | none | free |
-//! | Writing | pinned | spilled ones | held |
-//! | Failed | pinned, as before the commit | none; those spilled are still in the pager's cache | free |
+//! | Writing | pinned | spilled ones; staged: all of the commit | held |
+//! | Failed | pinned, as before the commit | none; those spilled, or all, are still in the pager's cache | free |
 //!
 //! Invariants
 //! - `cached` is the state that the pager's page cache reflects, or `None` when that is not certain;
@@ -29,20 +32,23 @@
 //! Never: waits for the writer slot (SQLite's busy handler does, outside of our locks), knows a C
 //! type, or shows page 1 as it is stored.
 
+mod commit;
+
 use crate::engine_error::{EngineError, ErrorSlot};
 use crate::faults::{self, Point};
 use crate::group::Group;
 use crate::hub::Hub;
 use crate::page_one;
-use crate::pages::{
-    change_counter, file_bytes, page_within, resize, settle_page_size, write_page_one,
-};
+use crate::pages::{change_counter, file_bytes, page_within};
 use crate::shown::Shown;
+use crate::turns::Place;
 use bop_storage::ids::{Lsn, PageNo};
 use bop_storage::{Durability, ReadTxn, Savepoint, WriteTxn};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+
+pub(crate) use commit::{Frames, Member};
 
 /// The state of one pager's transactions.
 pub(crate) struct Session {
@@ -50,6 +56,8 @@ pub(crate) struct Session {
     shown: Shown,
     /// Of the connection.
     group: Rc<Group>,
+    /// Where it waits to write; a state of the past is not written to.
+    place: Option<Arc<Place>>,
     state: RefCell<State>,
 }
 
@@ -57,6 +65,8 @@ pub(crate) struct Session {
 struct State {
     stage: Stage,
     cached: Option<Lsn>,
+    /// The turn to write came before this snapshot, which is therefore the newest.
+    turn: bool,
     /// SQLite has a write transaction on the database, whatever became of ours.
     writes: bool,
     /// Pages of the newest commit, until SQLite asks for them once.
@@ -101,24 +111,6 @@ enum Left {
     Everything,
 }
 
-/// What a member brings into a group.
-pub(crate) struct Member {
-    pub(crate) write: WriteTxn,
-    pub(crate) durability: Durability,
-    pub(crate) pages: i32,
-}
-
-/// A commit, as the pager describes it.
-#[derive(Clone, Copy)]
-pub(crate) struct Frames {
-    /// Bytes of each page.
-    pub(crate) page_size: i64,
-    /// Pages of the database after the commit; `None` for pages that are merely spilled.
-    pub(crate) commit_page_count: Option<u32>,
-    /// What a commit promises.
-    pub(crate) durability: Durability,
-}
-
 /// Why the pager's cache does not show the state before the transaction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum NotUndone {
@@ -131,10 +123,15 @@ pub(crate) enum NotUndone {
 impl Session {
     /// A pager of the connection that has this group.
     pub(crate) fn new(shown: Shown, hub: Arc<Hub>, group: &Rc<Group>) -> Rc<Self> {
+        let place = match &shown {
+            Shown::Present(db) => Some(hub.turns().place(group.id(), db)),
+            Shown::State(_) => None,
+        };
         let session = Rc::new(Self {
             hub,
             shown,
             group: Rc::clone(group),
+            place,
             state: RefCell::default(),
         });
         group.join(&session);
@@ -149,15 +146,21 @@ impl Session {
         &self.hub
     }
 
+    pub(crate) fn place(&self) -> Option<&Arc<Place>> {
+        self.place.as_ref()
+    }
+
     /// Pins the newest state, or the one that is shown. `true` when the pager's cache reflects another one.
     pub(crate) fn begin_read(&self) -> Result<bool, EngineError> {
-        faults::hit(Point::BeginRead)?;
         self.end_read();
-        let read = self.shown.begin_read()?;
+        let begun = faults::hit(Point::BeginRead).and_then(|()| self.shown.begin_read());
+        let turn = self.place.as_ref().is_some_and(|place| place.has_turn());
+        let read = begun.inspect_err(|_| self.give_turn_back())?;
         let mut state = self.state.borrow_mut();
         let changed = state.cached != Some(read.lsn());
         state.cached = Some(read.lsn());
         state.stage = Stage::Reading(read);
+        state.turn = turn;
         Ok(changed)
     }
 
@@ -170,7 +173,28 @@ impl Session {
             state.cached = None;
         }
         state.stage = Stage::Idle;
-        state.writes = false;
+        self.stand_up(&mut state);
+        if std::mem::take(&mut state.turn) {
+            self.give_turn_back();
+        }
+    }
+
+    /// The pager is closed.
+    pub(crate) fn leave(&self) {
+        self.end_read();
+        self.give_turn_back();
+    }
+
+    fn give_turn_back(&self) {
+        drop(self.place.as_ref().and_then(|place| place.take_turn()));
+    }
+
+    fn stand_up(&self, state: &mut State) {
+        if std::mem::take(&mut state.writes)
+            && let Some(place) = &self.place
+        {
+            place.stand_up();
+        }
     }
 
     /// Takes the writer slot, or says at once why not.
@@ -178,7 +202,7 @@ impl Session {
         faults::hit(Point::BeginWrite)?;
         let mut state = self.state.borrow_mut();
         match std::mem::take(&mut state.stage) {
-            Stage::Reading(read) => match self.shown.begin_write_at(&read) {
+            Stage::Reading(read) => match self.begin_write_at(&read, &mut state.turn) {
                 Ok(write) => {
                     state.stage = Stage::Writing {
                         read,
@@ -206,6 +230,16 @@ impl Session {
         }
     }
 
+    fn begin_write_at(&self, read: &ReadTxn, turn: &mut bool) -> Result<WriteTxn, EngineError> {
+        *turn = false;
+        let turn = self.place.as_ref().and_then(|place| place.take_turn());
+        let write = self.shown.begin_write_at(read, turn)?;
+        if let Some(place) = &self.place {
+            place.sit();
+        }
+        Ok(write)
+    }
+
     /// Gives the writer slot back; what was not committed is gone. Idempotent. A commit that is
     /// staged is written now, with those of the other databases.
     ///
@@ -220,7 +254,7 @@ impl Session {
         if outcome.is_err() {
             state.cached = None;
         }
-        state.writes = false;
+        self.stand_up(&mut state);
         state.stage = match std::mem::take(&mut state.stage) {
             Stage::Writing { read, .. } | Stage::Failed { read, .. } => Stage::Reading(read),
             other => other,
@@ -236,50 +270,6 @@ impl Session {
     /// It has the writer slot of its database.
     pub(crate) fn holds_slot(&self) -> bool {
         matches!(self.state.borrow().stage, Stage::Writing { .. })
-    }
-
-    fn is_staged(&self) -> bool {
-        let state = self.state.borrow();
-        matches!(
-            &state.stage,
-            Stage::Writing {
-                staged: Some(_),
-                ..
-            }
-        )
-    }
-
-    /// Gives the staged commit away, if there is one. Until [`Session::committed`] it counts as
-    /// failed.
-    pub(crate) fn take_staged(&self) -> Option<Member> {
-        let mut state = self.state.borrow_mut();
-        match std::mem::take(&mut state.stage) {
-            Stage::Writing {
-                read,
-                write,
-                staged: Some(staged),
-            } => {
-                let left = Left::Everything;
-                state.stage = Stage::Failed { read, left };
-                Some(Member {
-                    write,
-                    durability: staged.durability,
-                    pages: staged.pages,
-                })
-            }
-            other => {
-                state.stage = other;
-                None
-            }
-        }
-    }
-
-    /// The commit that was given away is there.
-    pub(crate) fn committed(&self, at: ReadTxn, pages: i32) {
-        let mut state = self.state.borrow_mut();
-        state.cached = Some(at.lsn());
-        state.committed_pages = pages;
-        state.stage = Stage::Reading(at);
     }
 
     /// Copies `page` into `out`: as much of it as fits, zeros behind it.
@@ -327,105 +317,6 @@ impl Session {
             Stage::Idle => Ok(of(&self.shown.begin_read()?)),
             Stage::Reading(read) | Stage::Writing { read, .. } | Stage::Failed { read, .. } => {
                 Ok(of(read))
-            }
-        }
-    }
-
-    /// Takes pages that the pager spills or commits. A commit is visible on return, and as durable
-    /// as it asks for, unless it is one of several: those are staged, see [`Group`].
-    ///
-    /// `files_written` counts the files that SQLite has a write transaction of this connection on,
-    /// those of the store among them.
-    pub(crate) fn frames<'a>(
-        &self,
-        frames: Frames,
-        pages: impl Iterator<Item = (PageNo, &'a [u8])>,
-        files_written: impl FnOnce() -> usize,
-    ) -> Result<(), EngineError> {
-        let count = self.take_pages(frames.page_size, pages)?;
-        let Some(page_count) = frames.commit_page_count else {
-            return Ok(());
-        };
-        let joined = self.group.is_joined_by(self, files_written);
-        let mut state = self.state.borrow_mut();
-        let Stage::Writing {
-            read,
-            write,
-            staged,
-        } = &mut state.stage
-        else {
-            return Err(EngineError::NoTransaction {
-                operation: "commit",
-            });
-        };
-        let touched = write.touched_pages();
-        let ready = resize(write, read.page_count(), page_count, &touched);
-        if joined && ready.is_ok() {
-            *staged = Some(Staged {
-                durability: frames.durability,
-                pages: count,
-            });
-            return Ok(());
-        }
-        let ready = ready.and_then(|()| faults::hit(Point::Commit));
-        Self::commit(&mut state, ready, touched, count, frames.durability)
-    }
-
-    /// Makes the pages private ones; how many those are.
-    fn take_pages<'a>(
-        &self,
-        page_size: i64,
-        pages: impl Iterator<Item = (PageNo, &'a [u8])>,
-    ) -> Result<i32, EngineError> {
-        let mut state = self.state.borrow_mut();
-        let State { stage, scratch, .. } = &mut *state;
-        let Stage::Writing {
-            read,
-            write,
-            staged,
-        } = stage
-        else {
-            return Err(EngineError::NoTransaction { operation: "write" });
-        };
-        // A commit that SQLite began before and could not end: it goes on, or is repeated.
-        *staged = None;
-        settle_page_size(write, page_size)?;
-        faults::hit(Point::Write)?;
-        let mut count = 0i32;
-        for (page, content) in pages {
-            match page {
-                PageNo::FIRST => write_page_one(read, write, content, scratch)?,
-                _ => write.write_page(page, content)?,
-            }
-            count = count.saturating_add(1);
-        }
-        Ok(count)
-    }
-
-    /// Commits by itself, if that is `ready`.
-    fn commit(
-        state: &mut State,
-        ready: Result<(), EngineError>,
-        touched: Vec<PageNo>,
-        pages: i32,
-        durability: Durability,
-    ) -> Result<(), EngineError> {
-        let Stage::Writing { read, write, .. } = std::mem::take(&mut state.stage) else {
-            return Err(EngineError::NoTransaction {
-                operation: "commit",
-            });
-        };
-        match ready.and_then(|()| write.commit_with(durability).map_err(EngineError::from)) {
-            Ok(committed) => {
-                state.cached = Some(committed.lsn());
-                state.committed_pages = pages;
-                state.stage = Stage::Reading(committed);
-                Ok(())
-            }
-            Err(error) => {
-                let left = Left::Spilled(touched);
-                state.stage = Stage::Failed { read, left };
-                Err(error)
             }
         }
     }

@@ -5,6 +5,7 @@
 
 use super::fence::fence;
 use super::file::File;
+use super::waiting::Waiter;
 use crate::EngineError;
 use crate::session::{Frames, NotUndone, Session};
 use bop_storage::Durability;
@@ -13,10 +14,12 @@ use libsql_ffi as ffi;
 use std::os::raw::{c_int, c_longlong, c_uchar, c_uint, c_void};
 use std::ptr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// What stands behind a `wal_impl` pointer of ours.
 pub(super) struct Wal {
     session: Rc<Session>,
+    waiter: Option<Arc<Waiter>>,
     file: *mut ffi::sqlite3_file,
 }
 
@@ -29,7 +32,16 @@ pub(super) unsafe fn fill(
     session: Rc<Session>,
     file: *mut ffi::sqlite3_file,
 ) {
-    let wal = Box::into_raw(Box::new(Wal { session, file }));
+    // SAFETY: by the caller, a file that is open.
+    let connection = unsafe { File::of(file) }.map_or(ptr::null_mut(), File::connection);
+    let waiter = session
+        .place()
+        .map(|place| Waiter::new(Arc::clone(place), connection));
+    let wal = Box::into_raw(Box::new(Wal {
+        session,
+        waiter,
+        file,
+    }));
     // SAFETY: the caller gives a valid `out`.
     unsafe {
         (*out).methods = methods();
@@ -44,7 +56,10 @@ pub(super) unsafe fn fill(
 pub(super) unsafe fn free(wal: *mut ffi::wal_impl) {
     // SAFETY: by the caller, this is the box that `fill` leaked, and it is freed once.
     let wal = unsafe { Box::from_raw(wal.cast::<Wal>()) };
-    wal.session.end_read();
+    wal.session.leave();
+    if let Some(waiter) = &wal.waiter {
+        waiter.forget();
+    }
 }
 
 fn methods() -> ffi::libsql_wal_methods {
@@ -174,9 +189,22 @@ unsafe extern "C" fn db_size(wal: *mut ffi::wal_impl) -> c_uint {
     unsafe { with("xDbsize", wal, 0, |wal| wal.session.page_count()) }
 }
 
-/// May answer `BUSY`: SQLite calls the busy handler, outside of any lock of ours.
+/// May answer `BUSY`: SQLite calls the busy handler, outside of any lock of ours, and comes back, unless
+/// it is interrupted.
 unsafe extern "C" fn begin_write(wal: *mut ffi::wal_impl) -> c_int {
-    let body = |wal: &Wal| wal.code(wal.session.begin_write());
+    let body = |wal: &Wal| {
+        let code = wal.code(wal.session.begin_write());
+        match &wal.waiter {
+            Some(waiter) if code & 0xff == ffi::SQLITE_BUSY => {
+                if waiter.is_interrupted() {
+                    return ffi::SQLITE_INTERRUPT;
+                }
+                waiter.note();
+            }
+            _ => {}
+        }
+        code
+    };
     // SAFETY: SQLite passes the pointer that it got from `fill`.
     unsafe { with("xBeginWriteTransaction", wal, ffi::SQLITE_IOERR, body) }
 }

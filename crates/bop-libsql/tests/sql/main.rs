@@ -15,3 +15,4 @@ mod pragmas;
 mod transactions;
 mod transfer;
 mod transfer_sound;
+mod waiting;
