@@ -5,6 +5,7 @@
 mod common;
 
 mod attach;
+mod both_or_neither;
 mod concurrency;
 mod differential;
 mod features;
