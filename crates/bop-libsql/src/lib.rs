@@ -15,6 +15,9 @@
 //! # }
 //! ```
 //!
+//! Many threads share a [`Pool`] of connections, and async code an [`AsyncPool`], which blocks no
+//! thread of a runtime.
+//!
 //! # How it differs from a SQLite file
 //!
 //! - **`PRAGMA synchronous`** is `FULL` unless told otherwise: a commit is durable when it returns.
@@ -33,6 +36,10 @@
 //! - **The past** is read by [`Store::connect_at`], or by ATTACH under the name `DB@STATE`, where STATE is
 //!   `now`, `snapshot:NAME`, `lsn:N` or `time:RFC3339`: `ATTACH 'orders@snapshot:before' AS before`. Every
 //!   write to it fails with `SQLITE_READONLY`.
+//! - **Writers of a database take turns**, in the order in which they came, within the busy timeout
+//!   (`busy_timeout`, or `PRAGMA busy_timeout`); a busy handler of the application's own is asked as
+//!   SQLite asks it. A wait that would never end, since those who write wait for this connection,
+//!   fails with `SQLITE_BUSY` at once, and `sqlite3_interrupt` ends a wait.
 //! - `immutable=1` is refused, and so is `cache=shared`. Databases in memory and those of another VFS
 //!   are opened without asking the store: SQLite has to be built with `SQLITE_OMIT_SHARED_CACHE`
 //!   (here `.cargo/config.toml` says so), which gives each connection a cache of its own. Where it is
@@ -58,6 +65,7 @@ mod group;
 mod hub;
 mod page_one;
 mod pages;
+mod pool;
 mod session;
 mod shown;
 mod soundness;
@@ -69,6 +77,7 @@ pub use bop_storage::{At, Manager, Options};
 pub use connection::{Connection, OpenOptions};
 pub use engine_error::EngineError;
 pub use error::Error;
+pub use pool::{AsyncPool, Pool, PoolError, PoolOptions, PooledConnection, Run};
 pub use rusqlite;
 pub use soundness::damage_found;
 pub use store::Store;
