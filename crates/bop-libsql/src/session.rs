@@ -233,11 +233,14 @@ impl Session {
     fn begin_write_at(&self, read: &ReadTxn, turn: &mut bool) -> Result<WriteTxn, EngineError> {
         *turn = false;
         let turn = self.place.as_ref().and_then(|place| place.take_turn());
-        let write = self.shown.begin_write_at(read, turn)?;
+        let write = self.shown.begin_write_at(read, turn);
         if let Some(place) = &self.place {
-            place.sit();
+            match &write {
+                Ok(_) => place.sit(),
+                Err(_) => place.give_back_forgotten(),
+            }
         }
-        Ok(write)
+        write
     }
 
     /// Gives the writer slot back; what was not committed is gone. Idempotent. A commit that is

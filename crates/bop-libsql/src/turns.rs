@@ -13,8 +13,8 @@
 //! Invariants
 //! - a connection keeps its ticket from the first busy answer until it writes, or until it was not seen
 //!   for [`TICKET_LIFE`];
-//! - a turn that is kept is used by the next write of its connection, or given back when that reads, or
-//!   by whoever waits for longer than [`TURN_LIFE`];
+//! - a turn that is kept is used by the next write of its connection, or given back when that reads; after
+//!   [`TURN_LIFE`] whoever is refused for it gives it back;
 //! - no wait closes a cycle: who would, does not wait. A connection waits for one database at a time,
 //!   and leaves the list of those who wait before it does anything else.
 //!
@@ -199,7 +199,8 @@ impl Place {
         self.has_turn.store(true, Ordering::Relaxed);
     }
 
-    fn give_back_forgotten(&self) {
+    /// Ends a turn that somebody else does not come back to.
+    pub(crate) fn give_back_forgotten(&self) {
         let mut kept = self.seat.kept.lock();
         if kept
             .as_ref()

@@ -5,14 +5,14 @@
 //!
 //! Invariants
 //! - a note is used once, and only within [`NOTE_LIFE`]: after a busy answer that nobody waits for,
-//!   another pause is no wait for that turn;
+//!   another pause is no wait for that turn; it keeps nothing open;
 //! - a connection is asked for its interrupt only as long as it is open: its WAL forgets it first.
 
 use crate::turns::Place;
 use libsql_ffi as ffi;
 use parking_lot::Mutex;
 use std::cell::RefCell;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 const NOTE_LIFE: Duration = Duration::from_millis(5);
@@ -30,7 +30,7 @@ struct Connection(*mut ffi::sqlite3);
 unsafe impl Send for Connection {}
 
 thread_local! {
-    static NOTE: RefCell<Option<(Arc<Waiter>, Instant)>> = const { RefCell::new(None) };
+    static NOTE: RefCell<Option<(Weak<Waiter>, Instant)>> = const { RefCell::new(None) };
 }
 
 impl Waiter {
@@ -56,14 +56,15 @@ impl Waiter {
 
     /// The next pause on this thread is a wait for its turn.
     pub(super) fn note(self: &Arc<Self>) {
-        NOTE.set(Some((Arc::clone(self), Instant::now())));
+        NOTE.set(Some((Arc::downgrade(self), Instant::now())));
     }
 }
 
 /// Waits for a turn instead of the pause; `false` when the pause is none after a busy answer.
 pub(super) fn wait(pause: Duration) -> bool {
-    match NOTE.take() {
-        Some((waiter, since)) if since.elapsed() < NOTE_LIFE => {
+    let fresh = NOTE.take().filter(|(_, since)| since.elapsed() < NOTE_LIFE);
+    match fresh.and_then(|(waiter, _)| waiter.upgrade()) {
+        Some(waiter) => {
             waiter.place.await_turn(pause, || waiter.is_interrupted());
             true
         }

@@ -1,7 +1,7 @@
 //! Waiting for the right to write: in turn, not for oneself, and not when it is interrupted.
 
 use crate::common::{code_of, int, new_store};
-use bop_libsql::Store;
+use bop_libsql::{Options, Store};
 use rusqlite::ffi;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Barrier, mpsc};
@@ -182,4 +182,21 @@ fn a_busy_handler_of_the_application_decides_how_often_it_is_asked() {
     assert_eq!(ASKED.load(Ordering::Relaxed), 6);
     holder.execute_batch("ROLLBACK").unwrap();
     waiting.execute_batch("INSERT INTO t VALUES (1)").unwrap();
+}
+
+/// A thread that was refused remembers that for the pause which comes next, if one does.
+#[test]
+fn a_busy_answer_that_nobody_waits_for_keeps_no_store_open() {
+    let dir = tempfile::tempdir().unwrap();
+    for _ in 0..2 {
+        let store = Store::open(dir.path(), Options::new()).unwrap();
+        let holder = store.connect("a").unwrap();
+        holder.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let refused = store.connect("a").unwrap();
+        refused.busy_timeout(Duration::ZERO).unwrap();
+        assert_eq!(
+            code_of(refused.execute_batch("BEGIN IMMEDIATE")),
+            ffi::SQLITE_BUSY
+        );
+    }
 }
