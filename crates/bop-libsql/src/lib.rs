@@ -61,7 +61,6 @@ mod engine_error;
 mod error;
 mod faults;
 mod ffi;
-mod group;
 mod hub;
 mod page_one;
 mod pages;

@@ -33,10 +33,10 @@
 //! type, or shows page 1 as it is stored.
 
 mod commit;
+mod group;
 
 use crate::engine_error::{EngineError, ErrorSlot};
 use crate::faults::{self, Point};
-use crate::group::Group;
 use crate::hub::Hub;
 use crate::page_one;
 use crate::pages::{change_counter, file_bytes, page_within};
@@ -49,6 +49,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 pub(crate) use commit::{Frames, Member};
+pub(crate) use group::Group;
 
 /// The state of one pager's transactions.
 pub(crate) struct Session {

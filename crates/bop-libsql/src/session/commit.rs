@@ -3,7 +3,7 @@
 //! Invariant: a commit that fails, or that was given away and did not come back, leaves the session
 //! `Failed`.
 //!
-//! [`Group`]: crate::group::Group
+//! [`Group`]: super::Group
 
 use super::{Left, Session, Stage, Staged, State};
 use crate::engine_error::EngineError;
@@ -32,7 +32,7 @@ pub(crate) struct Member {
 
 impl Session {
     /// Takes pages that the pager spills or commits. A commit is visible on return, and as durable
-    /// as it asks for, unless it is one of several: those are staged, see [`Group`].
+    /// as it asks for, unless it is one of several: those are staged, see [`Group`](super::Group).
     ///
     /// `files_written` counts the files that SQLite has a write transaction of this connection on,
     /// those of the store among them.

@@ -19,9 +19,9 @@
 //!
 //! Never: holds a pager: the WAL of each does.
 
+use super::{Member, Session};
 use crate::engine_error::{EngineError, ErrorSlot};
 use crate::faults::{self, Point};
-use crate::session::{Member, Session};
 use crate::turns::ConnectionId;
 use bop_storage::Durability;
 use std::cell::RefCell;
