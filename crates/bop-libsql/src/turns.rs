@@ -201,13 +201,9 @@ impl Place {
 
     /// Ends a turn that somebody else does not come back to.
     pub(crate) fn give_back_forgotten(&self) {
-        let mut kept = self.seat.kept.lock();
-        if kept
-            .as_ref()
-            .is_some_and(|turn| turn.since.elapsed() > TURN_LIFE)
-        {
-            *kept = None;
-        }
+        let is_forgotten = |kept: &mut Kept| kept.since.elapsed() > TURN_LIFE;
+        let forgotten = self.seat.kept.lock().take_if(is_forgotten);
+        drop(forgotten);
     }
 }
 

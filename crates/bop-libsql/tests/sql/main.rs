@@ -8,6 +8,7 @@ mod attach;
 mod both_or_neither;
 mod concurrency;
 mod differential;
+mod faults;
 mod features;
 mod large;
 mod log_bytes;
