@@ -11,6 +11,7 @@ pub(crate) enum Point {
     Read,
     Write,
     Commit,
+    Group,
 }
 
 #[cfg(not(test))]

@@ -10,6 +10,7 @@ use crate::engine_error::ErrorSlot;
 use crate::error::Error;
 use crate::ffi::Registration;
 use crate::shown::Shown;
+use crate::turns::Turns;
 use bop_storage::error::{CatalogueError, PastError};
 use bop_storage::ids::DbKind;
 use bop_storage::{At, Db, Manager};
@@ -21,6 +22,7 @@ pub(crate) struct Hub {
     /// Errors of opening a database by name: SQLite asks the VFS for that, which knows no
     /// connection.
     open_errors: ErrorSlot,
+    turns: Arc<Turns>,
     registration: Registration,
 }
 
@@ -31,6 +33,7 @@ impl Hub {
         let hub = Arc::new(Self {
             manager,
             open_errors: ErrorSlot::default(),
+            turns: Arc::default(),
             registration,
         });
         hub.registration.serve(&hub);
@@ -43,6 +46,10 @@ impl Hub {
 
     pub(crate) fn open_errors(&self) -> &ErrorSlot {
         &self.open_errors
+    }
+
+    pub(crate) fn turns(&self) -> &Arc<Turns> {
+        &self.turns
     }
 
     /// The name under which SQLite knows the store.

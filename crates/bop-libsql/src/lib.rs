@@ -15,6 +15,9 @@
 //! # }
 //! ```
 //!
+//! Many threads share a [`Pool`] of connections, and async code an [`AsyncPool`], which blocks no
+//! thread of a runtime.
+//!
 //! # How it differs from a SQLite file
 //!
 //! - **`PRAGMA synchronous`** is `FULL` unless told otherwise: a commit is durable when it returns.
@@ -25,12 +28,18 @@
 //! - **The journal mode is `wal`.** `PRAGMA journal_mode = ...` and `PRAGMA locking_mode = ...`
 //!   answer the mode in force and change nothing. A connection that wants a database for itself
 //!   takes `BEGIN IMMEDIATE`; readers are never blocked.
-//! - **ATTACH** finds names in the store, each database committing by itself: a transaction over
-//!   several of them is not atomic across a crash (nor is it with SQLite's WAL). A name with a slash
-//!   is a path of a plain file, as is `file:NAME?vfs=unix`. `VACUUM INTO` follows the same rule.
+//! - **ATTACH** finds names in the store. A transaction over several databases of a store is one
+//!   commit: after a crash or an error all of it is there or nothing, which SQLite's WAL does not
+//!   promise. A name with a slash is a path of a plain file, as is `file:NAME?vfs=unix`; where a
+//!   transaction writes to such a file too, each database commits by itself. `VACUUM INTO` follows
+//!   the same rule of names.
 //! - **The past** is read by [`Store::connect_at`], or by ATTACH under the name `DB@STATE`, where STATE is
 //!   `now`, `snapshot:NAME`, `lsn:N` or `time:RFC3339`: `ATTACH 'orders@snapshot:before' AS before`. Every
 //!   write to it fails with `SQLITE_READONLY`.
+//! - **Writers of a database take turns**, in the order in which they came, within the busy timeout
+//!   (`busy_timeout`, or `PRAGMA busy_timeout`); a busy handler of the application's own is asked as
+//!   SQLite asks it. A wait that would never end, since those who write wait for this connection,
+//!   fails with `SQLITE_BUSY` at once, and `sqlite3_interrupt` ends a wait.
 //! - `immutable=1` is refused, and so is `cache=shared`. Databases in memory and those of another VFS
 //!   are opened without asking the store: SQLite has to be built with `SQLITE_OMIT_SHARED_CACHE`
 //!   (here `.cargo/config.toml` says so), which gives each connection a cache of its own. Where it is
@@ -54,16 +63,20 @@ mod faults;
 mod ffi;
 mod hub;
 mod page_one;
+mod pages;
+mod pool;
 mod session;
 mod shown;
 mod soundness;
 mod store;
 pub mod transfer;
+mod turns;
 
 pub use bop_storage::{At, Manager, Options};
 pub use connection::{Connection, OpenOptions};
 pub use engine_error::EngineError;
 pub use error::Error;
+pub use pool::{AsyncPool, Pool, PoolError, PoolOptions, PooledConnection, Run};
 pub use rusqlite;
 pub use soundness::damage_found;
 pub use store::Store;

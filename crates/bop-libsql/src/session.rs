@@ -9,14 +9,17 @@
 //!   |                      |  +---- end_write ----+   +---commit failed--> Failed
 //!   |                      +------------------------------- end_write -------+
 //!   +------------------------------ end_read, from every stage --------------+
+//!
+//!  Writing --commit, one of several--> Writing, staged --end_write of any--> Reading or Failed
+//!     ^------ more pages, rollback_to -----'  '-- undo --> Writing
 //! ```
 //!
 //! | stage | snapshot | private pages | writer slot |
 //! |---|---|---|---|
 //! | Idle | none | none | free |
 //! | Reading | pinned | none | free |
-//! | Writing | pinned | spilled ones | held |
-//! | Failed | pinned, as before the commit | none; those spilled are still in the pager's cache | free |
+//! | Writing | pinned | spilled ones; staged: all of the commit | held |
+//! | Failed | pinned, as before the commit | none; those spilled, or all, are still in the pager's cache | free |
 //!
 //! Invariants
 //! - `cached` is the state that the pager's page cache reflects, or `None` when that is not certain;
@@ -29,19 +32,33 @@
 //! Never: waits for the writer slot (SQLite's busy handler does, outside of our locks), knows a C
 //! type, or shows page 1 as it is stored.
 
+mod commit;
+mod group;
+
 use crate::engine_error::{EngineError, ErrorSlot};
 use crate::faults::{self, Point};
+use crate::hub::Hub;
 use crate::page_one;
+use crate::pages::{change_counter, file_bytes, page_within};
 use crate::shown::Shown;
-use bop_storage::ids::{Lsn, PageNo, PageSize};
-use bop_storage::{Durability, PageBytes, ReadTxn, Savepoint, WriteTxn};
+use crate::turns::Place;
+use bop_storage::ids::{Lsn, PageNo};
+use bop_storage::{Durability, ReadTxn, Savepoint, WriteTxn};
 use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
+
+pub(crate) use commit::{Frames, Member};
+pub(crate) use group::Group;
 
 /// The state of one pager's transactions.
 pub(crate) struct Session {
+    hub: Arc<Hub>,
     shown: Shown,
-    errors: Arc<ErrorSlot>,
+    /// Of the connection.
+    group: Rc<Group>,
+    /// Where it waits to write; a state of the past is not written to.
+    place: Option<Arc<Place>>,
     state: RefCell<State>,
 }
 
@@ -49,6 +66,10 @@ pub(crate) struct Session {
 struct State {
     stage: Stage,
     cached: Option<Lsn>,
+    /// The turn to write came before this snapshot, which is therefore the newest.
+    turn: bool,
+    /// SQLite has a write transaction on the database, whatever became of ours.
+    writes: bool,
     /// Pages of the newest commit, until SQLite asks for them once.
     committed_pages: i32,
     /// Page 1 in its stored form, while it is written.
@@ -67,23 +88,28 @@ enum Stage {
     Writing {
         read: ReadTxn,
         write: WriteTxn,
+        staged: Option<Staged>,
     },
     Failed {
         read: ReadTxn,
-        /// Spilled by the transaction that could not be committed: its commit took them along.
-        spilled: Vec<PageNo>,
+        left: Left,
     },
 }
 
-/// A commit, as the pager describes it.
+/// A commit that SQLite has been told is good, and that is written at the end of the transaction,
+/// together with those of other databases.
 #[derive(Clone, Copy)]
-pub(crate) struct Frames {
-    /// Bytes of each page.
-    pub(crate) page_size: i64,
-    /// Pages of the database after the commit; `None` for pages that are merely spilled.
-    pub(crate) commit_page_count: Option<u32>,
-    /// What a commit promises.
-    pub(crate) durability: Durability,
+struct Staged {
+    durability: Durability,
+    pages: i32,
+}
+
+/// What the pager's cache has of a transaction that could not be committed.
+enum Left {
+    /// Pages that were spilled: the commit took them along. The others the pager knows by itself.
+    Spilled(Vec<PageNo>),
+    /// All of them: the pager takes them for committed.
+    Everything,
 }
 
 /// Why the pager's cache does not show the state before the transaction.
@@ -91,32 +117,51 @@ pub(crate) struct Frames {
 pub(crate) enum NotUndone {
     /// A page could not be read again: the code that SQLite gave.
     Reload(i32),
-    /// The transaction is committed.
-    Committed,
+    /// The pager takes its pages for committed; some it has dropped from the list that it gave.
+    Unknown,
 }
 
 impl Session {
-    pub(crate) fn new(shown: Shown, errors: Arc<ErrorSlot>) -> Self {
-        Self {
+    /// A pager of the connection that has this group.
+    pub(crate) fn new(shown: Shown, hub: Arc<Hub>, group: &Rc<Group>) -> Rc<Self> {
+        let place = match &shown {
+            Shown::Present(db) => Some(hub.turns().place(group.id(), db)),
+            Shown::State(_) => None,
+        };
+        let session = Rc::new(Self {
+            hub,
             shown,
-            errors,
+            group: Rc::clone(group),
+            place,
             state: RefCell::default(),
-        }
+        });
+        group.join(&session);
+        session
     }
 
     pub(crate) fn errors(&self) -> &ErrorSlot {
-        &self.errors
+        self.group.errors()
+    }
+
+    pub(crate) fn hub(&self) -> &Arc<Hub> {
+        &self.hub
+    }
+
+    pub(crate) fn place(&self) -> Option<&Arc<Place>> {
+        self.place.as_ref()
     }
 
     /// Pins the newest state, or the one that is shown. `true` when the pager's cache reflects another one.
     pub(crate) fn begin_read(&self) -> Result<bool, EngineError> {
-        faults::hit(Point::BeginRead)?;
         self.end_read();
-        let read = self.shown.begin_read()?;
+        let begun = faults::hit(Point::BeginRead).and_then(|()| self.shown.begin_read());
+        let turn = self.place.as_ref().is_some_and(|place| place.has_turn());
+        let read = begun.inspect_err(|_| self.give_turn_back())?;
         let mut state = self.state.borrow_mut();
         let changed = state.cached != Some(read.lsn());
         state.cached = Some(read.lsn());
         state.stage = Stage::Reading(read);
+        state.turn = turn;
         Ok(changed)
     }
 
@@ -129,6 +174,28 @@ impl Session {
             state.cached = None;
         }
         state.stage = Stage::Idle;
+        self.stand_up(&mut state);
+        if std::mem::take(&mut state.turn) {
+            self.give_turn_back();
+        }
+    }
+
+    /// The pager is closed.
+    pub(crate) fn leave(&self) {
+        self.end_read();
+        self.give_turn_back();
+    }
+
+    fn give_turn_back(&self) {
+        drop(self.place.as_ref().and_then(|place| place.take_turn()));
+    }
+
+    fn stand_up(&self, state: &mut State) {
+        if std::mem::take(&mut state.writes)
+            && let Some(place) = &self.place
+        {
+            place.stand_up();
+        }
     }
 
     /// Takes the writer slot, or says at once why not.
@@ -136,9 +203,14 @@ impl Session {
         faults::hit(Point::BeginWrite)?;
         let mut state = self.state.borrow_mut();
         match std::mem::take(&mut state.stage) {
-            Stage::Reading(read) => match self.shown.begin_write_at(&read) {
+            Stage::Reading(read) => match self.begin_write_at(&read, &mut state.turn) {
                 Ok(write) => {
-                    state.stage = Stage::Writing { read, write };
+                    state.stage = Stage::Writing {
+                        read,
+                        write,
+                        staged: None,
+                    };
+                    state.writes = true;
                     Ok(())
                 }
                 Err(error) => {
@@ -159,13 +231,49 @@ impl Session {
         }
     }
 
-    /// Gives the writer slot back; what was not committed is gone. Idempotent.
-    pub(crate) fn end_write(&self) {
+    fn begin_write_at(&self, read: &ReadTxn, turn: &mut bool) -> Result<WriteTxn, EngineError> {
+        *turn = false;
+        let turn = self.place.as_ref().and_then(|place| place.take_turn());
+        let write = self.shown.begin_write_at(read, turn);
+        if let Some(place) = &self.place {
+            match &write {
+                Ok(_) => place.sit(),
+                Err(_) => place.give_back_forgotten(),
+            }
+        }
+        write
+    }
+
+    /// Gives the writer slot back; what was not committed is gone. Idempotent. A commit that is
+    /// staged is written now, with those of the other databases.
+    ///
+    /// # Errors
+    /// Why none of them is committed. The pager then has to forget its cache.
+    pub(crate) fn end_write(&self) -> Result<(), EngineError> {
+        let outcome = match self.is_staged() {
+            true => self.group.commit(self),
+            false => Ok(()),
+        };
         let mut state = self.state.borrow_mut();
+        if outcome.is_err() {
+            state.cached = None;
+        }
+        self.stand_up(&mut state);
         state.stage = match std::mem::take(&mut state.stage) {
             Stage::Writing { read, .. } | Stage::Failed { read, .. } => Stage::Reading(read),
             other => other,
         };
+        outcome
+    }
+
+    /// SQLite has a write transaction on it.
+    pub(crate) fn writes(&self) -> bool {
+        self.state.borrow().writes
+    }
+
+    /// It has the writer slot of its database.
+    pub(crate) fn holds_slot(&self) -> bool {
+        matches!(self.state.borrow().stage, Stage::Writing { .. })
     }
 
     /// Copies `page` into `out`: as much of it as fits, zeros behind it.
@@ -217,88 +325,38 @@ impl Session {
         }
     }
 
-    /// Takes pages that the pager spills or commits. A commit is visible on return, and
-    /// as durable as it asks for.
-    pub(crate) fn frames<'a>(
-        &self,
-        frames: Frames,
-        pages: impl Iterator<Item = (PageNo, &'a [u8])>,
-    ) -> Result<(), EngineError> {
-        let mut state = self.state.borrow_mut();
-        let State { stage, scratch, .. } = &mut *state;
-        let Stage::Writing { read, write } = stage else {
-            return Err(EngineError::NoTransaction { operation: "write" });
-        };
-        settle_page_size(write, frames.page_size)?;
-        faults::hit(Point::Write)?;
-        let mut count = 0i32;
-        for (page, content) in pages {
-            match page {
-                PageNo::FIRST => write_page_one(read, write, content, scratch)?,
-                _ => write.write_page(page, content)?,
-            }
-            count = count.saturating_add(1);
-        }
-        match frames.commit_page_count {
-            None => Ok(()),
-            Some(page_count) => self.commit(&mut state, page_count, count, frames.durability),
-        }
-    }
-
-    fn commit(
-        &self,
-        state: &mut State,
-        page_count: u32,
-        pages: i32,
-        durability: Durability,
-    ) -> Result<(), EngineError> {
-        let Stage::Writing { read, mut write } = std::mem::take(&mut state.stage) else {
-            return Err(EngineError::NoTransaction {
-                operation: "commit",
-            });
-        };
-        let touched = write.touched_pages();
-        let outcome = resize(&mut write, read.page_count(), page_count, &touched)
-            .and_then(|()| faults::hit(Point::Commit))
-            .and_then(|()| write.commit_with(durability).map_err(EngineError::from));
-        match outcome {
-            Ok(committed) => {
-                state.cached = Some(committed.lsn());
-                state.committed_pages = pages;
-                state.stage = Stage::Reading(committed);
-                Ok(())
-            }
-            Err(error) => {
-                state.stage = Stage::Failed {
-                    read,
-                    spilled: touched,
-                };
-                Err(error)
-            }
-        }
-    }
-
     /// Forgets all private pages, then calls `reload` for each: the pager drops or reads it again.
     ///
     /// # Errors
-    /// The first code of `reload` that is not 0; [`NotUndone::Committed`] when it is too
-    /// late.
+    /// The first code of `reload` that is not 0; [`NotUndone::Unknown`] when the pager has to forget
+    /// its whole cache.
     pub(crate) fn undo(&self, mut reload: impl FnMut(PageNo) -> i32) -> Result<(), NotUndone> {
         let touched = {
             let mut state = self.state.borrow_mut();
             match &mut state.stage {
-                Stage::Writing { write, .. } => {
+                Stage::Writing {
+                    write,
+                    staged: None,
+                    ..
+                } => {
                     let touched = write.touched_pages();
                     write.clear();
                     touched
                 }
-                Stage::Failed { spilled, .. } => std::mem::take(spilled),
-                // Committed already: another database of the same statement could not be. The pager
-                // believes in the pages and the size from before; an error makes it drop both, now
-                // and not when the next read begins, which an open cursor puts off.
-                Stage::Reading(_) | Stage::Idle => {
+                Stage::Failed {
+                    left: Left::Spilled(spilled),
+                    ..
+                } => std::mem::take(spilled),
+                // The pager believes in the pages and the size of its commit, also in pages behind the
+                // end that it never gave us. An error makes it drop them all, now and not when the
+                // next read begins, which an open cursor puts off.
+                believed => {
+                    if let Stage::Writing { write, staged, .. } = believed {
+                        write.clear();
+                        *staged = None;
+                    }
                     state.cached = None;
-                    return Err(NotUndone::Committed);
+                    return Err(NotUndone::Unknown);
                 }
             }
         };
@@ -318,7 +376,8 @@ impl Session {
 
     /// Forgets what was spilled since `savepoint`; may be repeated.
     pub(crate) fn rollback_to(&self, savepoint: u64) {
-        if let Stage::Writing { write, .. } = &mut self.state.borrow_mut().stage {
+        if let Stage::Writing { write, staged, .. } = &mut self.state.borrow_mut().stage {
+            *staged = None;
             write.rollback_to(Savepoint::from_raw(savepoint));
         }
     }
@@ -340,113 +399,21 @@ impl Session {
         if let Ok(mut state) = self.state.try_borrow_mut() {
             state.cached = None;
             state.stage = match std::mem::take(&mut state.stage) {
-                Stage::Writing { read, mut write } => {
-                    let spilled = write.touched_pages();
-                    write.clear();
-                    Stage::Failed { read, spilled }
+                Stage::Writing {
+                    read,
+                    write,
+                    staged,
+                } => {
+                    let left = match staged {
+                        None => Left::Spilled(write.touched_pages()),
+                        Some(_) => Left::Everything,
+                    };
+                    Stage::Failed { read, left }
                 }
                 other => other,
             };
         }
     }
-}
-
-/// Page 1's first bytes as SQLite's open probes them, before any transaction.
-pub(crate) fn read_header(shown: &Shown, out: &mut [u8]) -> Result<bool, EngineError> {
-    let read = shown.begin_read()?;
-    let found = read.page_count() > 0;
-    out.fill(0);
-    if found {
-        let page = read.read_page(PageNo::FIRST)?;
-        let bytes = page.len().min(out.len());
-        out[..bytes].copy_from_slice(&page[..bytes]);
-        page_one::to_shown(out, change_counter(read.lsn()));
-    }
-    Ok(found)
-}
-
-/// Bytes of a database file with so many pages.
-pub(crate) fn file_bytes(page_count: u32, page_size: Option<PageSize>) -> u64 {
-    u64::from(page_count) * page_size.map_or(0, |size| u64::from(size.get()))
-}
-
-/// The change counter that is shown for a state: another one for every commit. A commit record is
-/// at least eight bytes long, so neighbouring ones differ for 32 GiB of log.
-fn change_counter(lsn: Lsn) -> u32 {
-    u32::try_from((lsn.get() >> 3) & u64::from(u32::MAX)).unwrap_or_default()
-}
-
-/// Reads a page, or nothing where the database ends before it.
-fn page_within<E: Into<EngineError>>(
-    page: PageNo,
-    page_count: u32,
-    read: impl FnOnce() -> Result<PageBytes, E>,
-) -> Result<Option<PageBytes>, EngineError> {
-    if page.get() > page_count {
-        return Ok(None);
-    }
-    read().map(Some).map_err(Into::into)
-}
-
-/// The first write fixes the page size; later ones must agree.
-fn settle_page_size(write: &mut WriteTxn, found: i64) -> Result<(), EngineError> {
-    let expected = write.page_size();
-    let size = u32::try_from(found).ok().and_then(PageSize::new);
-    match (expected, size) {
-        (Some(expected), Some(size)) if expected == size => Ok(()),
-        (_, Some(size)) if write.page_count() == 0 => Ok(write.set_page_size(size)?),
-        _ => Err(EngineError::PageSize {
-            found,
-            expected: expected.map_or(0, PageSize::get),
-        }),
-    }
-}
-
-/// Writes page 1 in its stored form, unless that is what the database has already: SQLite puts page
-/// 1 into every commit that has no other page, and counts in it.
-fn write_page_one(
-    read: &ReadTxn,
-    write: &mut WriteTxn,
-    content: &[u8],
-    scratch: &mut Vec<u8>,
-) -> Result<(), EngineError> {
-    scratch.clear();
-    scratch.extend_from_slice(content);
-    page_one::to_stored(scratch);
-    let exists = read.page_count() > 0;
-    if exists && write.read_page(PageNo::FIRST)?[..] == scratch[..] {
-        return Ok(());
-    }
-    Ok(write.write_page(PageNo::FIRST, scratch)?)
-}
-
-/// Gives the database the size that SQLite says it has.
-///
-/// SQLite may allocate pages and never write them. They become zeros, so that every page of a
-/// database exists and is part of its rolling checksum.
-fn resize(
-    write: &mut WriteTxn,
-    old_count: u32,
-    new_count: u32,
-    touched: &[PageNo],
-) -> Result<(), EngineError> {
-    if write.page_count() > new_count {
-        write.truncate(new_count);
-    }
-    let Some(size) = write.page_size() else {
-        return Ok(());
-    };
-    let first_new = touched.partition_point(|page| page.get() <= old_count);
-    let mut written = touched[first_new..].iter().peekable();
-    for raw in old_count.saturating_add(1)..=new_count {
-        if written.next_if(|page| page.get() == raw).is_some() || raw == size.lock_page() {
-            continue;
-        }
-        if let Some(page) = PageNo::new(raw) {
-            write.write_page(page, &vec![0; size.bytes()])?;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -21,14 +21,18 @@ fn new_store() -> (TempDir, Store) {
     (dir, store)
 }
 
-fn new_session() -> (TempDir, Store, Session) {
+fn new_session() -> (TempDir, Store, Rc<Session>) {
     let (dir, store) = new_store();
     let db = store
         .manager()
         .create_database("a", bop_storage::DbKind::Sqlite)
         .unwrap();
-    let session = Session::new(Shown::Present(db), Arc::default());
+    let session = session_on(&store, Shown::Present(db));
     (dir, store, session)
+}
+
+fn session_on(store: &Store, shown: Shown) -> Rc<Session> {
+    Session::new(shown, Arc::clone(store.hub()), &Group::new(Arc::default()))
 }
 
 fn page(raw: u32) -> PageNo {
@@ -60,6 +64,7 @@ fn frames(
         contents
             .iter()
             .map(|(page, content)| (*page, content.as_slice())),
+        || 1,
     )
 }
 
@@ -73,7 +78,7 @@ fn byte(session: &Session, raw: u32) -> u8 {
 fn the_cache_is_told_of_change_only_when_others_committed() {
     let (_dir, store, session) = new_session();
     let same = store.manager().database("a").unwrap();
-    let other = Session::new(Shown::Present(same), Arc::default());
+    let other = session_on(&store, Shown::Present(same));
     assert!(
         session.begin_read().unwrap(),
         "the first read knows nothing"
@@ -81,7 +86,7 @@ fn the_cache_is_told_of_change_only_when_others_committed() {
     assert!(!session.begin_read().unwrap());
     session.begin_write().unwrap();
     frames(&session, &[(1, 7), (2, 8)], Some(2)).unwrap();
-    session.end_write();
+    session.end_write().unwrap();
     session.end_read();
     assert!(
         !session.begin_read().unwrap(),
@@ -90,7 +95,7 @@ fn the_cache_is_told_of_change_only_when_others_committed() {
     assert!(other.begin_read().unwrap());
     other.begin_write().unwrap();
     frames(&other, &[(2, 9)], Some(2)).unwrap();
-    other.end_write();
+    other.end_write().unwrap();
     assert_eq!((byte(&session, 2), byte(&other, 2)), (8, 9));
     assert!(session.begin_read().unwrap());
     assert_eq!(byte(&session, 2), 9);
@@ -104,7 +109,7 @@ fn a_state_stays_and_is_not_written_to() {
     frames(&session, &[(1, 1), (2, 8)], Some(2)).unwrap();
     let db = store.manager().database("a").unwrap();
     let state = Shown::State(Arc::new(db.begin_read().unwrap()));
-    let past = Session::new(state, Arc::default());
+    let past = session_on(&store, state);
     frames_again(&session, &[(2, 9)]);
     assert!(past.begin_read().unwrap());
     assert_eq!((byte(&past, 2), byte(&session, 2)), (8, 9));
@@ -117,7 +122,7 @@ fn a_state_stays_and_is_not_written_to() {
 }
 
 fn frames_again(session: &Session, pages: &[(u32, u8)]) {
-    session.end_write();
+    session.end_write().unwrap();
     session.begin_write().unwrap();
     frames(session, pages, Some(2)).unwrap();
 }
@@ -166,7 +171,7 @@ fn a_smaller_page_count_cuts_the_database() {
     session.begin_read().unwrap();
     session.begin_write().unwrap();
     frames(&session, &[(1, 1), (2, 2), (3, 3)], Some(3)).unwrap();
-    session.end_write();
+    session.end_write().unwrap();
     session.begin_write().unwrap();
     spill(&session, &[(3, 9), (5, 9)]);
     frames(&session, &[(1, 1)], Some(2)).unwrap();
@@ -205,7 +210,7 @@ fn undo_forgets_first_and_reads_back_the_old_pages() {
     session.begin_read().unwrap();
     session.begin_write().unwrap();
     frames(&session, &[(1, 1), (2, 2)], Some(2)).unwrap();
-    session.end_write();
+    session.end_write().unwrap();
     session.begin_write().unwrap();
     spill(&session, &[(2, 9)]);
     spill(&session, &[(3, 9)]);
@@ -241,14 +246,14 @@ fn what_the_pager_must_not_do_is_an_error() {
     session.begin_write().unwrap();
     session.begin_write().unwrap();
     frames(&session, &[(1, 1)], Some(1)).unwrap();
-    session.end_write();
+    session.end_write().unwrap();
     session.begin_write().unwrap();
     let wrong = Frames {
         page_size: 1024,
         commit_page_count: None,
         durability: Durability::Full,
     };
-    let error = session.frames(wrong, std::iter::empty()).unwrap_err();
+    let error = session.frames(wrong, std::iter::empty(), || 1).unwrap_err();
     assert!(
         matches!(
             error,

@@ -12,7 +12,7 @@
 
 use crate::engine_error::EngineError;
 use bop_storage::error::BeginError;
-use bop_storage::{At, Db, ReadTxn, WriteTxn};
+use bop_storage::{At, Db, ReadTxn, WriteTxn, WriterTurn};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,11 +36,16 @@ impl Shown {
         }
     }
 
-    /// A write transaction over `read`, or at once why not.
-    pub(crate) fn begin_write_at(&self, read: &ReadTxn) -> Result<WriteTxn, EngineError> {
-        match self {
-            Self::Present(db) => Ok(db.begin_write_at(read, Duration::ZERO)?),
-            Self::State(_) => Err(EngineError::State),
+    /// A write transaction over `read`, in a turn that has come; or at once without one, or why not.
+    pub(crate) fn begin_write_at(
+        &self,
+        read: &ReadTxn,
+        turn: Option<WriterTurn>,
+    ) -> Result<WriteTxn, EngineError> {
+        match (self, turn) {
+            (Self::Present(db), Some(turn)) => Ok(db.begin_write_in_turn(read, turn)?),
+            (Self::Present(db), None) => Ok(db.begin_write_at(read, Duration::ZERO)?),
+            (Self::State(_), _) => Err(EngineError::State),
         }
     }
 

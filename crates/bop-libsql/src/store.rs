@@ -90,6 +90,11 @@ impl Store {
         Connection::open_at(&self.0, name, at, &OpenOptions::new())
     }
 
+    #[cfg(test)]
+    pub(crate) fn hub(&self) -> &Arc<Hub> {
+        &self.0
+    }
+
     /// The engine under the store.
     pub fn manager(&self) -> &Manager {
         self.0.manager()

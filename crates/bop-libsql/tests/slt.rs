@@ -181,12 +181,14 @@ fn for_sqlite(script: &str) -> String {
 }
 
 /// Runs one file against a database of its own; the number of its records.
-fn run_file(store: &Store, name: &str, path: &Path) -> usize {
+fn run_file(store: &Store, name: &str, page_bytes: u32, path: &Path) -> usize {
     let types = Arc::new(Mutex::new(Vec::new()));
     let mut runner = sqllogictest::Runner::new(|| {
         let connection = store.connect(name).expect("connect");
         connection
-            .execute_batch("PRAGMA cache_size = 10")
+            .execute_batch(&format!(
+                "PRAGMA page_size = {page_bytes}; PRAGMA cache_size = 10"
+            ))
             .expect("cache_size");
         let types = Arc::clone(&types);
         async move {
@@ -231,6 +233,20 @@ fn run_file(store: &Store, name: &str, path: &Path) -> usize {
 
 #[test]
 fn sqlites_logic_tests_pass_with_a_store_reopened_between_the_files() {
+    run_all(4096);
+}
+
+#[test]
+fn sqlites_logic_tests_pass_with_the_smallest_pages() {
+    run_all(512);
+}
+
+#[test]
+fn sqlites_logic_tests_pass_with_the_largest_pages() {
+    run_all(65_536);
+}
+
+fn run_all(page_bytes: u32) {
     let Some(shared) = common::shared_dir() else {
         return;
     };
@@ -239,15 +255,14 @@ fn sqlites_logic_tests_pass_with_a_store_reopened_between_the_files() {
     let mut records = 0;
     for (n, path) in files.iter().enumerate() {
         let store = Store::open(dir.path(), Options::new()).unwrap();
-        records += run_file(&store, &format!("slt-{n}"), path);
-        for (m, earlier) in files.iter().enumerate().take(n) {
+        records += run_file(&store, &format!("slt-{n}"), page_bytes, path);
+        let again = if page_bytes == 4096 { 0..n } else { n..n + 1 };
+        for m in again {
             let connection = store.connect(&format!("slt-{m}")).unwrap();
-            assert_eq!(
-                common::integrity(&connection),
-                "ok",
-                "{}",
-                earlier.display()
-            );
+            let earlier = files[m].display();
+            assert_eq!(common::integrity(&connection), "ok", "{earlier}");
+            let found = common::int(&connection, "PRAGMA page_size");
+            assert_eq!(found, i64::from(page_bytes), "{earlier}");
         }
         store.manager().close(Duration::from_secs(30)).unwrap();
     }

@@ -17,10 +17,11 @@
 
 use super::fence::fence;
 use crate::hub::Hub;
-use crate::session::{self, Session};
+use crate::pages;
+use crate::session::Session;
 use crate::shown::Shown;
 use libsql_ffi as ffi;
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::ffi::CStr;
 use std::os::raw::{c_char, c_int, c_void};
 use std::rc::{Rc, Weak};
@@ -37,6 +38,8 @@ pub(super) struct RawFile {
 pub(super) struct File {
     hub: Arc<Hub>,
     shown: Shown,
+    /// Where SQLite keeps its connection: told by SQLite once, valid as long as the file.
+    connection: Cell<*mut *mut ffi::sqlite3>,
     /// Set once. The WAL owns the session: when that is gone, the file is spent.
     session: OnceCell<Weak<Session>>,
 }
@@ -73,6 +76,7 @@ impl File {
         let state = Box::into_raw(Box::new(Self {
             hub,
             shown,
+            connection: Cell::new(std::ptr::null_mut()),
             session: OnceCell::new(),
         }));
         let base = ffi::sqlite3_file { pMethods: &METHODS };
@@ -105,6 +109,38 @@ impl File {
         self.session.set(Rc::downgrade(session)).is_ok()
     }
 
+    /// The connection that has the file open; null when SQLite did not say.
+    pub(super) fn connection(&self) -> *mut ffi::sqlite3 {
+        let place = self.connection.get();
+        if place.is_null() {
+            return std::ptr::null_mut();
+        }
+        // SAFETY: SQLite's own pointer to its connection, which it frees after it closed the file.
+        unsafe { *place }
+    }
+
+    /// Files that the connection has a write transaction on. Neither a database in memory nor the
+    /// temporary one has a name.
+    ///
+    /// # Safety
+    /// Called from inside of a call of the connection, on its thread.
+    pub(super) unsafe fn files_written(&self) -> usize {
+        let connection = self.connection();
+        if connection.is_null() {
+            return 0;
+        }
+        // SAFETY: the connection is open; a number that is none is answered by null.
+        let schema = |nth| unsafe { ffi::sqlite3_db_name(connection, nth) };
+        let schemas = (0..).map(schema).take_while(|name| !name.is_null());
+        // SAFETY: the name of a schema of this connection, which nobody changes during the call.
+        let is_written = |name: &*const c_char| unsafe {
+            let file = ffi::sqlite3_db_filename(connection, *name);
+            let named = !file.is_null() && *file != 0;
+            named && ffi::sqlite3_txn_state(connection, *name) == ffi::SQLITE_TXN_WRITE
+        };
+        schemas.filter(is_written).count()
+    }
+
     fn linked(&self) -> Option<Rc<Session>> {
         self.session.get().and_then(Weak::upgrade)
     }
@@ -114,7 +150,7 @@ impl File {
         if offset != 0 || out.len() > crate::page_one::HEADER_BYTES || self.linked().is_some() {
             return ffi::SQLITE_CANTOPEN;
         }
-        match session::read_header(&self.shown, out) {
+        match pages::read_header(&self.shown, out) {
             Ok(true) => ffi::SQLITE_OK,
             Ok(false) => ffi::SQLITE_IOERR_SHORT_READ,
             Err(error) => self.hub.open_errors().record(error),
@@ -241,6 +277,12 @@ unsafe extern "C" fn file_control(
         ffi::SQLITE_FCNTL_VFSNAME => {
             // SAFETY: for this operation SQLite passes a place for a string that it frees.
             unsafe { *argument.cast::<*mut c_char>() = copy_for_sqlite(file.hub.vfs_name()) };
+            ffi::SQLITE_OK
+        }
+        ffi::SQLITE_FCNTL_PDB => {
+            if file.connection.get().is_null() {
+                file.connection.set(argument.cast());
+            }
             ffi::SQLITE_OK
         }
         ffi::SQLITE_FCNTL_HAS_MOVED => {

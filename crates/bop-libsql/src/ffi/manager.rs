@@ -16,7 +16,7 @@ use super::file::File;
 use super::{vfs, wal};
 use crate::engine_error::ErrorSlot;
 use crate::hub::Hub;
-use crate::session::Session;
+use crate::session::{Group, Session};
 use libsql_ffi as ffi;
 use parking_lot::Mutex;
 use std::collections::HashSet;
@@ -28,7 +28,7 @@ use std::sync::Arc;
 struct Manager {
     /// Keeps the VFS that the connection was opened with.
     _hub: Arc<Hub>,
-    errors: Arc<ErrorSlot>,
+    group: Rc<Group>,
     /// Addresses of WAL objects of SQLite's own.
     native: Mutex<HashSet<usize>>,
 }
@@ -37,7 +37,7 @@ struct Manager {
 pub(crate) fn wal_manager(hub: Arc<Hub>, errors: Arc<ErrorSlot>) -> ffi::libsql_wal_manager {
     let manager = Box::new(Manager {
         _hub: hub,
-        errors,
+        group: Group::new(errors),
         native: Mutex::default(),
     });
     ffi::libsql_wal_manager {
@@ -69,7 +69,12 @@ unsafe fn with(
 ) -> c_int {
     // SAFETY: by the caller; only ever borrowed shared.
     let manager = unsafe { &*data.cast::<Manager>() };
-    fence(name, Some(&manager.errors), || on_panic, || body(manager))
+    fence(
+        name,
+        Some(manager.group.errors()),
+        || on_panic,
+        || body(manager),
+    )
 }
 
 unsafe extern "C" fn open(
@@ -96,15 +101,13 @@ unsafe extern "C" fn open(
             }
             return code;
         };
-        let session = Rc::new(Session::new(
-            ours.shown().clone(),
-            Arc::clone(&manager.errors),
-        ));
+        let (shown, hub) = (ours.shown().clone(), Arc::clone(ours.hub()));
+        let session = Session::new(shown, hub, &manager.group);
         if !ours.link(&session) {
             return ffi::SQLITE_CANTOPEN;
         }
         // SAFETY: `out` is SQLite's out-pointer, and the pager closes the WAL before the file.
-        unsafe { wal::fill(out, session, Arc::clone(ours.hub()), file) };
+        unsafe { wal::fill(out, session, file) };
         ffi::SQLITE_OK
     };
     // SAFETY: SQLite passes the pointer that it got from `wal_manager`.

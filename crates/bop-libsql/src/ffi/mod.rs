@@ -7,6 +7,7 @@
 //! | `manager.rs` | `libsql_wal_manager`: links a pager to a [`Session`](crate::session::Session) |
 //! | `wal.rs` | `libsql_wal_methods`: turns each call into one of the session's |
 //! | `plain.rs` | none: reads a plain database's file through SQLite |
+//! | `waiting.rs` | none: SQLite's pauses between two attempts to write |
 //! | `fence.rs` | the panic fence around every callback |
 //!
 //! Invariants
@@ -27,6 +28,7 @@ mod file;
 mod manager;
 mod plain;
 mod vfs;
+mod waiting;
 mod wal;
 
 #[cfg(test)]

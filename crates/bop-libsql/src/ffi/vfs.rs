@@ -11,7 +11,7 @@
 
 use super::fence::fence;
 use super::file::{File, RawFile};
-use super::is_database_name;
+use super::{is_database_name, waiting};
 use crate::EngineError;
 use crate::error::Error;
 use crate::hub::Hub;
@@ -22,6 +22,7 @@ use std::ffi::{CStr, CString};
 use std::os::raw::{c_char, c_int, c_void};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 /// More than the names of a database and of a snapshot have together.
 const NAME_BYTES_MAX: c_int = 1024;
@@ -378,8 +379,13 @@ unsafe extern "C" fn randomness(
     pass!(vfs, xRandomness(bytes, out), 0)
 }
 
+/// A pause before another attempt to write ends when it is this connection's turn.
 unsafe extern "C" fn sleep(vfs: *mut ffi::sqlite3_vfs, microseconds: c_int) -> c_int {
-    pass!(vfs, xSleep(microseconds), 0)
+    let pause = Duration::from_micros(microseconds.try_into().unwrap_or(0));
+    match fence("xSleep", None, || true, || waiting::wait(pause)) {
+        true => microseconds,
+        false => pass!(vfs, xSleep(microseconds), 0),
+    }
 }
 
 unsafe extern "C" fn current_time(vfs: *mut ffi::sqlite3_vfs, out: *mut f64) -> c_int {

@@ -4,8 +4,9 @@
 //! as its frame number: never 0, which would send SQLite to the file.
 
 use super::fence::fence;
+use super::file::File;
+use super::waiting::Waiter;
 use crate::EngineError;
-use crate::hub::Hub;
 use crate::session::{Frames, NotUndone, Session};
 use bop_storage::Durability;
 use bop_storage::ids::PageNo;
@@ -18,7 +19,7 @@ use std::sync::Arc;
 /// What stands behind a `wal_impl` pointer of ours.
 pub(super) struct Wal {
     session: Rc<Session>,
-    hub: Arc<Hub>,
+    waiter: Option<Arc<Waiter>>,
     file: *mut ffi::sqlite3_file,
 }
 
@@ -29,10 +30,18 @@ pub(super) struct Wal {
 pub(super) unsafe fn fill(
     out: *mut ffi::libsql_wal,
     session: Rc<Session>,
-    hub: Arc<Hub>,
     file: *mut ffi::sqlite3_file,
 ) {
-    let wal = Box::into_raw(Box::new(Wal { session, hub, file }));
+    // SAFETY: by the caller, a file that is open.
+    let connection = unsafe { File::of(file) }.map_or(ptr::null_mut(), File::connection);
+    let waiter = session
+        .place()
+        .map(|place| Waiter::new(Arc::clone(place), connection));
+    let wal = Box::into_raw(Box::new(Wal {
+        session,
+        waiter,
+        file,
+    }));
     // SAFETY: the caller gives a valid `out`.
     unsafe {
         (*out).methods = methods();
@@ -47,7 +56,10 @@ pub(super) unsafe fn fill(
 pub(super) unsafe fn free(wal: *mut ffi::wal_impl) {
     // SAFETY: by the caller, this is the box that `fill` leaked, and it is freed once.
     let wal = unsafe { Box::from_raw(wal.cast::<Wal>()) };
-    wal.session.end_read();
+    wal.session.leave();
+    if let Some(waiter) = &wal.waiter {
+        waiter.forget();
+    }
 }
 
 fn methods() -> ffi::libsql_wal_methods {
@@ -177,19 +189,31 @@ unsafe extern "C" fn db_size(wal: *mut ffi::wal_impl) -> c_uint {
     unsafe { with("xDbsize", wal, 0, |wal| wal.session.page_count()) }
 }
 
-/// May answer `BUSY`: SQLite calls the busy handler, outside of any lock of ours.
+/// May answer `BUSY`: SQLite calls the busy handler, outside of any lock of ours, and comes back, unless
+/// it is interrupted.
 unsafe extern "C" fn begin_write(wal: *mut ffi::wal_impl) -> c_int {
-    let body = |wal: &Wal| wal.code(wal.session.begin_write());
+    let body = |wal: &Wal| {
+        let code = wal.code(wal.session.begin_write());
+        match &wal.waiter {
+            Some(waiter) if code & 0xff == ffi::SQLITE_BUSY => {
+                if waiter.is_interrupted() {
+                    return ffi::SQLITE_INTERRUPT;
+                }
+                waiter.note();
+            }
+            _ => {}
+        }
+        code
+    };
     // SAFETY: SQLite passes the pointer that it got from `fill`.
     unsafe { with("xBeginWriteTransaction", wal, ffi::SQLITE_IOERR, body) }
 }
 
-/// Always OK: the commit has been decided in `xFrames`.
+/// OK where the commit has been decided in `xFrames`. A commit of several databases is decided here:
+/// the errors of a commit are `FULL` or of the `IOERR` family, after which the pager forgets its cache;
+/// any other code would leave uncommitted pages in it.
 unsafe extern "C" fn end_write(wal: *mut ffi::wal_impl) -> c_int {
-    let body = |wal: &Wal| {
-        wal.session.end_write();
-        ffi::SQLITE_OK
-    };
+    let body = |wal: &Wal| wal.code(wal.session.end_write());
     // SAFETY: SQLite passes the pointer that it got from `fill`.
     unsafe { with("xEndWriteTransaction", wal, ffi::SQLITE_IOERR, body) }
 }
@@ -211,7 +235,7 @@ unsafe extern "C" fn undo(
         match wal.session.undo(reload) {
             Ok(()) => ffi::SQLITE_OK,
             Err(NotUndone::Reload(code)) => code,
-            Err(NotUndone::Committed) => ffi::SQLITE_IOERR,
+            Err(NotUndone::Unknown) => ffi::SQLITE_IOERR,
         }
     };
     // SAFETY: SQLite passes the pointer that it got from `fill`.
@@ -302,7 +326,9 @@ unsafe extern "C" fn frames(
             next: unsafe { list.as_ref() },
             page_bytes: usize::try_from(page_bytes).unwrap_or(0),
         };
-        wal.code(wal.session.frames(frames, pages))
+        // SAFETY: the file outlives its WAL, and SQLite is in a call of its connection.
+        let files_written = || unsafe { File::of(wal.file).map_or(0, |file| file.files_written()) };
+        wal.code(wal.session.frames(frames, pages, files_written))
     };
     // SAFETY: SQLite passes the pointer that it got from `fill`.
     unsafe { with("xFrames", wal, ffi::SQLITE_IOERR_WRITE, body) }
@@ -368,7 +394,7 @@ unsafe extern "C" fn checkpoint(
         if mode == ffi::SQLITE_CHECKPOINT_PASSIVE {
             return ffi::SQLITE_OK;
         }
-        let done = wal.hub.manager().checkpoint();
+        let done = wal.session.hub().manager().checkpoint();
         wal.code(done.map(drop).map_err(EngineError::from))
     };
     // SAFETY: SQLite passes the pointer that it got from `fill`.

@@ -207,6 +207,34 @@ fn full_text_and_spatial_indexes_roll_back() {
 }
 
 #[test]
+fn vectors_and_json_are_indexed_and_roll_back() {
+    let (_dir, store) = new_store();
+    let connection = connect_small_cache(&store, "a");
+    connection
+        .execute_batch(
+            "CREATE TABLE v(i INTEGER PRIMARY KEY, e F32_BLOB(3), j TEXT);
+             CREATE INDEX near ON v(libsql_vector_idx(e));
+             CREATE INDEX by_name ON v(j ->> 'name');
+             WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200)
+                 INSERT INTO v SELECT i, vector(json_array(i, 0, 1)), json_object('name', 'n' || i)
+                 FROM n;
+             BEGIN; DELETE FROM v WHERE i < 100;
+                 INSERT INTO v VALUES (700, vector('[50,0,1]'), '{}'); ROLLBACK;
+             UPDATE v SET j = json_set(j, '$.name', 'renamed') WHERE j ->> 'name' = 'n9';",
+        )
+        .unwrap();
+    let other = store.connect("a").unwrap();
+    for connection in [&connection, &other] {
+        let nearest = "SELECT id FROM vector_top_k('near', vector('[50,0,1]'), 1)";
+        assert_eq!(int(connection, nearest), 50);
+        let renamed = "SELECT i FROM v WHERE j ->> 'name' = 'renamed'";
+        assert_eq!(int(connection, renamed), 9);
+        assert_eq!(int(connection, "SELECT count(*) FROM v"), 200);
+        assert_eq!(integrity(connection), "ok");
+    }
+}
+
+#[test]
 fn a_schema_change_is_seen_by_other_connections() {
     let (_dir, store) = new_store();
     let (mine, other) = (store.connect("a").unwrap(), store.connect("a").unwrap());

@@ -5,13 +5,20 @@
 mod common;
 
 mod attach;
+mod both_or_neither;
 mod concurrency;
 mod differential;
+mod faults;
 mod features;
+mod large;
 mod log_bytes;
+mod money;
 mod opening;
 mod past;
+mod pool;
 mod pragmas;
+mod sequences;
 mod transactions;
 mod transfer;
 mod transfer_sound;
+mod waiting;

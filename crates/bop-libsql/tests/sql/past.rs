@@ -236,3 +236,34 @@ fn a_state_is_exported_as_it_was() {
     assert_eq!(refused.unwrap_err().code(), ErrorCode::SnapshotNotFound);
     assert_eq!(sum(&past), 6);
 }
+
+#[test]
+fn a_uri_names_a_state_by_its_time_and_by_its_place() {
+    let (_dir, store) = new_store();
+    let present = with_snapshot(&store);
+    let points = store.manager().restore_points("orders").unwrap();
+    let seen = |uri: &str| {
+        present.execute("ATTACH ?1 AS past", [uri]).unwrap();
+        let schema = int(&present, "SELECT count(*) FROM past.sqlite_schema");
+        let rows = match schema {
+            0 => -1,
+            _ => int(&present, "SELECT coalesce(sum(x), 0) FROM past.t"),
+        };
+        let refused = present.execute_batch("CREATE TABLE past.new(x)");
+        assert_eq!(code_of(refused), ffi::SQLITE_READONLY, "{uri}");
+        present.execute_batch("DETACH past").unwrap();
+        rows
+    };
+    let mut sums = Vec::new();
+    for point in &points {
+        let by_time = seen(&format!("file:orders@{}", At::Time(point.time_us)));
+        let by_lsn = seen(&format!("file:orders@{}?mode=ro", At::Lsn(point.lsn)));
+        sums.push(by_lsn);
+        // Two commits of one microsecond have the same time: the later one is meant.
+        assert!(
+            by_time == by_lsn || points.iter().filter(|p| p.time_us == point.time_us).count() > 1
+        );
+    }
+    assert!(sums.contains(&6) && sums.contains(&4), "{sums:?}");
+    assert_eq!(seen("file:orders%40snapshot%3abefore"), 6);
+}

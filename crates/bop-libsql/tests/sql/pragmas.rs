@@ -250,3 +250,74 @@ fn data_version_moves_with_the_commits_of_others() {
     other.execute_batch("INSERT INTO t VALUES (2)").unwrap();
     assert_ne!(int(&mine, "PRAGMA data_version"), version);
 }
+
+/// What drivers and frameworks send before anything else, with the answers of stock SQLite in WAL mode;
+/// where ours is another one it stands beside.
+#[test]
+fn what_applications_send_when_they_connect_is_answered_as_stock_sqlite_does() {
+    let (dir, store) = new_store();
+    let ours = store.connect("a").unwrap();
+    let stock = rusqlite::Connection::open(dir.path().join("stock.sqlite")).unwrap();
+    for (pragma, other) in [
+        ("journal_mode = WAL", None),
+        ("journal_mode", None),
+        ("journal_mode = DELETE", Some(vec!["wal"])),
+        ("journal_mode = wal", None),
+        ("synchronous = NORMAL", None),
+        ("synchronous", None),
+        ("synchronous = FULL", None),
+        ("busy_timeout = 5000", None),
+        ("busy_timeout", None),
+        ("cache_size = -20000", None),
+        ("cache_size", None),
+        ("foreign_keys = ON", None),
+        ("foreign_keys", None),
+        ("temp_store = MEMORY", None),
+        ("temp_store", None),
+        // No page is mapped: there is no file.
+        ("mmap_size = 134217728", Some(vec![])),
+        ("wal_autocheckpoint = 500", None),
+        ("wal_autocheckpoint", None),
+        ("journal_size_limit = 67108864", None),
+        ("locking_mode = NORMAL", None),
+        ("locking_mode = EXCLUSIVE", Some(vec!["normal"])),
+        ("locking_mode = NORMAL", None),
+        ("auto_vacuum = INCREMENTAL", None),
+        ("encoding", None),
+        ("page_size", None),
+        ("case_sensitive_like = ON", None),
+        ("recursive_triggers = ON", None),
+        ("trusted_schema = OFF", None),
+        ("secure_delete", None),
+        ("user_version = 7", None),
+        ("user_version", None),
+        ("application_id", None),
+        ("query_only = ON", None),
+        ("query_only = OFF", None),
+        ("optimize", None),
+        ("wal_checkpoint(PASSIVE)", Some(vec!["0|0|0"])),
+    ] {
+        let answers = [&*ours, &stock].map(|connection| rows(connection, pragma));
+        match other {
+            None => assert_eq!(answers[0], answers[1], "{pragma}"),
+            Some(ours) => assert_eq!(answers[0], ours, "{pragma}"),
+        }
+    }
+}
+
+fn rows(connection: &rusqlite::Connection, pragma: &str) -> Vec<String> {
+    let mut statement = connection.prepare(&format!("PRAGMA {pragma}")).unwrap();
+    let columns = statement.column_count();
+    let written = |row: &rusqlite::Row<'_>| {
+        let values = (0..columns).map(|column| row.get::<_, rusqlite::types::Value>(column));
+        let values: Vec<_> = values.collect::<Result<_, _>>()?;
+        let texts = values.iter().map(|value| match value {
+            rusqlite::types::Value::Integer(number) => number.to_string(),
+            rusqlite::types::Value::Text(text) => text.clone(),
+            other => format!("{other:?}"),
+        });
+        Ok(texts.collect::<Vec<_>>().join("|"))
+    };
+    let rows = statement.query_map([], written).unwrap();
+    rows.map(Result::unwrap).collect()
+}

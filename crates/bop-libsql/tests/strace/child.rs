@@ -60,7 +60,7 @@ impl Shape {
         }
     }
 
-    fn named(name: &str) -> Self {
+    pub(crate) fn named(name: &str) -> Self {
         let found = Self::ALL.into_iter().find(|known| known.name() == name);
         found.unwrap_or_else(|| panic!("no shape {name}"))
     }

@@ -10,6 +10,7 @@
 mod common;
 
 mod child;
+mod pair;
 mod trace;
 
 use bop_libsql::{Options, Store};

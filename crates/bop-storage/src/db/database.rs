@@ -2,7 +2,7 @@
 
 use super::engine::OpenStore;
 use super::read::ReadTxn;
-use super::slot::SlotRefusal;
+use super::slot::{SlotGuard, SlotRefusal, Ticket};
 use super::state::DbState;
 use super::write::WriteTxn;
 use crate::error::BeginError;
@@ -103,32 +103,56 @@ impl Db {
     }
 
     fn begin(&self, at: Option<Lsn>, wait: Duration) -> Result<WriteTxn, BeginError> {
-        if let Some(cause) = self.engine.log().failure() {
-            return Err(BeginError::Poisoned(cause));
-        }
-        if let Some(damage) = self.state.damage() {
-            return Err(BeginError::Damaged(damage.clone()));
-        }
+        self.check_writable()?;
         self.check_snapshot(at)?;
-        let slot = self
-            .state
-            .slot()
-            .acquire(wait)
-            .map_err(|refusal| match refusal {
-                SlotRefusal::Busy => BeginError::Busy,
-                SlotRefusal::Closed => match self.state.check_live() {
-                    Ok(()) => BeginError::Closed,
-                    Err(_) => BeginError::Dropped,
-                },
-            })?;
-        // Whoever waited may have come behind the checkpoint that met it.
-        if let Some(damage) = self.state.damage() {
-            return Err(BeginError::Damaged(damage.clone()));
-        }
+        let slot = self.take_slot(None, wait)?;
+        self.begin_with(at, slot)
+    }
+
+    /// Waits for the writer slot, at the place of a ticket.
+    pub(super) fn take_slot(
+        &self,
+        ticket: Option<Ticket>,
+        wait: Duration,
+    ) -> Result<SlotGuard, BeginError> {
+        self.check_writable()?;
+        let slot = self.state.slot().acquire_at(ticket, wait);
+        slot.map_err(|refusal| match refusal {
+            SlotRefusal::Busy => BeginError::Busy,
+            SlotRefusal::Closed => match self.state.check_live() {
+                Ok(()) => BeginError::Closed,
+                Err(_) => BeginError::Dropped,
+            },
+        })
+    }
+
+    /// Begins for the holder of the slot. Whoever waited for it may have come behind the checkpoint
+    /// that met damage.
+    pub(super) fn begin_with(
+        &self,
+        at: Option<Lsn>,
+        slot: SlotGuard,
+    ) -> Result<WriteTxn, BeginError> {
+        self.check_writable()?;
         self.check_snapshot(at)?;
         let snapshot = self.snapshot()?;
         let (engine, state) = (Arc::clone(&self.engine), Arc::clone(&self.state));
         Ok(WriteTxn::new(engine, state, slot, snapshot))
+    }
+
+    fn check_writable(&self) -> Result<(), BeginError> {
+        if let Some(cause) = self.engine.log().failure() {
+            return Err(BeginError::Poisoned(cause));
+        }
+        match self.state.damage() {
+            Some(damage) => Err(BeginError::Damaged(damage.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// The answer, counted and told.
+    pub(super) fn told<T>(&self, answer: Result<T, BeginError>) -> Result<T, BeginError> {
+        self.engine.told(answer)
     }
 
     fn check_snapshot(&self, at: Option<Lsn>) -> Result<(), BeginError> {

@@ -18,6 +18,7 @@
 
 use super::chain::Chain;
 use super::commit::{End, Touched, Transaction};
+use super::durability::Durability;
 use super::engine::OpenStore;
 use super::images::OwnPage;
 use super::pending_commit::Visible;
@@ -53,6 +54,7 @@ impl Publish for PublishGroup {
 pub(super) fn group_commit(
     engine: &Arc<OpenStore>,
     group: Vec<Changed>,
+    durability: Durability,
 ) -> Result<Vec<ReadTxn>, CommitError> {
     let mut reads: Vec<(usize, ReadTxn)> = Vec::with_capacity(group.len());
     let mut committers = Vec::with_capacity(group.len());
@@ -70,7 +72,7 @@ pub(super) fn group_commit(
         members.push(committer.into_transaction()?);
     }
     if !members.is_empty() {
-        let visible = append(engine, members)?;
+        let visible = append(engine, members, durability)?;
         let visible = visible.into_iter().map(Visible::into_read);
         reads.extend(order.into_iter().zip(visible));
     }
@@ -78,7 +80,11 @@ pub(super) fn group_commit(
     Ok(reads.into_iter().map(|(_, read)| read).collect())
 }
 
-fn append(engine: &Arc<OpenStore>, members: Vec<Transaction>) -> Result<Vec<Visible>, CommitError> {
+fn append(
+    engine: &Arc<OpenStore>,
+    members: Vec<Transaction>,
+    durability: Durability,
+) -> Result<Vec<Visible>, CommitError> {
     let touched: Vec<_> = members.iter().map(Transaction::touched).collect();
     let limit = engine.log().fragment_bytes_max();
     let named = pages_record_bytes(members.len(), 0, 0) as u64;
@@ -89,7 +95,7 @@ fn append(engine: &Arc<OpenStore>, members: Vec<Transaction>) -> Result<Vec<Visi
     }
     let bytes = whole_bytes(&members, &touched);
     if limit < bytes {
-        return append_chain(engine, members, &touched, bytes);
+        return append_chain(engine, members, &touched, bytes, durability);
     }
     let mut loaded = members
         .iter()
@@ -104,7 +110,8 @@ fn append(engine: &Arc<OpenStore>, members: Vec<Transaction>) -> Result<Vec<Visi
         rolling,
         hold: None,
     });
-    land(engine, members, record, ends.collect(), Priority::User)
+    let how = (Priority::User, durability);
+    land(engine, members, record, ends.collect(), how)
 }
 
 /// Bytes of the record that has all pages of all members as they are.
@@ -123,6 +130,7 @@ fn append_chain(
     members: Vec<Transaction>,
     touched: &[Touched],
     bytes: u64,
+    durability: Durability,
 ) -> Result<Vec<Visible>, CommitError> {
     let Some(first) = members.first().map(|member| member.state.id()) else {
         return Ok(Vec::new());
@@ -132,7 +140,7 @@ fn append_chain(
         append_parts(engine, &mut chain, &members, touched).and_then(|(record, rolling)| {
             let end = |(member, rolling)| chain.end(member, Vec::new(), rolling);
             let ends = rolling.into_iter().enumerate().map(end).collect();
-            land(engine, members, record, ends, Priority::Chain)
+            land(engine, members, record, ends, (Priority::Chain, durability))
         });
     // Unknown: the last part may be there, and then it counts.
     if matches!(ended, Err(CommitError::Rejected(_))) {
@@ -211,13 +219,13 @@ fn fragments<'p>(
     cuts
 }
 
-/// Appends the record that makes the group count, and waits for it.
+/// Appends the record that makes the group count, and waits for what was asked for.
 fn land(
     engine: &Arc<OpenStore>,
     members: Vec<Transaction>,
     record: EncodedRecord,
     ends: Vec<End>,
-    priority: Priority,
+    (priority, durability): (Priority, Durability),
 ) -> Result<Vec<Visible>, CommitError> {
     let mut offsets = record.image_offsets.as_slice();
     let (mut publishers, mut visible) = (Vec::new(), Vec::new());
@@ -228,7 +236,12 @@ fn land(
         visible.push(seen);
     }
     let publish = Box::new(PublishGroup(publishers));
-    engine.log().append(record, priority, publish)?;
+    match durability {
+        Durability::Full => engine.log().append(record, priority, publish)?,
+        Durability::Relaxed { max_delay } => engine
+            .log()
+            .append_relaxed(record, priority, max_delay, publish)?,
+    };
     Ok(visible)
 }
 

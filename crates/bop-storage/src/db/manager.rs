@@ -4,6 +4,7 @@ use super::commit_feed::{CommitsCursor, CommitsFrom};
 use super::commits::CommitPage;
 use super::cursor::CursorInfo;
 use super::database::Db;
+use super::durability::Durability;
 use super::engine::OpenStore;
 use super::feeds::{ChangesCursor, FeedStart};
 use super::group_commit::group_commit;
@@ -355,10 +356,26 @@ impl Manager {
     /// # }
     /// ```
     pub fn group_commit(&self, group: Vec<WriteTxn>) -> Result<Vec<ReadTxn>, CommitError> {
-        self.engine.told(self.commit_together(group))
+        self.group_commit_with(group, Durability::Full)
     }
 
-    fn commit_together(&self, group: Vec<WriteTxn>) -> Result<Vec<ReadTxn>, CommitError> {
+    /// The same, with a choice of what that promises.
+    ///
+    /// # Errors
+    /// As for [`Manager::group_commit`].
+    pub fn group_commit_with(
+        &self,
+        group: Vec<WriteTxn>,
+        durability: Durability,
+    ) -> Result<Vec<ReadTxn>, CommitError> {
+        self.engine.told(self.commit_together(group, durability))
+    }
+
+    fn commit_together(
+        &self,
+        group: Vec<WriteTxn>,
+        durability: Durability,
+    ) -> Result<Vec<ReadTxn>, CommitError> {
         if group
             .iter()
             .any(|write| !Arc::ptr_eq(write.engine(), &self.engine))
@@ -367,7 +384,7 @@ impl Manager {
         }
         let members = group.into_iter().map(WriteTxn::into_committer);
         let members = members.collect::<Result<Vec<_>, _>>()?;
-        group_commit(&self.engine, members)
+        group_commit(&self.engine, members, durability)
     }
 
     /// Returns when every commit that was visible before is durable.

@@ -10,6 +10,8 @@
 //!
 //! Invariants
 //! - the slot is handed over, never thrown open: a newcomer cannot overtake a waiter;
+//! - whoever waits in pieces keeps the place of its ticket: it stands before all that came later,
+//!   whenever it is there;
 //! - a waiter whose deadline passes leaves the queue; if the slot reached it in that moment it
 //!   keeps it.
 //!
@@ -34,11 +36,25 @@ pub(crate) enum SlotRefusal {
 struct State {
     held: bool,
     closed: bool,
+    /// By ticket, ascending.
     waiters: VecDeque<Arc<Waiter>>,
+    tickets: u64,
 }
+
+impl State {
+    fn ticket(&mut self) -> Ticket {
+        self.tickets += 1;
+        Ticket(self.tickets)
+    }
+}
+
+/// A place in the queue of one slot: smaller is earlier.
+#[derive(Debug, Default, Copy, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Ticket(u64);
 
 #[derive(Debug, Default)]
 struct Waiter {
+    ticket: Ticket,
     /// Set under the slot's lock, so that a handed slot is never lost.
     given: Mutex<Option<Result<(), SlotRefusal>>>,
     woken: Condvar,
@@ -59,6 +75,20 @@ pub(crate) struct SlotGuard {
 impl WriterSlot {
     /// Waits at most `wait` for the slot; a zero wait answers at once.
     pub(crate) fn acquire(self: &Arc<Self>, wait: Duration) -> Result<SlotGuard, SlotRefusal> {
+        self.acquire_at(None, wait)
+    }
+
+    /// A place behind all that have one.
+    pub(super) fn ticket(&self) -> Ticket {
+        self.state.lock().ticket()
+    }
+
+    /// The same at the place of a ticket, which may be used again and again.
+    pub(super) fn acquire_at(
+        self: &Arc<Self>,
+        ticket: Option<Ticket>,
+        wait: Duration,
+    ) -> Result<SlotGuard, SlotRefusal> {
         let waiter = {
             let mut state = self.state.lock();
             if state.closed {
@@ -73,8 +103,18 @@ impl WriterSlot {
             if wait.is_zero() {
                 return Err(SlotRefusal::Busy);
             }
-            let waiter = Arc::new(Waiter::default());
-            state.waiters.push_back(Arc::clone(&waiter));
+            let ticket = match ticket {
+                Some(ticket) => ticket,
+                None => state.ticket(),
+            };
+            let waiter = Arc::new(Waiter {
+                ticket,
+                ..Waiter::default()
+            });
+            let place = state
+                .waiters
+                .partition_point(|other| other.ticket <= ticket);
+            state.waiters.insert(place, Arc::clone(&waiter));
             waiter
         };
         self.await_turn(&waiter, wait)
@@ -126,6 +166,12 @@ impl WriterSlot {
             }
             None => state.held = false,
         }
+    }
+}
+
+impl SlotGuard {
+    pub(super) fn is_of(&self, slot: &Arc<WriterSlot>) -> bool {
+        Arc::ptr_eq(&self.slot, slot)
     }
 }
 
@@ -184,6 +230,35 @@ mod tests {
             .into_iter()
             .for_each(|thread| thread.join().unwrap());
         assert_eq!(order.try_iter().collect::<Vec<_>>(), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn a_ticket_keeps_its_place_while_its_owner_is_away() {
+        let slot = Arc::new(WriterSlot::default());
+        let held = slot.acquire(Duration::ZERO).unwrap();
+        let early = slot.ticket();
+        let away = slot.acquire_at(Some(early), Duration::from_millis(1));
+        assert_eq!(away.unwrap_err(), SlotRefusal::Busy);
+        let (served, order) = mpsc::channel();
+        let threads: Vec<_> = [None, Some(early)]
+            .into_iter()
+            .enumerate()
+            .map(|(nth, ticket)| {
+                let (of_thread, served) = (Arc::clone(&slot), served.clone());
+                let thread = thread::spawn(move || {
+                    let guard = of_thread.acquire_at(ticket, LONG).unwrap();
+                    served.send(ticket).unwrap();
+                    drop(guard);
+                });
+                wait_for_waiters(&slot, nth + 1);
+                thread
+            })
+            .collect();
+        drop(held);
+        threads
+            .into_iter()
+            .for_each(|thread| thread.join().unwrap());
+        assert_eq!(order.try_iter().collect::<Vec<_>>(), [Some(early), None]);
     }
 
     #[test]
