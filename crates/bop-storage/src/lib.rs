@@ -69,7 +69,7 @@ pub use db::{
     ManifestInspection, NeededLog, NewEntry, Options, PendingCommit, ReadTxn, RecordLog,
     RecordLogInfo, RepairMode, RepairReport, RepairedDatabase, RestorePoint, SalvageLoss,
     SalvageReport, SalvagedDatabase, Savepoint, ScrubInfo, SnapshotInfo, SnapshotSpace,
-    SpaceReport, StoreStatus, Unfinished, VerifyReport, WriteTxn,
+    SpaceReport, StoreStatus, Unfinished, VerifyReport, WriteTxn, WriterSeat,
 };
 pub use error::{
     BeginError, CatalogueError, CheckpointError, CloseError, CommitError, CommitOutcome, Damage,

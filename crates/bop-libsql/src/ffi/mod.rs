@@ -7,7 +7,6 @@
 //! | `manager.rs` | `libsql_wal_manager`: links a pager to a [`Session`](crate::session::Session) |
 //! | `wal.rs` | `libsql_wal_methods`: turns each call into one of the session's |
 //! | `plain.rs` | none: reads a plain database's file through SQLite |
-//! | `fence.rs` | the panic fence around every callback |
 //!
 //! Invariants
 //! - no callback unwinds into C;
@@ -22,7 +21,6 @@
     reason = "SQLite is a C library: its callback tables are raw pointers"
 )]
 
-mod fence;
 mod file;
 mod manager;
 mod plain;

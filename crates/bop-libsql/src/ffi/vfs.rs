@@ -9,7 +9,7 @@
 //!   that is gone finds no databases, and serves the next store that is opened;
 //! - journals, WAL files and super-journals of our databases do not exist and cannot be opened.
 
-use super::fence::fence;
+use crate::fence::fence;
 use super::file::{File, RawFile};
 use super::is_database_name;
 use crate::EngineError;

@@ -3,7 +3,7 @@
 //! Which code a call may answer is SQLite's business and stands beside each. A page's number serves
 //! as its frame number: never 0, which would send SQLite to the file.
 
-use super::fence::fence;
+use crate::fence::fence;
 use crate::EngineError;
 use crate::hub::Hub;
 use crate::session::{Frames, NotUndone, Session};

@@ -2,7 +2,8 @@
 
 use super::engine::OpenStore;
 use super::read::ReadTxn;
-use super::slot::SlotRefusal;
+use super::seat::WriterSeat;
+use super::slot::{SlotGuard, SlotRefusal};
 use super::state::DbState;
 use super::write::WriteTxn;
 use crate::error::BeginError;
@@ -126,9 +127,53 @@ impl Db {
             return Err(BeginError::Damaged(damage.clone()));
         }
         self.check_snapshot(at)?;
+        self.begin_with(slot)
+    }
+
+    fn begin_with(&self, slot: SlotGuard) -> Result<WriteTxn, BeginError> {
         let snapshot = self.snapshot()?;
         let (engine, state) = (Arc::clone(&self.engine), Arc::clone(&self.state));
         Ok(WriteTxn::new(engine, state, slot, snapshot))
+    }
+
+    /// A write transaction on the newest state, by whoever has kept the writer slot since an earlier one.
+    ///
+    /// # Errors
+    /// [`BeginError::Busy`] when `seat` is of another database, else as for [`Db::begin_write`].
+    ///
+    /// # Example
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// use bop_storage::{BeginError, DbKind, Manager, Options, PageNo};
+    /// use std::time::Duration;
+    ///
+    /// let store = Manager::open(dir.path(), Options::new())?;
+    /// let db = store.create_database("pages", DbKind::Raw)?;
+    /// let mut first = db.begin_write(Duration::ZERO)?;
+    /// let seat = first.seat();
+    /// first.write_page(PageNo::FIRST, &[7; 4096])?;
+    /// first.commit()?;
+    /// // Nobody writes between the two:
+    /// assert!(matches!(db.begin_write(Duration::ZERO), Err(BeginError::Busy)));
+    /// let second = db.begin_write_in(&seat)?;
+    /// assert_eq!(second.read_page(PageNo::FIRST)?[0], 7);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn begin_write_in(&self, seat: &WriterSeat) -> Result<WriteTxn, BeginError> {
+        self.engine.told(self.begin_seated(seat))
+    }
+
+    fn begin_seated(&self, seat: &WriterSeat) -> Result<WriteTxn, BeginError> {
+        let slot = seat.share(self.state.slot()).ok_or(BeginError::Busy)?;
+        if let Some(cause) = self.engine.log().failure() {
+            return Err(BeginError::Poisoned(cause));
+        }
+        if let Some(damage) = self.state.damage() {
+            return Err(BeginError::Damaged(damage.clone()));
+        }
+        self.begin_with(slot)
     }
 
     fn check_snapshot(&self, at: Option<Lsn>) -> Result<(), BeginError> {
