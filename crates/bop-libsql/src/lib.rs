@@ -63,6 +63,7 @@ pub use bop_sqlite_common::engine_error::EngineError;
 pub use bop_storage::{At, Manager, Options};
 pub use connection::{Connection, OpenOptions};
 pub use error::Error;
+pub use ffi::sqlite_functions;
 pub use rusqlite;
 pub use soundness::damage_found;
 pub use store::Store;

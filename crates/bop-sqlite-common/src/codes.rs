@@ -5,7 +5,7 @@
 use std::os::raw::c_int;
 
 pub const SQLITE_OK: c_int = 0;
-pub const SQLITE_OK_LOAD_PERMANENTLY: c_int = 0 | (1 << 8);
+pub const SQLITE_OK_LOAD_PERMANENTLY: c_int = 1 << 8;
 pub const SQLITE_ERROR: c_int = 1;
 pub const SQLITE_PERM: c_int = 3;
 pub const SQLITE_BUSY: c_int = 5;

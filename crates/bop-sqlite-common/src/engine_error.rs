@@ -138,7 +138,9 @@ impl EngineError {
             Self::Begin(error) => begin_code(error),
             Self::Write(error) => rejection_code(error),
             Self::Commit(CommitError::Rejected(error)) => rejection_code(error),
-            Self::Open(_) | Self::Catalogue(_) | Self::Past(_) | Self::At { .. } => codes::SQLITE_CANTOPEN,
+            Self::Open(_) | Self::Catalogue(_) | Self::Past(_) | Self::At { .. } => {
+                codes::SQLITE_CANTOPEN
+            }
             Self::State => codes::SQLITE_READONLY,
             Self::Refused(_) => codes::SQLITE_PERM,
             // For BUSY, SQLite would wait for the other one.

@@ -37,7 +37,10 @@ fn begin_errors() -> Vec<(EngineError, c_int)> {
         ),
         (BeginError::Damaged(damage()), codes::SQLITE_CORRUPT),
         (BeginError::Dropped, codes::SQLITE_IOERR_DELETE_NOENT),
-        (BeginError::Poisoned(log_failure()), codes::SQLITE_IOERR_WRITE),
+        (
+            BeginError::Poisoned(log_failure()),
+            codes::SQLITE_IOERR_WRITE,
+        ),
         (BeginError::Closed, codes::SQLITE_IOERR_CLOSE),
     ]
     .map(|(error, code)| (error.into(), code))
@@ -59,8 +62,14 @@ fn rejections() -> Vec<(Rejection, c_int)> {
         (Rejection::Timeout { waited }, codes::SQLITE_FULL),
         (Rejection::OutOfSpace { needed: 1 }, codes::SQLITE_FULL),
         (Rejection::LogFull { bytes: 1 }, codes::SQLITE_FULL),
-        (Rejection::TooLarge { bytes: 2, limit: 1 }, codes::SQLITE_FULL),
-        (Rejection::Poisoned(log_failure()), codes::SQLITE_IOERR_WRITE),
+        (
+            Rejection::TooLarge { bytes: 2, limit: 1 },
+            codes::SQLITE_FULL,
+        ),
+        (
+            Rejection::Poisoned(log_failure()),
+            codes::SQLITE_IOERR_WRITE,
+        ),
         (Rejection::Dropped, codes::SQLITE_IOERR_DELETE_NOENT),
         (Rejection::Invalid("x"), codes::SQLITE_IOERR_WRITE),
         (Rejection::Spill(failure()), codes::SQLITE_IOERR_WRITE),
@@ -84,7 +93,10 @@ fn rejections() -> Vec<(Rejection, c_int)> {
 fn commit_errors() -> Vec<(CommitError, c_int)> {
     let cause = log_failure();
     let lsn = Lsn::new(8);
-    let unknown = (CommitError::Unknown { lsn, cause }, codes::SQLITE_IOERR_WRITE);
+    let unknown = (
+        CommitError::Unknown { lsn, cause },
+        codes::SQLITE_IOERR_WRITE,
+    );
     let rejected = rejections()
         .into_iter()
         .map(|(error, code)| (error.into(), code));

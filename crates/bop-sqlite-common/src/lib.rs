@@ -10,5 +10,6 @@
 pub mod codes;
 pub mod engine_error;
 pub mod fence;
+pub mod functions;
 pub mod page_one;
 pub mod shown;

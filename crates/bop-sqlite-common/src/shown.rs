@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// A database, or a state of it. Clones show the same.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub enum Shown {
     /// The newest state, whenever a transaction begins.
     Present(Db),

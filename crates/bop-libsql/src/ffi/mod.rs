@@ -30,6 +30,8 @@ mod wal;
 #[cfg(test)]
 mod guard_tests;
 
+use bop_sqlite_common::functions::{Addresses, Functions};
+
 pub(crate) use manager::wal_manager;
 pub(crate) use plain::PlainFile;
 pub(crate) use vfs::Registration;
@@ -38,6 +40,22 @@ pub(crate) use vfs::Registration;
 pub(crate) fn sqlite_version() -> i32 {
     // SAFETY: takes no arguments and reads a constant.
     unsafe { libsql_ffi::sqlite3_libversion_number() }
+}
+
+/// The functions of the SQLite inside libSQL, for the VFS of `bop-sqlite`: so both doors lead to one store
+/// in one process.
+pub fn sqlite_functions() -> Functions {
+    let addresses = Addresses {
+        libversion_number: libsql_ffi::sqlite3_libversion_number as *const (),
+        vfs_find: libsql_ffi::sqlite3_vfs_find as *const (),
+        vfs_register: libsql_ffi::sqlite3_vfs_register as *const (),
+        malloc64: libsql_ffi::sqlite3_malloc64 as *const (),
+        uri_parameter: libsql_ffi::sqlite3_uri_parameter as *const (),
+        uri_boolean: libsql_ffi::sqlite3_uri_boolean as *const (),
+        log: libsql_ffi::sqlite3_log as *const (),
+    };
+    // SAFETY: each has the function of its name, all of the SQLite that is linked.
+    unsafe { Functions::new(addresses) }
 }
 
 /// `true` for a name of a database of ours, or one that none can have: what has a slash is a path,

@@ -3,8 +3,8 @@
 //! Which code a call may answer is SQLite's business and stands beside each. A page's number serves
 //! as its frame number: never 0, which would send SQLite to the file.
 
-use crate::fence::fence;
 use crate::EngineError;
+use crate::fence::fence;
 use crate::hub::Hub;
 use crate::session::{Frames, NotUndone, Session};
 use bop_storage::Durability;
