@@ -85,6 +85,9 @@ pub(crate) struct State {
     counter: Counter,
     synced: bool,
     prepared: Option<Prepared>,
+    /// The commit failed, and what it was to change is as it was: SQLite may write that back, from its
+    /// journal.
+    lost: bool,
     /// Page 1 as SQLite has it in its cache says that there is a WAL.
     wal_mode_written: bool,
     /// What SQLite was told last to do with its journal.
@@ -256,6 +259,7 @@ impl Handle {
         }
         state.counter.rolled_back();
         state.wal_mode_written = false;
+        state.lost = false;
         state.stage = match std::mem::take(&mut state.stage) {
             Stage::Writing { read, .. } => Stage::Reading(read),
             other => other,
@@ -265,7 +269,7 @@ impl Handle {
     /// Copies bytes of the file; `false` when it ends before `out` does.
     pub(crate) fn read(&self, out: &mut [u8], offset: u64) -> Result<bool, EngineError> {
         let mut state = self.state.lock();
-        if offset == 24 && out.len() == 16 && matches!(state.stage, Stage::Writing { .. }) {
+        if offset == 24 && out.len() == 16 && state.seat.is_some() && state.has_changes() {
             // The question whether its cache is valid, which SQLite never asks inside of a transaction:
             // with locking_mode=EXCLUSIVE it gives one up without a call when it has met an error.
             self.roll_back(&mut state);
@@ -302,6 +306,9 @@ impl Handle {
             // A roll-back: SQLite writes nothing after the first phase of a commit.
             self.hub.supers.break_up(&name);
         }
+        if state.lost {
+            return Ok(());
+        }
         let write = self.writing(&mut state)?;
         image::check_page_size(write, offset, content)?;
         if let Some(header) = image::write(write, offset, content)? {
@@ -315,7 +322,9 @@ impl Handle {
     pub(crate) fn truncate(&self, bytes: u64) -> Result<(), EngineError> {
         let mut state = self.state.lock();
         // A commit has cut it already, if SQLite has not said so before.
-        if matches!(&state.stage, Stage::Reading(read) if image::file_bytes(read) == bytes) {
+        if state.lost
+            || matches!(&state.stage, Stage::Reading(read) if image::file_bytes(read) == bytes)
+        {
             return Ok(());
         }
         image::resize(self.writing(&mut state)?, bytes)
@@ -357,6 +366,7 @@ impl Handle {
                 ));
             }
         };
+        state.lost = false;
         let before = state.prepared.replace(next);
         if let (Some(Prepared::With(name)), None) = (before, super_journal) {
             self.hub.supers.break_up(&name);
@@ -415,6 +425,7 @@ impl Handle {
     pub(crate) fn lost(&self) {
         let mut state = self.state.lock();
         state.counter.distrust();
+        state.lost = true;
         if let Some(Prepared::With(name)) = state.prepared.take() {
             self.hub.supers.break_up(&name);
         }
@@ -430,6 +441,11 @@ impl State {
         }
     }
 
+    /// Something is to be forgotten if the transaction ends here.
+    fn has_changes(&self) -> bool {
+        self.lost || matches!(self.stage, Stage::Writing { .. })
+    }
+
     /// Goes from reading to writing.
     fn begin(&mut self, write: WriteTxn) {
         self.stage = match std::mem::take(&mut self.stage) {
@@ -438,3 +454,7 @@ impl State {
         };
     }
 }
+
+#[cfg(test)]
+#[path = "handle_tests.rs"]
+mod tests;

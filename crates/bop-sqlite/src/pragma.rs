@@ -7,7 +7,7 @@
 //! | `bop_restore_points`, `bop_restore_points(N)` | the states that can be had, the newest first, a line each |
 //! | `bop_status` | a line for each thing that is known: place, state, store, the newest error |
 //! | `journal_mode=WAL` | the mode in force: there is no WAL |
-//! | `page_size=N`, once there are pages | nothing, and changes nothing |
+//! | `page_size=N`, once there are pages | the size in force: it does not change |
 //!
 //! Never: answers with more than one text, which is all that SQLite takes.
 
@@ -23,8 +23,6 @@ use std::fmt::Write;
 pub(crate) enum Answer {
     /// It is SQLite's business.
     NotOurs,
-    /// Done; nothing to say.
-    Nothing,
     /// One row with one text.
     Text(String),
     /// An error with this message.
@@ -54,11 +52,12 @@ pub(crate) fn answer(handle: &Handle, name: &str, argument: Option<&str>) -> Ans
             return Answer::NotOurs;
         }
         ("page_size", Some(_)) => {
-            let has_pages = handle.snapshot().is_ok_and(|state| state.page_count() > 0);
-            return match has_pages {
-                true => Answer::Nothing,
-                false => Answer::NotOurs,
-            };
+            let state = handle
+                .snapshot()
+                .ok()
+                .filter(|state| state.page_count() > 0);
+            let size = state.and_then(|state| state.page_size());
+            return size.map_or(Answer::NotOurs, |size| Answer::Text(size.get().to_string()));
         }
         _ => return Answer::NotOurs,
     };

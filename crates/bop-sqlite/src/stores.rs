@@ -110,7 +110,7 @@ pub(crate) fn enter(directory: &Path, create: bool) -> Result<Guest, EngineError
             Arc::clone(&open.hub)
         }
         None => {
-            let manager = Manager::open(directory, Options::new().create(create))?;
+            let manager = Manager::open(directory, options()?.create(create))?;
             let hub = Arc::new(Hub::new(manager));
             *slot = Some(Open {
                 hub: Arc::clone(&hub),
@@ -123,6 +123,16 @@ pub(crate) fn enter(directory: &Path, create: bool) -> Result<Guest, EngineError
     };
     drop(slot);
     Ok(Guest { hub, entry })
+}
+
+/// As the environment says: `BOP_IO` is how files are read and written.
+fn options() -> Result<Options, EngineError> {
+    let Some(io) = std::env::var_os("BOP_IO").filter(|value| !value.is_empty()) else {
+        return Ok(Options::new());
+    };
+    let io = io.to_string_lossy().parse();
+    let io = io.map_err(|error| EngineError::Refused(format!("BOP_IO: {error}").into()))?;
+    Ok(Options::new().io(io))
 }
 
 /// Enters a store that its owner has opened.

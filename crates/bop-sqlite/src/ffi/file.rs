@@ -276,7 +276,6 @@ unsafe fn pragma(file: &File, strings: *mut *mut c_char) -> c_int {
     };
     let (text, code) = match pragma::answer(&file.handle, &name, argument.as_deref()) {
         Answer::NotOurs => return codes::SQLITE_NOTFOUND,
-        Answer::Nothing => return codes::SQLITE_OK,
         Answer::Text(text) => (text, codes::SQLITE_OK),
         Answer::Failed(text) => (text, codes::SQLITE_ERROR),
     };

@@ -1,0 +1,57 @@
+//! The file itself, and Python's sessions.
+
+use crate::run::{extension, has, run, written};
+use std::process::Command;
+
+/// Whoever loads the extension has a SQLite. A second one in the same process would be another list of
+/// locks, another allocator, other VFSes.
+#[test]
+fn the_extension_has_no_sqlite_in_it() {
+    if !has("nm", &["--version"]) {
+        return;
+    }
+    let symbols = |arguments: &[&str]| {
+        let output = Command::new("nm").args(arguments).arg(extension()).output();
+        written(&output.unwrap())
+    };
+    let exported = symbols(&["-D", "--defined-only", "--format=just-symbols"]);
+    let mut exported: Vec<&str> = exported.lines().collect();
+    exported.sort_unstable();
+    assert_eq!(
+        exported,
+        ["sqlite3_bopdefault_init", "sqlite3_bopsqlite_init"]
+    );
+    let undefined = symbols(&["-D", "--undefined-only", "--format=just-symbols"]);
+    assert!(!undefined.contains("sqlite3"), "{undefined}");
+    let all = symbols(&["--format=just-symbols"]);
+    let of_sqlite = all.lines().filter(|name| {
+        let is_api = name.starts_with("sqlite3_") && !name.starts_with("sqlite3_bop");
+        is_api || name.starts_with("sqlite3Vdbe") || name.starts_with("sqlite3Pager")
+    });
+    assert_eq!(of_sqlite.count(), 0);
+}
+
+#[test]
+fn sessions_of_python() {
+    run("sessions.py");
+}
+
+#[test]
+fn every_mode_and_page_size() {
+    run("modes.py");
+}
+
+#[test]
+fn transactions_over_several_databases() {
+    run("attach.py");
+}
+
+#[test]
+fn the_past_names_and_processes() {
+    run("past.py");
+}
+
+#[test]
+fn random_sequences_give_what_stock_sqlite_gives() {
+    run("differential.py");
+}
