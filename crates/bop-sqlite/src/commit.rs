@@ -32,7 +32,8 @@ pub(crate) fn phase_two(handle: &Arc<Handle>) -> Result<(), EngineError> {
     together(&hub, members)
 }
 
-/// SQLite deletes a super-journal: its members commit, unless one of them was rolled back.
+/// SQLite deletes a super-journal: its members commit, unless one of them was rolled back. Then it stays
+/// until all of them are.
 ///
 /// # Errors
 /// [`EngineError::Commit`]: SQLite rolls all of them back.
@@ -45,7 +46,10 @@ pub(crate) fn delete_super(hub: &Arc<Hub>, name: &str) -> Result<(), EngineError
         let staged = Some(Prepared::With(name.to_owned()));
         together(hub, hub.handles(|handle| handle.prepared() == staged))?;
     }
-    hub.supers.remove(name);
+    // Whoever has still to be rolled back looks for it; he deletes it again.
+    if hub.handles(|handle| handle.names(name)).is_empty() {
+        hub.supers.remove(name);
+    }
     Ok(())
 }
 

@@ -85,6 +85,8 @@ pub(crate) struct State {
     counter: Counter,
     synced: bool,
     prepared: Option<Prepared>,
+    /// The super-journal that SQLite's journal names, until this member is committed or rolled back.
+    named: Option<String>,
     /// The commit failed, and what it was to change is as it was: SQLite may write that back, from its
     /// journal.
     lost: bool,
@@ -260,6 +262,7 @@ impl Handle {
         state.counter.rolled_back();
         state.wal_mode_written = false;
         state.lost = false;
+        state.named = None;
         state.stage = match std::mem::take(&mut state.stage) {
             Stage::Writing { read, .. } => Stage::Reading(read),
             other => other,
@@ -367,6 +370,7 @@ impl Handle {
             }
         };
         state.lost = false;
+        state.named = super_journal.map(str::to_owned);
         let before = state.prepared.replace(next);
         if let (Some(Prepared::With(name)), None) = (before, super_journal) {
             self.hub.supers.break_up(&name);
@@ -380,6 +384,11 @@ impl Handle {
         matches!(state.stage, Stage::Writing { .. })
             .then(|| state.prepared.clone())
             .flatten()
+    }
+
+    /// Whether SQLite still has to roll back, and looks for that super-journal then.
+    pub(crate) fn names(&self, super_journal: &str) -> bool {
+        self.state.lock().named.as_deref() == Some(super_journal)
     }
 
     /// Takes the transaction out, to be committed; `None` when there is none.
@@ -418,6 +427,7 @@ impl Handle {
             state.counter.distrust();
         }
         state.prepared = None;
+        state.named = None;
         state.stage = Stage::Reading(committed);
     }
 

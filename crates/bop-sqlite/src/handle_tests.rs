@@ -239,11 +239,13 @@ fn a_commit_that_fails_is_shown_as_before_and_its_super_journal_stays() {
     for handle in [&a, &b] {
         handle.write(0, &page(9, 1)).unwrap();
         handle.truncate(512).unwrap();
+        assert!(store.hub.supers.find("/s/a-mj1").is_some());
         handle.prepare(None).unwrap();
         handle.unlock(Level::Shared);
         commit::delete_super(&store.hub, "/s/a-mj1").unwrap();
         handle.unlock(Level::None);
     }
+    assert!(store.hub.supers.find("/s/a-mj1").is_none());
     let (after, byte) = shown(&a);
     assert_eq!(byte, 1);
     assert!(after != before && after != 2);

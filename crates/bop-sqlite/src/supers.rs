@@ -6,7 +6,8 @@
 //!        '--a member rolls back-----'--> broken --deleted--> nothing happens
 //! ```
 //! SQLite asks whether the file is there when it rolls a member back, and believes the member committed if
-//! it is not: so a broken one stays until it is deleted.
+//! it is not: so a broken one stays until all of its members are rolled back. The first one that is deletes
+//! it, since it finds no journals of the others.
 //!
 //! Invariant: a group is committed as a whole or not at all: once a member has been rolled back, nothing
 //! that is left of it counts.

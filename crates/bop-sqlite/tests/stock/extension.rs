@@ -1,6 +1,7 @@
 //! The file itself, and Python's sessions.
 
-use crate::run::{extension, has, run, written};
+use crate::run::{Place, extension, has, python, run, written};
+use std::path::Path;
 use std::process::Command;
 
 /// Whoever loads the extension has a SQLite. A second one in the same process would be another list of
@@ -54,4 +55,25 @@ fn the_past_names_and_processes() {
 #[test]
 fn random_sequences_give_what_stock_sqlite_gives() {
     run("differential.py");
+}
+
+/// The example runs as it stands, but for where the extension is.
+#[test]
+fn the_example_of_the_readme() {
+    let Some(python) = python() else {
+        return;
+    };
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md");
+    let readme = std::fs::read_to_string(readme).unwrap();
+    let (_, example) = readme.split_once("```python\n").unwrap();
+    let (example, _) = example.split_once("```").unwrap();
+    let built = "target/release/libbop_sqlite";
+    assert!(example.contains(built));
+    let here = extension().with_extension("");
+    let example = example.replace(built, here.to_str().unwrap());
+    let place = Place::new();
+    let mut command = Command::new(python);
+    let command = place.tell(&mut command).args(["-c", &example]);
+    let out = written(&command.current_dir(place.files()).output().unwrap());
+    assert_eq!(out, "('orders@snapshot:before',)\n");
 }

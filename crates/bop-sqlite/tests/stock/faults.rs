@@ -32,11 +32,19 @@ fn numbers(said: &str, word: &str) -> BTreeSet<u32> {
         .collect()
 }
 
-/// What is in the store, which must be sound.
-fn moved(place: &Place, python: &str) -> BTreeSet<u32> {
-    let said = written(&transfers(place, python, &["check"], None));
-    let list = said.trim().strip_prefix("moved").unwrap().trim();
-    list.split(',').filter_map(|n| n.parse().ok()).collect()
+/// Checks that the store is sound, and that it has what `acknowledged` said.
+fn check(place: &Place, python: &str, acknowledged: &str) {
+    let found = written(&transfers(place, python, &["check"], None));
+    for (said, kept) in [("done ", "moved "), ("alone ", "alone ")] {
+        let list = found.lines().find_map(|line| line.strip_prefix(kept));
+        let list: BTreeSet<u32> = list
+            .unwrap()
+            .split(',')
+            .filter_map(|n| n.trim().parse().ok())
+            .collect();
+        let said = numbers(acknowledged, said);
+        assert!(said.is_subset(&list), "{acknowledged}: {kept}{list:?}");
+    }
 }
 
 fn ready() -> Option<&'static str> {
@@ -51,18 +59,14 @@ fn killed_at_every_write_and_sync_of_a_commit_both_have_it_or_neither() {
     for call in ["pwrite64", "fdatasync"] {
         let place = Place::new();
         written(&transfers(&place, python, &["setup"], None));
-        let (mut acknowledged, mut killed) = (BTreeSet::new(), 0);
+        let (mut acknowledged, mut killed) = (String::new(), 0);
         for nth in 1..=12 {
             let inject = format!("inject={call}:signal=KILL:when={nth}");
             let run = transfers(&place, python, &["run", "4"], Some(&inject));
             let said = String::from_utf8_lossy(&run.stdout);
             killed += u32::from(!said.contains("end"));
-            acknowledged.extend(numbers(&said, "done "));
-            let found = moved(&place, python);
-            assert!(
-                acknowledged.is_subset(&found),
-                "{inject}: acknowledged {acknowledged:?}, found {found:?}"
-            );
+            acknowledged.push_str(&format!("{inject}\n{said}"));
+            check(&place, python, &acknowledged);
         }
         assert!(killed >= 6, "{call}: {killed} of 12 runs were killed");
     }
@@ -93,12 +97,7 @@ fn refused_at_every_write_and_sync_of_a_commit_nothing_is_half_done_and_reading_
             // The first one says what the kernel said; it is not covered by what followed from it.
             let first = said.lines().find(|line| line.starts_with("failed "));
             assert!(first.is_none_or(|line| !line.contains("| begin")), "{said}");
-            let found = moved(&place, python);
-            let acknowledged = numbers(&said, "done ");
-            assert!(
-                acknowledged.is_subset(&found),
-                "{inject}: {said}, {found:?}"
-            );
+            check(&place, python, &format!("{inject}\n{said}"));
         }
     }
     assert!(failures >= 12, "{failures} commits failed");

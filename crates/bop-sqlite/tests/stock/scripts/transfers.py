@@ -20,6 +20,7 @@ def setup():
         connection = connect(name)
         connection.execute("CREATE TABLE account(id INTEGER PRIMARY KEY, money)")
         connection.execute("CREATE TABLE moved(n INTEGER PRIMARY KEY, filler)")
+        connection.execute("CREATE TABLE alone(n INTEGER PRIMARY KEY)")
         connection.executemany("INSERT INTO account(money) VALUES (?)", [(EACH,)] * ACCOUNTS)
 
 
@@ -33,6 +34,7 @@ def run(count):
     connection.execute("PRAGMA main.cache_size = 3")
     connection.execute("PRAGMA b.cache_size = 3")
     first = one(connection, "SELECT coalesce(max(n), 0) FROM main.moved") + 1
+    done = set()
     print("begin", flush=True)
     for n in range(first, first + count):
         try:
@@ -42,7 +44,11 @@ def run(count):
             for db in ("main", "b"):
                 connection.execute(f"INSERT INTO {db}.moved VALUES (?, zeroblob(20000))", (n,))
             connection.execute("COMMIT")
+            done.add(n)
             print("done", n, flush=True)
+            # One database, without a super-journal.
+            connection.execute("INSERT INTO b.alone VALUES (?)", (n,))
+            print("alone", n, flush=True)
         except Exception as error:
             print("failed", n, error, "|", reason(), flush=True)
             if connection.in_transaction:
@@ -50,7 +56,8 @@ def run(count):
             # The connection goes on, with nothing half done.
             equal(total(connection), 2 * ACCOUNTS * EACH, "after an error")
             for db in ("main", "b"):
-                equal(one(connection, f"SELECT count(*) FROM {db}.moved WHERE n = ?", n), 0, db)
+                moved = one(connection, f"SELECT count(*) FROM {db}.moved WHERE n = ?", n)
+                equal(moved, int(n in done), db)
     print("end", flush=True)
 
 
@@ -62,6 +69,7 @@ def check():
     for name in "ab":
         sound(connect(name))
     print("moved", moved[0] or "")
+    print("alone", one(connection, "SELECT group_concat(n) FROM b.alone") or "")
 
 
 if sys.argv[1] == "setup":
