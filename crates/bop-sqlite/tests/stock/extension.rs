@@ -1,6 +1,6 @@
 //! The file itself, and Python's sessions.
 
-use crate::run::{Place, extension, has, python, run, written};
+use crate::run::{Place, extension, has, python, run, run_with, shared, written};
 use std::path::Path;
 use std::process::Command;
 
@@ -55,6 +55,13 @@ fn the_past_names_and_processes() {
 #[test]
 fn random_sequences_give_what_stock_sqlite_gives() {
     run("differential.py");
+}
+
+#[test]
+fn sqlites_logic_tests_give_what_stock_sqlite_gives() {
+    if let Some(files) = shared("data/slt") {
+        run_with("logic.py", &[&files]);
+    }
 }
 
 /// The example runs as it stands, but for where the extension is.

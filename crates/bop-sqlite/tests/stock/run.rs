@@ -80,11 +80,32 @@ pub(crate) fn written(output: &Output) -> String {
 
 /// Runs a script to its end, in a place of its own.
 pub(crate) fn run(name: &str) {
+    run_with(name, &[]);
+}
+
+/// As [`run`], with arguments.
+pub(crate) fn run_with(name: &str, arguments: &[&Path]) {
     if let Some(python) = python() {
         let place = Place::new();
         let mut command = Command::new(python);
-        let command = place.tell(&mut command).arg(script(name));
+        let command = place.tell(&mut command).arg(script(name)).args(arguments);
         let out = written(&command.output().unwrap());
         assert!(out.ends_with("done\n"), "{out}");
     }
+}
+
+/// A directory of the shared data; `None`, loudly, where it is absent.
+pub(crate) fn shared(part: &str) -> Option<PathBuf> {
+    let shared = std::env::var_os("BOP_SHARED").map_or_else(
+        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared"),
+        PathBuf::from,
+    );
+    let found = shared.join(part);
+    if found.is_dir() {
+        return Some(found);
+    }
+    let required = std::env::var_os("BOP_REQUIRE_SHARED").is_some();
+    assert!(!required, "{} is not there", found.display());
+    eprintln!("SKIPPED: {} is not there", found.display());
+    None
 }
