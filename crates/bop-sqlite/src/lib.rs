@@ -24,12 +24,14 @@
 //! - A commit is durable when it returns, unless `synchronous` is `OFF`: then within ten milliseconds, and
 //!   in the order of all commits of the store.
 //! - A transaction over several databases of one store is atomic in every journal mode. One over databases
-//!   of a store and plain files, or of two stores, could not be, and is refused with `SQLITE_PERM`.
+//!   of a store and plain files, or of two stores, could not be, and is refused with `SQLITE_PERM`, if SQLite
+//!   would make it atomic between files: with a plain file in WAL mode each commits by itself.
 //! - Two connections each of which waits for the other: the later one gets `SQLITE_LOCKED` at once.
 //! - The page size is that of the first commit: `VACUUM` does not change it.
-//! - `immutable=1` and `nolock=1` are refused.
-//! - One process has the store open, from its first connection to the end of its last one. A child that it
-//!   forks gets an error from connections that were open, and must open its own, when the parent has none.
+//! - `immutable=1`, `nolock=1` and `cache=shared` are refused.
+//! - One process has the store open, from its first connection to the end of its last one. To open a store
+//!   takes a few durable writes: a program that often connects keeps a connection. A child that it forks
+//!   gets an error from connections that were open, and must open its own, when the parent has none.
 //! - `SELECT bop_last_error()` says why, where SQLite says "unable to open database file".
 //!
 //! # The path of a page

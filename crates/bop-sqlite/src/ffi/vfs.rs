@@ -141,6 +141,30 @@ impl Vfs {
         }
     }
 
+    /// Refuses what would show a mixture of states, or hand one connection's file to another.
+    ///
+    /// # Safety
+    /// `name` is a main database's name as SQLite passes it.
+    unsafe fn refuse_parameters(&self, name: *const c_char) -> Result<(), EngineError> {
+        for parameter in [c"immutable", c"nolock"] {
+            // SAFETY: by the caller.
+            if unsafe { (self.calls.uri_boolean)(name, parameter.as_ptr(), 0) } != 0 {
+                // A database of ours changes, and what is read without a lock is not of one state.
+                let text = format!("{}=1 on a database of a store", parameter.to_string_lossy());
+                return Err(EngineError::Refused(text.into()));
+            }
+        }
+        // SAFETY: by the caller.
+        let cache = unsafe { (self.calls.uri_parameter)(name, c"cache".as_ptr()) };
+        // SAFETY: null, or a string that lives as long as the name.
+        if !cache.is_null() && unsafe { CStr::from_ptr(cache) } == c"shared" {
+            return Err(EngineError::Refused(
+                "cache=shared on a database of a store".into(),
+            ));
+        }
+        Ok(())
+    }
+
     /// Opens a database as `file`, and leaves in `flags` how.
     ///
     /// # Safety
@@ -152,14 +176,8 @@ impl Vfs {
         file: *mut CFile,
         flags: &mut c_int,
     ) -> Result<(), EngineError> {
-        for parameter in [c"immutable", c"nolock"] {
-            // SAFETY: by the caller.
-            if unsafe { (self.calls.uri_boolean)(name, parameter.as_ptr(), 0) } != 0 {
-                // A database of ours changes, so what is read without a lock is a mixture of states.
-                let text = format!("{}=1 on a database of a store", parameter.to_string_lossy());
-                return Err(EngineError::Refused(text.into()));
-            }
-        }
+        // SAFETY: by the caller.
+        unsafe { self.refuse_parameters(name) }?;
         let create = *flags & c::OPEN_CREATE != 0;
         let full_name = located
             .full_name()

@@ -61,6 +61,7 @@ def test_what_cannot_be_opened_says_why():
         f"file:missing?vfs=bop&store={STORE}&mode=ro": "missing",
         f"file:there?vfs=bop&store={STORE}&immutable=1": "immutable",
         f"file:there?vfs=bop&store={STORE}&nolock=1": "nolock",
+        f"file:there?vfs=bop&store={STORE}&cache=shared": "cache=shared",
         f"file:x?vfs=bop&store={EXTENSION}.so": "libbop_sqlite",
     }
     for uri, words in cases.items():
