@@ -44,10 +44,12 @@ pub(crate) fn delete_super(hub: &Arc<Hub>, name: &str) -> Result<(), EngineError
     };
     if !found.is_broken() {
         let staged = Some(Prepared::With(name.to_owned()));
-        together(hub, hub.handles(|handle| handle.prepared() == staged))?;
+        let mut members = hub.handles();
+        members.retain(|handle| handle.prepared() == staged);
+        together(hub, members)?;
     }
     // Whoever has still to be rolled back looks for it; he deletes it again.
-    if hub.handles(|handle| handle.names(name)).is_empty() {
+    if !hub.handles().iter().any(|handle| handle.names(name)) {
         hub.supers.remove(name);
     }
     Ok(())

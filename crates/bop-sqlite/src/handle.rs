@@ -174,7 +174,7 @@ impl Handle {
         self.connection.load(Ordering::Relaxed)
     }
 
-    /// SQLite says whose file it is.
+    /// The hub lists it under that connection.
     pub(crate) fn set_connection(&self, connection: Connection) {
         self.connection.store(connection, Ordering::Relaxed);
     }
@@ -436,6 +436,10 @@ impl Handle {
         let mut state = self.state.lock();
         state.counter.distrust();
         state.lost = true;
+        state.stage = match std::mem::take(&mut state.stage) {
+            Stage::Writing { read, .. } => Stage::Reading(read),
+            other => other,
+        };
         if let Some(Prepared::With(name)) = state.prepared.take() {
             self.hub.supers.break_up(&name);
         }

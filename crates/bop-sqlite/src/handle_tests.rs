@@ -24,7 +24,7 @@ impl Store {
     fn open(&self, name: &str, connection: Connection) -> Arc<Handle> {
         let shown = self.hub.find(name, true).unwrap();
         let handle = Handle::open(Arc::clone(&self.hub), format!("/s/{name}"), name, shown);
-        handle.set_connection(connection);
+        self.hub.assign(&handle, connection);
         handle
     }
 
@@ -255,6 +255,25 @@ fn a_commit_that_fails_is_shown_as_before_and_its_super_journal_stays() {
 }
 
 #[test]
+fn whatever_a_lost_commit_had_is_not_in_the_next_one_though_the_lock_is_kept() {
+    let store = Store::new();
+    let a = store.open("a", 1);
+    commit_alone(&a, 1, 1);
+    write(&a, 5, 2);
+    a.write(512, &[6; 512]).unwrap();
+    a.lost();
+    // SQLite writes back, in vain, and goes on.
+    a.write(0, &page(9, 1)).unwrap();
+    a.prepare(None).unwrap();
+    let before = store.head("a");
+    commit::phase_two(&a).unwrap();
+    assert_eq!((store.head("a"), shown(&a).1), (before, 1));
+    a.write(0, &page(3, 7)).unwrap();
+    commit::phase_two(&a).unwrap();
+    assert_eq!((a.bytes().unwrap(), shown(&a).1), (512, 3));
+}
+
+#[test]
 fn a_super_journal_of_another_vfs_is_refused() {
     let store = Store::new();
     let a = store.open("a", 1);
@@ -295,4 +314,21 @@ fn a_state_of_the_past_stays_and_takes_no_writer() {
         format!("a@lsn:{}", past.snapshot().unwrap().lsn())
     );
     assert_eq!(a.full_name(), A);
+}
+
+#[test]
+fn a_super_journal_that_nobody_deleted_goes_with_the_last_file_of_its_main_database() {
+    let store = Store::new();
+    let (one, two) = (store.open("a", 1), store.open("a", 2));
+    let other = store.open("b", 1);
+    store.hub.supers.open_or_create("/s/a-mj1");
+    one.close();
+    other.close();
+    assert!(store.hub.supers.find("/s/a-mj1").is_some());
+    assert_eq!(store.hub.handles().len(), 1);
+    assert!(store.hub.handles_of(1).is_empty());
+    assert_eq!(store.hub.handles_of(2).len(), 1);
+    two.close();
+    assert!(store.hub.supers.find("/s/a-mj1").is_none());
+    assert!(store.hub.handles().is_empty());
 }

@@ -5,7 +5,7 @@
 //! - a process that was forked off since the store was opened gets an error from every call, and gives
 //!   nothing of it back: the threads that write for the store are its parent's.
 //!
-//! Never: holds a lock of its own while it calls the engine.
+//! Never: holds a lock of its own while it calls the engine, or takes that of a file's state.
 
 use crate::claims::{Claims, Connection};
 use crate::handle::Handle;
@@ -14,7 +14,17 @@ use bop_sqlite_common::engine_error::{EngineError, ErrorSlot};
 use bop_sqlite_common::shown::{self, Shown};
 use bop_storage::{CatalogueError, Db, DbKind, Manager};
 use parking_lot::Mutex;
+use std::collections::HashMap;
 use std::sync::{Arc, Weak};
+
+/// The open files.
+#[derive(Debug, Default)]
+struct Files {
+    /// By the connection that each belongs to, in the order they were opened.
+    of: HashMap<Connection, Vec<Weak<Handle>>>,
+    /// How many there are of each full name.
+    names: HashMap<String, usize>,
+}
 
 /// An open store, and its files.
 #[derive(Debug)]
@@ -22,7 +32,7 @@ pub(crate) struct Hub {
     manager: Manager,
     /// The process that opened it.
     process: u32,
-    handles: Mutex<Vec<Weak<Handle>>>,
+    files: Mutex<Files>,
     pub(crate) supers: Supers,
     pub(crate) claims: Claims,
     pub(crate) errors: ErrorSlot,
@@ -33,7 +43,7 @@ impl Hub {
         Self {
             manager,
             process: std::process::id(),
-            handles: Mutex::default(),
+            files: Mutex::default(),
             supers: Supers::default(),
             claims: Claims::default(),
             errors: ErrorSlot::default(),
@@ -83,34 +93,63 @@ impl Hub {
         }
     }
 
-    /// Lists a file.
+    /// Lists a file. It belongs to no connection yet.
     pub(crate) fn add(&self, handle: &Arc<Handle>) {
-        self.handles.lock().push(Arc::downgrade(handle));
+        let mut files = self.files.lock();
+        let name = handle.full_name().to_owned();
+        *files.names.entry(name).or_default() += 1;
+        let of = files.of.entry(handle.connection()).or_default();
+        of.push(Arc::downgrade(handle));
+    }
+
+    /// SQLite says which connection a file belongs to.
+    pub(crate) fn assign(&self, handle: &Arc<Handle>, connection: Connection) {
+        let mut files = self.files.lock();
+        files.take(handle);
+        handle.set_connection(connection);
+        let of = files.of.entry(connection).or_default();
+        of.push(Arc::downgrade(handle));
     }
 
     /// A file was closed.
     pub(crate) fn remove(&self, handle: &Arc<Handle>) {
-        let mut handles = self.handles.lock();
-        handles.retain(|other| !std::ptr::eq(other.as_ptr(), Arc::as_ptr(handle)));
-        let others = handles.iter().filter_map(Weak::upgrade);
-        let is_last = others
-            .into_iter()
-            .all(|other| other.full_name() != handle.full_name());
-        drop(handles);
-        if is_last {
-            self.supers.forget_of(handle.full_name());
+        let mut files = self.files.lock();
+        files.take(handle);
+        let name = handle.full_name();
+        let left = files.names.get_mut(name).map_or(0, |count| {
+            *count -= 1;
+            *count
+        });
+        if left == 0 {
+            files.names.remove(name);
+            drop(files);
+            self.supers.forget_of(name);
         }
     }
 
-    /// The open files that `wanted` is true of, in the order they were opened.
-    pub(crate) fn handles(&self, wanted: impl Fn(&Handle) -> bool) -> Vec<Arc<Handle>> {
-        let handles = self.handles.lock();
-        let open = handles.iter().filter_map(Weak::upgrade);
-        open.filter(|handle| wanted(handle)).collect()
+    /// The open files of one connection, in the order they were opened.
+    pub(crate) fn handles_of(&self, connection: Connection) -> Vec<Arc<Handle>> {
+        let files = self.files.lock();
+        let of = files.of.get(&connection).filter(|_| connection != 0);
+        of.into_iter().flatten().filter_map(Weak::upgrade).collect()
     }
 
-    /// The open files of one connection.
-    pub(crate) fn handles_of(&self, connection: Connection) -> Vec<Arc<Handle>> {
-        self.handles(|handle| connection != 0 && handle.connection() == connection)
+    /// All open files.
+    pub(crate) fn handles(&self) -> Vec<Arc<Handle>> {
+        let files = self.files.lock();
+        let all = files.of.values().flatten();
+        all.filter_map(Weak::upgrade).collect()
+    }
+}
+
+impl Files {
+    fn take(&mut self, handle: &Arc<Handle>) {
+        let connection = handle.connection();
+        if let Some(of) = self.of.get_mut(&connection) {
+            of.retain(|other| !std::ptr::eq(other.as_ptr(), Arc::as_ptr(handle)));
+            if of.is_empty() {
+                self.of.remove(&connection);
+            }
+        }
     }
 }

@@ -112,12 +112,12 @@ pub(crate) fn enter(directory: &Path, create: bool) -> Result<Guest, EngineError
         None => {
             let manager = Manager::open(directory, options()?.create(create))?;
             let hub = Arc::new(Hub::new(manager));
+            list(&entry, &hub)?;
             *slot = Some(Open {
                 hub: Arc::clone(&hub),
                 guests: 1,
                 is_registered: false,
             });
-            list(&entry, &hub);
             hub
         }
     };
@@ -148,12 +148,12 @@ pub(crate) fn register(manager: &Manager) -> Result<Guest, EngineError> {
         ));
     }
     let hub = Arc::new(Hub::new(manager.clone()));
+    list(&entry, &hub)?;
     *slot = Some(Open {
         hub: Arc::clone(&hub),
         guests: 1,
         is_registered: true,
     });
-    list(&entry, &hub);
     drop(slot);
     Ok(Guest { hub, entry })
 }
@@ -171,15 +171,13 @@ fn entry(directory: &Path) -> Result<Arc<Entry>, EngineError> {
     Ok(made)
 }
 
-/// The open stores.
-fn all_open() -> Vec<(PathBuf, Arc<Hub>)> {
-    let open = OPEN.try_read_for(PATIENCE);
-    open.map(|open| open.clone()).unwrap_or_default()
-}
-
 /// The directories of open stores.
 pub(crate) fn directories() -> Vec<PathBuf> {
-    all_open().into_iter().map(|(path, _)| path).collect()
+    let open = OPEN.try_read_for(PATIENCE);
+    open.iter()
+        .flat_map(|open| open.iter())
+        .map(|(path, _)| path.clone())
+        .collect()
 }
 
 /// The open store that a full name, or that of a journal, is in.
@@ -192,18 +190,21 @@ pub(crate) fn holding(name: &str) -> Option<Arc<Hub>> {
     .map(|(_, hub)| Arc::clone(hub))
 }
 
-fn list(entry: &Entry, hub: &Arc<Hub>) {
-    let mut open = OPEN.write();
+fn list(entry: &Entry, hub: &Arc<Hub>) -> Result<(), EngineError> {
+    let open = OPEN.try_write_for(PATIENCE);
+    let mut open = open.ok_or(EngineError::Forked { operation: "open" })?;
     // One of before a fork is replaced.
     open.retain(|(directory, _)| *directory != entry.directory);
     open.push((entry.directory.clone(), Arc::clone(hub)));
+    Ok(())
 }
 
 /// Whether a connection writes to a database of another store.
 pub(crate) fn writes_elsewhere(here: &Arc<Hub>, connection: Connection) -> bool {
-    let others = all_open().into_iter().map(|(_, hub)| hub);
-    let mut others = others.filter(|hub| !Arc::ptr_eq(hub, here));
-    others.any(|hub| {
+    let open = OPEN.try_read_for(PATIENCE);
+    let open = open.iter().flat_map(|open| open.iter());
+    let mut others = open.filter(|(_, hub)| !Arc::ptr_eq(hub, here));
+    others.any(|(_, hub)| {
         let handles = hub.handles_of(connection);
         handles.iter().any(|handle| handle.level() == Level::Writer)
     })

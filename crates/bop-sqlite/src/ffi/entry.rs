@@ -11,7 +11,7 @@
 //! Every connection that is opened from then on, and the one that loads it, has an SQL function
 //! `bop_last_error()`: SQLite's own message for a database that cannot be opened says no more than that.
 
-use super::c::{ApiRoutines, Calls, Sql};
+use super::c::{ApiRoutines, Calls, Sql, SqlFunction};
 use super::vfs::{self, OPEN_ERRORS};
 use bop_sqlite_common::codes;
 use bop_sqlite_common::engine_error::{EngineError, ErrorSlot};
@@ -92,13 +92,25 @@ unsafe extern "C" fn every_connection(
     unsafe { add_function(db, ApiRoutines::sql(api)) }
 }
 
-static SQL: OnceLock<Sql> = OnceLock::new();
+/// The SQLites of this process that have loaded the extension. A function is called with nothing that says
+/// which of them calls: so each has a function of its own.
+static LOADED: [OnceLock<Sql>; 3] = [const { OnceLock::new() }; 3];
+const FUNCTIONS: [SqlFunction; LOADED.len()] = [last_error::<0>, last_error::<1>, last_error::<2>];
+
+/// The function of that SQLite; none for one more than there is room for.
+fn function_of(sql: Sql) -> Option<SqlFunction> {
+    let is_same = |known: &Sql| std::ptr::fn_addr_eq(known.create_function, sql.create_function);
+    let mut slots = LOADED.iter().zip(FUNCTIONS);
+    slots.find_map(|(slot, function)| is_same(slot.get_or_init(|| sql)).then_some(function))
+}
 
 /// # Safety
 /// `db` is an open connection of the SQLite that `sql` is of.
 unsafe fn add_function(db: *mut c_void, sql: Sql) -> c_int {
     const UTF8: c_int = 1;
-    let sql = SQL.get_or_init(|| sql);
+    let Some(function) = function_of(sql) else {
+        return codes::SQLITE_OK;
+    };
     // SAFETY: by the caller. A name, no arguments, nothing to destroy.
     unsafe {
         (sql.create_function)(
@@ -107,7 +119,7 @@ unsafe fn add_function(db: *mut c_void, sql: Sql) -> c_int {
             0,
             UTF8,
             std::ptr::null_mut(),
-            Some(last_error),
+            Some(function),
             None,
             None,
             None,
@@ -116,10 +128,14 @@ unsafe fn add_function(db: *mut c_void, sql: Sql) -> c_int {
 }
 
 /// The newest error of this thread, which is then forgotten; else the newest of opening anything.
-unsafe extern "C" fn last_error(context: *mut c_void, _count: c_int, _values: *mut *mut c_void) {
+unsafe extern "C" fn last_error<const SLOT: usize>(
+    context: *mut c_void,
+    _count: c_int,
+    _values: *mut *mut c_void,
+) {
     const TRANSIENT: isize = -1;
     let body = || {
-        let Some(sql) = SQL.get() else {
+        let Some(sql) = LOADED[SLOT].get() else {
             return;
         };
         let newest: Option<EngineError> =

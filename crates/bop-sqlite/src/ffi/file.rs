@@ -238,10 +238,11 @@ unsafe extern "C" fn file_control(
                 let name = name.map(CStr::to_string_lossy);
                 file.handle.prepare(name.as_deref())?;
             }
-            // SAFETY: for this operation SQLite passes the place of the connection's address.
-            c::FCNTL_PDB => file
-                .handle
-                .set_connection(unsafe { *argument.cast::<usize>() }),
+            c::FCNTL_PDB => {
+                // SAFETY: for this operation SQLite passes the place of the connection's address.
+                let connection = unsafe { *argument.cast::<usize>() };
+                file.handle.hub().assign(&file.handle, connection);
+            }
             // SAFETY: for this operation SQLite passes three strings, the first one for the answer.
             c::FCNTL_PRAGMA => return Ok(unsafe { pragma(file, argument.cast()) }),
             c::FCNTL_VFSNAME => {

@@ -44,7 +44,7 @@ def equal(found, wanted, what=""):
         sizes = f"{len(found)} bytes, wanted {len(wanted)}"
         raise AssertionError(f"{what}: {sizes}, differing at {places[:20]}")
     if found != wanted:
-        raise AssertionError(f"{what}: found {found!r}, wanted {wanted!r}")
+        raise AssertionError(f"{what}: found {found!r:.500}, wanted {wanted!r:.500}")
 
 
 def sound(connection):
