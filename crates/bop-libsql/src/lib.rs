@@ -52,30 +52,30 @@
 //! # The path of a page
 //!
 //! `ffi` (C tables) -> `session` (one pager's transactions) -> `bop_storage` (pages and commits).
-//! `page_one` is the only place that knows SQLite's file header; `transfer` moves whole databases
+//! `page_one`, of `bop-sqlite-common`, is the only place that knows SQLite's file header; `transfer` moves whole databases
 //! from and to plain files.
 #![deny(unsafe_code)]
 
 mod connection;
-mod engine_error;
 mod error;
 mod faults;
 mod ffi;
 mod hub;
-mod page_one;
 mod pages;
 mod pool;
 mod session;
-mod shown;
 mod soundness;
 mod store;
 pub mod transfer;
 mod turns;
 
+use bop_sqlite_common::{engine_error, fence, page_one, shown};
+
+pub use bop_sqlite_common::engine_error::EngineError;
 pub use bop_storage::{At, Manager, Options};
 pub use connection::{Connection, OpenOptions};
-pub use engine_error::EngineError;
 pub use error::Error;
+pub use ffi::sqlite_functions;
 pub use pool::{AsyncPool, Pool, PoolError, PoolOptions, PooledConnection, Run};
 pub use rusqlite;
 pub use soundness::damage_found;

@@ -69,7 +69,8 @@ pub use db::{
     Manager, ManifestInspection, NeededLog, NewEntry, Options, PendingCommit, ReadTxn, RecordLog,
     RecordLogInfo, RepairMode, RepairReport, RepairedDatabase, RestorePoint, SalvageLoss,
     SalvageReport, SalvagedDatabase, Savepoint, ScrubInfo, SnapshotInfo, SnapshotSpace,
-    SpaceReport, StoreStatus, Unfinished, VerifyReport, WriteTxn, WriterTicket, WriterTurn,
+    SpaceReport, StoreStatus, Unfinished, VerifyReport, WriteTxn, WriterSeat, WriterTicket,
+    WriterTurn,
 };
 pub use error::{
     BeginError, CatalogueError, CheckpointError, CloseError, CommitError, CommitOutcome, Damage,

@@ -15,7 +15,7 @@
 //!
 //! Never: writes. SQLite writes to a database of ours through the WAL or not at all.
 
-use super::fence::fence;
+use crate::fence::fence;
 use crate::hub::Hub;
 use crate::pages;
 use crate::session::Session;

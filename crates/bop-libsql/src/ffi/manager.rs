@@ -11,10 +11,10 @@
 //!   WAL objects that came from there are remembered, since `xClose` names nothing but the object;
 //! - a file whose WAL was closed gets no other: SQLite closes it only to leave WAL mode.
 
-use super::fence::fence;
 use super::file::File;
 use super::{vfs, wal};
 use crate::engine_error::ErrorSlot;
+use crate::fence::fence;
 use crate::hub::Hub;
 use crate::session::{Group, Session};
 use libsql_ffi as ffi;

@@ -8,7 +8,6 @@
 //! | `wal.rs` | `libsql_wal_methods`: turns each call into one of the session's |
 //! | `plain.rs` | none: reads a plain database's file through SQLite |
 //! | `waiting.rs` | none: SQLite's pauses between two attempts to write |
-//! | `fence.rs` | the panic fence around every callback |
 //!
 //! Invariants
 //! - no callback unwinds into C;
@@ -23,7 +22,6 @@
     reason = "SQLite is a C library: its callback tables are raw pointers"
 )]
 
-mod fence;
 mod file;
 mod manager;
 mod plain;
@@ -34,6 +32,8 @@ mod wal;
 #[cfg(test)]
 mod guard_tests;
 
+use bop_sqlite_common::functions::{Addresses, Functions};
+
 pub(crate) use manager::wal_manager;
 pub(crate) use plain::PlainFile;
 pub(crate) use vfs::Registration;
@@ -42,6 +42,22 @@ pub(crate) use vfs::Registration;
 pub(crate) fn sqlite_version() -> i32 {
     // SAFETY: takes no arguments and reads a constant.
     unsafe { libsql_ffi::sqlite3_libversion_number() }
+}
+
+/// The functions of the SQLite inside libSQL, for the VFS of `bop-sqlite`: so both doors lead to one store
+/// in one process.
+pub fn sqlite_functions() -> Functions {
+    let addresses = Addresses {
+        libversion_number: libsql_ffi::sqlite3_libversion_number as *const (),
+        vfs_find: libsql_ffi::sqlite3_vfs_find as *const (),
+        vfs_register: libsql_ffi::sqlite3_vfs_register as *const (),
+        malloc64: libsql_ffi::sqlite3_malloc64 as *const (),
+        uri_parameter: libsql_ffi::sqlite3_uri_parameter as *const (),
+        uri_boolean: libsql_ffi::sqlite3_uri_boolean as *const (),
+        log: libsql_ffi::sqlite3_log as *const (),
+    };
+    // SAFETY: each has the function of its name, all of the SQLite that is linked.
+    unsafe { Functions::new(addresses) }
 }
 
 /// `true` for a name of a database of ours, or one that none can have: what has a slash is a path,

@@ -9,11 +9,11 @@
 //!   that is gone finds no databases, and serves the next store that is opened;
 //! - journals, WAL files and super-journals of our databases do not exist and cannot be opened.
 
-use super::fence::fence;
 use super::file::{File, RawFile};
 use super::{is_database_name, waiting};
 use crate::EngineError;
 use crate::error::Error;
+use crate::fence::fence;
 use crate::hub::Hub;
 use crate::shown::{self, Shown};
 use libsql_ffi as ffi;

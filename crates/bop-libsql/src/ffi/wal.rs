@@ -3,10 +3,10 @@
 //! Which code a call may answer is SQLite's business and stands beside each. A page's number serves
 //! as its frame number: never 0, which would send SQLite to the file.
 
-use super::fence::fence;
 use super::file::File;
 use super::waiting::Waiter;
 use crate::EngineError;
+use crate::fence::fence;
 use crate::session::{Frames, NotUndone, Session};
 use bop_storage::Durability;
 use bop_storage::ids::PageNo;

@@ -2,6 +2,7 @@
 
 use super::engine::OpenStore;
 use super::read::ReadTxn;
+use super::seat::WriterSeat;
 use super::slot::{SlotGuard, SlotRefusal, Ticket};
 use super::state::DbState;
 use super::write::WriteTxn;
@@ -153,6 +154,40 @@ impl Db {
     /// The answer, counted and told.
     pub(super) fn told<T>(&self, answer: Result<T, BeginError>) -> Result<T, BeginError> {
         self.engine.told(answer)
+    }
+
+    /// A write transaction on the newest state, by whoever has kept the writer slot since an earlier one.
+    ///
+    /// # Errors
+    /// [`BeginError::Busy`] when `seat` is of another database, else as for [`Db::begin_write`].
+    ///
+    /// # Example
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// use bop_storage::{BeginError, DbKind, Manager, Options, PageNo};
+    /// use std::time::Duration;
+    ///
+    /// let store = Manager::open(dir.path(), Options::new())?;
+    /// let db = store.create_database("pages", DbKind::Raw)?;
+    /// let mut first = db.begin_write(Duration::ZERO)?;
+    /// let seat = first.seat();
+    /// first.write_page(PageNo::FIRST, &[7; 4096])?;
+    /// first.commit()?;
+    /// // Nobody writes between the two:
+    /// assert!(matches!(db.begin_write(Duration::ZERO), Err(BeginError::Busy)));
+    /// let second = db.begin_write_in(&seat)?;
+    /// assert_eq!(second.read_page(PageNo::FIRST)?[0], 7);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn begin_write_in(&self, seat: &WriterSeat) -> Result<WriteTxn, BeginError> {
+        self.engine.told(self.begin_seated(seat))
+    }
+
+    fn begin_seated(&self, seat: &WriterSeat) -> Result<WriteTxn, BeginError> {
+        let slot = seat.share(self.state.slot()).ok_or(BeginError::Busy)?;
+        self.begin_with(None, slot)
     }
 
     fn check_snapshot(&self, at: Option<Lsn>) -> Result<(), BeginError> {

@@ -78,6 +78,7 @@ mod rewrite_chunks;
 mod salvage;
 mod savepoints;
 mod scrub;
+mod seat;
 mod signals;
 mod slot;
 mod snapshots;
@@ -117,6 +118,7 @@ pub use report::{DatabaseInfo, ForkInfo, Health, ScrubInfo, StoreStatus, VerifyR
 pub use restore_points::RestorePoint;
 pub use salvage::{SalvageLoss, SalvageReport, SalvagedDatabase};
 pub use savepoints::Savepoint;
+pub use seat::WriterSeat;
 pub use snapshots::SnapshotInfo;
 pub use space::{DatabaseSpace, SnapshotSpace, SpaceReport};
 pub use turn::{WriterTicket, WriterTurn};

@@ -7,11 +7,13 @@
 //!       acquire: queued ---'  '--- release: handed to the oldest waiter
 //!   any -- close --> Closed (waiters are told, nobody gets it any more)
 //! ```
+//! A guard can be shared: whoever holds the slot past the end of a transaction has one of his own.
 //!
 //! Invariants
 //! - the slot is handed over, never thrown open: a newcomer cannot overtake a waiter;
 //! - whoever waits in pieces keeps the place of its ticket: it stands before all that came later,
 //!   whenever it is there;
+//! - it is released with the last of its guards;
 //! - a waiter whose deadline passes leaves the queue; if the slot reached it in that moment it
 //!   keeps it.
 //!
@@ -34,7 +36,8 @@ pub(crate) enum SlotRefusal {
 
 #[derive(Debug, Default)]
 struct State {
-    held: bool,
+    /// Guards that there are.
+    guards: usize,
     closed: bool,
     /// By ticket, ascending.
     waiters: VecDeque<Arc<Waiter>>,
@@ -94,8 +97,8 @@ impl WriterSlot {
             if state.closed {
                 return Err(SlotRefusal::Closed);
             }
-            if !state.held {
-                state.held = true;
+            if state.guards == 0 {
+                state.guards = 1;
                 return Ok(SlotGuard {
                     slot: Arc::clone(self),
                 });
@@ -159,18 +162,31 @@ impl WriterSlot {
 
     fn release(&self) {
         let mut state = self.state.lock();
+        if state.guards > 1 {
+            state.guards -= 1;
+            return;
+        }
         match state.waiters.pop_front() {
             Some(next) => {
                 *next.given.lock() = Some(Ok(()));
                 next.woken.notify_one();
             }
-            None => state.held = false,
+            None => state.guards = 0,
         }
     }
 }
 
 impl SlotGuard {
-    pub(super) fn is_of(&self, slot: &Arc<WriterSlot>) -> bool {
+    /// A second guard of the same slot, which is held until both are gone.
+    pub(crate) fn share(&self) -> Self {
+        self.slot.state.lock().guards += 1;
+        Self {
+            slot: Arc::clone(&self.slot),
+        }
+    }
+
+    /// Whether it holds this slot.
+    pub(crate) fn holds(&self, slot: &Arc<WriterSlot>) -> bool {
         Arc::ptr_eq(&self.slot, slot)
     }
 }
@@ -259,6 +275,23 @@ mod tests {
             .into_iter()
             .for_each(|thread| thread.join().unwrap());
         assert_eq!(order.try_iter().collect::<Vec<_>>(), [Some(early), None]);
+    }
+
+    #[test]
+    fn a_shared_slot_is_free_when_the_last_of_its_guards_is_gone() {
+        let slot = Arc::new(WriterSlot::default());
+        let other = Arc::new(WriterSlot::default());
+        let held = slot.acquire(Duration::ZERO).unwrap();
+        let shared = held.share();
+        assert!(shared.holds(&slot) && !shared.holds(&other));
+        let waiting = Arc::clone(&slot);
+        let waiter = thread::spawn(move || waiting.acquire(LONG).map(drop));
+        wait_for_waiters(&slot, 1);
+        drop(held);
+        assert_eq!(slot.state.lock().waiters.len(), 1);
+        drop(shared);
+        waiter.join().unwrap().unwrap();
+        slot.acquire(Duration::ZERO).unwrap();
     }
 
     #[test]

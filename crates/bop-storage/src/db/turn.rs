@@ -74,7 +74,7 @@ impl Db {
         snapshot: &ReadTxn,
         turn: WriterTurn,
     ) -> Result<WriteTxn, BeginError> {
-        self.told(match turn.0.is_of(self.parts().1.slot()) {
+        self.told(match turn.0.holds(self.parts().1.slot()) {
             true => self.begin_with(Some(snapshot.lsn()), turn.0),
             false => Err(BeginError::Busy),
         })

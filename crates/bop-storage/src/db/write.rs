@@ -17,6 +17,7 @@ use super::overlay::Overlay;
 use super::pending_commit::PendingCommit;
 use super::read::ReadTxn;
 use super::savepoints::{Savepoint, Savepoints};
+use super::seat::WriterSeat;
 use super::slot::SlotGuard;
 use super::state::DbState;
 use crate::error::{CommitError, ReadError, Rejection};
@@ -177,6 +178,11 @@ impl WriteTxn {
             Some(overlay) => overlay.forget(savepoint),
             None => drop(self.early.forget(savepoint)),
         }
+    }
+
+    /// Keeps the writer slot past the end of this transaction, for one after it.
+    pub fn seat(&self) -> WriterSeat {
+        WriterSeat::new(self.slot.share())
     }
 
     /// The pages that it wrote, ascending.

@@ -1,14 +1,13 @@
 //! The panic fence: unwinding stops here and becomes a result code.
 
-use crate::EngineError;
-use crate::engine_error::ErrorSlot;
+use crate::engine_error::{EngineError, ErrorSlot};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Runs a callback's body. A panic is logged and kept in `errors`; `on_panic` is answered.
 ///
 /// The body may hold broken state only in what the caller resets after a panic.
-pub(super) fn fence<T>(
+pub fn fence<T>(
     callback: &'static str,
     errors: Option<&ErrorSlot>,
     on_panic: impl FnOnce() -> T,

@@ -4,7 +4,6 @@ use super::*;
 use bop_storage::error::{Damage, LogFailure, Place, Reject};
 use bop_storage::ids::{DbId, Lsn, PageNo};
 use bop_storage::io::{IoFailure, IoOp};
-use std::sync::Arc;
 use std::time::Duration;
 
 fn damage() -> Damage {
@@ -31,15 +30,18 @@ fn log_failure() -> Arc<LogFailure> {
 fn begin_errors() -> Vec<(EngineError, c_int)> {
     let (snapshot, head) = (Lsn::new(8), Lsn::new(16));
     [
-        (BeginError::Busy, ffi::SQLITE_BUSY),
+        (BeginError::Busy, codes::SQLITE_BUSY),
         (
             BeginError::BusySnapshot { snapshot, head },
-            ffi::SQLITE_BUSY_SNAPSHOT,
+            codes::SQLITE_BUSY_SNAPSHOT,
         ),
-        (BeginError::Damaged(damage()), ffi::SQLITE_CORRUPT),
-        (BeginError::Dropped, ffi::SQLITE_IOERR_DELETE_NOENT),
-        (BeginError::Poisoned(log_failure()), ffi::SQLITE_IOERR_WRITE),
-        (BeginError::Closed, ffi::SQLITE_IOERR_CLOSE),
+        (BeginError::Damaged(damage()), codes::SQLITE_CORRUPT),
+        (BeginError::Dropped, codes::SQLITE_IOERR_DELETE_NOENT),
+        (
+            BeginError::Poisoned(log_failure()),
+            codes::SQLITE_IOERR_WRITE,
+        ),
+        (BeginError::Closed, codes::SQLITE_IOERR_CLOSE),
     ]
     .map(|(error, code)| (error.into(), code))
     .into()
@@ -47,32 +49,38 @@ fn begin_errors() -> Vec<(EngineError, c_int)> {
 
 fn read_errors() -> Vec<(ReadError, c_int)> {
     vec![
-        (ReadError::Damaged(damage()), ffi::SQLITE_IOERR_DATA),
-        (ReadError::Io(failure()), ffi::SQLITE_IOERR_READ),
-        (ReadError::Dropped, ffi::SQLITE_IOERR_DELETE_NOENT),
-        (ReadError::Closed, ffi::SQLITE_IOERR_CLOSE),
+        (ReadError::Damaged(damage()), codes::SQLITE_IOERR_DATA),
+        (ReadError::Io(failure()), codes::SQLITE_IOERR_READ),
+        (ReadError::Dropped, codes::SQLITE_IOERR_DELETE_NOENT),
+        (ReadError::Closed, codes::SQLITE_IOERR_CLOSE),
     ]
 }
 
 fn rejections() -> Vec<(Rejection, c_int)> {
     let waited = Duration::from_secs(5);
     let mut all = vec![
-        (Rejection::Timeout { waited }, ffi::SQLITE_FULL),
-        (Rejection::OutOfSpace { needed: 1 }, ffi::SQLITE_FULL),
-        (Rejection::LogFull { bytes: 1 }, ffi::SQLITE_FULL),
-        (Rejection::TooLarge { bytes: 2, limit: 1 }, ffi::SQLITE_FULL),
-        (Rejection::Poisoned(log_failure()), ffi::SQLITE_IOERR_WRITE),
-        (Rejection::Dropped, ffi::SQLITE_IOERR_DELETE_NOENT),
-        (Rejection::Invalid("x"), ffi::SQLITE_IOERR_WRITE),
-        (Rejection::Spill(failure()), ffi::SQLITE_IOERR_WRITE),
+        (Rejection::Timeout { waited }, codes::SQLITE_FULL),
+        (Rejection::OutOfSpace { needed: 1 }, codes::SQLITE_FULL),
+        (Rejection::LogFull { bytes: 1 }, codes::SQLITE_FULL),
+        (
+            Rejection::TooLarge { bytes: 2, limit: 1 },
+            codes::SQLITE_FULL,
+        ),
+        (
+            Rejection::Poisoned(log_failure()),
+            codes::SQLITE_IOERR_WRITE,
+        ),
+        (Rejection::Dropped, codes::SQLITE_IOERR_DELETE_NOENT),
+        (Rejection::Invalid("x"), codes::SQLITE_IOERR_WRITE),
+        (Rejection::Spill(failure()), codes::SQLITE_IOERR_WRITE),
         (
             Rejection::Spill(IoFailure {
                 errno: 28,
                 ..failure()
             }),
-            ffi::SQLITE_FULL,
+            codes::SQLITE_FULL,
         ),
-        (Rejection::Closed, ffi::SQLITE_IOERR_CLOSE),
+        (Rejection::Closed, codes::SQLITE_IOERR_CLOSE),
     ];
     all.extend(
         read_errors()
@@ -85,7 +93,10 @@ fn rejections() -> Vec<(Rejection, c_int)> {
 fn commit_errors() -> Vec<(CommitError, c_int)> {
     let cause = log_failure();
     let lsn = Lsn::new(8);
-    let unknown = (CommitError::Unknown { lsn, cause }, ffi::SQLITE_IOERR_WRITE);
+    let unknown = (
+        CommitError::Unknown { lsn, cause },
+        codes::SQLITE_IOERR_WRITE,
+    );
     let rejected = rejections()
         .into_iter()
         .map(|(error, code)| (error.into(), code));
@@ -104,7 +115,7 @@ fn errors_of_reading_are_of_the_io_family() {
     for (error, code) in read_errors() {
         let error = EngineError::from(error);
         assert_eq!(error.sqlite_code(), code, "{error}");
-        assert_eq!(code & 0xff, ffi::SQLITE_IOERR, "{error}");
+        assert_eq!(code & 0xff, codes::SQLITE_IOERR, "{error}");
     }
 }
 
@@ -120,10 +131,14 @@ fn errors_of_writing_and_committing_drop_sqlites_cache_and_end_the_transaction()
         assert_eq!(error.sqlite_code(), code, "{error}");
         let family = code & 0xff;
         assert!(
-            family == ffi::SQLITE_IOERR || family == ffi::SQLITE_FULL,
+            family == codes::SQLITE_IOERR || family == codes::SQLITE_FULL,
             "{error}: {code}"
         );
     }
+}
+
+fn journal(errno: i32) -> EngineError {
+    EngineError::Journal(Arc::new(std::io::Error::from_raw_os_error(errno)))
 }
 
 #[test]
@@ -145,34 +160,49 @@ fn the_other_errors_have_their_codes() {
         message: "x".into(),
     };
     let cases = [
-        (EngineError::from(not_found), ffi::SQLITE_CANTOPEN),
-        (CatalogueError::Closed.into(), ffi::SQLITE_CANTOPEN),
+        (EngineError::from(not_found), codes::SQLITE_CANTOPEN),
+        (CatalogueError::Closed.into(), codes::SQLITE_CANTOPEN),
         (
             PastError::from(BeginError::Dropped).into(),
-            ffi::SQLITE_CANTOPEN,
+            codes::SQLITE_CANTOPEN,
         ),
-        (no_state, ffi::SQLITE_CANTOPEN),
-        (EngineError::State, ffi::SQLITE_READONLY),
-        (CheckpointError::Closed.into(), ffi::SQLITE_IOERR_CLOSE),
-        (CheckpointError::Limit("x").into(), ffi::SQLITE_FULL),
+        (no_state, codes::SQLITE_CANTOPEN),
+        (EngineError::State, codes::SQLITE_READONLY),
+        (
+            OpenError::NotFound { path: "x".into() }.into(),
+            codes::SQLITE_CANTOPEN,
+        ),
+        (EngineError::Refused("x".into()), codes::SQLITE_PERM),
+        (
+            EngineError::Deadlock { name: "x".into() },
+            codes::SQLITE_LOCKED,
+        ),
+        (
+            EngineError::Forked { operation: "read" },
+            codes::SQLITE_IOERR,
+        ),
+        (journal(28), codes::SQLITE_FULL),
+        (journal(5), codes::SQLITE_IOERR_WRITE),
+        (CheckpointError::Closed.into(), codes::SQLITE_IOERR_CLOSE),
+        (CheckpointError::Limit("x").into(), codes::SQLITE_FULL),
         (
             CheckpointError::Io(failure()).into(),
-            ffi::SQLITE_IOERR_WRITE,
+            codes::SQLITE_IOERR_WRITE,
         ),
         (
             CheckpointError::Read(ReadError::Damaged(damage())).into(),
-            ffi::SQLITE_IOERR_DATA,
+            codes::SQLITE_IOERR_DATA,
         ),
         (
             EngineError::NoTransaction { operation: "read" },
-            ffi::SQLITE_IOERR_READ,
+            codes::SQLITE_IOERR_READ,
         ),
         (
             EngineError::NoTransaction { operation: "write" },
-            ffi::SQLITE_IOERR_WRITE,
+            codes::SQLITE_IOERR_WRITE,
         ),
-        (size, ffi::SQLITE_IOERR_WRITE),
-        (panic, ffi::SQLITE_IOERR_WRITE),
+        (size, codes::SQLITE_IOERR_WRITE),
+        (panic, codes::SQLITE_IOERR_WRITE),
     ];
     for (error, code) in cases {
         assert_eq!(error.sqlite_code(), code, "{error}");
@@ -185,7 +215,7 @@ fn an_error_names_the_place_and_stays_until_the_next_one() {
     assert!(slot.latest().is_none());
     assert_eq!(
         slot.record(ReadError::Damaged(damage()).into()),
-        ffi::SQLITE_IOERR_DATA
+        codes::SQLITE_IOERR_DATA
     );
     let error = slot.latest().unwrap();
     assert_eq!(

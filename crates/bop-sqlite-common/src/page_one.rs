@@ -17,10 +17,10 @@
 //! Never: touches any other byte; assumes that the page is longer than SQLite's header.
 
 /// Bytes of SQLite's file header, all of them in page 1.
-pub(crate) use bop_storage::page_one::HEADER_BYTES;
+pub use bop_storage::page_one::HEADER_BYTES;
 
 /// Turns page 1 as SQLite wrote it into page 1 as it is stored.
-pub(crate) use bop_storage::page_one::canonicalize as to_stored;
+pub use bop_storage::page_one::canonicalize as to_stored;
 
 const COUNTER: std::ops::Range<usize> = 24..28;
 const PAGE_COUNT: std::ops::Range<usize> = 28..32;
@@ -28,7 +28,7 @@ const COUNTER_OF_COUNT: std::ops::Range<usize> = 92..96;
 const VERSION: std::ops::Range<usize> = 96..100;
 
 /// Turns page 1 as it is stored into page 1 as SQLite reads it, under change counter `counter`.
-pub(crate) fn to_shown(page: &mut [u8], counter: u32) {
+pub fn to_shown(page: &mut [u8], counter: u32) {
     if page.len() < HEADER_BYTES {
         return;
     }
@@ -38,10 +38,10 @@ pub(crate) fn to_shown(page: &mut [u8], counter: u32) {
 }
 
 /// The SQLite that this crate was built and tested with, as its header field has it.
-pub(crate) const SQLITE_VERSION: u32 = 3_047_000;
+pub const SQLITE_VERSION: u32 = 3_047_000;
 
 /// `true` when a file's header says that SQLite keeps a WAL beside it.
-pub(crate) fn is_wal_mode(header: &[u8]) -> bool {
+pub fn is_wal_mode(header: &[u8]) -> bool {
     header
         .get(18..20)
         .is_some_and(|formats| formats.contains(&2))
@@ -50,7 +50,7 @@ pub(crate) fn is_wal_mode(header: &[u8]) -> bool {
 /// Writes the page count, where a file last written by a SQLite before 3.7.0 has none that holds.
 ///
 /// Such a file says so by two different counters, which the stored form has no room for.
-pub(crate) fn settle_page_count(page: &mut [u8], page_count: u32) {
+pub fn settle_page_count(page: &mut [u8], page_count: u32) {
     if page.len() >= HEADER_BYTES && page[COUNTER] != page[COUNTER_OF_COUNT] {
         page[PAGE_COUNT].copy_from_slice(&page_count.to_be_bytes());
     }

@@ -17,8 +17,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// A database, or a state of it. Clones show the same.
-#[derive(Clone)]
-pub(crate) enum Shown {
+#[derive(Clone, Debug)]
+pub enum Shown {
     /// The newest state, whenever a transaction begins.
     Present(Db),
     /// This state.
@@ -27,7 +27,7 @@ pub(crate) enum Shown {
 
 impl Shown {
     /// A transaction on what is shown.
-    pub(crate) fn begin_read(&self) -> Result<ReadTxn, EngineError> {
+    pub fn begin_read(&self) -> Result<ReadTxn, EngineError> {
         match self {
             Self::Present(db) => Ok(db.begin_read()?),
             Self::State(state) => state
@@ -37,7 +37,7 @@ impl Shown {
     }
 
     /// A write transaction over `read`, in a turn that has come; or at once without one, or why not.
-    pub(crate) fn begin_write_at(
+    pub fn begin_write_at(
         &self,
         read: &ReadTxn,
         turn: Option<WriterTurn>,
@@ -50,19 +50,19 @@ impl Shown {
     }
 
     /// Whether there is nothing to write to.
-    pub(crate) const fn is_state(&self) -> bool {
+    pub const fn is_state(&self) -> bool {
         matches!(self, Self::State(_))
     }
 }
 
 /// The name of the file that shows a state of the database `name`.
-pub(crate) fn file_name(name: &str, at: &At) -> String {
+pub fn file_name(name: &str, at: &At) -> String {
     format!("{name}@{at}")
 }
 
 /// The database's name in that of a file, and which state of it is meant, if not the newest of the
 /// moment.
-pub(crate) fn parse_file_name(file: &str) -> Result<(&str, Option<At>), EngineError> {
+pub fn parse_file_name(file: &str) -> Result<(&str, Option<At>), EngineError> {
     match file.split_once('@') {
         None => Ok((file, None)),
         Some((name, at)) => match at.parse() {

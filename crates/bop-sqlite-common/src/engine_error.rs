@@ -12,17 +12,19 @@
 //!
 //! Never: decides by an error's text.
 
+use crate::codes;
 use bop_storage::AtError;
 use bop_storage::error::{
-    BeginError, CatalogueError, CheckpointError, CommitError, ErrorCode, PastError, ReadError,
-    Rejection,
+    BeginError, CatalogueError, CheckpointError, CommitError, ErrorCode, OpenError, PastError,
+    ReadError, Rejection,
 };
 use bop_storage::io::IoFailure;
-use libsql_ffi as ffi;
 use parking_lot::Mutex;
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::io::ErrorKind;
 use std::os::raw::c_int;
+use std::sync::Arc;
 
 /// An error of the engine, as it came up through a callback of SQLite.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -40,6 +42,9 @@ pub enum EngineError {
     /// The commit failed.
     #[error("{0}")]
     Commit(#[from] CommitError),
+    /// The store could not be opened.
+    #[error("open: {0}")]
+    Open(#[from] OpenError),
     /// The database could not be opened or created.
     #[error("open: {0}")]
     Catalogue(#[from] CatalogueError),
@@ -74,6 +79,24 @@ pub enum EngineError {
         /// What was attempted.
         operation: &'static str,
     },
+    /// What was asked for cannot be done, and why.
+    #[error("refused: {0}")]
+    Refused(Cow<'static, str>),
+    /// Two connections each wait for what the other one has.
+    #[error("deadlock: whoever writes to {name:?} waits for a database that this transaction has")]
+    Deadlock {
+        /// The database that was to be written.
+        name: String,
+    },
+    /// The process was forked since the store was opened.
+    #[error("{operation} in a forked child: a store belongs to the process that opened it")]
+    Forked {
+        /// What was attempted.
+        operation: &'static str,
+    },
+    /// The temporary file of a rollback journal failed.
+    #[error("temporary file of a journal: {0}")]
+    Journal(Arc<std::io::Error>),
     /// A callback panicked; the transaction was rolled back.
     #[error("callback {callback} panicked: {message}")]
     Panic {
@@ -92,11 +115,18 @@ impl EngineError {
             Self::Begin(error) => error.code(),
             Self::Write(error) => error.code(),
             Self::Commit(error) => error.code(),
+            Self::Open(error) => error.code(),
             Self::Catalogue(error) => error.code(),
             Self::Past(error) => error.code(),
             Self::At { .. } => ErrorCode::Usage,
             Self::Checkpoint(error) => error.code(),
-            Self::PageSize { .. } | Self::NoTransaction { .. } | Self::State => ErrorCode::Sql,
+            Self::PageSize { .. }
+            | Self::NoTransaction { .. }
+            | Self::State
+            | Self::Refused(_)
+            | Self::Forked { .. } => ErrorCode::Sql,
+            Self::Deadlock { .. } => ErrorCode::Busy,
+            Self::Journal(_) => ErrorCode::Io,
             Self::Panic { .. } => ErrorCode::Panic,
         }
     }
@@ -108,34 +138,41 @@ impl EngineError {
             Self::Begin(error) => begin_code(error),
             Self::Write(error) => rejection_code(error),
             Self::Commit(CommitError::Rejected(error)) => rejection_code(error),
-            Self::Catalogue(_) | Self::Past(_) | Self::At { .. } => ffi::SQLITE_CANTOPEN,
-            Self::State => ffi::SQLITE_READONLY,
+            Self::Open(_) | Self::Catalogue(_) | Self::Past(_) | Self::At { .. } => {
+                codes::SQLITE_CANTOPEN
+            }
+            Self::State => codes::SQLITE_READONLY,
+            Self::Refused(_) => codes::SQLITE_PERM,
+            // For BUSY, SQLite would wait for the other one.
+            Self::Deadlock { .. } => codes::SQLITE_LOCKED,
+            Self::Forked { .. } => codes::SQLITE_IOERR,
+            Self::Journal(error) if is_no_room(error) => codes::SQLITE_FULL,
             Self::Checkpoint(error) => checkpoint_code(error),
-            Self::NoTransaction { operation: "read" } => ffi::SQLITE_IOERR_READ,
+            Self::NoTransaction { operation: "read" } => codes::SQLITE_IOERR_READ,
             // Whatever else was about to be written, or was written with an unknown outcome.
-            _ => ffi::SQLITE_IOERR_WRITE,
+            _ => codes::SQLITE_IOERR_WRITE,
         }
     }
 }
 
 fn read_code(error: &ReadError) -> c_int {
     match error {
-        ReadError::Damaged(_) => ffi::SQLITE_IOERR_DATA,
-        ReadError::Dropped => ffi::SQLITE_IOERR_DELETE_NOENT,
-        ReadError::Closed => ffi::SQLITE_IOERR_CLOSE,
-        _ => ffi::SQLITE_IOERR_READ,
+        ReadError::Damaged(_) => codes::SQLITE_IOERR_DATA,
+        ReadError::Dropped => codes::SQLITE_IOERR_DELETE_NOENT,
+        ReadError::Closed => codes::SQLITE_IOERR_CLOSE,
+        _ => codes::SQLITE_IOERR_READ,
     }
 }
 
 fn begin_code(error: &BeginError) -> c_int {
     match error {
-        BeginError::Busy => ffi::SQLITE_BUSY,
-        BeginError::BusySnapshot { .. } => ffi::SQLITE_BUSY_SNAPSHOT,
-        BeginError::Damaged(_) => ffi::SQLITE_CORRUPT,
-        BeginError::Dropped => ffi::SQLITE_IOERR_DELETE_NOENT,
-        BeginError::Poisoned(_) => ffi::SQLITE_IOERR_WRITE,
-        BeginError::Closed => ffi::SQLITE_IOERR_CLOSE,
-        _ => ffi::SQLITE_IOERR,
+        BeginError::Busy => codes::SQLITE_BUSY,
+        BeginError::BusySnapshot { .. } => codes::SQLITE_BUSY_SNAPSHOT,
+        BeginError::Damaged(_) => codes::SQLITE_CORRUPT,
+        BeginError::Dropped => codes::SQLITE_IOERR_DELETE_NOENT,
+        BeginError::Poisoned(_) => codes::SQLITE_IOERR_WRITE,
+        BeginError::Closed => codes::SQLITE_IOERR_CLOSE,
+        _ => codes::SQLITE_IOERR,
     }
 }
 
@@ -146,18 +183,22 @@ fn rejection_code(error: &Rejection) -> c_int {
         | Rejection::OutOfSpace { .. }
         | Rejection::LogFull { .. }
         | Rejection::OverQuota { .. }
-        | Rejection::TooLarge { .. } => ffi::SQLITE_FULL,
-        Rejection::Spill(failure) if is_full(failure) => ffi::SQLITE_FULL,
+        | Rejection::TooLarge { .. } => codes::SQLITE_FULL,
+        Rejection::Spill(failure) if is_full(failure) => codes::SQLITE_FULL,
         Rejection::Read(error) => read_code(error),
-        Rejection::Dropped => ffi::SQLITE_IOERR_DELETE_NOENT,
-        Rejection::Closed => ffi::SQLITE_IOERR_CLOSE,
-        _ => ffi::SQLITE_IOERR_WRITE,
+        Rejection::Dropped => codes::SQLITE_IOERR_DELETE_NOENT,
+        Rejection::Closed => codes::SQLITE_IOERR_CLOSE,
+        _ => codes::SQLITE_IOERR_WRITE,
     }
 }
 
 /// `true` when the device, or this user's share of it, has no room.
 fn is_full(failure: &IoFailure) -> bool {
-    let kind = std::io::Error::from_raw_os_error(failure.errno).kind();
+    is_no_room(&std::io::Error::from_raw_os_error(failure.errno))
+}
+
+fn is_no_room(error: &std::io::Error) -> bool {
+    let kind = error.kind();
     matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
@@ -165,9 +206,9 @@ fn checkpoint_code(error: &CheckpointError) -> c_int {
     match error {
         CheckpointError::Read(error) => read_code(error),
         CheckpointError::Commit(CommitError::Rejected(error)) => rejection_code(error),
-        CheckpointError::Limit(_) => ffi::SQLITE_FULL,
-        CheckpointError::Closed => ffi::SQLITE_IOERR_CLOSE,
-        _ => ffi::SQLITE_IOERR_WRITE,
+        CheckpointError::Limit(_) => codes::SQLITE_FULL,
+        CheckpointError::Closed => codes::SQLITE_IOERR_CLOSE,
+        _ => codes::SQLITE_IOERR_WRITE,
     }
 }
 
@@ -177,13 +218,13 @@ thread_local! {
 
 /// The newest engine error of one connection, or of a store's VFS, which knows no connection.
 #[derive(Debug, Default)]
-pub(crate) struct ErrorSlot(Mutex<Option<EngineError>>);
+pub struct ErrorSlot(Mutex<Option<EngineError>>);
 
 impl ErrorSlot {
     /// Keeps `error` for whoever asks, logs it, and gives the code that SQLite gets.
-    pub(crate) fn record(&self, error: EngineError) -> c_int {
+    pub fn record(&self, error: EngineError) -> c_int {
         let code = error.sqlite_code();
-        if code & 0xff == ffi::SQLITE_BUSY {
+        if code & 0xff == codes::SQLITE_BUSY {
             tracing::debug!(sqlite_code = code, %error, "engine is busy");
         } else {
             tracing::warn!(sqlite_code = code, code = %error.code(), %error, "engine error");
@@ -194,13 +235,13 @@ impl ErrorSlot {
     }
 
     /// The newest error, if there was any.
-    pub(crate) fn latest(&self) -> Option<EngineError> {
+    pub fn latest(&self) -> Option<EngineError> {
         self.0.lock().clone()
     }
 
     /// The newest error that this thread recorded, wherever, which is then forgotten. Opening a
     /// connection is told here why it failed: others may fail at the same time in the same VFS.
-    pub(crate) fn take_of_this_thread() -> Option<EngineError> {
+    pub fn take_of_this_thread() -> Option<EngineError> {
         OF_THIS_THREAD.take()
     }
 }

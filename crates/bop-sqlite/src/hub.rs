@@ -1,0 +1,155 @@
+//! Hub: what the open files of one store share in this process.
+//!
+//! Invariants
+//! - every open file of the store is listed, and no other;
+//! - a process that was forked off since the store was opened gets an error from every call, and gives
+//!   nothing of it back: the threads that write for the store are its parent's.
+//!
+//! Never: holds a lock of its own while it calls the engine, or takes that of a file's state.
+
+use crate::claims::{Claims, Connection};
+use crate::handle::Handle;
+use crate::supers::Supers;
+use bop_sqlite_common::engine_error::{EngineError, ErrorSlot};
+use bop_sqlite_common::shown::{self, Shown};
+use bop_storage::{CatalogueError, Db, DbKind, Manager};
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+
+/// The open files.
+#[derive(Debug, Default)]
+struct Files {
+    /// By the connection that each belongs to, in the order they were opened.
+    of: HashMap<Connection, Vec<Weak<Handle>>>,
+    /// How many there are of each full name.
+    names: HashMap<String, usize>,
+}
+
+/// An open store, and its files.
+#[derive(Debug)]
+pub(crate) struct Hub {
+    manager: Manager,
+    /// The process that opened it.
+    process: u32,
+    files: Mutex<Files>,
+    pub(crate) supers: Supers,
+    pub(crate) claims: Claims,
+    pub(crate) errors: ErrorSlot,
+}
+
+impl Hub {
+    pub(crate) fn new(manager: Manager) -> Self {
+        Self {
+            manager,
+            process: std::process::id(),
+            files: Mutex::default(),
+            supers: Supers::default(),
+            claims: Claims::default(),
+            errors: ErrorSlot::default(),
+        }
+    }
+
+    pub(crate) fn manager(&self) -> &Manager {
+        &self.manager
+    }
+
+    pub(crate) fn is_of_this_process(&self) -> bool {
+        self.process == std::process::id()
+    }
+
+    /// Refuses in a forked child.
+    pub(crate) fn check_process(&self, operation: &'static str) -> Result<(), EngineError> {
+        match self.is_of_this_process() {
+            true => Ok(()),
+            false => Err(EngineError::Forked { operation }),
+        }
+    }
+
+    /// The database, or the state of one, that a name means; created when `create` and missing.
+    pub(crate) fn find(&self, name: &str, create: bool) -> Result<Shown, EngineError> {
+        self.check_process("open")?;
+        match shown::parse_file_name(name)? {
+            (name, None) => Ok(Shown::Present(self.database(name, create)?)),
+            (name, Some(at)) => {
+                let state = self.database(name, false)?.begin_read_at(&at)?;
+                Ok(Shown::State(Arc::new(state)))
+            }
+        }
+    }
+
+    fn database(&self, name: &str, create: bool) -> Result<Db, CatalogueError> {
+        let found = match create {
+            true => self.manager.database_or_create(name, DbKind::Sqlite),
+            false => self.manager.database(name),
+        }?;
+        match found.kind() {
+            DbKind::Sqlite => Ok(found),
+            kind => Err(CatalogueError::WrongKind {
+                name: found.name(),
+                found: kind.name(),
+                wanted: DbKind::Sqlite.name(),
+            }),
+        }
+    }
+
+    /// Lists a file. It belongs to no connection yet.
+    pub(crate) fn add(&self, handle: &Arc<Handle>) {
+        let mut files = self.files.lock();
+        let name = handle.full_name().to_owned();
+        *files.names.entry(name).or_default() += 1;
+        let of = files.of.entry(handle.connection()).or_default();
+        of.push(Arc::downgrade(handle));
+    }
+
+    /// SQLite says which connection a file belongs to.
+    pub(crate) fn assign(&self, handle: &Arc<Handle>, connection: Connection) {
+        let mut files = self.files.lock();
+        files.take(handle);
+        handle.set_connection(connection);
+        let of = files.of.entry(connection).or_default();
+        of.push(Arc::downgrade(handle));
+    }
+
+    /// A file was closed.
+    pub(crate) fn remove(&self, handle: &Arc<Handle>) {
+        let mut files = self.files.lock();
+        files.take(handle);
+        let name = handle.full_name();
+        let left = files.names.get_mut(name).map_or(0, |count| {
+            *count -= 1;
+            *count
+        });
+        if left == 0 {
+            files.names.remove(name);
+            drop(files);
+            self.supers.forget_of(name);
+        }
+    }
+
+    /// The open files of one connection, in the order they were opened.
+    pub(crate) fn handles_of(&self, connection: Connection) -> Vec<Arc<Handle>> {
+        let files = self.files.lock();
+        let of = files.of.get(&connection).filter(|_| connection != 0);
+        of.into_iter().flatten().filter_map(Weak::upgrade).collect()
+    }
+
+    /// All open files.
+    pub(crate) fn handles(&self) -> Vec<Arc<Handle>> {
+        let files = self.files.lock();
+        let all = files.of.values().flatten();
+        all.filter_map(Weak::upgrade).collect()
+    }
+}
+
+impl Files {
+    fn take(&mut self, handle: &Arc<Handle>) {
+        let connection = handle.connection();
+        if let Some(of) = self.of.get_mut(&connection) {
+            of.retain(|other| !std::ptr::eq(other.as_ptr(), Arc::as_ptr(handle)));
+            if of.is_empty() {
+                self.of.remove(&connection);
+            }
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! The extension in an unmodified SQLite: Debian's Python, its `sqlite3` shell, Node's `better-sqlite3`.
+//!
+//! What is not installed is skipped, and said so; with `BOP_REQUIRE_SQLITE` set, as in CI, it is a failure.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod doors;
+mod extension;
+mod faults;
+mod programs;
+mod run;
