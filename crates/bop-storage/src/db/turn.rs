@@ -61,7 +61,11 @@ impl Db {
         ticket: WriterTicket,
         wait: Duration,
     ) -> Result<WriterTurn, BeginError> {
-        self.told(self.take_slot(Some(ticket.0), wait).map(WriterTurn))
+        match self.take_slot(Some(ticket.0), wait) {
+            // A piece of a wait is over: no error that anybody is to hear of.
+            Err(BeginError::Busy) => Err(BeginError::Busy),
+            other => self.told(other.map(WriterTurn)),
+        }
     }
 
     /// A write transaction on the state of `snapshot`, in a turn that has come.
