@@ -338,11 +338,12 @@ fn a_state_that_cannot_be_attached_is_told_with_the_reason() {
     for (attach, code, why) in [
         ("orders@snapshot:never", "snapshot_not_found", "never"),
         ("orders@time:2001-01-01", "before_window", "2001-01-01"),
-        ("nobody@now", "not_found", "nobody"),
+        ("nobody@now", "database_not_found", "nobody"),
         ("orders@yesterday", "usage", "yesterday"),
     ] {
         let sql = format!("attach '{attach}' as before");
-        let stderr = store.fails(1, &["--json", "sql", "orders", &sql]);
+        let status = if code == "usage" { 2 } else { 1 };
+        let stderr = store.fails(status, &["--json", "sql", "orders", &sql]);
         let told: Value = serde_json::from_str(&stderr).unwrap();
         let message = told["error"]["message"].as_str().unwrap();
         assert_eq!(told["error"]["code"], code, "{stderr}");
@@ -393,6 +394,6 @@ fn what_a_database_was_forked_from_and_its_snapshots_are_shown() {
     };
     assert!(line("copy").contains("orders"), "{listed}");
     // Its source is known by name while anything reads it.
-    store.ok(&["drop", "--now", "orders"]);
+    store.ok(&["drop", "--now", "--yes", "orders"]);
     assert_eq!(store.json(&["info", "copy"])["fork_of"]["name"], "orders");
 }
