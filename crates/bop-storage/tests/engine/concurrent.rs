@@ -129,9 +129,11 @@ fn snapshots_stay_whole_while_the_log_is_recycled_below_them() {
     for db in &dbs {
         assert_eq!(number_of(&db.begin_read().unwrap()), COMMITS);
     }
+    // The last one of the thread may have been before the last commits.
+    store.checkpoint().unwrap();
     let (status, released) = (store.status(), released.into_inner());
     assert!(3 * log_bytes_max < status.truncated.get(), "{status:?}");
-    assert!(released > 0 && status.index_entries < 100, "{status:?}");
+    assert!(released > 0 && status.index_entries == 0, "{status:?}");
 }
 
 #[test]
