@@ -15,6 +15,9 @@ const ALLOCATOR: &str = "snmalloc";
 #[global_allocator]
 static GLOBAL: snmalloc_rs::SnMalloc = snmalloc_rs::SnMalloc;
 
+mod applications;
+#[path = "../../sql/bank.rs"]
+mod bank_sql;
 mod cached;
 mod checkpoints;
 mod forks;
@@ -62,6 +65,12 @@ fn main() -> Result<()> {
         "copy-large" => forks::copies(&args),
         "cached-page" => cached::pages(&args),
         "quick-cache" => cached::bare(&args),
+        "tpcb" => applications::transactions(&args),
+        "bulk" => applications::bulk(&args),
+        "ranges" => applications::ranges(&args),
+        "mixed" => applications::mixed(&args),
+        "open-one" => applications::open_one(&args),
+        "one-db" => applications::one_database(&args),
         "space" => space::text(&args),
         _ => args.unknown(),
     }

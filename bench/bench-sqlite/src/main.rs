@@ -1,7 +1,11 @@
 //! The benchmarks' work through stock SQLite, at its best documented settings for the promise that
 //! is compared: WAL, one connection a database that is kept open, prepared statements.
 
+mod applications;
+#[path = "../../sql/bank.rs"]
+mod bank_sql;
 mod checkpoints;
+mod extension;
 mod hot;
 mod selects;
 #[path = "../../sql/table.rs"]
@@ -28,6 +32,13 @@ fn main() -> Result<()> {
         "select" => selects::selects(&args),
         "scan" => selects::scans(&args),
         "scan-cold" => selects::scan_cold(&args),
+        "tpcb" => applications::transactions(&args),
+        "tpcb-ext" => extension::transactions(&args),
+        "bulk" => applications::bulk(&args),
+        "ranges" => applications::ranges(&args),
+        "mixed" => applications::mixed(&args),
+        "open-one" => applications::open_one(&args),
+        "one-db" => applications::one_database(&args),
         "space" => selects::space(&args),
         "checkpoint" => checkpoints::large(&args),
         "checkpoint-many" => checkpoints::many(&args),

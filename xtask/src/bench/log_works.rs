@@ -1,4 +1,4 @@
-//! The works of the log: `cargo xtask bench log`, and those of them over SQL, `bench sql`.
+//! The works of the log: `cargo xtask bench log`.
 //!
 //! Never: runs anything.
 

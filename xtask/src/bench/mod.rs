@@ -22,6 +22,7 @@ mod report;
 mod sets;
 mod shared;
 mod side;
+mod sql_works;
 mod works;
 
 use crate::tasks::{Failure, cargo};

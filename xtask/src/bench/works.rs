@@ -130,6 +130,11 @@ impl Program {
         Self::new("SQLite", "bench-sqlite", work, databases, threads)
     }
 
+    /// Stock SQLite on a store.
+    pub(crate) const fn extension(work: &'static str, databases: usize, threads: usize) -> Self {
+        Self::new("extension", "bench-sqlite", work, databases, threads)
+    }
+
     pub(crate) const fn raft_engine(work: &'static str, regions: usize, threads: usize) -> Self {
         Self::new("raft-engine", "bench-raft-engine", work, regions, threads)
     }
