@@ -18,8 +18,10 @@ use std::cell::Cell;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
-/// What is kept of each size.
-const IDLE_BYTES_MAX: usize = 1 << 20;
+/// What is kept of each size: the pages that a transaction of common size throws out of the cache, so that
+/// the next one takes these. An allocator keeps what a thread has given back for that thread; where one
+/// fills the cache and another reads ahead for it, their heaps came to twice the cache.
+const IDLE_BYTES_MAX: usize = 8 << 20;
 
 /// How far a heap grows at a time: what glibc still takes from the heap, and does not map by itself.
 const HEAP_STEP_BYTES: usize = 120 << 10;
