@@ -21,6 +21,16 @@ pub(crate) enum WhenMissing {
     Fail,
 }
 
+impl WhenMissing {
+    /// Make it, unless that is refused.
+    pub(crate) const fn create_unless(refused: bool) -> Self {
+        match refused {
+            true => Self::Fail,
+            false => Self::Create,
+        }
+    }
+}
+
 /// Which store, and how its files are read and written.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Target {

@@ -9,10 +9,9 @@
 use crate::engine_error::ErrorSlot;
 use crate::error::Error;
 use crate::ffi::Registration;
-use crate::shown::Shown;
+use crate::shown::{self, Shown};
 use crate::turns::Turns;
 use bop_storage::error::{CatalogueError, PastError};
-use bop_storage::ids::DbKind;
 use bop_storage::{At, Db, Manager};
 use std::sync::Arc;
 
@@ -59,23 +58,11 @@ impl Hub {
 
     /// The database of that name, which must hold a SQLite file; created when `create` and missing.
     pub(crate) fn open(&self, name: &str, create: bool) -> Result<Db, CatalogueError> {
-        let found = match create {
-            true => self.manager.database_or_create(name, DbKind::Sqlite),
-            false => self.manager.database(name),
-        }?;
-        match found.kind() {
-            DbKind::Sqlite => Ok(found),
-            kind => Err(CatalogueError::WrongKind {
-                name: found.name(),
-                found: kind.name(),
-                wanted: DbKind::Sqlite.name(),
-            }),
-        }
+        shown::open_database(&self.manager, name, create)
     }
 
     /// A state of the database of that name, held.
     pub(crate) fn open_at(&self, name: &str, at: &At) -> Result<Shown, PastError> {
-        let state = self.open(name, false)?.begin_read_at(at)?;
-        Ok(Shown::State(Arc::new(state)))
+        shown::open_state(&self.manager, name, at)
     }
 }

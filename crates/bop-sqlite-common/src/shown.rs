@@ -11,8 +11,8 @@
 //! Never: knows a C type.
 
 use crate::engine_error::EngineError;
-use bop_storage::error::BeginError;
-use bop_storage::{At, Db, ReadTxn, WriteTxn, WriterTurn};
+use bop_storage::error::{BeginError, CatalogueError, PastError};
+use bop_storage::{At, Db, DbKind, Manager, ReadTxn, WriteTxn, WriterTurn};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,6 +53,28 @@ impl Shown {
     pub const fn is_state(&self) -> bool {
         matches!(self, Self::State(_))
     }
+}
+
+/// The database of that name, which must hold a SQLite file; created when `create` and missing.
+pub fn open_database(manager: &Manager, name: &str, create: bool) -> Result<Db, CatalogueError> {
+    let found = match create {
+        true => manager.database_or_create(name, DbKind::Sqlite),
+        false => manager.database(name),
+    }?;
+    match found.kind() {
+        DbKind::Sqlite => Ok(found),
+        kind => Err(CatalogueError::WrongKind {
+            name: found.name(),
+            found: kind.name(),
+            wanted: DbKind::Sqlite.name(),
+        }),
+    }
+}
+
+/// A state of the database of that name, held.
+pub fn open_state(manager: &Manager, name: &str, at: &At) -> Result<Shown, PastError> {
+    let state = open_database(manager, name, false)?.begin_read_at(at)?;
+    Ok(Shown::State(Arc::new(state)))
 }
 
 /// The name of the file that shows a state of the database `name`.

@@ -12,7 +12,7 @@ use crate::handle::Handle;
 use crate::supers::Supers;
 use bop_sqlite_common::engine_error::{EngineError, ErrorSlot};
 use bop_sqlite_common::shown::{self, Shown};
-use bop_storage::{CatalogueError, Db, DbKind, Manager};
+use bop_storage::Manager;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -70,26 +70,11 @@ impl Hub {
     pub(crate) fn find(&self, name: &str, create: bool) -> Result<Shown, EngineError> {
         self.check_process("open")?;
         match shown::parse_file_name(name)? {
-            (name, None) => Ok(Shown::Present(self.database(name, create)?)),
-            (name, Some(at)) => {
-                let state = self.database(name, false)?.begin_read_at(&at)?;
-                Ok(Shown::State(Arc::new(state)))
+            (name, None) => {
+                let database = shown::open_database(&self.manager, name, create)?;
+                Ok(Shown::Present(database))
             }
-        }
-    }
-
-    fn database(&self, name: &str, create: bool) -> Result<Db, CatalogueError> {
-        let found = match create {
-            true => self.manager.database_or_create(name, DbKind::Sqlite),
-            false => self.manager.database(name),
-        }?;
-        match found.kind() {
-            DbKind::Sqlite => Ok(found),
-            kind => Err(CatalogueError::WrongKind {
-                name: found.name(),
-                found: kind.name(),
-                wanted: DbKind::Sqlite.name(),
-            }),
+            (name, Some(at)) => Ok(shown::open_state(&self.manager, name, &at)?),
         }
     }
 

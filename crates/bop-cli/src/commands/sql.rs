@@ -19,7 +19,6 @@ use bop_storage::At;
 use bop_storage::error::ErrorCode;
 use rusqlite::{DatabaseName, ffi};
 use serde_json::json;
-use std::fs::File;
 use std::io::{self, BufWriter, Cursor, IsTerminal, Read};
 use std::path::Path;
 
@@ -46,11 +45,7 @@ pub(super) fn run(context: &Context, arguments: SqlArgs) -> Result<u8, Failure> 
         Source::Prompt => Mode::Table,
         Source::Input(_) => Mode::List,
     });
-    let when_missing = if no_create || at.is_some() {
-        WhenMissing::Fail
-    } else {
-        WhenMissing::Create
-    };
+    let when_missing = WhenMissing::create_unless(no_create || at.is_some());
     with_store(&context.store, when_missing, |manager| {
         let store = Store::new(manager.clone())?;
         let connection = match &at {
@@ -92,13 +87,9 @@ fn source(sql: Option<String>, file: Option<&Path>) -> Result<Source, Failure> {
     Ok(match (sql, file) {
         (Some(sql), _) => Source::Input(Box::new(Cursor::new(sql))),
         (None, Some(path)) if path != Path::new("-") => {
-            let refused = |error| Failure::file("open", path, &error);
-            let file = File::open(path).map_err(refused)?;
-            // Opening a directory succeeds; only reading it would fail, without its name.
-            if file.metadata().map_err(refused)?.is_dir() {
-                return Err(refused(io::ErrorKind::IsADirectory.into()));
-            }
-            Source::Input(Box::new(LineEnds::new(file)))
+            let file = LineEnds::open(path);
+            let file = file.map_err(|error| Failure::file("open", path, &error))?;
+            Source::Input(Box::new(file))
         }
         (None, None) if io::stdin().is_terminal() => Source::Prompt,
         _ => Source::Input(Box::new(LineEnds::new(io::stdin()))),

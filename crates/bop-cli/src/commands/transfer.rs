@@ -43,15 +43,19 @@ fn import_one(
             Failure::new(ErrorCode::Io, message).with_hint("import takes a SQLite database file")
         );
     }
-    let report = with_store(&context.store, when_missing(no_create), |manager| {
-        let store = Store::new(manager.clone())?;
-        let progress = Progress::new("import", context.json);
-        let report = import_file(&store, database, file, &mut |done, total| {
-            progress.set(done, total);
-        });
-        progress.finish();
-        Ok(report?)
-    })?;
+    let report = with_store(
+        &context.store,
+        WhenMissing::create_unless(no_create),
+        |manager| {
+            let store = Store::new(manager.clone())?;
+            let progress = Progress::new("import", context.json);
+            let report = import_file(&store, database, file, &mut |done, total| {
+                progress.set(done, total);
+            });
+            progress.finish();
+            Ok(report?)
+        },
+    )?;
     context.answer(
         format_args!("imported {} pages into {database}", report.pages),
         json!({
@@ -73,18 +77,22 @@ fn import_dir(context: &Context, dir: &Path, no_create: bool) -> Result<u8, Fail
         ));
     }
     let files = files_to_import(dir)?;
-    let outcomes = with_store(&context.store, when_missing(no_create), |manager| {
-        let store = Store::new(manager.clone())?;
-        let progress = Progress::of_bytes("import", context.json);
-        let (total, read) = (files.iter().map(|file| file.bytes).sum(), AtomicU64::new(0));
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let outcomes = import_files(&store, &files, threads, &|bytes| {
-            let before = read.fetch_add(bytes, Ordering::Relaxed);
-            progress.set(before + bytes, total);
-        });
-        progress.finish();
-        Ok(outcomes)
-    })?;
+    let outcomes = with_store(
+        &context.store,
+        WhenMissing::create_unless(no_create),
+        |manager| {
+            let store = Store::new(manager.clone())?;
+            let progress = Progress::of_bytes("import", context.json);
+            let (total, read) = (files.iter().map(|file| file.bytes).sum(), AtomicU64::new(0));
+            let threads = std::thread::available_parallelism().map_or(1, usize::from);
+            let outcomes = import_files(&store, &files, threads, &|bytes| {
+                let before = read.fetch_add(bytes, Ordering::Relaxed);
+                progress.set(before + bytes, total);
+            });
+            progress.finish();
+            Ok(outcomes)
+        },
+    )?;
     tell_outcomes(context, &files, outcomes)
 }
 
@@ -129,13 +137,6 @@ fn tell_outcomes(
         ),
     };
     Err(Failure { message, ..first })
-}
-
-fn when_missing(no_create: bool) -> WhenMissing {
-    match no_create {
-        true => WhenMissing::Fail,
-        false => WhenMissing::Create,
-    }
 }
 
 /// Runs `bop export`.

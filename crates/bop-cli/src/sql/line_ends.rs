@@ -6,13 +6,29 @@
 //!
 //! Invariant: a CR that is not followed by LF is passed on, at the latest at the end of the input.
 
+use std::fs::File;
 use std::io::{self, Read};
+use std::path::Path;
 
 /// The input, without the CR of each CR LF.
 pub(crate) struct LineEnds<R> {
     input: R,
     /// A CR was read and what follows it was not.
     holds_cr: bool,
+}
+
+impl LineEnds<File> {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// What the operating system says; also of a directory, which can be opened and not read.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        let file = File::open(path)?;
+        match file.metadata()?.is_dir() {
+            true => Err(io::ErrorKind::IsADirectory.into()),
+            false => Ok(Self::new(file)),
+        }
+    }
 }
 
 impl<R: Read> LineEnds<R> {

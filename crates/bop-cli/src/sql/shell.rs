@@ -10,7 +10,6 @@ use super::line_ends::LineEnds;
 use super::position::Excerpt;
 use super::runner::{Flow, RunError, Runner};
 use bop_storage::{At, Manager};
-use std::fs::File;
 use std::io;
 use std::path::Path;
 
@@ -162,12 +161,9 @@ impl<'a> Runner<'a> {
             let error = io::Error::other("files read each other in a circle");
             return Err(refused(error));
         }
-        let file = File::open(path).map_err(refused)?;
-        if file.metadata().map_err(refused)?.is_dir() {
-            return Err(refused(io::ErrorKind::IsADirectory.into()));
-        }
+        let mut file = LineEnds::open(path).map_err(refused)?;
         self.reads += 1;
-        let done = self.run(&mut LineEnds::new(file));
+        let done = self.run(&mut file);
         self.reads -= 1;
         done.map_err(|error| Refused::Read(error.in_file(path)))
     }

@@ -211,25 +211,30 @@ impl PageCache {
         L: Fn(PageNo, usize) -> Result<VecDeque<PageBytes>, ReadError> + Send + 'static,
     {
         self.get_or_load_missed(place.into(), || {
-            let waited = match self.ahead.missed(&place) {
+            let (came, bytes) = match self.ahead.missed(&place) {
                 Missed::Ready(page) => return Ok(page),
-                Missed::Wait(coming) => self.ahead.wait(&place, &coming).ok_or(0),
-                Missed::Load(bytes) => Err(bytes),
+                Missed::Wait(coming) => (self.ahead.wait(&place, &coming), 0),
+                Missed::Load(bytes) => (None, bytes),
             };
-            let page = match waited {
-                Ok(page) => page,
-                Err(bytes) => {
-                    add(&self.counters.loads, 1);
-                    let mut pages = load(place.page, bytes)?;
-                    let page = pages.pop_front();
-                    let page = page.unwrap_or_else(|| PageBytes::zeroed(PageSize::DEFAULT));
-                    self.ahead.loaded(&place, bytes.max(page.len()), pages);
-                    page
-                }
-            };
+            let page = came.map_or_else(|| self.load_run(&place, bytes, &load), Ok)?;
             self.fetch_more(&place, load);
             Ok(page)
         })
+    }
+
+    /// Loads a page with those behind it, so many bytes in all, which wait for the scan.
+    fn load_run(
+        &self,
+        place: &ChunkPlace,
+        bytes: usize,
+        load: impl Fn(PageNo, usize) -> Result<VecDeque<PageBytes>, ReadError>,
+    ) -> Result<PageBytes, ReadError> {
+        add(&self.counters.loads, 1);
+        let mut pages = load(place.page, bytes)?;
+        let page = pages.pop_front();
+        let page = page.unwrap_or_else(|| PageBytes::zeroed(PageSize::DEFAULT));
+        self.ahead.loaded(place, bytes.max(page.len()), pages);
+        Ok(page)
     }
 
     /// Has the pages fetched that a scan will come to, if it is one and somebody is free for that.

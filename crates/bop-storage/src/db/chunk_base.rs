@@ -20,7 +20,7 @@ use crate::error::ReadError;
 use crate::ids::{ChunkId, DbId, Generation, Lsn, PageNo};
 use crate::manifest::{ChunkRow, LinkKind, ManifestState, RangeLink, RangeRow};
 use crate::page::PageBytes;
-use crate::pagestore::StoredPage;
+use crate::pagestore::{ChunkReader, StoredPage};
 use crate::view::{BasePage, BasePages};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -72,6 +72,14 @@ impl Section {
             kind: link.kind,
         }
     }
+}
+
+/// Where a page was found.
+struct Slot<'s> {
+    section: &'s Section,
+    reader: Arc<ChunkReader>,
+    hash: PageHash,
+    version: Lsn,
 }
 
 /// The sections of a range, the newest first. Most ranges have one.
@@ -153,9 +161,11 @@ impl ChunkBase {
             return Ok(Lookup::Found(content));
         }
         Ok(match self.find(page)? {
-            Lookup::Found((section, _, _)) => {
+            Lookup::Found(Slot {
+                section, reader, ..
+            }) => {
                 // The reader alone: whoever reads ahead does not keep a chunk that nobody needs.
-                let (reader, index) = (section.file.reader()?, section.index);
+                let index = section.index;
                 let load = move |page, bytes| {
                     let run = reader.read_run(index, page, bytes)?;
                     Ok(run.into_iter().map(|page| page.content).collect())
@@ -193,7 +203,7 @@ impl ChunkBase {
         page: PageNo,
     ) -> Result<Lookup<(PageHash, Lsn)>, ReadError> {
         Ok(match self.find(page)? {
-            Lookup::Found((_, hash, version)) => Lookup::Found((hash, version)),
+            Lookup::Found(slot) => Lookup::Found((slot.hash, slot.version)),
             Lookup::NeverWritten => Lookup::NeverWritten,
             Lookup::NotHere => Lookup::NotHere,
         })
@@ -223,11 +233,16 @@ impl ChunkBase {
         chain.into_iter().flat_map(move |chain| chain.covering(nth))
     }
 
-    fn find(&self, page: PageNo) -> Result<Lookup<(&Section, PageHash, Lsn)>, ReadError> {
+    fn find(&self, page: PageNo) -> Result<Lookup<Slot<'_>>, ReadError> {
         for section in self.covering(page) {
             let reader = section.file.reader()?;
             if let Some((hash, version)) = reader.page_hash(section.index, page)? {
-                return Ok(Lookup::Found((section, hash, version)));
+                return Ok(Lookup::Found(Slot {
+                    section,
+                    reader,
+                    hash,
+                    version,
+                }));
             }
             if section.kind == LinkKind::Base {
                 return Ok(Lookup::NeverWritten);
@@ -264,10 +279,10 @@ impl BasePages for ChunkBase {
 
     fn adopt(&self, page: PageNo, version: Lsn, content: PageBytes) {
         // What cannot be told now is told to whoever reads the page.
-        if let Ok(Lookup::Found((section, _, found))) = self.find(page)
-            && found == version
+        if let Ok(Lookup::Found(slot)) = self.find(page)
+            && slot.version == version
         {
-            self.cache.insert(section.place(page).into(), content);
+            self.cache.insert(slot.section.place(page).into(), content);
         }
     }
 }

@@ -116,7 +116,6 @@ impl Db {
         ticket: Option<Ticket>,
         wait: Duration,
     ) -> Result<SlotGuard, BeginError> {
-        self.check_writable()?;
         let slot = self.state.slot().acquire_at(ticket, wait);
         slot.map_err(|refusal| match refusal {
             SlotRefusal::Busy => BeginError::Busy,
@@ -141,7 +140,7 @@ impl Db {
         Ok(WriteTxn::new(engine, state, slot, snapshot))
     }
 
-    fn check_writable(&self) -> Result<(), BeginError> {
+    pub(super) fn check_writable(&self) -> Result<(), BeginError> {
         if let Some(cause) = self.engine.log().failure() {
             return Err(BeginError::Poisoned(cause));
         }
@@ -149,11 +148,6 @@ impl Db {
             Some(damage) => Err(BeginError::Damaged(damage.clone())),
             None => Ok(()),
         }
-    }
-
-    /// The answer, counted and told.
-    pub(super) fn told<T>(&self, answer: Result<T, BeginError>) -> Result<T, BeginError> {
-        self.engine.told(answer)
     }
 
     /// A write transaction on the newest state, by whoever has kept the writer slot since an earlier one.

@@ -61,10 +61,11 @@ impl Db {
         ticket: WriterTicket,
         wait: Duration,
     ) -> Result<WriterTurn, BeginError> {
-        match self.take_slot(Some(ticket.0), wait) {
+        let writable = self.check_writable();
+        match writable.and_then(|()| self.take_slot(Some(ticket.0), wait)) {
             // A piece of a wait is over: no error that anybody is to hear of.
             Err(BeginError::Busy) => Err(BeginError::Busy),
-            other => self.told(other.map(WriterTurn)),
+            other => self.parts().0.told(other.map(WriterTurn)),
         }
     }
 
@@ -78,7 +79,8 @@ impl Db {
         snapshot: &ReadTxn,
         turn: WriterTurn,
     ) -> Result<WriteTxn, BeginError> {
-        self.told(match turn.0.holds(self.parts().1.slot()) {
+        let (engine, state) = self.parts();
+        engine.told(match turn.0.holds(state.slot()) {
             true => self.begin_with(Some(snapshot.lsn()), turn.0),
             false => Err(BeginError::Busy),
         })
