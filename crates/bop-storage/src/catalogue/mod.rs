@@ -131,8 +131,17 @@ impl Catalogue {
     /// [`CatalogueError::InvalidName`]; [`CatalogueError::NotFound`] with the nearest name, or
     /// [`CatalogueError::Damaged`] when the name may be one that is lost.
     pub fn find(&self, name: &str) -> Result<DbId, CatalogueError> {
+        self.find_kind(name).map(|(id, _)| id)
+    }
+
+    /// The same, and what the database is.
+    ///
+    /// # Errors
+    /// As [`find`](Self::find).
+    pub fn find_kind(&self, name: &str) -> Result<(DbId, DbKind), CatalogueError> {
         let folded = parse(name)?.folded();
-        let found = self.by_name.get(&folded).copied();
+        let found = self.by_name.get(&folded);
+        let found = found.and_then(|id| Some((*id, self.entries.get(id)?.kind)));
         found.ok_or_else(|| match &self.damage {
             // It may be among what is lost.
             Some(damage) => CatalogueError::Damaged(damage.clone()),

@@ -125,9 +125,10 @@ impl Engine {
 
     /// Drops a database. Open handles answer `Dropped` afterwards; its name is free.
     pub(super) fn drop_database(&self, name: &str, keep: Keep) -> Result<(), CatalogueError> {
-        let id = self.catalogue.lock().catalogue.find(name)?;
-        self.drop_found(id, name, keep, |catalogue, keep_us| {
-            catalogue.plan_drop(name, keep_us)
+        self.by_name(name, |id, _| {
+            self.drop_found(id, name, keep, |catalogue, keep_us| {
+                catalogue.plan_drop(name, keep_us)
+            })
         })
     }
 
@@ -385,6 +386,39 @@ impl Engine {
         let is_live = || self.catalogue.lock().catalogue.is_live(id);
         let state = self.records.load(id, is_live);
         state.ok_or_else(|| self.not_found(name))
+    }
+
+    /// What `look` makes of the database with that name. A restore, a rename may give the name to another
+    /// database meanwhile: whoever asks by name gets the one or the other, and does not hear of none.
+    pub(super) fn by_name<T>(
+        &self,
+        name: &str,
+        look: impl Fn(DbId, DbKind) -> Result<T, CatalogueError>,
+    ) -> Result<T, CatalogueError> {
+        let find = || self.catalogue.lock().catalogue.find_kind(name);
+        let (mut id, mut kind) = find()?;
+        loop {
+            let looked = look(id, kind);
+            if !matches!(looked, Err(CatalogueError::NotFound { .. })) {
+                return looked;
+            }
+            let before = id;
+            (id, kind) = find()?;
+            if id == before {
+                return looked;
+            }
+        }
+    }
+
+    /// Refuses a database whose log or chunks were found damaged when the store was opened.
+    pub(super) fn check_undamaged(&self, id: DbId, name: &str) -> Result<(), CatalogueError> {
+        match self.damaged.get(&id).cloned() {
+            None => Ok(()),
+            Some(damage) => Err(CatalogueError::Corrupt {
+                name: name.to_owned(),
+                damage,
+            }),
+        }
     }
 
     /// What a database is.

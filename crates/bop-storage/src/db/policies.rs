@@ -57,9 +57,7 @@ impl Manager {
 
 impl Engine {
     fn set_quota(&self, name: &str, bytes: Option<u64>) -> Result<(), CatalogueError> {
-        let id = self.catalogue.lock().catalogue.find(name)?;
-        let kind = self.kind_of(id, name)?;
-        check_pages(name, kind)?;
+        self.by_name(name, |_, kind| check_pages(name, kind))?;
         // Zero bytes is what the record says for no quota: nobody can want a database without a page.
         let bytes = bytes.map_or(0, |bytes| bytes.max(1));
         let id = self.set(name, |id| CatalogueChange::Quota { id, bytes })?;

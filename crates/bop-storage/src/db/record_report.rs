@@ -28,20 +28,17 @@ impl Engine {
     /// Opens a record log by name.
     pub(super) fn open_record_log(&self, name: &str) -> Result<Arc<RecordState>, CatalogueError> {
         self.check_open().map_err(|_| CatalogueError::Closed)?;
-        let id = self.catalogue.lock().catalogue.find(name)?;
-        let kind = self.kind_of(id, name)?;
-        if kind != DbKind::Log {
-            return Err(CatalogueError::WrongKind {
-                name: name.to_owned(),
-                found: kind.name(),
-                wanted: DbKind::Log.name(),
-            });
-        }
-        if let Some(damage) = self.damaged.get(&id) {
-            let (name, damage) = (name.to_owned(), damage.clone());
-            return Err(CatalogueError::Corrupt { name, damage });
-        }
-        self.load_record_log(id, name)
+        self.by_name(name, |id, kind| {
+            if kind != DbKind::Log {
+                return Err(CatalogueError::WrongKind {
+                    name: name.to_owned(),
+                    found: kind.name(),
+                    wanted: DbKind::Log.name(),
+                });
+            }
+            self.check_undamaged(id, name)?;
+            self.load_record_log(id, name)
+        })
     }
 
     /// A log's newest record and what it has; nothing of one that never had a record.

@@ -195,12 +195,18 @@ impl Engine {
     /// Opens a database by name.
     pub(super) fn open_database(&self, name: &str) -> Result<Arc<DbState>, CatalogueError> {
         self.check_open().map_err(|_| CatalogueError::Closed)?;
-        let id = self.catalogue.lock().catalogue.find(name)?;
-        check_pages(name, self.kind_of(id, name)?)?;
-        if let Some(damage) = self.damaged.get(&id) {
-            let (name, damage) = (name.to_owned(), damage.clone());
-            return Err(CatalogueError::Corrupt { name, damage });
-        }
+        self.by_name(name, |id, kind| self.open_found(id, kind, name))
+    }
+
+    /// Opens the database that a name was found to mean.
+    pub(super) fn open_found(
+        &self,
+        id: DbId,
+        kind: DbKind,
+        name: &str,
+    ) -> Result<Arc<DbState>, CatalogueError> {
+        check_pages(name, kind)?;
+        self.check_undamaged(id, name)?;
         self.load_state(id, name)
     }
 
@@ -225,12 +231,10 @@ impl Engine {
     }
 
     pub(super) fn database_info(&self, name: &str) -> Result<DatabaseInfo, CatalogueError> {
-        let id = self.catalogue.lock().catalogue.find(name)?;
-        self.info_of(id, &self.manifest.state())
-            .ok_or(CatalogueError::NotFound {
-                name: name.to_owned(),
-                nearest: None,
-            })
+        self.by_name(name, |id, _| {
+            self.info_of(id, &self.manifest.state())
+                .ok_or_else(|| self.not_found(name))
+        })
     }
 
     /// Does not open the database: one that was not used since the store was opened is described

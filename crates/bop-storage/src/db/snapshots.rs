@@ -16,7 +16,7 @@
 use super::engine::Engine;
 use super::lifecycle::Inside;
 use super::manager::Manager;
-use super::names::{Dropped, check_pages};
+use super::names::Dropped;
 use super::points::point_of;
 use super::read::ReadTxn;
 use super::restore_points::RestorePoint;
@@ -241,15 +241,9 @@ impl Engine {
         Ok(())
     }
 
-    fn open_paged(&self, name: &str) -> Result<Arc<DbState>, CatalogueError> {
-        let id = self.catalogue.lock().catalogue.find(name)?;
-        check_pages(name, self.kind_of(id, name)?)?;
-        self.open_database(name)
-    }
-
     fn snapshot(&self, database: &str, name: &str, at: &At) -> Result<SnapshotInfo, PastError> {
         let _work = self.lifecycle.enter_work().ok_or(CatalogueError::Closed)?;
-        let state = self.open_paged(database)?;
+        let state = self.open_database(database)?;
         let (held, writer) = self.hold_point(&state, at)?;
         let limit = self.limits.snapshots_max;
         let planned = {
@@ -282,7 +276,7 @@ impl Engine {
 
     fn fork(&self, database: &str, name: &str, at: &At) -> Result<Arc<DbState>, PastError> {
         let _work = self.lifecycle.enter_work().ok_or(CatalogueError::Closed)?;
-        let state = self.open_paged(database)?;
+        let state = self.open_database(database)?;
         self.shorten_line(state.id());
         let (held, writer) = self.hold_point(&state, at)?;
         let planned = {
@@ -297,8 +291,11 @@ impl Engine {
 
     fn restore(&self, database: &str, at: &At) -> Result<SnapshotInfo, PastError> {
         let _work = self.lifecycle.enter_work().ok_or(CatalogueError::Closed)?;
-        let state = self.open_paged(database)?;
-        let slot = self.writer_of(&state, database)?;
+        let (state, slot) = self.by_name(database, |id, kind| {
+            let state = self.open_found(id, kind, database)?;
+            let slot = self.writer_of(&state, database)?;
+            Ok((state, slot))
+        })?;
         let (held, writer) = self.hold_point(&state, at)?;
         let head = state.pin_point();
         let kept = format!("before restore {}", Moment(self.now_us()));
@@ -336,7 +333,7 @@ impl Engine {
 
     fn restore_points(&self, database: &str) -> Result<Vec<RestorePoint>, PastError> {
         let _work = self.lifecycle.enter_work().ok_or(CatalogueError::Closed)?;
-        let state = self.open_paged(database)?;
+        let state = self.open_database(database)?;
         let mut points = Vec::new();
         self.walk_back(&state, |point| {
             points.push(point);

@@ -213,7 +213,7 @@ impl Crew<'_> {
     }
 }
 
-/// Lets the one who goes on until the others have ended end, also when they panic.
+/// Lets those who go on until the others have ended end, also when they panic.
 struct StopGuard<'a>(&'a AtomicBool);
 
 impl Drop for StopGuard<'_> {
@@ -289,4 +289,37 @@ fn a_crowd_with_a_window() {
 #[test]
 fn a_crowd_without_a_window() {
     seeds(2..=2).for_each(|seed| crowd(Retention::NOTHING, seed));
+}
+
+/// A name is resolved while the database behind it is replaced: it means the one or the other.
+#[test]
+fn a_name_is_there_all_the_while_its_database_is_restored() {
+    const NAME: &str = "tenant";
+    let dir = tempfile::tempdir().unwrap();
+    let store = Manager::open(dir.path(), Options::new()).unwrap();
+    store.create_database(NAME, DbKind::Raw).unwrap();
+    commit(&store.database(NAME).unwrap(), 1).unwrap();
+    let (stop, lookups) = (AtomicBool::new(false), AtomicU64::new(0));
+    thread::scope(|scope| {
+        let _stop = StopGuard(&stop);
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let _stop = StopGuard(&stop);
+                while !stop.load(Ordering::Acquire) {
+                    store.database(NAME).unwrap();
+                    store.info(NAME).unwrap();
+                    store.restore_points(NAME).unwrap();
+                    lookups.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        let mut restores = 0;
+        let enough = |restores| restores >= 300 && lookups.load(Ordering::Relaxed) >= 3000;
+        while !enough(restores) && !stop.load(Ordering::Acquire) {
+            let kept = store.restore_database(NAME, &At::Now).unwrap();
+            store.drop_snapshot(NAME, &kept.name).unwrap();
+            restores += 1;
+        }
+    });
+    store.close(LONG).unwrap();
 }
