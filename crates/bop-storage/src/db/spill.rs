@@ -39,7 +39,7 @@ impl SpillFile {
     pub(crate) fn create(disk: &dyn Disk, page_size: PageSize) -> Result<Self, IoFailure> {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = layout::scratch(&format!("transaction-{number:016x}"));
-        let file = disk.open(&path, OpenMode::CreateNew)?;
+        let file = disk.open(&path, OpenMode::CreateScratch)?;
         disk.remove(&path)?;
         Ok(Self {
             file,

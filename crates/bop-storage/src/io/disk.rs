@@ -26,6 +26,16 @@ pub enum OpenMode {
     Write,
     /// A new file, for reading and writing; `EEXIST` when the name is taken.
     CreateNew,
+    /// The same for a file that nobody makes durable: through the kernel's page cache, which keeps what it
+    /// has room for.
+    CreateScratch,
+}
+
+impl OpenMode {
+    /// Whether there must be no such file before.
+    pub fn creates(self) -> bool {
+        matches!(self, Self::CreateNew | Self::CreateScratch)
+    }
 }
 
 /// What a directory entry is.

@@ -209,7 +209,13 @@ fn misuse_is_refused_with_its_place(disk: &dyn Disk) {
 
 fn a_removed_file_stays_open(disk: &dyn Disk) {
     let path = Path::new("file");
-    let old = good(disk.open(path, OpenMode::CreateNew));
+    a_removed_file_stays_open_beside_a_new_one(disk, path, OpenMode::CreateScratch);
+    good(disk.remove(path));
+    a_removed_file_stays_open_beside_a_new_one(disk, path, OpenMode::CreateNew);
+}
+
+fn a_removed_file_stays_open_beside_a_new_one(disk: &dyn Disk, path: &Path, mode: OpenMode) {
+    let old = good(disk.open(path, mode));
     good(old.write_at(0, &[fill(1)]));
     good(disk.remove(path));
     let new = good(disk.open(path, OpenMode::CreateNew));

@@ -32,7 +32,7 @@ pub(super) struct Choice {
 }
 
 impl Choice {
-    fn std(reason: &str) -> Self {
+    pub(super) fn std(reason: &str) -> Self {
         Self {
             direct: false,
             rings: None,

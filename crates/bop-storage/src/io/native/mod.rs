@@ -9,7 +9,7 @@
 //! Invariants
 //! - no symbolic link inside the store is followed, no file that is not a regular one is opened;
 //! - with direct I/O, reads bypass the page cache too, so what recovery reads is what the device
-//!   has, not what a failed write left in memory;
+//!   has, not what a failed write left in memory; scratch files, which no recovery reads, go through it;
 //! - a sync that failed is not called again for the same bytes.
 //!
 //! Never: retries a failed write or sync (only interrupted and short ones go on).
@@ -29,7 +29,7 @@ use super::{
     BackendUnavailable, BufferPool, Disk, DiskFile, FileEntry, FileKind, IoBackend, IoFailure,
     IoOp, LockFailure, OpenDiskError, OpenMode, StoreLock,
 };
-use choose::{Refused, choose};
+use choose::{Choice, Refused, choose};
 use dir::{Directory, kind_of};
 use file::{NativeFile, Transfers};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
@@ -41,6 +41,7 @@ use std::sync::Arc;
 pub struct NativeDisk {
     dir: Directory,
     transfers: Arc<Transfers>,
+    scratch_transfers: Arc<Transfers>,
     describe: String,
     pool: Arc<BufferPool>,
     #[cfg(any(test, feature = "testing"))]
@@ -77,6 +78,7 @@ impl NativeDisk {
             dir,
             describe: choice.describe.clone(),
             transfers: Arc::new(Transfers::new(choice)),
+            scratch_transfers: Arc::new(Transfers::new(Choice::std("scratch"))),
             pool: Arc::clone(pool),
             #[cfg(any(test, feature = "testing"))]
             shadow: shadow::Shadow::none(),
@@ -116,16 +118,22 @@ impl Disk for NativeDisk {
         let mut flags = match mode {
             OpenMode::Read => OFlags::RDONLY,
             OpenMode::Write => OFlags::RDWR,
-            OpenMode::CreateNew => OFlags::RDWR | OFlags::CREATE | OFlags::EXCL,
+            OpenMode::CreateNew | OpenMode::CreateScratch => {
+                OFlags::RDWR | OFlags::CREATE | OFlags::EXCL
+            }
         };
-        if self.transfers.is_direct() {
+        let transfers = match mode {
+            OpenMode::CreateScratch => &self.scratch_transfers,
+            OpenMode::Read | OpenMode::Write | OpenMode::CreateNew => &self.transfers,
+        };
+        if transfers.is_direct() {
             flags |= OFlags::DIRECT;
         }
         let fd = self
             .dir
             .open_regular(path, flags)
             .map_err(|errno| self.fail(IoOp::Open, path, errno))?;
-        let file = NativeFile::new(fd, path, Arc::clone(&self.transfers));
+        let file = NativeFile::new(fd, path, Arc::clone(transfers));
         #[cfg(any(test, feature = "testing"))]
         let file = file.shadowed_by(shadow);
         Ok(Arc::new(file))

@@ -257,10 +257,10 @@ impl fmt::Debug for SimDisk {
 impl Disk for SimDisk {
     fn open(&self, path: &Path, mode: OpenMode) -> Result<Arc<dyn DiskFile>, IoFailure> {
         check_path(IoOp::Open, path)?;
-        if mode == OpenMode::CreateNew {
+        if mode.creates() {
             self.change(IoOp::Open, path, None, Act::CreateFile(path))?;
         }
-        let inode = if mode == OpenMode::CreateNew {
+        let inode = if mode.creates() {
             self.state(|s| s.names.file(path))
                 .map_err(|errno| failure(IoOp::Open, path, None, errno))?
         } else {
