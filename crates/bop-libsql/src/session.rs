@@ -43,7 +43,7 @@ use crate::pages::{change_counter, file_bytes, page_within};
 use crate::shown::Shown;
 use crate::turns::Place;
 use bop_storage::ids::{Lsn, PageNo};
-use bop_storage::{Durability, ReadTxn, Savepoint, WriteTxn};
+use bop_storage::{Durability, ReadTxn, ResetTxn, Savepoint, WriteTxn};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -65,6 +65,8 @@ pub(crate) struct Session {
 #[derive(Default)]
 struct State {
     stage: Stage,
+    /// What the next snapshot begins with.
+    reset: Option<ResetTxn>,
     cached: Option<Lsn>,
     /// The turn to write came before this snapshot, which is therefore the newest.
     turn: bool,
@@ -154,7 +156,9 @@ impl Session {
     /// Pins the newest state, or the one that is shown. `true` when the pager's cache reflects another one.
     pub(crate) fn begin_read(&self) -> Result<bool, EngineError> {
         self.end_read();
-        let begun = faults::hit(Point::BeginRead).and_then(|()| self.shown.begin_read());
+        let before = self.state.borrow_mut().reset.take();
+        let begun = faults::hit(Point::BeginRead);
+        let begun = begun.and_then(|()| self.shown.begin_read_again(before));
         let turn = self.place.as_ref().is_some_and(|place| place.has_turn());
         let read = begun.inspect_err(|_| self.give_turn_back())?;
         let mut state = self.state.borrow_mut();
@@ -173,7 +177,12 @@ impl Session {
         if matches!(state.stage, Stage::Writing { .. }) {
             state.cached = None;
         }
-        state.stage = Stage::Idle;
+        match std::mem::take(&mut state.stage) {
+            Stage::Idle => {}
+            Stage::Reading(read) | Stage::Writing { read, .. } | Stage::Failed { read, .. } => {
+                state.reset = self.shown.end_read(read);
+            }
+        }
         self.stand_up(&mut state);
         if std::mem::take(&mut state.turn) {
             self.give_turn_back();
@@ -183,6 +192,7 @@ impl Session {
     /// The pager is closed.
     pub(crate) fn leave(&self) {
         self.end_read();
+        self.state.borrow_mut().reset = None;
         self.give_turn_back();
     }
 

@@ -12,7 +12,7 @@
 
 use crate::engine_error::EngineError;
 use bop_storage::error::{BeginError, CatalogueError, PastError};
-use bop_storage::{At, Db, DbKind, Manager, ReadTxn, WriteTxn, WriterTurn};
+use bop_storage::{At, Db, DbKind, Manager, ReadTxn, ResetTxn, WriteTxn, WriterTurn};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +34,19 @@ impl Shown {
                 .duplicate()
                 .ok_or(EngineError::Begin(BeginError::Closed)),
         }
+    }
+
+    /// The same for somebody who has read it before.
+    pub fn begin_read_again(&self, before: Option<ResetTxn>) -> Result<ReadTxn, EngineError> {
+        match (self, before) {
+            (Self::Present(_), Some(before)) => Ok(before.renew()?),
+            _ => self.begin_read(),
+        }
+    }
+
+    /// Ends a transaction on it; what the next one begins with.
+    pub fn end_read(&self, read: ReadTxn) -> Option<ResetTxn> {
+        matches!(self, Self::Present(_)).then(|| read.reset())
     }
 
     /// A write transaction over `read`, in a turn that has come; or at once without one, or why not.

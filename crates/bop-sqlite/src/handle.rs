@@ -35,7 +35,7 @@ use crate::image;
 use crate::stores;
 use bop_sqlite_common::engine_error::EngineError;
 use bop_sqlite_common::shown::Shown;
-use bop_storage::{BeginError, Db, Durability, ReadTxn, WriteTxn, WriterSeat};
+use bop_storage::{BeginError, Db, Durability, ReadTxn, ResetTxn, WriteTxn, WriterSeat};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -81,6 +81,8 @@ enum Stage {
 #[derive(Debug, Default)]
 pub(crate) struct State {
     stage: Stage,
+    /// What the next snapshot begins with.
+    reset: Option<ResetTxn>,
     seat: Option<WriterSeat>,
     counter: Counter,
     synced: bool,
@@ -198,7 +200,8 @@ impl Handle {
     pub(crate) fn lock(&self, level: Level) -> Result<(), EngineError> {
         let mut state = self.state.lock();
         if level >= Level::Shared && matches!(state.stage, Stage::Idle) {
-            state.stage = Stage::Reading(self.shown.begin_read()?);
+            let before = state.reset.take();
+            state.stage = Stage::Reading(self.shown.begin_read_again(before)?);
         }
         if level < Level::Writer || state.seat.is_some() {
             return Ok(());
@@ -251,7 +254,12 @@ impl Handle {
             state.seat = None;
         }
         if level == Level::None {
-            state.stage = Stage::Idle;
+            match std::mem::take(&mut state.stage) {
+                Stage::Idle => {}
+                Stage::Reading(read) | Stage::Writing { read, .. } => {
+                    state.reset = self.shown.end_read(read);
+                }
+            }
         }
     }
 

@@ -67,7 +67,7 @@ pub use db::{
     DatabaseInfo, DatabaseSpace, Db, DroppedDatabase, Durability, FeedStart, ForkInfo, Health,
     Housekeeping, ImageStats, JobInfo, LogNeed, LogNeeds, LogRecordEntry, LoggedCommit, LostPoint,
     Manager, ManifestInspection, NeededLog, NewEntry, Options, PendingCommit, ReadTxn, RecordLog,
-    RecordLogInfo, RepairMode, RepairReport, RepairedDatabase, RestorePoint, SalvageLoss,
+    RecordLogInfo, RepairMode, RepairReport, RepairedDatabase, ResetTxn, RestorePoint, SalvageLoss,
     SalvageReport, SalvagedDatabase, Savepoint, ScrubInfo, SnapshotInfo, SnapshotSpace,
     SpaceReport, StoreStatus, Unfinished, VerifyReport, WriteTxn, WriterSeat, WriterTicket,
     WriterTurn,

@@ -11,11 +11,14 @@
 //! *Work* is a call that changes files or the manifest (a checkpoint, a catalogue change): the
 //! store's lock is not released while one is inside.
 //!
+//! Transactions come and go too often for a lock that all databases share: they are counted in one word,
+//! of which the highest bit says that none is let in. Who goes while that is set wakes whoever closes.
+//!
 //! Never: ends a transaction itself.
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -28,17 +31,7 @@ enum Phase {
 #[derive(Debug)]
 struct State {
     phase: Phase,
-    transactions: usize,
     work: usize,
-}
-
-impl State {
-    fn count(&mut self, what: What) -> &mut usize {
-        match what {
-            What::Transaction => &mut self.transactions,
-            What::Work => &mut self.work,
-        }
-    }
 }
 
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -47,10 +40,15 @@ enum What {
     Work,
 }
 
+/// Set in the count of transactions when no more are let in.
+const SHUT: usize = 1 << (usize::BITS - 1);
+
 /// The phase of a store.
 #[derive(Debug)]
 pub(crate) struct Lifecycle {
     state: Mutex<State>,
+    /// Transactions inside, and [`SHUT`].
+    transactions: AtomicUsize,
     changed: Condvar,
     /// Every call is refused, for the hot path.
     closed: AtomicBool,
@@ -60,11 +58,11 @@ impl Lifecycle {
     pub(crate) fn new() -> Arc<Self> {
         let state = Mutex::new(State {
             phase: Phase::Open,
-            transactions: 0,
             work: 0,
         });
         Arc::new(Self {
             state,
+            transactions: AtomicUsize::new(0),
             changed: Condvar::new(),
             closed: AtomicBool::new(false),
         })
@@ -81,14 +79,52 @@ impl Lifecycle {
     }
 
     fn let_in(self: &Arc<Self>, what: What) -> Option<Inside> {
-        let mut state = self.state.lock();
-        (state.phase == Phase::Open).then(|| {
-            *state.count(what) += 1;
-            Inside {
-                lifecycle: Arc::clone(self),
-                what,
-            }
+        self.count_in(what).then(|| Inside {
+            lifecycle: Arc::clone(self),
+            what,
+            is_counted: true,
         })
+    }
+
+    fn count_in(&self, what: What) -> bool {
+        match what {
+            What::Transaction => {
+                let before = self.transactions.fetch_add(1, Ordering::AcqRel);
+                let is_open = before & SHUT == 0;
+                if !is_open {
+                    self.count_out(what);
+                }
+                is_open
+            }
+            What::Work => {
+                let mut state = self.state.lock();
+                let is_open = state.phase == Phase::Open;
+                state.work += usize::from(is_open);
+                is_open
+            }
+        }
+    }
+
+    fn count_out(&self, what: What) {
+        match what {
+            What::Transaction => {
+                let before = self.transactions.fetch_sub(1, Ordering::AcqRel);
+                if before & SHUT == 0 {
+                    return;
+                }
+                // Whoever waits has looked at the count and sleeps, or will look.
+                drop(self.state.lock());
+            }
+            What::Work => self.state.lock().work -= 1,
+        }
+        self.changed.notify_all();
+    }
+
+    fn count(&self, what: What, state: &State) -> usize {
+        match what {
+            What::Transaction => self.transactions.load(Ordering::Acquire) & !SHUT,
+            What::Work => state.work,
+        }
     }
 
     /// Whether every call is to be refused.
@@ -107,6 +143,7 @@ impl Lifecycle {
         let mut state = self.state.lock();
         (state.phase == Phase::Open).then(|| {
             state.phase = Phase::Closing;
+            self.transactions.fetch_or(SHUT, Ordering::AcqRel);
             Closing(Arc::clone(self))
         })
     }
@@ -119,20 +156,20 @@ impl Lifecycle {
             if self.changed.wait_until(&mut state, until).timed_out()
                 && state.phase != Phase::Closed
             {
-                return Err(state.transactions);
+                return Err(self.count(What::Transaction, &state));
             }
         }
         Ok(())
     }
 
     fn wait_for(&self, what: What, until: Instant) -> usize {
-        let mut state = self.state.lock();
-        while *state.count(what) > 0 {
-            if self.changed.wait_until(&mut state, until).timed_out() {
-                break;
+        let mut state: MutexGuard<'_, State> = self.state.lock();
+        loop {
+            let inside = self.count(what, &state);
+            if inside == 0 || self.changed.wait_until(&mut state, until).timed_out() {
+                return self.count(what, &state);
             }
         }
-        *state.count(what)
     }
 }
 
@@ -171,12 +208,36 @@ impl Drop for Closing {
 pub(crate) struct Inside {
     lifecycle: Arc<Lifecycle>,
     what: What,
+    is_counted: bool,
+}
+
+impl Inside {
+    /// Counts no more.
+    pub(crate) fn leave(mut self) -> Outside {
+        self.is_counted = false;
+        self.lifecycle.count_out(self.what);
+        Outside(self)
+    }
 }
 
 impl Drop for Inside {
     fn drop(&mut self) {
-        *self.lifecycle.state.lock().count(self.what) -= 1;
-        self.lifecycle.changed.notify_all();
+        if self.is_counted {
+            self.lifecycle.count_out(self.what);
+        }
+    }
+}
+
+/// Of somebody who was inside and may come in again.
+#[derive(Debug)]
+pub(crate) struct Outside(Inside);
+
+impl Outside {
+    /// Counts again; `None` when the store is closing.
+    pub(crate) fn enter(self) -> Option<Inside> {
+        let Self(mut inside) = self;
+        inside.is_counted = inside.lifecycle.count_in(inside.what);
+        inside.is_counted.then_some(inside)
     }
 }
 
@@ -215,6 +276,21 @@ mod tests {
         assert!(lifecycle.is_closed());
         assert!(lifecycle.begin_close().is_none());
         assert_eq!(lifecycle.wait_until_closed(soon()), Ok(()));
+    }
+
+    #[test]
+    fn who_has_left_is_not_waited_for_and_comes_in_again_while_it_is_open() {
+        let lifecycle = Lifecycle::new();
+        let outside = lifecycle.enter().unwrap().leave();
+        let inside = outside.enter().unwrap();
+        let other = lifecycle.enter().unwrap().leave();
+        let closing = lifecycle.begin_close().unwrap();
+        assert!(other.enter().is_none());
+        assert_eq!(closing.wait_for_transactions(soon()), 1);
+        let outside = inside.leave();
+        assert_eq!(closing.wait_for_transactions(late()), 0);
+        assert!(outside.enter().is_none());
+        assert_eq!(closing.wait_for_transactions(soon()), 0);
     }
 
     #[test]

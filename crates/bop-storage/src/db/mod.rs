@@ -109,7 +109,7 @@ pub use log_needs::{LogNeed, LogNeeds, NeededLog};
 pub use manager::Manager;
 pub use options::Options;
 pub use pending_commit::PendingCommit;
-pub use read::ReadTxn;
+pub use read::{ReadTxn, ResetTxn};
 pub use record_log::{LogRecordEntry, RecordLog};
 pub use record_report::RecordLogInfo;
 pub use record_write::NewEntry;

@@ -116,9 +116,12 @@ fn all_at_once() {
     let reader = {
         let state = Arc::clone(&state);
         shuttle::thread::spawn(move || {
-            let mut last = (Lsn::ZERO, 0);
+            let (mut last, mut seat) = ((Lsn::ZERO, 0), None);
             for _ in 0..4 {
-                let pin = state.pin();
+                let pin = match seat.take() {
+                    None => state.pin(),
+                    Some(seat) => state.pin_in(seat),
+                };
                 let head = *pin.view().head();
                 let now = (head.lsn, head.page_count);
                 assert!(last <= now, "{last:?} before {now:?}");
@@ -131,6 +134,7 @@ fn all_at_once() {
                     let there = matches!(found, Found::Log(_) | Found::Base);
                     assert!(there, "page {number} of {head:?}: {found:?}");
                 }
+                seat = Some(pin.leave());
             }
         })
     };

@@ -1,14 +1,14 @@
 //! A read transaction: one state of a database, for as long as it lives.
 
 use super::engine::OpenStore;
-use super::lifecycle::Inside;
+use super::lifecycle::{Inside, Outside};
 use super::pending_commit::Visible;
 use super::state::DbState;
 use crate::checksum::RollingChecksum;
-use crate::error::ReadError;
+use crate::error::{BeginError, ReadError};
 use crate::ids::{Lsn, PageNo, PageSize};
 use crate::page::PageBytes;
-use crate::view::{Head, Pin};
+use crate::view::{Head, Pin, Seat};
 use parking_lot::Mutex;
 use std::sync::Arc;
 
@@ -112,8 +112,19 @@ impl ReadTxn {
         ))
     }
 
-    fn head(&self) -> Head {
-        *self.pin.view().head()
+    fn head(&self) -> &Head {
+        self.pin.head()
+    }
+
+    /// Gives the snapshot up, and keeps what the next transaction of the same reader begins faster with:
+    /// what `mdb_txn_reset` of LMDB does. It holds neither log nor pages meanwhile.
+    pub fn reset(self) -> ResetTxn {
+        ResetTxn {
+            state: self.state,
+            seat: self.pin.leave(),
+            outside: self.inside.leave(),
+            engine: self.engine,
+        }
     }
 
     /// As the end of a commit that changed nothing.
@@ -128,5 +139,56 @@ impl ReadTxn {
 
     pub(super) fn into_parts(self) -> (Pin, Inside) {
         (self.pin, self.inside)
+    }
+}
+
+/// A read transaction that shows nothing until it is renewed.
+///
+/// # Example
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let dir = tempfile::tempdir()?;
+/// # use bop_storage::{DbKind, Manager, Options, PageNo};
+/// # let store = Manager::open(dir.path(), Options::new())?;
+/// let db = store.create_database("pages", DbKind::Raw)?;
+/// let reset = db.begin_read()?.reset();
+/// let mut write = db.begin_write(std::time::Duration::from_secs(1))?;
+/// write.write_page(PageNo::FIRST, &[7; 4096])?;
+/// write.commit()?;
+/// assert_eq!(reset.renew()?.read_page(PageNo::FIRST)?[..], [7; 4096]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct ResetTxn {
+    state: Arc<DbState>,
+    seat: Seat,
+    outside: Outside,
+    /// Dropped last, as a [`ReadTxn`]'s.
+    engine: Arc<OpenStore>,
+}
+
+impl ResetTxn {
+    /// A transaction on the newest state of the database, as [`Db::begin_read`](super::Db::begin_read)
+    /// begins one, without a lock that readers share.
+    ///
+    /// # Errors
+    /// [`BeginError::Dropped`], [`BeginError::Closed`].
+    pub fn renew(self) -> Result<ReadTxn, BeginError> {
+        let Self {
+            state,
+            seat,
+            outside,
+            engine,
+        } = self;
+        let Some(inside) = outside.enter() else {
+            return engine.told(Err(BeginError::Closed));
+        };
+        let pin = state.pin_in(seat);
+        // After it is pinned: a drop before takes the pages away.
+        if state.check_live().is_err() {
+            return engine.told(Err(BeginError::Dropped));
+        }
+        Ok(ReadTxn::new(engine, state, pin, inside))
     }
 }

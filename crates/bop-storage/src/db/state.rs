@@ -10,7 +10,7 @@ use super::slot::WriterSlot;
 use crate::error::{Damage, ReadError};
 use crate::ids::{DbId, DbKind, Lsn};
 use crate::runtime::sync::Mutex;
-use crate::view::{BasePages, Pin, Pins, View};
+use crate::view::{BasePages, Pin, Pins, Seat, View};
 use arc_swap::ArcSwap;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -116,6 +116,11 @@ impl DbState {
     /// Pins the newest view.
     pub(crate) fn pin(&self) -> Pin {
         self.pins.pin(|| self.view())
+    }
+
+    /// The same for a reader who has had a pin of this database before.
+    pub(crate) fn pin_in(&self, seat: Seat) -> Pin {
+        seat.pin(|| self.view())
     }
 
     /// Pins a view of the database for a reader, whatever commit it shows.

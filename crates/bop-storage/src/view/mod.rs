@@ -14,5 +14,5 @@ pub mod state;
 pub use extent::{Extent, PageVersion};
 pub use index::{CommitPages, CommittedPage, IndexLayer, Lookup};
 pub use past::PastCommit;
-pub use pins::{Pin, Pins};
+pub use pins::{Pin, Pins, Seat};
 pub use state::{BasePage, BasePages, Found, Head, NoBase, Packing, View};

@@ -1,19 +1,24 @@
 //! The views that somebody has pinned, one slot for each: readers, snapshots, forks.
 //!
+//! ```text
+//!   Pins --pin--> Pin --leave--> Seat --pin--> Pin ...     dropped, either gives the slot back
+//! ```
 //! A reader asks its slot for the view at every lookup. When a checkpoint has put a database's
 //! layers into chunks, it stores into each slot an equivalent view of the same commit without those
 //! layers: the reader goes on, and the log that the layers held is free. Of a commit before the
 //! checkpoint's own the pages are in chunks, too: which commits are pinned is asked before it writes.
 //!
 //! Invariants
-//! - a slot's Lsn never changes, whatever view is stored in it;
-//! - a view is loaded under the registry's lock, so a checkpoint that published a base before it
-//!   takes that lock misses no reader; one that pinned the published view has the base already,
-//!   and its layers are all newer.
+//! - while a slot is pinned its head never changes, whatever view is stored in it; a seat's slot is
+//!   empty and keeps nothing;
+//! - a view is loaded under its slot's lock, or under the registry's before there is a slot, so a
+//!   checkpoint that published a base before it takes these locks misses no reader; one that pinned
+//!   the published view has the base already, and its layers are all newer;
+//! - locks are taken in this order: the registry's, a slot's, whatever `load` takes.
 //!
 //! Never: keeps a reader's lookup waiting for longer than a pointer takes to be exchanged.
 
-use super::{BasePages, View};
+use super::{BasePages, Head, View};
 use crate::ids::Lsn;
 use crate::runtime::sync::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,9 +38,26 @@ struct Inner {
 
 #[derive(Debug)]
 struct Slot {
-    lsn: Lsn,
-    /// Not an `ArcSwap`: there is one for each transaction, and dropping one looks at every thread.
-    view: Mutex<Arc<View>>,
+    /// `None` between two pins. Not an `ArcSwap`: dropping one looks at every thread.
+    view: Mutex<Option<Arc<View>>>,
+}
+
+impl Inner {
+    /// Shows the views that are pinned; what `change` answers takes their place.
+    fn exchange(&self, change: impl Fn(&Arc<View>) -> Option<View>) {
+        for slot in self.slots.values() {
+            let mut pinned = slot.view.lock();
+            if let Some(changed) = pinned.as_ref().and_then(&change) {
+                *pinned = Some(Arc::new(changed));
+            }
+        }
+    }
+
+    /// Of each view that is pinned, what `tell` has to say.
+    fn told<T>(&self, tell: impl Fn(&View) -> Option<T>) -> impl Iterator<Item = T> {
+        let slots = self.slots.values();
+        slots.filter_map(move |slot| slot.view.lock().as_deref().and_then(&tell))
+    }
 }
 
 impl Pins {
@@ -43,26 +65,23 @@ impl Pins {
     pub fn pin(self: &Arc<Self>, load: impl FnOnce() -> Arc<View>) -> Pin {
         let mut inner = self.inner.lock();
         let view = load();
+        let head = *view.head();
         let slot = Arc::new(Slot {
-            lsn: view.head().lsn,
-            view: Mutex::new(view),
+            view: Mutex::new(Some(view)),
         });
         let key = inner.next;
         inner.next += 1;
         inner.slots.insert(key, Arc::clone(&slot));
-        Pin {
-            pins: Arc::clone(self),
-            key,
-            slot,
-        }
+        let pins = Arc::clone(self);
+        let seat = Seat { pins, key, slot };
+        Pin { head, seat }
     }
 
     /// The commits before `cut` that are pinned in the log, ascending.
     pub fn in_log_below(&self, cut: Lsn) -> Vec<Lsn> {
         let inner = self.inner.lock();
-        let slots = inner.slots.values().filter(|slot| slot.lsn < cut);
-        let in_log = slots.filter(|slot| slot.view.lock().layer_count() > 0);
-        let mut found: Vec<Lsn> = in_log.map(|slot| slot.lsn).collect();
+        let lsn_in_log = |view: &View| (view.layer_count() > 0).then_some(view.head().lsn);
+        let mut found: Vec<Lsn> = inner.told(lsn_in_log).filter(|lsn| *lsn < cut).collect();
         found.sort_unstable();
         found.dedup();
         found
@@ -71,7 +90,7 @@ impl Pins {
     /// All commits that are pinned.
     pub fn lsns(&self) -> BTreeSet<Lsn> {
         let inner = self.inner.lock();
-        inner.slots.values().map(|slot| slot.lsn).collect()
+        inner.told(|view| Some(view.head().lsn)).collect()
     }
 
     /// A checkpoint is published: gives every pin at or above its `cut` an equivalent view whose oldest
@@ -84,74 +103,98 @@ impl Pins {
         covered: usize,
         past: impl Fn(Lsn) -> Option<Arc<dyn BasePages>>,
     ) {
-        let inner = self.inner.lock();
-        for slot in inner.slots.values() {
-            let mut view = slot.view.lock();
-            if slot.lsn < cut {
-                if view.layer_count() > 0
-                    && let Some(past) = past(slot.lsn)
-                {
-                    *view = Arc::new(view.on(past));
-                }
-            } else if view.base().generation() < base.generation() {
-                *view = Arc::new(view.rebased(Arc::clone(base), covered));
+        self.inner.lock().exchange(|view| {
+            if cut <= view.head().lsn {
+                let is_older = view.base().generation() < base.generation();
+                is_older.then(|| view.rebased(Arc::clone(base), covered))
+            } else if view.layer_count() > 0 {
+                past(view.head().lsn).map(|past| view.on(past))
+            } else {
+                None
             }
-        }
+        });
     }
 
     /// Gives every pin that has `old` below it the same pages in another place.
     pub fn exchange_base(&self, old: &Arc<dyn BasePages>, new: &Arc<dyn BasePages>) {
-        let inner = self.inner.lock();
-        for slot in inner.slots.values() {
-            let mut view = slot.view.lock();
-            if Arc::ptr_eq(view.base(), old) {
-                *view = Arc::new(view.rebased(Arc::clone(new), 0));
-            }
-        }
+        self.inner.lock().exchange(|view| {
+            let has_old = Arc::ptr_eq(view.base(), old);
+            has_old.then(|| view.rebased(Arc::clone(new), 0))
+        });
     }
 
     /// Takes its pages from every pin: the database is gone.
     pub fn empty(&self) {
-        let inner = self.inner.lock();
-        for slot in inner.slots.values() {
-            let mut view = slot.view.lock();
-            *view = Arc::new(view.emptied());
-        }
+        self.inner.lock().exchange(|view| Some(view.emptied()));
     }
 
     /// How many pins there are.
     pub fn count(&self) -> usize {
-        self.inner.lock().slots.len()
+        self.inner.lock().told(|_| Some(())).count()
     }
 }
 
 /// One reader's pin, until dropped.
 #[derive(Debug)]
 pub struct Pin {
-    pins: Arc<Pins>,
-    key: u64,
-    slot: Arc<Slot>,
+    head: Head,
+    seat: Seat,
 }
 
 impl Pin {
+    /// What the commit that is pinned made of the database.
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
     /// The commit that is pinned.
     pub fn lsn(&self) -> Lsn {
-        self.slot.lsn
+        self.head.lsn
     }
 
     /// Another pin of the same view.
     #[must_use]
     pub fn again(&self) -> Self {
-        self.pins.pin(|| self.view())
+        self.seat.pins.pin(|| self.view())
     }
 
     /// The view, for one lookup.
     pub fn view(&self) -> Arc<View> {
-        Arc::clone(&self.slot.view.lock())
+        let pinned = self.seat.slot.view.lock();
+        Arc::clone(
+            pinned
+                .as_ref()
+                .expect("only `leave`, which ends the pin, empties its slot"),
+        )
+    }
+
+    /// Pins nothing any more, and keeps the slot for the next time.
+    pub fn leave(self) -> Seat {
+        drop(self.seat.slot.view.lock().take());
+        self.seat
     }
 }
 
-impl Drop for Pin {
+/// A slot with nothing pinned in it, or a [`Pin`]'s.
+#[derive(Debug)]
+pub struct Seat {
+    pins: Arc<Pins>,
+    key: u64,
+    slot: Arc<Slot>,
+}
+
+impl Seat {
+    /// Pins what `load` returns. `load` runs under the slot's lock. Nobody else's is waited for, save for
+    /// the moment in which a checkpoint exchanges what is in the slot.
+    pub fn pin(self, load: impl FnOnce() -> Arc<View>) -> Pin {
+        let mut pinned = self.slot.view.lock();
+        let head = *pinned.insert(load()).head();
+        drop(pinned);
+        Pin { head, seat: self }
+    }
+}
+
+impl Drop for Seat {
     fn drop(&mut self) {
         self.pins.inner.lock().slots.remove(&self.key);
     }
