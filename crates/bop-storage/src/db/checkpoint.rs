@@ -177,8 +177,10 @@ impl Engine {
             .iter()
             .map(|source| (source.state.id(), source))
             .collect();
+        let slice = self.begin_slice();
         let cancelled = || {
             self.keep_house_between_pages();
+            self.give_way(&slice);
             self.signals.is_stopping()
         };
         // The catalogue goes into the first chunk. What is newer of it goes into one of its own: it is

@@ -199,6 +199,11 @@ impl Engine {
         Ok(())
     }
 
+    /// Whether three quarters of that room are taken.
+    pub(super) fn index_is_filling(&self) -> bool {
+        self.index_entries.load(Ordering::Relaxed) >= self.index_entries_max() / 4 * 3
+    }
+
     fn index_entries_max(&self) -> i64 {
         i64::try_from(self.limits.index_entries_max).unwrap_or(i64::MAX)
     }

@@ -33,6 +33,7 @@ mod durability;
 mod engine;
 mod feeds;
 mod garbage;
+mod give_way;
 mod group_commit;
 mod guards;
 mod headroom;

@@ -130,11 +130,13 @@ impl Engine {
         rows: &ManifestState,
         copies: &mut Copies,
     ) -> Result<(), CopyFailure> {
+        let slice = self.begin_slice();
         for sections in &planned.chunks {
             let id = self.draw_chunk_id()?;
             let mut writer = self.create_chunk(id)?;
             for from in sections {
                 self.keep_house_between_pages();
+                self.give_way(&slice);
                 if self.signals.is_stopping() {
                     return Err(CheckpointError::Closed.into());
                 }

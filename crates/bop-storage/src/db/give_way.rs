@@ -1,0 +1,63 @@
+//! How a checkpoint gives way to commits.
+//!
+//! ```text
+//! between two pages --the slice is not over--> on
+//!                   --it is, and nobody committed meanwhile--> the next slice
+//!                   --it is, and somebody did--> rest as long as it took --> the next slice
+//! ```
+//! Invariants
+//! - on a store where nobody commits a checkpoint never rests;
+//! - nor does one when three quarters of the log or of the page index are taken: commits would soon wait
+//!   for it.
+//!
+//! Never: rests with a lock that a commit takes.
+
+use super::engine::Engine;
+use crate::ids::Lsn;
+use crate::runtime::after;
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+/// Work between two looks at what others do: no commit waits for a processor for much longer.
+const SLICE: Duration = Duration::from_millis(1);
+/// Of one slice, which a page that is slow to read can make long.
+const REST_MAX: Duration = Duration::from_millis(10);
+
+/// Where a checkpoint is in its slice.
+pub(super) struct Slice {
+    began: Cell<Instant>,
+    /// The end of the log then.
+    published: Cell<Lsn>,
+}
+
+impl Engine {
+    pub(super) fn begin_slice(&self) -> Slice {
+        Slice {
+            began: Cell::new(Instant::now()),
+            published: Cell::new(self.log.published()),
+        }
+    }
+
+    /// To be called between two pages.
+    pub(super) fn give_way(&self, slice: &Slice) {
+        let now = Instant::now();
+        let took = now - slice.began.get();
+        if took < SLICE {
+            return;
+        }
+        let published = self.log.published();
+        let before = slice.published.replace(published);
+        if before < published && !self.is_hurried() {
+            self.signals.pause(after(now, took.min(REST_MAX)));
+        }
+        slice.began.set(Instant::now());
+    }
+
+    /// Whether commits may soon wait for what a checkpoint frees, or somebody waits for its end.
+    fn is_hurried(&self) -> bool {
+        let log_bytes_most = self.limits.log_bytes_max / 4 * 3;
+        self.signals.is_stopping()
+            || self.log.ring().held_bytes() >= log_bytes_most
+            || self.index_is_filling()
+    }
+}
