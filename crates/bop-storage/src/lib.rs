@@ -27,6 +27,8 @@ pub mod page_one;
 
 mod lz4;
 
+mod zstandard;
+
 // The outside world: time, randomness, threads, files.
 pub mod runtime;
 
@@ -87,6 +89,7 @@ pub use meters::{
     SummaryValue,
 };
 pub use page::PageBytes;
+pub use pagestore::{Compression, UnknownCompression};
 pub use point::Point;
 pub use recordlog::LogBounds;
 

@@ -3,8 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use bop_storage::{
-    BeginError, CatalogueError, DbKind, ErrorCode, Housekeeping, Limits, Lsn, Manager, Options,
-    PageNo,
+    BeginError, CatalogueError, Compression, DbKind, ErrorCode, Housekeeping, Limits, Lsn, Manager,
+    Options, PageNo,
 };
 use std::time::Duration;
 
@@ -326,4 +326,57 @@ fn a_process_that_is_killed_again_and_again_does_not_fill_the_disk() {
     assert_eq!(get(&store, "a", 1), 11);
     let status = store.status();
     assert!(status.log_segments <= 2, "{status:?}");
+}
+
+/// A page of a table: numbers that ascend, and words.
+fn rows(page: u32) -> Vec<u8> {
+    let row = |nth: u32| format!("{:08} order of {} pieces;", 1000 * page + nth, nth % 7);
+    let mut content: Vec<u8> = (0..200).flat_map(|nth| row(nth).into_bytes()).collect();
+    content.truncate(4096);
+    content
+}
+
+/// The choice is an opening's own: chunks of others are read, and pages go from one to the next.
+#[test]
+fn what_was_compressed_one_way_is_read_by_a_store_that_compresses_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut chunk_bytes = Vec::new();
+    for (nth, compression) in [
+        Compression::Off,
+        Compression::Lz4,
+        Compression::Zstd { level: 3 },
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let options = Options::new()
+            .compression(compression)
+            .housekeeping(Housekeeping::Manual);
+        let store = Manager::open(dir.path(), options).unwrap();
+        let name = compression.to_string().replace(':', "-");
+        let db = store.create_database(&name, DbKind::Raw).unwrap();
+        let mut write = db.begin_write(WAIT).unwrap();
+        for number in 1..=256 {
+            write.write_page(page(number), &rows(number)).unwrap();
+        }
+        write.commit().unwrap();
+        chunk_bytes.push(store.checkpoint().unwrap().chunk_bytes);
+        assert_eq!(store.databases().len(), nth + 1);
+        for database in store.databases() {
+            let read = store
+                .database(&database.name)
+                .unwrap()
+                .begin_read()
+                .unwrap();
+            for number in 1..=256 {
+                assert_eq!(*read.read_page(page(number)).unwrap(), *rows(number));
+            }
+        }
+        assert!(store.verify().is_healthy());
+        store.close(WAIT).unwrap();
+    }
+    let [off, lz4, zstd] = chunk_bytes[..] else {
+        panic!("{chunk_bytes:?}");
+    };
+    assert!(zstd < lz4 && lz4 < off, "{chunk_bytes:?}");
 }

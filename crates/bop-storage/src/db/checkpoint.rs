@@ -211,6 +211,7 @@ impl Engine {
     /// Starts a chunk with that number.
     pub(super) fn create_chunk(&self, id: ChunkId) -> Result<ChunkWriter, CheckpointError> {
         let writer = ChunkWriter::create(Arc::clone(&self.disk), self.store, id)?;
+        let writer = writer.compressed_by(self.compression)?;
         Ok(writer.write_behind(&self.errands))
     }
 

@@ -33,6 +33,7 @@ use crate::limits::ValidLimits;
 use crate::log::{Log, LogHold};
 use crate::manifest::{ClosedRow, Manifest};
 use crate::meters::StoreMeters;
+use crate::pagestore::Compression;
 use crate::recordlog::{RecordLogs, RecordReader};
 use crate::runtime::{Errands, Runtime, after};
 use parking_lot::{Condvar, Mutex};
@@ -80,6 +81,7 @@ pub(crate) struct Engine {
     pub(super) runtime: Runtime,
     /// Read ahead and write behind for whoever reads and writes much.
     pub(super) errands: Arc<Errands>,
+    pub(super) compression: Compression,
     pub(super) limits: ValidLimits,
     pub(super) log: Log,
     pub(super) reader: PageReader,

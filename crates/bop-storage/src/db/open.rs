@@ -341,6 +341,7 @@ impl Parts<'_> {
             limits: self.limits.clone(),
             reader: reader_of(&log, cache, &errands),
             errands,
+            compression: self.options.compression,
             signals,
             record_reader: self.record_reader(&log),
             log,

@@ -4,6 +4,7 @@ use super::housekeeper::Housekeeping;
 use crate::io::{Disk, IoBackend};
 use crate::limits::Limits;
 use crate::manifest::ManifestStore;
+use crate::pagestore::Compression;
 use crate::runtime::Runtime;
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ pub struct Options {
     pub(super) create: bool,
     pub(super) limits: Limits,
     pub(super) io: IoBackend,
+    pub(super) compression: Compression,
     pub(super) housekeeping: Housekeeping,
     pub(super) runtime: Runtime,
     pub(super) disk: Option<Arc<dyn Disk>>,
@@ -33,6 +35,7 @@ impl Options {
             create: true,
             limits: Limits::default(),
             io: IoBackend::Auto,
+            compression: Compression::default(),
             housekeeping: Housekeeping::Background,
             runtime: Runtime::system(),
             disk: None,
@@ -50,6 +53,15 @@ impl Options {
     #[must_use]
     pub fn limits(self, limits: Limits) -> Self {
         Self { limits, ..self }
+    }
+
+    /// How checkpoints compress pages. It is not kept in the store: each opening says it anew.
+    #[must_use]
+    pub fn compression(self, compression: Compression) -> Self {
+        Self {
+            compression,
+            ..self
+        }
     }
 
     /// How files are read and written. What [`IoBackend::Auto`] becomes is in the store's

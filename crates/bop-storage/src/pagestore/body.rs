@@ -4,12 +4,15 @@
 //!
 //! Never: checks a checksum.
 
+use super::compression::Compression;
 use super::format::{BodyEncoding, Slot};
 use crate::buffer::Buffer;
 use crate::ids::PageSize;
 use crate::io::BLOCK_BYTES;
 use crate::lz4;
 use crate::page::PageBytes;
+use crate::view::Packing;
+use crate::zstandard;
 
 /// Everything but whole blocks of pages starts at a multiple of this.
 pub(super) const PACKED: usize = 8;
@@ -25,32 +28,59 @@ pub(super) const fn alignment(encoding: u8, page_size: u32) -> usize {
 
 /// Compresses pages one by one, with memory that is used again.
 #[derive(Debug)]
-pub(super) struct Compressor(lz4::Compressor);
+pub(super) enum Compressor {
+    Off,
+    Lz4(lz4::Compressor),
+    Zstd(zstandard::Compressor),
+}
 
 impl Compressor {
-    pub(super) fn new() -> Self {
-        Self(lz4::Compressor::new(PageSize::MAX.bytes()))
+    /// `None` when there is no memory for it.
+    pub(super) fn new(compression: Compression) -> Option<Self> {
+        let bytes_max = PageSize::MAX.bytes();
+        Some(match compression {
+            Compression::Off => Self::Off,
+            Compression::Lz4 => Self::Lz4(lz4::Compressor::new(bytes_max)),
+            Compression::Zstd { level } => {
+                let levels = Compression::LEVELS;
+                let level = level.clamp(*levels.start(), *levels.end());
+                Self::Zstd(zstandard::Compressor::new(level, bytes_max)?)
+            }
+        })
     }
 
-    /// The page compressed if that saves an eighth of it, else as it is.
-    pub(super) fn encode<'a>(&'a mut self, content: &'a [u8]) -> (BodyEncoding, &'a [u8]) {
-        match self.0.compress(content) {
-            Some(compressed) => (BodyEncoding::Lz4, compressed),
-            None => (BodyEncoding::Raw, content),
-        }
+    /// The page compressed if that saves an eighth of it, else as it is. What `packing` says of LZ4 says
+    /// nothing of Zstandard.
+    pub(super) fn encode<'a>(
+        &'a mut self,
+        content: &'a [u8],
+        packing: &'a Packing,
+    ) -> (BodyEncoding, &'a [u8]) {
+        let compressed = match (self, packing) {
+            (Self::Off, _) | (Self::Lz4(_), Packing::No) => None,
+            (Self::Lz4(_), Packing::Lz4(block)) => Some((BodyEncoding::Lz4, &***block)),
+            (Self::Lz4(lz4), Packing::Unknown) => {
+                let block = lz4.compress(content);
+                block.map(|block| (BodyEncoding::Lz4, block))
+            }
+            (Self::Zstd(zstd), _) => {
+                let frame = zstd.compress(content);
+                frame.map(|frame| (BodyEncoding::Zstd, frame))
+            }
+        };
+        compressed.unwrap_or((BodyEncoding::Raw, content))
     }
 }
 
 /// The page in a body; `None` when the body is not one page. The page is a copy in memory of just its
 /// size: blocks of the disk are aligned, which costs an allocator as much again for each.
 pub(super) fn decode(slot: &Slot, page_size: PageSize, body: &[u8]) -> Option<PageBytes> {
-    match BodyEncoding::from_code(slot.encoding)? {
-        BodyEncoding::Raw => Some(PageBytes::copy_of(body)),
-        BodyEncoding::Lz4 => {
-            let mut page = Buffer::with_capacity(page_size.bytes());
-            page.resize(page_size.bytes(), 0);
-            lz4::decompress(body, &mut page).then(|| PageBytes::of(page))
-        }
-        BodyEncoding::Zstd => None,
-    }
+    let decompress = match BodyEncoding::from_code(slot.encoding)? {
+        BodyEncoding::Raw => return Some(PageBytes::copy_of(body)),
+        BodyEncoding::Lz4 => lz4::decompress,
+        BodyEncoding::Zstd => zstandard::decompress,
+    };
+    let mut page = Buffer::with_capacity(page_size.bytes());
+    page.resize(page_size.bytes(), 0);
+    decompress(body, &mut page).then(|| PageBytes::of(page))
 }

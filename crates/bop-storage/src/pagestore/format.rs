@@ -173,7 +173,7 @@ pub enum BodyEncoding {
     Raw = 0,
     /// The page as one LZ4 block, without a length in front. Used when it saves an eighth.
     Lz4 = 1,
-    /// The page, compressed by Zstandard: a number kept free, refused by this version.
+    /// The page as one Zstandard frame. Used when it saves an eighth.
     Zstd = 2,
 }
 
@@ -183,6 +183,7 @@ impl BodyEncoding {
         match code {
             0 => Some(Self::Raw),
             1 => Some(Self::Lz4),
+            2 => Some(Self::Zstd),
             _ => None,
         }
     }

@@ -11,6 +11,7 @@
 
 mod body;
 mod checksums;
+mod compression;
 mod copy;
 pub mod format;
 mod frame;
@@ -29,6 +30,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use compression::{Compression, UnknownCompression};
 pub use format::{CommitPoint, SectionKind};
 pub use history::{HistoryPoint, cut_before, point_at};
 pub use identity::{ChunkDigest, ChunkIdentity};

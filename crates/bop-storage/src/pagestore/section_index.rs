@@ -87,8 +87,8 @@ fn check(slots: &[Slot], meta: &SectionMeta, start: u64, end: u64) -> Result<(),
         let body = slot.body_bytes.get();
         let right_size = match BodyEncoding::from_code(slot.encoding) {
             Some(BodyEncoding::Raw) => body == size,
-            Some(BodyEncoding::Lz4) => 0 < body && body < size,
-            Some(BodyEncoding::Zstd) | None => return Err("unknown encoding of a body"),
+            Some(BodyEncoding::Lz4 | BodyEncoding::Zstd) => 0 < body && body < size,
+            None => return Err("unknown encoding of a body"),
         };
         let offset = slot.body_offset.get();
         let body_end = offset.checked_add(u64::from(body));

@@ -14,9 +14,9 @@
 
 use super::body::{Compressor, PACKED, alignment};
 use super::checksums::{Owner, header_checksum, slot_checksum};
+use super::compression::Compression;
 use super::format::{
-    BodyEncoding, CHUNK_FORMAT_VERSION, CHUNK_MAGIC, ChunkFooter, ChunkHeader, FOOTER_MAGIC,
-    SectionKind, Slot,
+    CHUNK_FORMAT_VERSION, CHUNK_MAGIC, ChunkFooter, ChunkHeader, FOOTER_MAGIC, SectionKind, Slot,
 };
 use super::history::{self, HistoryPoint};
 use super::identity::ChunkDigest;
@@ -90,8 +90,9 @@ impl ChunkWriter {
             owner: Owner { store_id, chunk_id },
             sections: Vec::new(),
             open: None,
-            compressor: Compressor::new(),
-        };
+            compressor: Compressor::Off,
+        }
+        .compressed_by(Compression::default())?;
         let mut header = ChunkHeader {
             magic: CHUNK_MAGIC,
             format_version: U32::new(CHUNK_FORMAT_VERSION),
@@ -104,6 +105,16 @@ impl ChunkWriter {
         writer.sink.append(header.as_bytes())?;
         writer.sink.pad_to(BLOCK_BYTES, 0)?;
         Ok(writer)
+    }
+
+    /// Compresses the pages to come so.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Limit`] when there is no memory for it.
+    pub(crate) fn compressed_by(self, compression: Compression) -> Result<Self, CheckpointError> {
+        let compressor = Compressor::new(compression);
+        let compressor = compressor.ok_or(CheckpointError::Limit("no memory to compress with"))?;
+        Ok(Self { compressor, ..self })
     }
 
     /// Has what is full written on other threads, while the next is made.
@@ -172,11 +183,7 @@ impl ChunkWriter {
         };
         open.check(page, version, hash, content)
             .map_err(CheckpointError::Invalid)?;
-        let (encoding, body) = match packing {
-            Packing::Unknown => self.compressor.encode(content),
-            Packing::No => (BodyEncoding::Raw, content),
-            Packing::Lz4(block) => (BodyEncoding::Lz4, &***block),
-        };
+        let (encoding, body) = self.compressor.encode(content, packing);
         let multiple = alignment(encoding as u8, open.meta.page_size.get());
         self.sink.pad_to(multiple, 0)?;
         let number = u32::try_from(open.slots.len())

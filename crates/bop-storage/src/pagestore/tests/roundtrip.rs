@@ -1,8 +1,11 @@
 //! What is written is read back.
 
 use super::*;
+use crate::buffer::Buffer;
 use crate::error::CheckpointError;
 use crate::io::BLOCK_BYTES;
+use crate::lz4;
+use crate::view::Packing;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -49,6 +52,41 @@ fn an_index_is_read_at_the_first_page_and_can_be_let_go() {
     reader.release_indexes();
     assert_eq!(reader.resident_bytes(), 0);
     assert_eq!(reader.pages(0).unwrap().len(), 3);
+}
+
+/// Which way it was compressed each body says itself; one that gains nothing by it is the page.
+#[test]
+fn each_page_is_read_whichever_way_it_was_compressed() {
+    let size = PageSize::DEFAULT;
+    for compression in [
+        Compression::Off,
+        Compression::Lz4,
+        Compression::Zstd { level: 1 },
+        Compression::Zstd { level: 255 },
+    ] {
+        let disk = disk();
+        let mut writer = writer(&disk).compressed_by(compression).unwrap();
+        writer.begin_section(meta(1, size)).unwrap();
+        push(&mut writer, 1, 1, &text(1, size));
+        push(&mut writer, 2, 1, &noise(2, size));
+        let (second, content) = (page(3), text(3, size));
+        let block = lz4::Compressor::new(size.bytes())
+            .compress(&content)
+            .map(Buffer::copy_of);
+        let hash = PageHash::of(second, &content);
+        let packing = Packing::Lz4(block.unwrap());
+        writer
+            .push_packed(second, Lsn::new(1), hash, &content, &packing)
+            .unwrap();
+        writer.end_section().unwrap();
+        writer.finish().unwrap();
+        let reader = open(&disk).unwrap();
+        for (raw, content) in [(1, text(1, size)), (2, noise(2, size)), (3, text(3, size))] {
+            let found = reader.read_page(0, page(raw)).unwrap().unwrap();
+            assert_eq!(*found.content, *content, "page {raw}, {compression}");
+        }
+        assert_eq!(reader.verify_all(), []);
+    }
 }
 
 /// A page of whole blocks is one aligned read; a compressed one costs what it has.
