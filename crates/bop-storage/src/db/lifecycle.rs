@@ -13,6 +13,7 @@
 //!
 //! Never: ends a transaction itself.
 
+use super::before_close::BeforeClose;
 use parking_lot::{Condvar, Mutex};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -54,6 +55,8 @@ pub(crate) struct Lifecycle {
     changed: Condvar,
     /// Every call is refused, for the hot path.
     closed: AtomicBool,
+    /// Who is told before anybody inside is waited for.
+    pub(super) before_close: BeforeClose,
 }
 
 impl Lifecycle {
@@ -67,6 +70,7 @@ impl Lifecycle {
             state,
             changed: Condvar::new(),
             closed: AtomicBool::new(false),
+            before_close: BeforeClose::default(),
         })
     }
 

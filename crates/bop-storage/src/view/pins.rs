@@ -119,6 +119,14 @@ impl Pins {
         }
     }
 
+    /// The oldest state that is pinned: the commit, when that was, and whether it needs the log.
+    pub fn oldest(&self) -> Option<(Lsn, u64, bool)> {
+        let inner = self.inner.lock();
+        let slot = inner.slots.values().min_by_key(|slot| slot.lsn)?;
+        let view = slot.view.lock();
+        Some((slot.lsn, view.head().time_us, view.layer_count() > 0))
+    }
+
     /// How many pins there are.
     pub fn count(&self) -> usize {
         self.inner.lock().slots.len()
