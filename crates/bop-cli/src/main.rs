@@ -8,16 +8,14 @@
 
 mod args;
 mod commands;
-mod errors;
-mod output;
 mod session;
 mod sql;
 
 use args::Args;
+use bop_control::Failure;
 use bop_storage::error::ErrorCode;
 use clap::Parser;
 use clap::error::ErrorKind;
-use errors::Failure;
 use serde_json::json;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;

@@ -49,6 +49,8 @@
 //!
 //! Foreign keys and recursive triggers are off unless told otherwise, as in stock SQLite.
 //!
+//! With the feature `control`, `control::Door` lets other processes run SQL over the store's control socket.
+//!
 //! # The path of a page
 //!
 //! `ffi` (C tables) -> `session` (one pager's transactions) -> `bop_storage` (pages and commits).
@@ -57,6 +59,8 @@
 #![deny(unsafe_code)]
 
 mod connection;
+#[cfg(feature = "control")]
+pub mod control;
 mod error;
 mod faults;
 mod ffi;
@@ -65,6 +69,8 @@ mod pages;
 mod pool;
 mod session;
 mod soundness;
+#[cfg(feature = "control")]
+pub mod statement;
 mod store;
 pub mod transfer;
 mod turns;

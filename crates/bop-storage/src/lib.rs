@@ -67,12 +67,12 @@ pub use checksum::{PageHash, RollingChecksum};
 pub use db::{
     ChangesCursor, CommitPage, CommitsCursor, CommitsFrom, CursorInfo, CursorPosition,
     DatabaseInfo, DatabaseSpace, Db, DroppedDatabase, Durability, FeedStart, ForkInfo, Health,
-    Housekeeping, ImageStats, JobInfo, LogNeed, LogNeeds, LogRecordEntry, LoggedCommit, LostPoint,
-    Manager, ManifestInspection, NeededLog, NewEntry, Options, PendingCommit, ReadTxn, RecordLog,
-    RecordLogInfo, RepairMode, RepairReport, RepairedDatabase, ResetTxn, RestorePoint, SalvageLoss,
-    SalvageReport, SalvagedDatabase, Savepoint, ScrubInfo, SnapshotInfo, SnapshotSpace,
-    SpaceReport, StoreStatus, Unfinished, VerifyReport, WriteTxn, WriterSeat, WriterTicket,
-    WriterTurn,
+    Housekeeping, ImageStats, JobInfo, Lag, LogNeed, LogNeeds, LogRecordEntry, LoggedCommit,
+    LostPoint, Manager, ManifestInspection, NeededLog, NewEntry, OldestReader, Options,
+    PendingCommit, ReadTxn, RecordLog, RecordLogInfo, RepairMode, RepairReport, RepairedDatabase,
+    ResetTxn, RestorePoint, SalvageLoss, SalvageReport, SalvagedDatabase, Savepoint, ScrubInfo,
+    SnapshotInfo, SnapshotSpace, SpaceReport, StoreStatus, Unfinished, VerifyReport, WriteTxn,
+    WriterSeat, WriterTicket, WriterTurn,
 };
 pub use error::{
     BeginError, CatalogueError, CheckpointError, CloseError, CommitError, CommitOutcome, Damage,

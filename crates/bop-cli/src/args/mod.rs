@@ -9,11 +9,12 @@ pub(crate) use past::{
     ForkArgs, PastCommand, RestoreArgs, RestorePointsArgs, RetentionArgs, SnapshotCommand, Source,
 };
 
-use crate::errors::Failure;
-use crate::output::Mode;
+use bop_control::Failure;
+use bop_control::Mode;
 use bop_storage::error::ErrorCode;
 use bop_storage::io::{IoBackend, UnknownBackend};
 use bytesize::ByteSize;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -34,6 +35,16 @@ pub(crate) struct Args {
     /// be had is an error [default: $BOP_IO, or auto]
     #[arg(long, global = true, value_name = "BACKEND")]
     io: Option<IoBackend>,
+
+    /// What other processes of yours may ask while this one has the store open
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "WHAT",
+        default_value = "write"
+    )]
+    pub(crate) control: ControlMode,
 
     /// Write answers and errors as JSON
     #[arg(long, global = true)]
@@ -174,6 +185,18 @@ pub(crate) enum Command {
     },
     /// Show the state of the store and what it measures
     Stats,
+    /// Whether the store is well, how far chunks are behind commits, and who holds what; exit status 3 if it
+    /// is not
+    Status {
+        /// Go on, on a terminal in place of what was shown before
+        #[arg(long)]
+        watch: bool,
+        /// The time between two looks
+        #[arg(long, value_name = "TIME", default_value = "2s", requires = "watch")]
+        every: humantime::Duration,
+    },
+    /// What is wrong with the store, and what to do about it; exit status 3 if anything is
+    Doctor,
     /// Show where the bytes of the store are: newest states, the past, snapshots, what is dead
     Space {
         /// Only this database; the totals are the store's
@@ -338,7 +361,7 @@ pub(crate) struct SqlArgs {
     #[arg(long, short)]
     pub(crate) file: Option<PathBuf>,
     /// How to write rows [default: list, at a prompt: table, with --json: json]
-    #[arg(long, short, value_enum)]
+    #[arg(long, short, value_parser = mode_parser())]
     pub(crate) mode: Option<Mode>,
     /// Write column names in modes list and csv
     #[arg(long)]
@@ -346,6 +369,30 @@ pub(crate) struct SqlArgs {
     /// Fail when the store or the database is missing instead of creating it
     #[arg(long)]
     pub(crate) no_create: bool,
+    /// Where another process has the store open: ask it for a session that may write, and not only read
+    #[arg(long)]
+    pub(crate) write: bool,
+}
+
+/// The modes, with what each is.
+fn mode_parser() -> impl TypedValueParser<Value = Mode> {
+    let modes = Mode::ALL.map(|mode| {
+        let (name, help) = mode.explained();
+        PossibleValue::new(name).help(help)
+    });
+    PossibleValuesParser::new(modes)
+        .try_map(|name| Mode::named(&name).ok_or_else(|| format!("no mode {name:?}")))
+}
+
+/// What other processes may ask of this one while it has the store open.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub(crate) enum ControlMode {
+    /// Nothing: there is no control socket
+    Off,
+    /// Every command, and SQL that reads
+    Read,
+    /// SQL that writes, too
+    Write,
 }
 
 /// A level, or directives as `tracing` knows them. A bare word that is no level would be taken for

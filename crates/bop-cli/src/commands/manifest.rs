@@ -1,8 +1,8 @@
 //! `bop manifest`: the manifest as it is on disk, of a store that need not open.
 
-use super::{Context, output_failure};
-use crate::errors::Failure;
-use crate::output::render_table;
+use super::Context;
+use bop_control::Failure;
+use bop_control::output::render_table;
 use bop_storage::error::ErrorCode;
 use bop_storage::manifest::Table;
 use bop_storage::{Manager, ManifestInspection, Options};
@@ -41,10 +41,10 @@ pub(super) fn dump(context: &Context) -> Result<u8, Failure> {
                     Err(damage) => writeln!(out, "{} {} DAMAGED {damage}", table.name(), row.key),
                 }
             };
-            written.map_err(|error| output_failure(&error))?;
+            written.map_err(|error| Failure::of_output(&error))?;
         }
     }
-    out.flush().map_err(|error| output_failure(&error))?;
+    out.flush().map_err(|error| Failure::of_output(&error))?;
     Ok(if damaged { unhealthy() } else { 0 })
 }
 

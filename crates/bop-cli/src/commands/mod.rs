@@ -1,38 +1,20 @@
-//! One file for each command: what it asks of the engine and how it shows the answer.
+//! One file for each command that this process does itself. The others are requests, which [`bop_control`] answers:
+//! here, or in the process that has the store open.
 //!
 //! Invariant: a command that prints can print JSON, one value on one line.
 
-mod changes;
-mod checkpoint;
-mod commits;
-mod create;
-mod cursor;
-mod drop;
-mod info;
-mod jobs;
-mod list;
 mod manifest;
-mod past;
 mod progress;
-mod rename;
 mod repair;
+mod requests;
 mod salvage;
-mod settings;
-mod snapshot;
-mod space;
 mod sql;
-mod stats;
 mod transfer;
-mod undrop;
-mod verify;
 
-use crate::args::{
-    Args, ChangesCommand, Command, CommitsCommand, CursorCommand, LogCommand, ManifestCommand,
-};
-use crate::errors::{Failure, code_of};
-use crate::session::Target;
-use bop_storage::error::CatalogueError;
-use bop_storage::name::DbName;
+use crate::args::{Args, Command, ManifestCommand};
+use crate::session::{Target, ask};
+use bop_control::Failure;
+use bop_storage::error::ErrorCode;
 use serde_json::Value;
 use std::fmt;
 use std::io::{self, Write};
@@ -54,65 +36,33 @@ pub(crate) fn run(args: Args) -> Result<u8, Failure> {
         store: Target {
             path: args.store(),
             io: args.io()?,
+            control: args.control,
         },
         json: args.json,
     };
-    match args.command {
-        Command::Sql(arguments) => sql::run(&context, arguments),
-        Command::List { dropped: false } => list::run(&context),
-        Command::List { dropped: true } => undrop::list(&context),
-        Command::Info { database } => info::run(&context, &database),
-        Command::Create { database, raw } => create::run(&context, &database, raw),
-        Command::Rename { from, to } => rename::run(&context, &from, &to),
-        Command::Drop { database, yes, now } => drop::run(&context, &database, yes, now),
-        Command::Undrop {
-            database,
-            id,
-            new_name,
-        } => undrop::run(&context, &database, id, new_name.as_deref()),
-        Command::Purge { database, id, yes } => drop::purge(&context, &database, id, yes),
-        Command::Past(command) => past::run(&context, &command),
-        Command::Quota {
-            database,
-            size,
-            none,
-        } => settings::quota(&context, &database, size, none),
-        Command::Space { database } => space::run(&context, database.as_deref()),
-        Command::Log(LogCommand::Why) => space::why(&context),
-        Command::Stats => stats::run(&context),
-        Command::Checkpoint => checkpoint::run(&context),
-        Command::Changes(ChangesCommand::Tail {
-            from,
-            cursor,
-            follow,
-        }) => match cursor {
-            Some(name) => changes::tail_cursor(&context, &name, from, follow),
-            None => changes::tail(&context, from, follow),
-        },
-        Command::Commits(CommitsCommand::Tail {
-            db,
-            from,
-            cursor,
-            follow,
-        }) => match cursor {
-            Some(name) => commits::tail_cursor(&context, &name, db.as_deref(), from, follow),
-            None => commits::tail(&context, db.as_deref(), from, follow),
-        },
-        Command::Cursor(CursorCommand::List) => cursor::list(&context),
-        Command::Cursor(CursorCommand::Drop { cursor }) => cursor::drop(&context, &cursor),
-        Command::Jobs { cancel: None } => jobs::list(&context),
-        Command::Jobs { cancel: Some(job) } => jobs::cancel(&context, job),
-        Command::Scrub { database } => jobs::scrub(&context, database.as_deref()),
-        Command::Manifest(command) => run_manifest(&context, &command),
-        Command::Repair { force, dry_run } => repair::run(&context, force, dry_run),
-        Command::Salvage { from, to, db } => salvage::run(&context, &from, &to, db.as_deref()),
-        Command::Verify { deep, database } => verify::run(&context, deep, database.as_deref()),
-        Command::Import(args) => transfer::import(&context, &args),
+    match requests::request_of(args.command) {
+        Ok(request) => ask(&context, requests::when_missing(&request), &request),
+        Err(command) => run_here(&context, command),
+    }
+}
+
+/// Runs a command that no other process does for this one.
+fn run_here(context: &Context, command: Command) -> Result<u8, Failure> {
+    match command {
+        Command::Sql(arguments) => sql::run(context, arguments),
+        Command::Manifest(command) => run_manifest(context, &command),
+        Command::Repair { force, dry_run } => repair::run(context, force, dry_run),
+        Command::Salvage { from, to, db } => salvage::run(context, &from, &to, db.as_deref()),
+        Command::Import(args) => transfer::import(context, &args),
         Command::Export {
             source,
             file,
             force,
-        } => transfer::export(&context, &source, &file, force),
+        } => transfer::export(context, &source, &file, force),
+        other => Err(Failure::new(
+            ErrorCode::NotSupported,
+            format_args!("{other:?} is for the owner of the store"),
+        )),
     }
 }
 
@@ -138,28 +88,6 @@ impl Context {
         };
         written
             .and_then(|()| out.flush())
-            .map_err(|error| output_failure(&error))
-    }
-}
-
-/// Refuses what cannot be a name before a store is made for it.
-///
-/// # Errors
-/// Which rule the name breaks.
-fn check_name(name: &str) -> Result<(), Failure> {
-    match DbName::given(name) {
-        Ok(_) => Ok(()),
-        Err(reason) => Err(Failure::from(CatalogueError::InvalidName {
-            name: name.to_owned(),
-            reason,
-        })),
-    }
-}
-
-/// The error of a standard output that takes no more.
-fn output_failure(error: &io::Error) -> Failure {
-    Failure {
-        reader_left: error.kind() == io::ErrorKind::BrokenPipe,
-        ..Failure::new(code_of(error), format_args!("write the answer: {error}"))
+            .map_err(|error| Failure::of_output(&error))
     }
 }

@@ -1,7 +1,7 @@
 //! `bop repair`: a lost or damaged manifest made anew.
 
 use super::Context;
-use crate::errors::Failure;
+use bop_control::Failure;
 use bop_storage::error::ErrorCode;
 use bop_storage::{DbId, LostPoint, Manager, Options, RepairMode, RepairReport, RepairedDatabase};
 use serde_json::{Value, json};

@@ -2,7 +2,7 @@
 //! was lost is an answer, not an error: it goes to standard output, and the exit status is 3.
 
 use super::Context;
-use crate::errors::Failure;
+use bop_control::Failure;
 use bop_storage::error::ErrorCode;
 use bop_storage::{DbKind, Lsn, Manager, Options, SalvageLoss, SalvageReport, SalvagedDatabase};
 use serde_json::{Value, json};

@@ -2,12 +2,12 @@
 //!
 //! Never: touches a file or a database of that name that is there already, unless told to.
 
+use super::Context;
 use super::progress::Progress;
-use super::{Context, check_name};
 use crate::args::{ImportArgs, Source};
-use crate::errors::Failure;
 use crate::session::{WhenMissing, with_store};
-use bop_libsql::Store;
+use bop_control::Failure;
+use bop_control::check_name;
 use bop_libsql::transfer::{
     FileToImport, ImportError, Imported, Overwrite, export_file_at, files_to_import, import_file,
     import_files,
@@ -46,10 +46,9 @@ fn import_one(
     let report = with_store(
         &context.store,
         WhenMissing::create_unless(no_create),
-        |manager| {
-            let store = Store::new(manager.clone())?;
+        |store| {
             let progress = Progress::new("import", context.json);
-            let report = import_file(&store, database, file, &mut |done, total| {
+            let report = import_file(store, database, file, &mut |done, total| {
                 progress.set(done, total);
             });
             progress.finish();
@@ -80,12 +79,11 @@ fn import_dir(context: &Context, dir: &Path, no_create: bool) -> Result<u8, Fail
     let outcomes = with_store(
         &context.store,
         WhenMissing::create_unless(no_create),
-        |manager| {
-            let store = Store::new(manager.clone())?;
+        |store| {
             let progress = Progress::of_bytes("import", context.json);
             let (total, read) = (files.iter().map(|file| file.bytes).sum(), AtomicU64::new(0));
             let threads = std::thread::available_parallelism().map_or(1, usize::from);
-            let outcomes = import_files(&store, &files, threads, &|bytes| {
+            let outcomes = import_files(store, &files, threads, &|bytes| {
                 let before = read.fetch_add(bytes, Ordering::Relaxed);
                 progress.set(before + bytes, total);
             });
@@ -149,11 +147,10 @@ pub(super) fn export(
     let Source { database, at } = source;
     let state = at.as_ref().unwrap_or(&At::Now);
     let overwrite = if force { Overwrite::Yes } else { Overwrite::No };
-    let report = with_store(&context.store, WhenMissing::Fail, |manager| {
-        let store = Store::new(manager.clone())?;
+    let report = with_store(&context.store, WhenMissing::Fail, |store| {
         let progress = Progress::new("export", context.json);
         let report = export_file_at(
-            &store,
+            store,
             database,
             state,
             file,

@@ -2,8 +2,7 @@
 //!
 //! Never: runs anything; that is [`super::shell`].
 
-use crate::output::Mode;
-use clap::ValueEnum;
+use bop_control::Mode;
 use std::path::PathBuf;
 
 /// What there is, for `.help`: how it is written, and what it does.
@@ -74,8 +73,7 @@ impl Dot {
                 table,
             },
             (".mode", Some(mode), None) => Self::Mode(
-                Mode::from_str(&mode, true)
-                    .map_err(|_| format!("no mode {mode:?}; {}", usage(&name)))?,
+                Mode::named(&mode).ok_or_else(|| format!("no mode {mode:?}; {}", usage(&name)))?,
             ),
             (".quit" | ".exit", None, None) => Self::Quit,
             (".read", Some(file), None) => Self::Read(file.into()),

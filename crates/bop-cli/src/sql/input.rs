@@ -16,7 +16,7 @@
 //!
 //! Never: looks into a statement further than that; SQLite parses.
 
-use super::position::Position;
+use bop_control::Position;
 
 /// A piece of the input that can be run.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -1,7 +1,7 @@
 //! The splitter: scenarios, then a comparison with `sqlite3_complete` on random input.
 
 use super::*;
-use crate::sql::statement::is_complete;
+use bop_libsql::statement::is_complete;
 use proptest::prelude::*;
 
 /// The statements of `input`, pushed in pieces of `size` bytes, and what is left at its end.

@@ -1,5 +1,5 @@
 //! SQL from the user to SQLite and its rows back: [`line_ends`] and [`input`] cut statements,
-//! [`runner`] runs them, [`statement`] is the unsafe part, [`position`] says where an error is.
+//! [`runner`] runs them,
 //! Lines that begin with a dot are understood by [`dot`] and done by [`shell`].
 
 mod csv_import;
@@ -7,7 +7,6 @@ pub(crate) mod dot;
 mod dump;
 pub(crate) mod input;
 pub(crate) mod line_ends;
-pub(crate) mod position;
+pub(crate) mod link;
 pub(crate) mod runner;
 pub(crate) mod shell;
-pub(crate) mod statement;

@@ -6,11 +6,8 @@
 //! - nothing runs after a statement that failed (save at the prompt, where people see it).
 
 use super::input::{Splitter, Statement};
-use super::position::{Excerpt, Position};
-use super::shell::Place;
-use super::statement::{Prepared, SqlFailure};
-use crate::output::{Mode, Printer};
-use rusqlite::Connection;
+use super::link::{Link, Refused};
+use bop_control::{Excerpt, Failure, Mode, SqlRefused};
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::time::Instant;
@@ -26,10 +23,12 @@ pub(crate) enum RunError {
     /// SQLite refused a statement.
     Sql {
         /// What it says.
-        failure: SqlFailure,
+        failure: Failure,
         /// Where.
         excerpt: Excerpt,
     },
+    /// The owner of the store, who runs the SQL, ended that.
+    Ended(Failure),
     /// A command of the shell was not done.
     Command {
         /// Why, in words.
@@ -49,7 +48,7 @@ impl RunError {
         let message = match &mut self {
             Self::Sql { failure, .. } => &mut failure.message,
             Self::Command { message, .. } => message,
-            Self::Input(_) | Self::Output(_) => return self,
+            Self::Input(_) | Self::Output(_) | Self::Ended(_) => return self,
         };
         *message = format!("{}: {message}", path.display());
         self
@@ -65,13 +64,11 @@ pub(crate) enum Flow {
     Quit,
 }
 
-/// A connection and where its answers go.
-pub(crate) struct Runner<'a> {
-    pub(super) connection: &'a Connection,
-    pub(super) place: Option<Place<'a>>,
+/// Where SQL runs, and where its answers go.
+pub(crate) struct Runner<'a, 'l> {
+    pub(super) link: &'a mut Link<'l>,
     pub(super) mode: Mode,
     pub(super) header: bool,
-    printer: Box<dyn Printer>,
     pub(super) out: &'a mut dyn Write,
     /// Whether to tell how long each statement takes.
     pub(super) timer: bool,
@@ -79,39 +76,23 @@ pub(crate) struct Runner<'a> {
     pub(super) reads: usize,
 }
 
-impl<'a> Runner<'a> {
-    /// Runs on `connection`, writes to `out`; `header` asks for column names where the mode can do
+impl<'a, 'l> Runner<'a, 'l> {
+    /// Runs where `link` leads, writes to `out`; `header` asks for column names where the mode can do
     /// without.
     pub(crate) fn new(
-        connection: &'a Connection,
+        link: &'a mut Link<'l>,
         mode: Mode,
         header: bool,
         out: &'a mut dyn Write,
     ) -> Self {
         Self {
-            connection,
-            place: None,
+            link,
             mode,
             header,
-            printer: mode.printer(header),
             out,
             timer: false,
             reads: 0,
         }
-    }
-
-    /// Says which database of a store it is, for those commands that are about that.
-    pub(crate) fn of(self, place: Place<'a>) -> Self {
-        Self {
-            place: Some(place),
-            ..self
-        }
-    }
-
-    /// How rows are written from now on.
-    pub(super) fn write_in(&mut self, mode: Mode, header: bool) {
-        (self.mode, self.header) = (mode, header);
-        self.printer = mode.printer(header);
     }
 
     /// Runs everything that `input` has.
@@ -168,86 +149,17 @@ impl<'a> Runner<'a> {
         let Statement {
             mut text, start, ..
         } = statement;
-        if let Some(at) = text.iter().position(|byte| *byte == 0) {
-            let failure = SqlFailure {
-                message: "a NUL character in the SQL".to_owned(),
-                code: rusqlite::ffi::SQLITE_ERROR,
-                offset: Some(at),
-            };
-            return Err(sql_error(failure, &text, start));
-        }
-        // With its terminator in place SQLite need not copy the text.
-        text.push(0);
-        let mut at = 0;
-        while let Some(rest) = text.get(at..).filter(|rest| rest.len() > 1) {
-            let position = start.after(text.get(..at).unwrap_or_default());
-            let used = self.run_first(rest, position)?;
-            if used == 0 {
-                break;
-            }
-            at += used;
-        }
-        Ok(())
+        let (mode, header) = (self.mode, self.header);
+        let ran = self.link.run(&mut text, mode, header, self.out);
+        ran.map_err(|refused| match refused {
+            Refused::Sql(SqlRefused { failure, offset }) => RunError::Sql {
+                excerpt: Excerpt::new(&text, start, offset),
+                failure,
+            },
+            Refused::Ended(failure) => RunError::Ended(failure),
+            Refused::Output(error) => RunError::Output(error),
+        })
     }
-
-    /// Runs the first statement of `sql`; answers its length.
-    fn run_first(&mut self, sql: &[u8], start: Position) -> Result<usize, RunError> {
-        let text = sql.strip_suffix(&[0]).unwrap_or(sql);
-        let refused = |failure| sql_error(failure, text, start);
-        let (prepared, used) = Prepared::new(self.connection, sql).map_err(refused)?;
-        let Some(mut prepared) = prepared else {
-            return Ok(used);
-        };
-        let mut explainer = self.mode.explainer(prepared.explain());
-        let printer = explainer.as_mut().unwrap_or(&mut self.printer);
-        let mut is_first = true;
-        let end = loop {
-            match prepared.step() {
-                Ok(true) => {}
-                end => break end,
-            }
-            printer
-                .row(&mut prepared, is_first, self.out)
-                .map_err(RunError::Output)?;
-            is_first = false;
-        };
-        if !is_first {
-            printer.end(self.out).map_err(RunError::Output)?;
-        }
-        if let Err(failure) = end {
-            // What came before the error is part of the answer.
-            self.out.flush().map_err(RunError::Output)?;
-            return Err(refused(failure));
-        }
-        Ok(used)
-    }
-}
-
-/// The error of a statement that starts at `start`. Where SQLite names no byte, its first word is
-/// meant.
-fn sql_error(failure: SqlFailure, text: &[u8], start: Position) -> RunError {
-    let offset = failure.offset.unwrap_or_else(|| first_word(text));
-    RunError::Sql {
-        excerpt: Excerpt::new(text, start, offset),
-        failure,
-    }
-}
-
-/// The byte after the blanks and comments that `text` starts with.
-fn first_word(text: &[u8]) -> usize {
-    let mut at = 0;
-    while let Some(rest) = text.get(at..) {
-        at += match rest {
-            [byte, ..] if byte.is_ascii_whitespace() => 1,
-            [b'-', b'-', ..] => rest.iter().position(|b| *b == b'\n').unwrap_or(rest.len()),
-            [b'/', b'*', after @ ..] => {
-                let end = after.windows(2).position(|pair| pair == b"*/");
-                end.map_or(rest.len(), |end| end + 4)
-            }
-            _ => break,
-        };
-    }
-    at
 }
 
 #[cfg(test)]

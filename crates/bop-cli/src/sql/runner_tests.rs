@@ -1,15 +1,31 @@
-//! The runner on a connection in memory.
+//! The runner on an empty database.
 
 use super::*;
-use crate::output::Mode;
+use crate::sql::shell::Place;
+use bop_control::Position;
+use bop_libsql::Store;
+use bop_storage::At;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 fn run_in(mode: Mode, header: bool, sql: &str) -> (String, Result<Flow, RunError>) {
-    let connection = Connection::open_in_memory().unwrap();
     let mut out = Vec::new();
-    let outcome = Runner::new(&connection, mode, header, &mut out).run(&mut sql.as_bytes());
+    let outcome =
+        with_link(|link| Runner::new(link, mode, header, &mut out).run(&mut sql.as_bytes()));
     (String::from_utf8_lossy(&out).into_owned(), outcome)
+}
+
+/// Runs on an empty database.
+fn with_link<T>(run: impl FnOnce(&mut Link<'_>) -> T) -> T {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), bop_storage::Options::new()).unwrap();
+    let connection = store.connect("d").unwrap();
+    let place = Place {
+        store: &store,
+        database: "d",
+        at: &At::Now,
+    };
+    run(&mut Link::Here(&connection, place))
 }
 
 #[track_caller]

@@ -4,12 +4,14 @@
 
 use super::csv_import::import;
 use super::dot::{Dot, help};
-use super::dump::{DumpError, dump};
+use super::dump::{DumpError, dump, quoted_text};
 use super::input::Statement;
 use super::line_ends::LineEnds;
-use super::position::Excerpt;
+use super::link::{self, Link};
 use super::runner::{Flow, RunError, Runner};
-use bop_storage::{At, Manager};
+use bop_control::{Excerpt, Mode};
+use bop_libsql::{Connection, Store};
+use bop_storage::At;
 use std::io;
 use std::path::Path;
 
@@ -19,7 +21,7 @@ const READS_MAX: usize = 16;
 /// The database of the store that the shell works on, where it is one.
 #[derive(Clone, Copy)]
 pub(crate) struct Place<'a> {
-    pub(crate) manager: &'a Manager,
+    pub(crate) store: &'a Store,
     /// Without a state.
     pub(crate) database: &'a str,
     pub(crate) at: &'a At,
@@ -56,7 +58,7 @@ impl From<io::Error> for Refused {
     }
 }
 
-impl<'a> Runner<'a> {
+impl<'l> Runner<'_, 'l> {
     /// Runs a command, which begins at byte `from` of `piece`.
     pub(super) fn run_dot(&mut self, piece: &Statement, from: usize) -> Result<Flow, RunError> {
         let line = piece.text.get(from..).unwrap_or_default();
@@ -80,23 +82,27 @@ impl<'a> Runner<'a> {
             Dot::Quit => return Ok(Flow::Quit),
             Dot::Help => self.out.write_all(help().as_bytes())?,
             Dot::Timer(on) => self.timer = on,
-            Dot::Mode(mode) => self.write_in(mode, self.header),
-            Dot::Headers(on) => self.write_in(self.mode, on),
+            Dot::Mode(mode) => self.mode = mode,
+            Dot::Headers(on) => self.header = on,
             Dot::Tables(pattern) => self.tables(pattern.as_deref().unwrap_or("%"))?,
             Dot::Schema(table) => self.schema(table.as_deref())?,
-            Dot::Dump(table) => dump(self.connection, table.as_deref(), self.out)?,
+            Dot::Dump(table) => {
+                let (connection, _) = self.here()?;
+                dump(connection, table.as_deref(), self.out)?;
+            }
             Dot::Read(path) => return self.read(&path),
             Dot::Import { file, table } => {
-                let rows = import(self.connection, &file, &table).map_err(Refused::Said)?;
+                let (connection, _) = self.here()?;
+                let rows = import(connection, &file, &table).map_err(Refused::Said)?;
                 writeln!(self.out, "{rows} rows into {table}")?;
             }
             Dot::Snapshot(name) => {
                 let Place {
-                    manager,
+                    store,
                     database,
                     at,
                 } = self.place()?;
-                let made = manager.snapshot_database(database, &name, at);
+                let made = store.manager().snapshot_database(database, &name, at);
                 made.map_err(|error| Refused::Said(error.to_string()))?;
                 writeln!(
                     self.out,
@@ -105,11 +111,11 @@ impl<'a> Runner<'a> {
             }
             Dot::Fork(new) => {
                 let Place {
-                    manager,
+                    store,
                     database,
                     at,
                 } = self.place()?;
-                let made = manager.fork_database(database, &new, at);
+                let made = store.manager().fork_database(database, &new, at);
                 made.map_err(|error| Refused::Said(error.to_string()))?;
                 writeln!(self.out, "{new} begins as {database} at {at}")?;
             }
@@ -117,42 +123,71 @@ impl<'a> Runner<'a> {
         Ok(Flow::GoOn)
     }
 
+    /// The connection, for what only this process can do with one.
+    fn here(&self) -> Result<(&'l Connection, Place<'l>), Refused> {
+        match &*self.link {
+            Link::Here(connection, place) => Ok((*connection, *place)),
+            Link::There(_) => Err(Refused::Said(
+                "not while another process has the store open: .import, .dump, .snapshot and .fork need it here; \
+                 bop snapshot and bop fork do not"
+                    .to_owned(),
+            )),
+        }
+    }
+
     /// What a snapshot or a fork is made of. What a transaction has changed so far is in neither.
-    fn place(&self) -> Result<Place<'a>, Refused> {
-        let place = self.place.ok_or("there is no store here");
-        let place = place.and_then(|place| match self.connection.is_autocommit() {
+    fn place(&self) -> Result<Place<'l>, Refused> {
+        let (connection, place) = self.here()?;
+        match connection.is_autocommit() {
             true => Ok(place),
-            false => Err("a transaction is open: commit it, or roll it back, first"),
-        });
-        place.map_err(|said| Refused::Said(said.to_owned()))
+            false => Err(Refused::Said(
+                "a transaction is open: commit it, or roll it back, first".to_owned(),
+            )),
+        }
     }
 
     fn tables(&mut self, pattern: &str) -> Result<(), Refused> {
-        let sql = "SELECT iif(schema = 'main', name, schema || '.' || name) FROM pragma_table_list \
-                   WHERE type IN ('table', 'view', 'virtual') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' \
-                   AND name LIKE ?1 ORDER BY 1";
-        let mut statement = self.connection.prepare(sql)?;
-        let mut rows = statement.query([pattern])?;
-        while let Some(row) = rows.next()? {
-            writeln!(self.out, "{}", row.get::<_, String>(0)?)?;
-        }
-        Ok(())
+        let pattern = quoted_text(pattern);
+        let sql = format!(
+            "SELECT iif(schema = 'main', name, schema || '.' || name) FROM pragma_table_list \
+             WHERE type IN ('table', 'view', 'virtual') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' \
+             AND name LIKE {pattern} ORDER BY 1"
+        );
+        let lines = self.lines_of(&sql)?;
+        Ok(self.out.write_all(&lines)?)
     }
 
     fn schema(&mut self, table: Option<&str>) -> Result<(), Refused> {
-        let sql = "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL \
-                   AND (?1 IS NULL OR tbl_name = ?1 COLLATE NOCASE) ORDER BY rowid";
-        let mut statement = self.connection.prepare(sql)?;
-        let mut rows = statement.query([table])?;
-        let mut is_there = table.is_none();
-        while let Some(row) = rows.next()? {
-            writeln!(self.out, "{};", row.get::<_, String>(0)?)?;
-            is_there = true;
-        }
-        match (is_there, table) {
-            (false, Some(table)) => Err(Refused::Said(format!("no table or view {table}"))),
+        let of_table = table.map(|table| {
+            let table = quoted_text(table);
+            format!(" AND tbl_name = {table} COLLATE NOCASE")
+        });
+        let sql = format!(
+            "SELECT sql || ';' FROM sqlite_schema WHERE sql IS NOT NULL{} ORDER BY rowid",
+            of_table.unwrap_or_default()
+        );
+        let lines = self.lines_of(&sql)?;
+        self.out.write_all(&lines)?;
+        match table {
+            Some(table) if lines.is_empty() => {
+                Err(Refused::Said(format!("no table or view {table}")))
+            }
             _ => Ok(()),
         }
+    }
+
+    /// The rows of a statement of one column, a line each.
+    fn lines_of(&mut self, sql: &str) -> Result<Vec<u8>, Refused> {
+        let mut lines = Vec::new();
+        let ran = self
+            .link
+            .run(&mut sql.as_bytes().to_vec(), Mode::List, false, &mut lines);
+        ran.map_err(|refused| match refused {
+            link::Refused::Sql(refused) => Refused::Said(refused.failure.message),
+            link::Refused::Ended(failure) => Refused::Read(RunError::Ended(failure)),
+            link::Refused::Output(error) => Refused::Output(error),
+        })?;
+        Ok(lines)
     }
 
     fn read(&mut self, path: &Path) -> Result<Flow, Refused> {

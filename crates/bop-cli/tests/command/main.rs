@@ -1,6 +1,7 @@
 //! The built `bop`, each time as a process of its own: what it does, prints, asks and refuses.
 
 mod commands;
+mod control;
 mod cursors;
 mod errors;
 mod full_disk;

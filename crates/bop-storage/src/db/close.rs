@@ -1,7 +1,7 @@
 //! Closing a store.
 //!
 //! ```text
-//! nobody gets in, writers that wait are told -> wait for the transactions inside
+//! nobody gets in -> what belongs to the store is told, writers that wait are -> wait for the transactions inside
 //!   -> log takes housekeeping only -> housekeeper ends, work inside ends, log is quiet
 //!   -> close record, the log has ended -> manifest closed -> lock released
 //! ```
@@ -38,6 +38,7 @@ impl Engine {
 
     fn close_once(&self, closing: Closing, until: Instant) -> Result<(), CloseError> {
         let _span = tracing::debug_span!("close", path = %self.path.display()).entered();
+        self.lifecycle.before_close.tell();
         for state in self.states() {
             state.slot().close();
         }

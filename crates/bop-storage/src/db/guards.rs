@@ -26,6 +26,17 @@ pub(super) enum Work {
 pub(super) struct Guards {
     spares: Mutex<Breaker>,
     checkpoint: Mutex<Breaker>,
+    /// The newest checkpoint that succeeded since the store was opened.
+    last_checkpoint: Mutex<Option<LastCheckpoint>>,
+}
+
+/// A checkpoint that succeeded.
+#[derive(Copy, Clone, Debug)]
+pub(super) struct LastCheckpoint {
+    /// When it ended, in microseconds since the Unix epoch.
+    pub(super) ended_us: u64,
+    /// Commits that were durable before it began, of those since the store was opened.
+    pub(super) commits: u64,
 }
 
 impl Guards {
@@ -38,12 +49,17 @@ impl Guards {
         Self {
             spares: Mutex::new(Breaker::new("spares", waits)),
             checkpoint: Mutex::new(Breaker::new("checkpoint", waits)),
+            last_checkpoint: Mutex::default(),
         }
     }
 
     pub(super) fn status(&self) -> Vec<BreakerStatus> {
         let all = [Work::Spares, Work::Checkpoint];
         all.map(|work| self.of(work).lock().status()).to_vec()
+    }
+
+    pub(super) fn last_checkpoint(&self) -> Option<LastCheckpoint> {
+        *self.last_checkpoint.lock()
     }
 
     fn of(&self, work: Work) -> &Mutex<Breaker> {
@@ -59,10 +75,18 @@ struct EndGuard<'a> {
     engine: &'a Engine,
     work: Work,
     succeeded: bool,
+    /// Commits that were durable when it began.
+    commits: u64,
 }
 
 impl Drop for EndGuard<'_> {
     fn drop(&mut self) {
+        if self.succeeded && matches!(self.work, Work::Checkpoint) {
+            *self.engine.guards.last_checkpoint.lock() = Some(LastCheckpoint {
+                ended_us: self.engine.runtime.clock.wall_us(),
+                commits: self.commits,
+            });
+        }
         let random = jitter(self.engine.runtime.clock.as_ref());
         let breaker = self.engine.guards.of(self.work);
         let probe_at = breaker.lock().ended(self.succeeded, Instant::now(), random);
@@ -102,6 +126,7 @@ impl Engine {
             engine: self,
             work,
             succeeded: false,
+            commits: self.meters.commits(),
         };
         let done = body();
         end.succeeded = done.is_ok();

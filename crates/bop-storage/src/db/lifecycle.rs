@@ -16,6 +16,7 @@
 //!
 //! Never: ends a transaction itself.
 
+use super::before_close::BeforeClose;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -52,6 +53,8 @@ pub(crate) struct Lifecycle {
     changed: Condvar,
     /// Every call is refused, for the hot path.
     closed: AtomicBool,
+    /// Who is told before anybody inside is waited for.
+    pub(super) before_close: BeforeClose,
 }
 
 impl Lifecycle {
@@ -65,6 +68,7 @@ impl Lifecycle {
             transactions: AtomicUsize::new(0),
             changed: Condvar::new(),
             closed: AtomicBool::new(false),
+            before_close: BeforeClose::default(),
         })
     }
 

@@ -129,7 +129,7 @@ impl Engine {
     }
 
     /// Bytes of the segments that have something from a position on.
-    fn segment_bytes_from(&self, from: Lsn) -> u64 {
+    pub(super) fn segment_bytes_from(&self, from: Lsn) -> u64 {
         let ring = self.log.ring();
         let before = ring.releasable(from);
         let before = before.iter().map(|sealed| sealed.segment.capacity_bytes);

@@ -12,6 +12,7 @@
 
 mod attempt;
 mod bases;
+mod before_close;
 mod callbacks;
 mod chain;
 mod checkpoint;
@@ -42,6 +43,7 @@ mod idle;
 mod images;
 mod inspect;
 mod jobs;
+mod lag;
 mod leftovers;
 mod lifecycle;
 mod log_needs;
@@ -106,6 +108,7 @@ pub use housekeeper::Housekeeping;
 pub use images::ImageStats;
 pub use inspect::ManifestInspection;
 pub use jobs::JobInfo;
+pub use lag::{Lag, OldestReader};
 pub use log_needs::{LogNeed, LogNeeds, NeededLog};
 pub use manager::Manager;
 pub use options::Options;

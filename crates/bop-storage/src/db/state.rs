@@ -166,6 +166,11 @@ impl DbState {
         self.pins.count()
     }
 
+    /// The oldest state that a reader has: the commit, when that was, and whether it needs the log.
+    pub(crate) fn oldest_reader(&self) -> Option<(Lsn, u64, bool)> {
+        self.pins.oldest()
+    }
+
     /// Replaces the newest view by what `change` makes of it. Returns that, and how many index
     /// entries it added.
     pub(crate) fn publish(&self, change: impl FnOnce(&View) -> View) -> (Arc<View>, i64) {

@@ -82,6 +82,10 @@ pub enum ErrorCode {
     Sql,
     /// The command line was wrong.
     Usage,
+    /// The process that has the store open could not be asked.
+    Control,
+    /// What was asked of it, it does not offer.
+    NotSupported,
     /// The target is there already.
     TargetExists,
     /// The file is not a sound SQLite database.
@@ -132,6 +136,8 @@ impl ErrorCode {
         Self::Panic,
         Self::Sql,
         Self::Usage,
+        Self::Control,
+        Self::NotSupported,
         Self::TargetExists,
         Self::InvalidDatabaseFile,
         Self::Unhealthy,
@@ -179,6 +185,8 @@ impl ErrorCode {
             Self::Panic => "panic",
             Self::Sql => "sql",
             Self::Usage => "usage",
+            Self::Control => "control",
+            Self::NotSupported => "not_supported",
             Self::TargetExists => "target_exists",
             Self::InvalidDatabaseFile => "invalid_database_file",
             Self::Unhealthy => "unhealthy",

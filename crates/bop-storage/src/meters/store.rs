@@ -135,6 +135,11 @@ impl StoreMeters {
         self.commits.add(batch.commits);
     }
 
+    /// Commits that became durable.
+    pub fn commits(&self) -> u64 {
+        self.commits.get()
+    }
+
     /// A write of a batch failed, or did not return.
     pub fn batch_failed(&self, cause: &LogFailure) {
         count_kind(&self.write_failures, cause);

@@ -128,6 +128,16 @@ impl Pins {
         self.inner.lock().exchange(|view| Some(view.emptied()));
     }
 
+    /// The oldest state that is pinned: the commit, when that was, and whether it needs the log.
+    pub fn oldest(&self) -> Option<(Lsn, u64, bool)> {
+        let inner = self.inner.lock();
+        let told = |view: &View| {
+            let head = view.head();
+            Some((head.lsn, head.time_us, view.layer_count() > 0))
+        };
+        inner.told(told).min()
+    }
+
     /// How many pins there are.
     pub fn count(&self) -> usize {
         self.inner.lock().told(|_| Some(())).count()

@@ -110,11 +110,11 @@ const NAMES: &str = "SELECT name FROM pragma_table_list WHERE name LIKE ?1 ESCAP
 
 /// What helps the line editor.
 pub(super) struct Shell<'a> {
-    connection: &'a Connection,
+    connection: Option<&'a Connection>,
 }
 
 impl<'a> Shell<'a> {
-    pub(super) fn new(connection: &'a Connection) -> Self {
+    pub(super) fn new(connection: Option<&'a Connection>) -> Self {
         Self { connection }
     }
 
@@ -122,8 +122,11 @@ impl<'a> Shell<'a> {
     fn names(&self, word: &str) -> Vec<String> {
         let escaped = word.replace('\\', "\\\\").replace('%', "\\%");
         let pattern = escaped.replace('_', "\\_") + "%";
+        let Some(connection) = self.connection else {
+            return Vec::new();
+        };
         let names = || {
-            let mut statement = self.connection.prepare_cached(NAMES)?;
+            let mut statement = connection.prepare_cached(NAMES)?;
             let names = statement.query_map((pattern, SHOWN_MAX as i64), |row| row.get(0))?;
             names.collect::<rusqlite::Result<Vec<String>>>()
         };
@@ -223,7 +226,7 @@ mod tests {
         let made =
             "create table orders(id, order_date, \"o%\"); create view ordered as select 1 as one";
         connection.execute_batch(made).unwrap();
-        let shell = Shell::new(&connection);
+        let shell = Shell::new(Some(&connection));
         let names = |line: &str| completed(&shell, line);
         assert_eq!(names("sel"), (0, vec!["select".to_owned()]));
         assert_eq!(names("SELECT * FR"), (9, vec!["FROM".to_owned()]));

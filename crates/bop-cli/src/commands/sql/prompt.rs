@@ -1,10 +1,10 @@
 //! The prompt: statements of any number of lines, an error does not end it.
 
 use super::completion::Shell;
-use super::{Context, Failure, Mode, Place, Runner, failure};
+use super::{Context, Failure, Link, RunError, Runner, Shown, failure};
 use crate::sql::input::{Splitter, Statement};
 use crate::sql::runner::Flow;
-use bop_libsql::{Connection, Store};
+use bop_libsql::Connection;
 use bop_storage::error::ErrorCode;
 use rustyline::error::ReadlineError;
 use rustyline::history::DefaultHistory;
@@ -16,45 +16,48 @@ use std::path::PathBuf;
 ///
 /// # Errors
 /// The terminal cannot be used.
-pub(super) fn run(
-    context: &Context,
-    store: &Store,
-    connection: &Connection,
-    place: Place<'_>,
-    mode: Mode,
-    header: bool,
-) -> Result<(), Failure> {
+pub(super) fn run(shown: &Shown<'_>, link: &mut Link<'_>) -> Result<(), Failure> {
     let mut out = io::stdout();
-    let mut prompt = Prompt {
-        context,
-        store,
-        connection,
-        runner: Runner::new(connection, mode, header, &mut out).of(place),
-        splitter: Splitter::new(),
+    let connection = match &*link {
+        Link::Here(connection, _) => Some(*connection),
+        Link::There(_) => None,
     };
-    prompt
-        .run()
-        .map_err(|error| Failure::new(ErrorCode::Io, format_args!("read the terminal: {error}")))
+    let mut prompt = Prompt {
+        context: shown.context,
+        connection,
+        runner: Runner::new(link, shown.mode, shown.header, &mut out),
+        splitter: Splitter::new(),
+        ended: None,
+    };
+    let ran = prompt.run();
+    if let Some(failure) = prompt.ended {
+        return Err(failure);
+    }
+    ran.map_err(|error| Failure::new(ErrorCode::Io, format_args!("read the terminal: {error}")))
 }
 
-struct Prompt<'a> {
+struct Prompt<'a, 'l> {
     context: &'a Context,
-    store: &'a Store,
-    connection: &'a Connection,
-    runner: Runner<'a>,
+    /// Where names are looked up for completion; none where another process has the store open.
+    connection: Option<&'l Connection>,
+    runner: Runner<'a, 'l>,
     splitter: Splitter,
+    /// Why nothing more can be run.
+    ended: Option<Failure>,
 }
 
 type LineEditor<'a> = Editor<Shell<'a>, DefaultHistory>;
 
-impl Prompt<'_> {
+impl Prompt<'_, '_> {
     fn run(&mut self) -> Result<(), ReadlineError> {
         let config = Config::builder()
             .completion_type(CompletionType::List)
             .auto_add_history(true)
             .build();
         let mut editor = LineEditor::with_config(config)?;
-        editor.set_helper(Some(Shell::new(self.connection)));
+        editor.set_helper(Some(Shell::new(
+            self.connection.map(|connection| &**connection),
+        )));
         let history = history_file();
         if let Some(path) = &history {
             // There is none at first, and one that cannot be read is no reason to stop.
@@ -100,7 +103,12 @@ impl Prompt<'_> {
             Err(error) => error,
         };
         self.splitter.clear();
-        let failure = failure(self.store, self.connection, error);
+        let is_over = matches!(error, RunError::Ended(_));
+        let failure = failure(error);
+        if is_over {
+            self.ended = Some(failure);
+            return Flow::Quit;
+        }
         if self.context.json {
             eprintln!("{}", failure.to_json());
         } else {

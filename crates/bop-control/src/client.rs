@@ -1,0 +1,169 @@
+//! The client: has the owner of a store answer, and hands his answer on.
+//!
+//! Invariant: what a request prints is what its owner wrote, byte for byte.
+//!
+//! Never: opens the store.
+
+use crate::commands::Caller;
+use crate::failure::Failure;
+use crate::message::{PROTOCOL, Said, SqlPiece, SqlSpec, Told};
+use crate::request::Request;
+use crate::socket::{ControlDir, check_server};
+use crate::sql::SqlRefused;
+use crate::wire::{Frame, WireError, read_frame, read_message, write_message};
+use bop_storage::error::ErrorCode;
+use std::io::{self, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+/// How long the owner may take for a greeting, and for taking what is asked.
+const GREETING_PATIENCE: Duration = Duration::from_secs(10);
+
+/// As long as it takes: the kernel says when the owner is gone, and a person can interrupt.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+/// A connection to the process that has a store open.
+#[derive(Debug)]
+pub struct Client {
+    stream: UnixStream,
+}
+
+impl Client {
+    /// Connects to the owner of the store at `store`; `None` when nobody listens there.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Control`]: somebody listens, and cannot be asked.
+    pub fn connect(store: &Path) -> Result<Option<Self>, Failure> {
+        let stream = match ControlDir::open(store).and_then(|dir| dir.connect()) {
+            Ok(stream) => stream,
+            Err(error) if is_nobody(&error) => return Ok(None),
+            Err(error) => return Err(broken(&error)),
+        };
+        check_server(&stream).map_err(|error| broken(&error))?;
+        let client = Self { stream };
+        client.say(&Said::Hello { protocol: PROTOCOL })?;
+        match read_message(&client.stream, GREETING_PATIENCE) {
+            Ok(Told::Welcome { protocol }) if protocol == PROTOCOL => Ok(Some(client)),
+            Ok(Told::Failed(failure)) => Err(failure),
+            Ok(_) => Err(broken(&"it did not greet")),
+            Err(error) => Err(broken(&error)),
+        }
+    }
+
+    /// Has a request answered: `caller` gets what it prints, and is asked what the owner wants to be asked.
+    ///
+    /// # Errors
+    /// What the owner answers; [`ErrorCode::Control`] when the connection breaks; `caller` takes no more.
+    pub fn run(
+        &self,
+        request: &Request,
+        json: bool,
+        caller: &mut dyn Caller,
+    ) -> Result<u8, Failure> {
+        let request = request.clone();
+        self.say(&Said::Run { json, request })?;
+        loop {
+            match self.hear(caller.out())? {
+                Told::Ask { name, question } => {
+                    let why_not = caller.confirm(&name, &question).err();
+                    self.say(&Said::Answer(why_not))?;
+                }
+                Told::Done { status, .. } => return Ok(status),
+                Told::Failed(failure) => return Err(failure),
+                _ => return Err(broken(&"it answered something else")),
+            }
+        }
+    }
+
+    /// Begins a session of SQL.
+    ///
+    /// # Errors
+    /// As for [`Client::run`].
+    pub fn sql(self, spec: &SqlSpec) -> Result<SqlClient, Failure> {
+        self.say(&Said::Sql(spec.clone()))?;
+        match self.hear(&mut io::sink())? {
+            Told::Done { .. } => Ok(SqlClient {
+                client: self,
+                in_transaction: false,
+            }),
+            Told::Failed(failure) => Err(failure),
+            _ => Err(broken(&"it answered something else")),
+        }
+    }
+
+    fn say(&self, said: &Said) -> Result<(), Failure> {
+        match write_message(&self.stream, said, GREETING_PATIENCE) {
+            Ok(()) => Ok(()),
+            // He may have said why before he closed.
+            Err(WireError::Io(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+                match read_message(&self.stream, GREETING_PATIENCE) {
+                    Ok(Told::Failed(failure)) => Err(failure),
+                    _ => Err(broken(&error)),
+                }
+            }
+            Err(error) => Err(broken(&error)),
+        }
+    }
+
+    /// Hands bytes on until a message comes.
+    fn hear(&self, out: &mut dyn Write) -> Result<Told, Failure> {
+        loop {
+            match read_frame(&self.stream, ANSWER_PATIENCE) {
+                Ok(Frame::Bytes(bytes)) => {
+                    let written = out.write_all(&bytes).and_then(|()| out.flush());
+                    written.map_err(|error| Failure::of_output(&error))?;
+                }
+                Ok(Frame::Message(told)) => return Ok(told),
+                Err(error) => return Err(broken(&error)),
+            }
+        }
+    }
+}
+
+/// A session of SQL. Dropped, what is open in it is rolled back.
+#[derive(Debug)]
+pub struct SqlClient {
+    client: Client,
+    in_transaction: bool,
+}
+
+impl SqlClient {
+    /// Runs SQL; what it prints goes to `out`, also before an error. `Ok(Some)`: SQLite refused a statement, and
+    /// the session goes on.
+    ///
+    /// # Errors
+    /// The session is over: the connection broke, the owner ended it, or `out` takes no more.
+    pub fn run(
+        &mut self,
+        piece: SqlPiece,
+        out: &mut dyn Write,
+    ) -> Result<Option<SqlRefused>, Failure> {
+        self.client.say(&Said::Piece(piece))?;
+        match self.client.hear(out)? {
+            Told::Done { in_transaction, .. } => {
+                self.in_transaction = in_transaction;
+                Ok(None)
+            }
+            Told::Refused(refused) => Ok(Some(refused)),
+            Told::Failed(failure) => Err(failure),
+            _ => Err(broken(&"it answered something else")),
+        }
+    }
+
+    /// Whether a transaction was open after the newest SQL that was not refused.
+    pub fn is_in_transaction(&self) -> bool {
+        self.in_transaction
+    }
+}
+
+/// No socket, or one that was left behind.
+fn is_nobody(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionRefused, NotFound};
+    matches!(error.kind(), NotFound | ConnectionRefused)
+}
+
+fn broken(why: &dyn std::fmt::Display) -> Failure {
+    let message = format!("the process that has the store open cannot be asked: {why}");
+    Failure::new(ErrorCode::Control, message)
+}

@@ -1,0 +1,80 @@
+//! `bop drop` and `bop purge`: a database goes, after asking.
+//!
+//! Invariant: without `--yes` nothing goes that a person has not confirmed at a terminal.
+
+use super::Call;
+use crate::failure::Failure;
+use crate::output::utc;
+use bop_storage::{DbId, DroppedDatabase, Manager};
+use serde_json::json;
+
+/// Drops a database; `now`: without a way back.
+pub(super) fn run(call: &mut Call<'_>, name: &str, yes: bool, now: bool) -> Result<u8, Failure> {
+    let info = call.manager.info(name)?;
+    if !yes {
+        let (name, pages) = (&info.name, info.page_count);
+        let end = if now { " for good" } else { "" };
+        call.confirm(
+            name,
+            &format!("Drop database {name:?} ({pages} pages){end}?"),
+        )?;
+    }
+    if now {
+        call.manager.drop_database_now(name)?;
+    } else {
+        call.manager.drop_database(name)?;
+    }
+    let mut dropped = call.manager.dropped_databases().into_iter();
+    let kept = dropped.find(|one| one.id == info.id);
+    let until_us = kept.map(|one| one.until_us);
+    let text = match until_us {
+        Some(us) => format!(
+            "dropped {name}; until {} bop undrop brings it back",
+            utc(us)
+        ),
+        None => format!("dropped {name}"),
+    };
+    call.answer(text, json!({ "dropped": name, "until_us": until_us }))?;
+    Ok(0)
+}
+
+/// Gives up a database that was dropped: the newest drop of that name, or the one with that id.
+pub(super) fn purge(
+    call: &mut Call<'_>,
+    name: &str,
+    id: Option<u64>,
+    yes: bool,
+) -> Result<u8, Failure> {
+    let gone = dropped(call.manager, name, id)?;
+    if !yes {
+        let (name, at) = (&gone.name, utc(gone.dropped_us));
+        call.confirm(
+            name,
+            &format!("Give up {name:?}, dropped at {at}, for good?"),
+        )?;
+    }
+    call.manager.purge_database(gone.id)?;
+    let (name, id) = (gone.name, gone.id.get());
+    call.answer(
+        format_args!("gave up {name}"),
+        json!({ "purged": name, "id": id }),
+    )?;
+    Ok(0)
+}
+
+/// The newest drop of that name, or the one with that id.
+pub(super) fn dropped(
+    manager: &Manager,
+    name: &str,
+    id: Option<u64>,
+) -> Result<DroppedDatabase, Failure> {
+    let same = |one: &DroppedDatabase| match id {
+        Some(id) => one.id == DbId::new(id),
+        None => one.is_named(name),
+    };
+    let found = manager.dropped_databases().into_iter().find(same);
+    found.ok_or_else(|| {
+        let name = id.map_or(name.to_owned(), |id| format!("id {id}"));
+        Failure::from(bop_storage::CatalogueError::NotDropped { name })
+    })
+}
