@@ -11,6 +11,7 @@
 //! Never: formats bytes, decides what damage means.
 
 mod attempt;
+mod backup;
 mod bases;
 mod callbacks;
 mod chain;
@@ -32,6 +33,7 @@ mod dropped;
 mod durability;
 mod engine;
 mod feeds;
+mod fresh_dir;
 mod garbage;
 mod group_commit;
 mod guards;
@@ -94,6 +96,10 @@ mod verify;
 mod verify_log;
 mod write;
 
+pub use backup::{
+    BackupInfo, BackupOptions, BackupProgress, BackupReport, BackupStage, LastBackup,
+    RestoredStore, VerifiedBackup,
+};
 pub use commit_feed::{CommitsCursor, CommitsFrom};
 pub use commits::{CommitPage, LoggedCommit};
 pub use cursor::{CursorInfo, CursorPosition};

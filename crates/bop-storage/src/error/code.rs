@@ -88,6 +88,10 @@ pub enum ErrorCode {
     InvalidDatabaseFile,
     /// Checks found the store unhealthy.
     Unhealthy,
+    /// No finished backup there.
+    BackupNotFound,
+    /// A backup is not what was written, or does not restore what was backed up.
+    BackupDamaged,
 }
 
 impl ErrorCode {
@@ -135,6 +139,8 @@ impl ErrorCode {
         Self::TargetExists,
         Self::InvalidDatabaseFile,
         Self::Unhealthy,
+        Self::BackupNotFound,
+        Self::BackupDamaged,
     ];
 
     /// The stable name.
@@ -182,6 +188,8 @@ impl ErrorCode {
             Self::TargetExists => "target_exists",
             Self::InvalidDatabaseFile => "invalid_database_file",
             Self::Unhealthy => "unhealthy",
+            Self::BackupNotFound => "backup_not_found",
+            Self::BackupDamaged => "backup_damaged",
         }
     }
 
@@ -194,7 +202,8 @@ impl ErrorCode {
             | Self::Poisoned
             | Self::Stalled
             | Self::StillStalled
-            | Self::Unhealthy => 3,
+            | Self::Unhealthy
+            | Self::BackupDamaged => 3,
             _ => 1,
         }
     }
