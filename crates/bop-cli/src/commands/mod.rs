@@ -2,6 +2,7 @@
 //!
 //! Invariant: a command that prints can print JSON, one value on one line.
 
+mod backup;
 mod changes;
 mod checkpoint;
 mod commits;
@@ -106,6 +107,7 @@ pub(crate) fn run(args: Args) -> Result<u8, Failure> {
         Command::Manifest(command) => run_manifest(&context, &command),
         Command::Repair { force, dry_run } => repair::run(&context, force, dry_run),
         Command::Salvage { from, to, db } => salvage::run(&context, &from, &to, db.as_deref()),
+        Command::Backup(args) => backup::run(&context, &args),
         Command::Verify { deep, database } => verify::run(&context, deep, database.as_deref()),
         Command::Import(args) => transfer::import(&context, &args),
         Command::Export {

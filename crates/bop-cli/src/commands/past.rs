@@ -2,7 +2,7 @@
 //! itself.
 
 use super::snapshot::{state, to_json};
-use super::{Context, check_name, output_failure, settings, snapshot};
+use super::{Context, backup, check_name, output_failure, settings, snapshot};
 use crate::args::{ForkArgs, PastCommand, RestoreArgs, RestorePointsArgs};
 use crate::errors::Failure;
 use crate::session::{WhenMissing, with_store};
@@ -52,7 +52,16 @@ fn restore(context: &Context, args: &RestoreArgs) -> Result<u8, Failure> {
         database,
         at,
         new_name,
+        from,
+        number,
     } = args;
+    if let Some(dir) = from {
+        return backup::restore(context, dir, *number);
+    }
+    // The arguments' own rule: both are there when no backup is named.
+    let (Some(database), Some(at)) = (database, at) else {
+        return Ok(0);
+    };
     if let Some(new) = new_name {
         return fork(context, database, new, at);
     }

@@ -18,6 +18,7 @@ use crate::log::format::all_zero;
 use crate::log::format::bytes::{ensure, index, split, split_many, take};
 use crate::log::format::segment::DATA_START;
 use crate::manifest::ChunkRow;
+use crate::pagestore::{ChunkDigest, ChunkIdentity};
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::U64;
 
@@ -71,6 +72,14 @@ impl BackedChunk {
             id,
             bytes: row.file_bytes,
             digest: row.digest,
+        }
+    }
+
+    /// What its file must be.
+    pub(crate) fn identity(&self) -> ChunkIdentity {
+        ChunkIdentity {
+            bytes: self.bytes,
+            digest: ChunkDigest::from_bytes(self.digest.to_le_bytes()),
         }
     }
 }
@@ -217,8 +226,8 @@ impl BackupIndex {
         }
         check_version(header.format_version.get())?;
         ensure(
-            zeros.len() < BLOCK_BYTES && all_zero(zeros),
-            "bytes behind an index",
+            file.len() == bytes.len().next_multiple_of(BLOCK_BYTES) && all_zero(zeros),
+            "bytes behind an index, or too few",
         )?;
         let count = index(header.segments.get().into())?;
         let (segments, rest) = split_many::<BackupSegment>(behind, count)?;
@@ -412,7 +421,7 @@ mod tests {
             assert!(BackupIndex::decode(&flipped).is_err(), "byte {at}");
         }
         let header = size_of::<BackupHeader>();
-        for length in [0, 8, header - 1, header, header + 60] {
+        for length in [0, 8, header - 1, header, header + 60, bytes.len() - 1] {
             assert!(BackupIndex::decode(&bytes[..length]).is_err(), "{length}");
         }
         let longer = [bytes, vec![0; BLOCK_BYTES]].concat();

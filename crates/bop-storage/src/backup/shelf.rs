@@ -121,15 +121,9 @@ impl Shelf {
         if !is_one && access != Access::Make {
             return Err(not_found(dir, None));
         }
-        let lock = match (access, disk.lock()) {
-            (Access::Look, _) => None,
-            (_, Ok(lock)) => Some(lock),
-            (Access::Use, Err(LockFailure::Io(failure)))
-                if [EROFS, EACCES].contains(&failure.errno) =>
-            {
-                None
-            }
-            (_, Err(failure)) => return Err(BackupError::locked(dir, failure)),
+        let lock = match access {
+            Access::Look => None,
+            Access::Make | Access::Use => locked(dir, disk.as_ref(), access)?,
         };
         let shelf = Self {
             dir: dir.to_owned(),
@@ -352,6 +346,23 @@ impl Shelf {
             }
         }
         Ok(())
+    }
+}
+
+/// The directory's lock; none of one that can only be read, if nothing is to be made in it.
+fn locked(
+    dir: &Path,
+    disk: &dyn Disk,
+    access: Access,
+) -> Result<Option<Box<dyn StoreLock>>, BackupError> {
+    match disk.lock() {
+        Ok(lock) => Ok(Some(lock)),
+        Err(LockFailure::Io(failure))
+            if access == Access::Use && [EROFS, EACCES].contains(&failure.errno) =>
+        {
+            Ok(None)
+        }
+        Err(failure) => Err(BackupError::locked(dir, failure)),
     }
 }
 

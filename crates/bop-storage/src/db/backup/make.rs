@@ -16,11 +16,12 @@ use crate::backup::{
     Access, BackedChunk, BackedSegment, BackupIndex, CopyError, FileProof, FileSink, Shelf,
     StateOf, copy_file, digest_file, encode_rows, names,
 };
-use crate::error::{BackupError, Damage, OpenError, Place, Reject};
+use crate::error::{BackupError, Damage, OpenError, Place, ReadError, Reject};
 use crate::ids::Lsn;
 use crate::io::errno::{EACCES, EINVAL, EMLINK, ENOSYS, EOPNOTSUPP, EPERM, EXDEV};
 use crate::io::{IoFailure, OpenMode, layout};
 use crate::manifest::SegmentRow;
+use crate::pagestore::ChunkReader;
 use crate::pagestore::format::ChunkFooter;
 use crate::superblock::Superblock;
 use std::path::Path;
@@ -377,8 +378,12 @@ impl Making<'_, '_> {
             .engine
             .disk
             .open(&layout::chunk(chunk.id), OpenMode::Read)?;
-        if file.bytes()? != chunk.bytes {
-            return Err(damaged_chunk(chunk));
+        // Its length and its footer, over which no digest is.
+        let (disk, store) = (self.engine.disk.as_ref(), self.engine.store);
+        match ChunkReader::open(disk, store, chunk.id, Some(&chunk.identity())) {
+            Ok(_) => {}
+            Err(ReadError::Damaged(damage)) => return Err(BackupError::StoreDamaged(damage)),
+            Err(error) => return Err(error.into()),
         }
         let mut sink = self.begin(path)?;
         let mut digest = ChunkDigest::new(chunk.bytes);

@@ -24,11 +24,12 @@ use crate::backup::{
     Access, BackedChunk, BackedSegment, BackupIndex, CopyError, FileSink, Shelf, StateOf,
     copy_file, decode_rows, digest_file, names,
 };
-use crate::error::{BackupError, Damage, OpenError, Place, Reject};
+use crate::error::{BackupError, Damage, OpenError, Place, ReadError, Reject};
 use crate::ids::Lsn;
 use crate::io::{BufferPool, Disk, IoFailure, NativeDisk, OpenDiskError, OpenMode, layout};
 use crate::limits::ValidLimits;
 use crate::manifest::LmdbManifest;
+use crate::pagestore::ChunkReader;
 use crate::superblock::Superblock;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -264,7 +265,16 @@ impl<'a> Filling<'a> {
         }
         let target = BackupError::target(self.at);
         sink.finish(&to, None).map_err(target)?;
-        Ok(())
+        // Its footer, over which no digest is.
+        let (disk, store) = (self.disk.as_ref(), self.index.store);
+        match ChunkReader::open(disk, store, chunk.id, Some(&chunk.identity())) {
+            Ok(_) => Ok(()),
+            Err(ReadError::Damaged(damage)) => {
+                self.found(&from, damage.reason);
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// A file of the backup, copied; `None` when it is not there as it should be.
