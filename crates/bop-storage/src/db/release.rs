@@ -32,7 +32,7 @@ use crate::manifest::{ClosedRow, CursorPlace};
 use crate::name::DbName;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// What is kept for cursors alone.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -60,14 +60,19 @@ pub(super) enum Kept {
 /// Keeps the log from a position on for a backup, until it is dropped or lost.
 #[derive(Debug)]
 pub(super) struct LogLease {
-    from: Lsn,
+    from: AtomicU64,
     lost: AtomicBool,
 }
 
 impl LogLease {
     /// The oldest position that is kept.
     pub(super) fn from(&self) -> Lsn {
-        self.from
+        Lsn::new(self.from.load(Ordering::Acquire))
+    }
+
+    /// What is before is not needed any more.
+    pub(super) fn advance(&self, to: Lsn) {
+        self.from.fetch_max(to.get(), Ordering::AcqRel);
     }
 
     /// Whether what was kept is released, or will be at once: what is read of it counts for nothing.
@@ -163,6 +168,7 @@ impl Engine {
     pub(super) fn lease_log(&self) -> Arc<LogLease> {
         let from = self.manifest.state().watermarks().truncated;
         let lost = AtomicBool::new(false);
+        let from = AtomicU64::new(from.get());
         let lease = Arc::new(LogLease { from, lost });
         *self.log_lease.lock() = Arc::downgrade(&lease);
         lease
@@ -176,8 +182,9 @@ impl Engine {
             .map(|(at, name)| (at, Kept::Cursor(name)))
             .collect();
         if let Some(lease) = self.backup_before(needed) {
-            let before = kept.partition_point(|(at, _)| *at < lease.from);
-            kept.insert(before, (lease.from, Kept::Backup(lease)));
+            let from = lease.from();
+            let before = kept.partition_point(|(at, _)| *at < from);
+            kept.insert(before, (from, Kept::Backup(lease)));
         }
         kept
     }
@@ -185,7 +192,7 @@ impl Engine {
     /// The backup that copies the log, if it wants something before `needed` and has not lost it.
     pub(super) fn backup_before(&self, needed: Lsn) -> Option<Arc<LogLease>> {
         let lease = self.log_lease.lock().upgrade();
-        lease.filter(|lease| lease.from < needed && !lease.is_lost())
+        lease.filter(|lease| lease.from() < needed && !lease.is_lost())
     }
 
     /// Nothing before it is needed but by cursors. What a closed database needs is set aside when it is

@@ -2,7 +2,7 @@
 
 use crate::ground::{Ground, LONG, Sums, open, sums, verify};
 use bop_storage::testing::SplitMix64;
-use bop_storage::{At, BackupOptions, DbKind, Manager, PageNo};
+use bop_storage::{At, BackupOptions, BackupStage, DbKind, Limits, Manager, Options, PageNo};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -48,7 +48,10 @@ fn number_at(store: &Manager, nth: u64, page: u32) -> u64 {
 #[test]
 fn a_backup_beside_64_committing_threads_is_of_one_moment() {
     let ground = Ground::new();
-    let store = open(&ground.store());
+    let mut limits = Limits::tiny();
+    // Room for what 64 threads commit while the log is copied on a busy machine.
+    (limits.log_bytes_max, limits.cursor_log_bytes_max) = (64 << 20, 32 << 20);
+    let store = Manager::open(ground.store(), Options::new().limits(limits)).unwrap();
     for nth in 0..DATABASES {
         store.create_database(&name(nth), DbKind::Raw).unwrap();
     }
@@ -110,14 +113,17 @@ fn a_backup_that_is_too_slow_loses_its_log_and_nobody_else_anything() {
     for number in 0..200 {
         crate::ground::write(&store, "one", 1 + number % 7, number.into());
     }
-    let mut once = true;
-    let slow = store.backup(ground.backups(), &BackupOptions::new(), &mut |_| {
-        if std::mem::take(&mut once) {
-            // Four times what the log may have in all.
-            for number in 0..1200 {
-                crate::ground::write(&store, "one", 1 + number % 7, number.into());
-            }
-            store.checkpoint().unwrap();
+    let mut begun = 0;
+    let slow = store.backup(ground.backups(), &BackupOptions::new(), &mut |progress| {
+        assert_eq!(progress.stage, BackupStage::Log);
+        begun += 1;
+        // Four times what the log may have in all; and then several segments again.
+        for number in 0..600 {
+            crate::ground::write(&store, "one", 1 + number % 7, number.into());
+        }
+        store.checkpoint().unwrap();
+        for number in 0..60 {
+            crate::ground::write(&store, "one", 1 + number % 7, number.into());
         }
     });
     let error = slow.unwrap_err();

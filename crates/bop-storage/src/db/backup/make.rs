@@ -55,6 +55,9 @@ pub struct BackupReport {
     pub snapshots: usize,
 }
 
+/// So often a backup is begun, if the log goes while it is copied.
+const ATTEMPTS_MAX: usize = 3;
+
 /// What is counted on the way.
 #[derive(Default)]
 struct Counts {
@@ -70,7 +73,7 @@ struct Making<'a, 'p> {
     /// Chunks may be linked.
     links: bool,
     /// The newest good one.
-    last: Option<BackupIndex>,
+    last: Option<&'a BackupIndex>,
     told: Told<'p>,
     counts: Counts,
 }
@@ -98,23 +101,26 @@ impl Engine {
         let links = !options.copy && given.is_none();
         let shelf = Shelf::open(&dir, Access::Make, options.io, given)?;
         let (next, last) = self.lineage(&shelf)?;
-        let frozen = self.frozen()?;
-        self.check_ahead(&shelf, last.as_ref(), frozen.lsn)?;
-        let log: u64 = frozen
-            .log
-            .iter()
-            .map(|part| part.proto().file_bytes())
-            .sum();
-        let chunks: u64 = frozen.chunks.iter().map(|held| held.chunk.bytes).sum();
-        let making = Making {
-            engine: self,
-            shelf: &shelf,
-            links,
-            last,
-            told: Told::new(log + chunks, progress),
-            counts: Counts::default(),
+        let mut attempts = 1;
+        let report = loop {
+            let frozen = self.frozen()?;
+            self.check_ahead(&shelf, last.as_ref(), frozen.lsn)?;
+            let log = frozen.log.iter().map(|part| part.proto().file_bytes());
+            let chunks = frozen.chunks.iter().map(|held| held.chunk.bytes);
+            let making = Making {
+                engine: self,
+                shelf: &shelf,
+                links,
+                last: last.as_ref(),
+                told: Told::new(log.chain(chunks).sum(), progress),
+                counts: Counts::default(),
+            };
+            match making.make(frozen, next) {
+                // What is left of the log is short now: whoever begins anew has less to copy.
+                Err(BackupError::LogReleased) if attempts < ATTEMPTS_MAX => attempts += 1,
+                made => break made?,
+            }
         };
-        let report = making.make(frozen, next)?;
         // It is good whatever becomes of what nobody needs any more, and of the note.
         if let Err(error) = shelf.sweep(options.keep.get()) {
             tracing::warn!(%error, "what older backups needed stays");
@@ -208,6 +214,7 @@ impl Making<'_, '_> {
         for part in &log {
             let backed = self.copy_part(part, &|| lease.is_lost())?;
             segments.push(backed);
+            lease.advance(part.end);
         }
         drop((lease, log));
         self.engine.shorten_for_cursors();
@@ -304,7 +311,7 @@ impl Making<'_, '_> {
 
     /// What proves a segment that is there: the last good backup says it, or its bytes do.
     fn digest_of(&self, backed: &BackedSegment, path: &Path) -> Result<u128, BackupError> {
-        let known = self.last.iter().flat_map(|last| &last.segments);
+        let known = self.last.into_iter().flat_map(|last| &last.segments);
         let mut known = known.filter(|known| {
             (known.id, known.incarnation, known.end) == (backed.id, backed.incarnation, backed.end)
         });
