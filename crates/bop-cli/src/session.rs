@@ -12,7 +12,7 @@
 
 use crate::args::ControlMode;
 use crate::commands::Context;
-use bop_control::{Call, Client, Failure, Request, Server, Terminal};
+use bop_control::{Call, Caller, Client, Failure, Request, Server, Terminal};
 use bop_libsql::Store;
 use bop_libsql::control::Door;
 use bop_storage::error::ErrorCode;
@@ -170,19 +170,31 @@ pub(crate) fn ask(
     when_missing: WhenMissing,
     request: &Request,
 ) -> Result<u8, Failure> {
+    ask_as(context, when_missing, request, &mut Terminal::standard())
+}
+
+/// The same for a caller of its own.
+///
+/// # Errors
+/// As for [`ask`].
+pub(crate) fn ask_as(
+    context: &Context,
+    when_missing: WhenMissing,
+    request: &Request,
+    caller: &mut dyn Caller,
+) -> Result<u8, Failure> {
     // Before a store is made for it.
     request.check()?;
-    let mut terminal = Terminal::standard();
     let answered = match open(&context.store, when_missing)? {
         Opened::Here(session) => session.run(|store| {
             let door = Door::new(store);
-            let call = Call::new(store.manager(), Some(&door), context.json, &mut terminal);
+            let call = Call::new(store.manager(), Some(&door), context.json, caller);
             bop_control::run(call, request)
         }),
-        Opened::There(client) => client.run(request, context.json, &mut terminal),
+        Opened::There(client) => client.run(request, context.json, caller),
     };
-    let shown = terminal.finish();
+    let shown = caller.out().flush();
     let status = answered?;
-    shown?;
+    shown.map_err(|error| Failure::of_output(&error))?;
     Ok(status)
 }

@@ -8,8 +8,8 @@
 
 use crate::position::Excerpt;
 use bop_storage::error::{
-    CatalogueError, CheckpointError, CloseError, ErrorCode, FeedError, JobError, ManifestError,
-    OpenError, PastError, RepairError, SalvageError,
+    BackupError, CatalogueError, CheckpointError, CloseError, ErrorCode, FeedError, JobError,
+    ManifestError, OpenError, PastError, RepairError, SalvageError,
 };
 use bop_storage::io::{IoFailure, LockFailure};
 use serde::{Deserialize, Serialize};
@@ -184,6 +184,9 @@ fn hint_for(code: ErrorCode) -> Option<&'static str> {
         ErrorCode::Control => {
             "the process that has the store open may be beginning or ending: try again"
         }
+        ErrorCode::BackupDamaged | ErrorCode::BackupNotFound => {
+            "bop backup list DIR shows the finished backups, bop backup verify DIR proves one"
+        }
         ErrorCode::TargetExists => "--force replaces it",
         ErrorCode::InvalidDatabaseFile => {
             "PRAGMA integrity_check in the sqlite3 shell tells more; .recover saves what it can"
@@ -247,6 +250,42 @@ impl From<RepairError> for Failure {
             other => Self::new(other.code(), &other).with_hint(
                 "see to the file that the message names; --force makes the manifest anew",
             ),
+        }
+    }
+}
+
+impl From<BackupError> for Failure {
+    fn from(error: BackupError) -> Self {
+        let failure = Self::new(error.code(), &error);
+        match error {
+            BackupError::NotFound { .. } => {
+                failure.with_hint("bop backup list DIR shows the finished backups; one that was interrupted is none")
+            }
+            BackupError::NotBackups { .. } => failure
+                .with_hint("choose a new or an empty directory, or one of backups; nothing was changed"),
+            BackupError::OtherStore { .. } => {
+                failure.with_hint("choose another directory: each store has one of its own")
+            }
+            BackupError::Behind { .. } => failure.with_hint(
+                "this store is an older copy, or another was restored and backed up since: choose another directory",
+            ),
+            BackupError::InsideStore { .. } => failure.with_hint("choose a directory outside of it"),
+            BackupError::Busy { .. } => failure.with_hint("wait for it"),
+            BackupError::StoreDamaged(_) => failure.with_hint(
+                "bop verify lists all damage: drop what is lost, or bop salvage what is left, then back up",
+            ),
+            BackupError::Damaged { .. } => failure.with_hint(
+                "restore another one (--number N); remove the files that are named, and the next backup makes them anew",
+            ),
+            BackupError::LogReleased => {
+                failure.with_hint("try again; a faster target, or a longer cursor_log_bytes_max, gives it time")
+            }
+            BackupError::NotEmpty { .. } => {
+                failure.with_hint("choose a directory that is not there yet, or is empty")
+            }
+            BackupError::Leftover { .. } => failure.with_hint("remove it, then restore again"),
+            BackupError::Open(error) => (*error).into(),
+            _ => failure,
         }
     }
 }

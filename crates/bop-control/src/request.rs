@@ -7,9 +7,11 @@
 
 use crate::failure::Failure;
 use bop_storage::At;
-use bop_storage::error::CatalogueError;
+use bop_storage::error::{CatalogueError, ErrorCode};
 use bop_storage::name::DbName;
 use serde::{Deserialize, Serialize};
+use std::num::NonZeroUsize;
+use std::path::Path;
 
 /// A request, with its parameters.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -128,6 +130,15 @@ pub enum Request {
         /// As large as it likes, from now on.
         none: bool,
     },
+    /// The store as it is now goes into a directory.
+    Backup {
+        /// The directory: an absolute path, since the owner stands elsewhere.
+        dir: String,
+        /// So many finished backups stay.
+        keep: NonZeroUsize,
+        /// Chunks are copied, also where a link would do.
+        copy: bool,
+    },
     /// Where the bytes are.
     Space {
         /// Of this database alone.
@@ -216,6 +227,12 @@ impl Request {
         match self {
             Self::Create { database, .. } => check_name(database),
             Self::Fork { new_name, .. } => check_name(new_name),
+            Self::Backup { dir, .. } if Path::new(dir).is_relative() => Err(Failure::new(
+                ErrorCode::Usage,
+                format_args!(
+                    "{dir:?} is no absolute path: whoever has the store open may stand elsewhere"
+                ),
+            )),
             _ => Ok(()),
         }
     }
@@ -268,6 +285,18 @@ mod tests {
             r#"{"fork":{"database":"orders","new_name":"orders 2","at":"snapshot:before"}}"#
         );
         assert_eq!(serde_json::from_str::<Request>(&text).unwrap(), fork);
+    }
+
+    #[test]
+    fn a_backup_goes_where_the_owner_finds_it() {
+        let backup = |dir: &str| Request::Backup {
+            dir: dir.to_owned(),
+            keep: NonZeroUsize::MIN,
+            copy: false,
+        };
+        assert!(backup("/var/backups/orders").check().is_ok());
+        let refused = backup("backups").check().unwrap_err();
+        assert!(refused.to_string().contains("backups"), "{refused}");
     }
 
     #[test]

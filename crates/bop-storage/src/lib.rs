@@ -58,6 +58,8 @@ pub mod catalogue;
 
 pub mod superblock;
 
+pub mod backup;
+
 // The store that users open.
 mod db;
 
@@ -65,19 +67,20 @@ pub use at::{At, AtError, Moment};
 pub use checkpoint::CheckpointReport;
 pub use checksum::{PageHash, RollingChecksum};
 pub use db::{
-    ChangesCursor, CommitPage, CommitsCursor, CommitsFrom, CursorInfo, CursorPosition,
-    DatabaseInfo, DatabaseSpace, Db, DroppedDatabase, Durability, FeedStart, ForkInfo, Health,
-    Housekeeping, ImageStats, JobInfo, Lag, LogNeed, LogNeeds, LogRecordEntry, LoggedCommit,
+    BackupInfo, BackupOptions, BackupProgress, BackupReport, BackupStage, ChangesCursor,
+    CommitPage, CommitsCursor, CommitsFrom, CursorInfo, CursorPosition, DatabaseInfo,
+    DatabaseSpace, Db, DroppedDatabase, Durability, FeedStart, ForkInfo, Health, Housekeeping,
+    ImageStats, JobInfo, Lag, LastBackup, LogNeed, LogNeeds, LogRecordEntry, LoggedCommit,
     LostPoint, Manager, ManifestInspection, NeededLog, NewEntry, OldestReader, Options,
     PendingCommit, ReadTxn, RecordLog, RecordLogInfo, RepairMode, RepairReport, RepairedDatabase,
-    ResetTxn, RestorePoint, SalvageLoss, SalvageReport, SalvagedDatabase, Savepoint, ScrubInfo,
-    SnapshotInfo, SnapshotSpace, SpaceReport, StoreStatus, Unfinished, VerifyReport, WriteTxn,
-    WriterSeat, WriterTicket, WriterTurn,
+    ResetTxn, RestorePoint, RestoredStore, SalvageLoss, SalvageReport, SalvagedDatabase, Savepoint,
+    ScrubInfo, SnapshotInfo, SnapshotSpace, SpaceReport, StoreStatus, Unfinished, VerifiedBackup,
+    VerifyReport, WriteTxn, WriterSeat, WriterTicket, WriterTurn,
 };
 pub use error::{
-    BeginError, CatalogueError, CheckpointError, CloseError, CommitError, CommitOutcome, Damage,
-    ErrorCode, FeedError, JobError, ManifestError, OpenError, PastError, Place, ReadError,
-    RecordLogError, Reject, Rejection, RepairError, SalvageError,
+    BackupError, BeginError, CatalogueError, CheckpointError, CloseError, CommitError,
+    CommitOutcome, Damage, ErrorCode, FeedError, JobError, ManifestError, OpenError, PastError,
+    Place, ReadError, RecordLogError, Reject, Rejection, RepairError, SalvageError,
 };
 pub use ids::{ChangeNo, DbId, DbKind, JobId, Lsn, PageNo, PageSize, StoreId};
 pub use limits::Limits;

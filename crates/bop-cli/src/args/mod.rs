@@ -3,8 +3,10 @@
 //! Invariant: what is wrong with a command line is found here, before anything is opened; it is a
 //! usage error, exit status 2.
 
+mod backup;
 mod past;
 
+pub(crate) use backup::{BackupArgs, BackupCommand};
 pub(crate) use past::{
     ForkArgs, PastCommand, RestoreArgs, RestorePointsArgs, RetentionArgs, SnapshotCommand, Source,
 };
@@ -253,6 +255,8 @@ pub(crate) enum Command {
         #[arg(long, value_name = "DB")]
         db: Option<String>,
     },
+    /// Back up the store into a directory: what is there from earlier backups is not copied again
+    Backup(BackupArgs),
     /// Check every checksum of the store
     Verify {
         /// Run PRAGMA integrity_check as well, on this database or on all

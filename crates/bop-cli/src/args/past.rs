@@ -2,6 +2,7 @@
 
 use bop_storage::{At, AtError};
 use bytesize::ByteSize;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 /// What is read: a database, or with `DB@STATE` a state of it. No name of a database has an `@`, so the
@@ -35,7 +36,8 @@ pub(crate) enum PastCommand {
     Snapshot(SnapshotCommand),
     /// Make a database that begins as a state of another one, without a copy
     Fork(ForkArgs),
-    /// Make a database again what it was; what it was until now stays as a snapshot
+    /// Make a database again what it was, and what it was until now stays as a snapshot; or, with --from, a
+    /// new store of a backup
     Restore(RestoreArgs),
     /// List the states of a database that can be had, the newest first
     RestorePoints(RestorePointsArgs),
@@ -94,14 +96,20 @@ pub(crate) struct ForkArgs {
 #[derive(clap::Args, Debug)]
 pub(crate) struct RestoreArgs {
     /// The database
-    #[arg(value_name = "DB")]
-    pub(crate) database: String,
+    #[arg(value_name = "DB", required_unless_present = "from")]
+    pub(crate) database: Option<String>,
     /// What it becomes again: snapshot:NAME, lsn:N or time:RFC3339
-    #[arg(long, value_name = "STATE")]
-    pub(crate) at: At,
+    #[arg(long, value_name = "STATE", required_unless_present = "from")]
+    pub(crate) at: Option<At>,
     /// Make a new database of that state, and leave this one as it is
-    #[arg(long = "as", value_name = "NEW")]
+    #[arg(long = "as", value_name = "NEW", requires = "database")]
     pub(crate) new_name: Option<String>,
+    /// Make the store itself, which is not there yet, of the newest backup in this directory
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["database", "at", "new_name"])]
+    pub(crate) from: Option<PathBuf>,
+    /// This backup instead of the newest, as bop backup list shows it
+    #[arg(long, value_name = "N", requires = "from")]
+    pub(crate) number: Option<u64>,
 }
 
 /// `bop restore-points`.

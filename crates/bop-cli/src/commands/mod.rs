@@ -3,6 +3,7 @@
 //!
 //! Invariant: a command that prints can print JSON, one value on one line.
 
+mod backup;
 mod manifest;
 mod progress;
 mod repair;
@@ -11,7 +12,7 @@ mod salvage;
 mod sql;
 mod transfer;
 
-use crate::args::{Args, Command, ManifestCommand};
+use crate::args::{Args, Command, ManifestCommand, PastCommand, RestoreArgs};
 use crate::session::{Target, ask};
 use bop_control::Failure;
 use bop_storage::error::ErrorCode;
@@ -53,6 +54,12 @@ fn run_here(context: &Context, command: Command) -> Result<u8, Failure> {
         Command::Manifest(command) => run_manifest(context, &command),
         Command::Repair { force, dry_run } => repair::run(context, force, dry_run),
         Command::Salvage { from, to, db } => salvage::run(context, &from, &to, db.as_deref()),
+        Command::Backup(args) => backup::run(context, &args),
+        Command::Past(PastCommand::Restore(RestoreArgs {
+            from: Some(dir),
+            number,
+            ..
+        })) => backup::restore(context, &dir, number),
         Command::Import(args) => transfer::import(context, &args),
         Command::Export {
             source,

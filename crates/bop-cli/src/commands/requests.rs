@@ -36,7 +36,7 @@ pub(super) fn request_of(command: Command) -> Result<Request, Command> {
             new_name,
         },
         Command::Purge { database, id, yes } => Request::Purge { database, id, yes },
-        Command::Past(command) => of_past(command),
+        Command::Past(command) => return of_past(command).map_err(Command::Past),
         Command::Quota {
             database,
             size,
@@ -67,8 +67,9 @@ pub(super) fn request_of(command: Command) -> Result<Request, Command> {
     })
 }
 
-fn of_past(command: PastCommand) -> Request {
-    match command {
+/// A store that is made of a backup is nobody's yet.
+fn of_past(command: PastCommand) -> Result<Request, PastCommand> {
+    Ok(match command {
         PastCommand::Snapshot(SnapshotCommand::Create {
             database,
             snapshot,
@@ -93,15 +94,21 @@ fn of_past(command: PastCommand) -> Request {
             at,
         })
         | PastCommand::Restore(RestoreArgs {
-            database,
-            at,
+            database: Some(database),
+            at: Some(at),
             new_name: Some(new_name),
+            ..
         }) => Request::Fork {
             database,
             new_name,
             at,
         },
-        PastCommand::Restore(RestoreArgs { database, at, .. }) => Request::Restore { database, at },
+        PastCommand::Restore(RestoreArgs {
+            database: Some(database),
+            at: Some(at),
+            ..
+        }) => Request::Restore { database, at },
+        other @ PastCommand::Restore(_) => return Err(other),
         PastCommand::RestorePoints(RestorePointsArgs { database, limit }) => {
             Request::RestorePoints { database, limit }
         }
@@ -118,7 +125,7 @@ fn of_past(command: PastCommand) -> Request {
                 default,
             },
         },
-    }
+    })
 }
 
 fn of_changes(command: ChangesCommand) -> Request {

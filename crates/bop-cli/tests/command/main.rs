@@ -1,5 +1,6 @@
 //! The built `bop`, each time as a process of its own: what it does, prints, asks and refuses.
 
+mod backup;
 mod commands;
 mod control;
 mod cursors;

@@ -5,6 +5,7 @@
 //!
 //! Invariant: a command that prints can print JSON, one value on one line.
 
+mod backup;
 mod changes;
 mod checkpoint;
 mod commits;
@@ -48,6 +49,9 @@ pub trait Caller {
 
     /// Whether the caller still waits. May be asked often.
     fn is_waiting(&mut self) -> bool;
+
+    /// So much of a long piece of work is done: for whoever shows that.
+    fn progress(&mut self, _done_bytes: u64, _total_bytes: u64) {}
 
     /// Lets time pass, or less of it if the caller leaves meanwhile.
     fn pause(&mut self, time: Duration);
@@ -157,6 +161,7 @@ pub fn run(mut call: Call<'_>, request: &Request) -> Result<u8, Failure> {
             none,
         } => settings::quota(call, database, *bytes, *none),
         Request::Checkpoint => checkpoint::run(call),
+        Request::Backup { dir, keep, copy } => backup::run(call, dir, *keep, *copy),
         Request::Jobs => jobs::list(call),
         Request::CancelJob { job } => jobs::cancel(call, *job),
         Request::Scrub { database } => jobs::scrub(call, database.as_deref()),

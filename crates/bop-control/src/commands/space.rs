@@ -109,6 +109,7 @@ fn who(need: &NeededLog) -> (&'static str, String) {
         LogNeed::Fragments(id) => ("commit", database(*id)),
         LogNeed::Records(id) => ("record log", database(*id)),
         LogNeed::Cursor(name) => ("cursor", name.clone()),
+        LogNeed::Backup => ("backup", String::new()),
         // What a later engine may have.
         _ => ("other", String::new()),
     }

@@ -24,6 +24,8 @@ pub enum LogNeed {
     Records(DbId),
     /// A cursor over commits, of this name.
     Cursor(String),
+    /// A backup that copies the log.
+    Backup,
 }
 
 /// A part of the log that somebody needs.
@@ -113,6 +115,13 @@ impl Engine {
                     }
                 }),
         );
+        needs.extend(self.backup_before(published).map(|lease| NeededLog {
+            by: LogNeed::Backup,
+            database: None,
+            from: lease.from(),
+            bytes: self.segment_bytes_from(lease.from()),
+            until_checkpoint: false,
+        }));
         needs.sort_by_key(|need| need.from);
         let stays = needs.iter().filter(|need| !need.until_checkpoint);
         let first = stays.map(|need| need.from).min();

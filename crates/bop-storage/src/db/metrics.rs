@@ -8,8 +8,8 @@
 use super::engine::Engine;
 use super::report::{Health, StoreStatus};
 use crate::error::{
-    BeginError, CatalogueError, CheckpointError, CommitError, ErrorCode, JobError, PastError,
-    ReadError, RecordLogError,
+    BackupError, BeginError, CatalogueError, CheckpointError, CommitError, ErrorCode, JobError,
+    PastError, ReadError, RecordLogError,
 };
 use crate::meters::{Levels, MetricsReport, list};
 use crate::runtime::BreakerState;
@@ -30,6 +30,7 @@ macro_rules! coded {
 }
 
 coded!(
+    BackupError,
     BeginError,
     CatalogueError,
     CheckpointError,

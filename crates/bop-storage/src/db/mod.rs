@@ -11,6 +11,7 @@
 //! Never: formats bytes, decides what damage means.
 
 mod attempt;
+mod backup;
 mod bases;
 mod before_close;
 mod callbacks;
@@ -33,6 +34,7 @@ mod dropped;
 mod durability;
 mod engine;
 mod feeds;
+mod fresh_dir;
 mod garbage;
 mod give_way;
 mod group_commit;
@@ -97,6 +99,10 @@ mod verify;
 mod verify_log;
 mod write;
 
+pub use backup::{
+    BackupInfo, BackupOptions, BackupProgress, BackupReport, BackupStage, LastBackup,
+    RestoredStore, VerifiedBackup,
+};
 pub use commit_feed::{CommitsCursor, CommitsFrom};
 pub use commits::{CommitPage, LoggedCommit};
 pub use cursor::{CursorInfo, CursorPosition};

@@ -365,6 +365,8 @@ impl Parts<'_> {
             housekeeper: Housekeeper::default(),
             guards: Guards::new(&self.limits),
             releasing: Mutex::new(()),
+            log_lease: Mutex::default(),
+            backing_up: Mutex::new(()),
             checkpointing: Mutex::new(()),
             reclaim: Reclaim::default(),
             commit_ids: AtomicU64::new(1),

@@ -25,6 +25,8 @@ pub struct Options {
     pub(super) runtime: Runtime,
     pub(super) disk: Option<Arc<dyn Disk>>,
     pub(super) manifest: Option<Arc<dyn ManifestStore>>,
+    /// It was made of a backup just now: what the other store gives out meanwhile is left out here.
+    pub(super) restored: bool,
 }
 
 impl Options {
@@ -40,6 +42,7 @@ impl Options {
             runtime: Runtime::system(),
             disk: None,
             manifest: None,
+            restored: false,
         }
     }
 

@@ -17,7 +17,9 @@
 //!   the log together exceed the log's cap by the segments that were sealed since, at most;
 //! - the rows of cursors are looked at, and what they do not need is released, under one lock, which who
 //!   opens a cursor takes too: no cursor begins at what is about to go;
-//! - a cursor that has lost its place holds back nothing.
+//! - a cursor that has lost its place holds back nothing;
+//! - a backup that copies the log is one more cursor while it does: within the same bound, and told when it
+//!   has lost its place, since what it reads from then on may be another segment's bytes.
 //!
 //! Never: releases what a database needs.
 
@@ -29,6 +31,8 @@ use crate::log::{HoldReason, SealedSegment};
 use crate::manifest::{ClosedRow, CursorPlace};
 use crate::name::DbName;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// What is kept for cursors alone.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -43,7 +47,38 @@ pub(super) struct KeptForCursors {
 struct Bound {
     /// Segments that end at it, or before, go.
     release: Lsn,
-    lost: Vec<(DbName, Lsn)>,
+    lost: Vec<(Kept, Lsn)>,
+}
+
+/// For whom alone a part of the log is kept.
+#[derive(Clone, Debug)]
+pub(super) enum Kept {
+    Cursor(DbName),
+    Backup(Arc<LogLease>),
+}
+
+/// Keeps the log from a position on for a backup, until it is dropped or lost.
+#[derive(Debug)]
+pub(super) struct LogLease {
+    from: AtomicU64,
+    lost: AtomicBool,
+}
+
+impl LogLease {
+    /// The oldest position that is kept.
+    pub(super) fn from(&self) -> Lsn {
+        Lsn::new(self.from.load(Ordering::Acquire))
+    }
+
+    /// What is before is not needed any more.
+    pub(super) fn advance(&self, to: Lsn) {
+        self.from.fetch_max(to.get(), Ordering::AcqRel);
+    }
+
+    /// Whether what was kept is released, or will be at once: what is read of it counts for nothing.
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Acquire)
+    }
 }
 
 impl Engine {
@@ -86,8 +121,9 @@ impl Engine {
     pub(super) fn kept_for_cursors(&self) -> KeptForCursors {
         let cut = self.manifest.state().watermarks().checkpointed;
         let needed = self.needed_from(cut, &self.closed.lock().clone());
-        let (at, slowest) = match self.cursors_before(needed).into_iter().next() {
-            Some((at, name)) => (at, Some(name)),
+        let (at, slowest) = match self.kept_before(needed).into_iter().next() {
+            Some((at, Kept::Cursor(name))) => (at, Some(name)),
+            Some((at, Kept::Backup(_))) => (at, None),
             None => return KeptForCursors::default(),
         };
         let kept = self.log.ring().releasable(needed);
@@ -114,10 +150,49 @@ impl Engine {
             self.records.room_made();
         }
         done?;
-        for (name, position) in bound.lost {
-            tracing::warn!(name = name.as_str(), %position, "a cursor over commits has lost its place");
+        for (kept, position) in bound.lost {
+            match kept {
+                Kept::Cursor(name) => {
+                    tracing::warn!(name = name.as_str(), %position, "a cursor over commits has lost its place");
+                }
+                Kept::Backup(_) => {
+                    tracing::warn!(%position, "a backup has lost the log that it copies")
+                }
+            }
         }
         Ok(count)
+    }
+
+    /// Keeps all of the log that there is, for a backup; the oldest position of it. Called under the lock
+    /// `releasing`.
+    pub(super) fn lease_log(&self) -> Arc<LogLease> {
+        let from = self.manifest.state().watermarks().truncated;
+        let lost = AtomicBool::new(false);
+        let from = AtomicU64::new(from.get());
+        let lease = Arc::new(LogLease { from, lost });
+        *self.log_lease.lock() = Arc::downgrade(&lease);
+        lease
+    }
+
+    /// Whoever wants something before `needed` that is kept for it alone, slowest first.
+    fn kept_before(&self, needed: Lsn) -> Vec<(Lsn, Kept)> {
+        let cursors = self.cursors_before(needed);
+        let mut kept: Vec<_> = cursors
+            .into_iter()
+            .map(|(at, name)| (at, Kept::Cursor(name)))
+            .collect();
+        if let Some(lease) = self.backup_before(needed) {
+            let from = lease.from();
+            let before = kept.partition_point(|(at, _)| *at < from);
+            kept.insert(before, (from, Kept::Backup(lease)));
+        }
+        kept
+    }
+
+    /// The backup that copies the log, if it wants something before `needed` and has not lost it.
+    pub(super) fn backup_before(&self, needed: Lsn) -> Option<Arc<LogLease>> {
+        let lease = self.log_lease.lock().upgrade();
+        lease.filter(|lease| lease.from() < needed && !lease.is_lost())
     }
 
     /// Nothing before it is needed but by cursors. What a closed database needs is set aside when it is
@@ -151,18 +226,22 @@ impl Engine {
             release: needed,
             lost: Vec::new(),
         };
-        let cursors = self.cursors_before(needed);
-        if cursors.is_empty() {
+        let wanted = self.kept_before(needed);
+        if wanted.is_empty() {
             return bound;
         }
         let (kept, most) = (self.log.ring().releasable(needed), self.most_for_cursors());
-        for (position, name) in cursors {
+        for (position, by) in wanted {
             let bytes = bytes_from(&kept, position);
             if bytes <= most {
                 bound.release = position;
                 break;
             }
-            bound.lost.push((name, position));
+            if let Kept::Backup(lease) = &by {
+                // Before a segment goes: who sees that it is not lost has read what it kept.
+                lease.lost.store(true, Ordering::Release);
+            }
+            bound.lost.push((by, position));
         }
         bound
     }

@@ -37,7 +37,7 @@ impl Parts<'_> {
         holds: &Arc<LogHolds>,
         signals: &Arc<Signals>,
     ) -> Result<StartedLog, OpenError> {
-        let start = log_start(&recovered)?;
+        let start = log_start(&recovered, self.options.restored)?;
         let (epoch, clean) = (start.position.epoch, start.goes_on);
         if let Some(active) = &recovered.active {
             settle(self.disk.as_ref(), active)?;
@@ -147,25 +147,33 @@ impl Parts<'_> {
     }
 }
 
+/// Positions and epochs that a store leaves out when it is made of a backup: whatever the one that was
+/// backed up has given out since, none of it means something else here. 8,000 times a petabyte can be left out.
+const RESTORED_GAP_BYTES: u64 = 1 << 50;
+const RESTORED_EPOCHS: u64 = 1 << 16;
+
 /// Where the log goes on: behind a close record in the same segment, else in a new one whose Lsns
 /// lie behind all that can ever have been given out.
-fn log_start(recovered: &Recovered) -> Result<LogStart, OpenError> {
+fn log_start(recovered: &Recovered, restored: bool) -> Result<LogStart, OpenError> {
     let exhausted = |what| {
         let place = Place::File(layout::LOG_DIR.into());
         OpenError::Damaged(Damage::new(place, Reject::Invalid(what)))
     };
-    let epoch = recovered
-        .max_epoch
-        .next()
-        .ok_or_else(|| exhausted("all epochs are used up"))?;
-    let goes_on = recovered.clean && recovered.active.is_some();
+    let (epochs, gap_bytes) = match restored {
+        false => (1, UNCLEAN_GAP_BYTES),
+        true => (RESTORED_EPOCHS, RESTORED_GAP_BYTES),
+    };
+    let epoch = recovered.max_epoch.get().checked_add(epochs);
+    let epoch = epoch.map(Epoch::new);
+    let epoch = epoch.ok_or_else(|| exhausted("all epochs are used up"))?;
+    let goes_on = recovered.clean && recovered.active.is_some() && !restored;
     let base = if goes_on {
         Some(recovered.end)
-    } else if recovered.highest_possible_end == Lsn::ZERO {
+    } else if recovered.highest_possible_end == Lsn::ZERO && !restored {
         // A new store: nothing was ever given out.
         Some(Lsn::ZERO)
     } else {
-        recovered.highest_possible_end.advance(UNCLEAN_GAP_BYTES)
+        recovered.highest_possible_end.advance(gap_bytes)
     };
     let position = LogEnd {
         end: recovered.end,

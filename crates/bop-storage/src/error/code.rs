@@ -92,6 +92,10 @@ pub enum ErrorCode {
     InvalidDatabaseFile,
     /// Checks found the store unhealthy.
     Unhealthy,
+    /// No finished backup there.
+    BackupNotFound,
+    /// A backup is not what was written, or does not restore what was backed up.
+    BackupDamaged,
 }
 
 impl ErrorCode {
@@ -141,6 +145,8 @@ impl ErrorCode {
         Self::TargetExists,
         Self::InvalidDatabaseFile,
         Self::Unhealthy,
+        Self::BackupNotFound,
+        Self::BackupDamaged,
     ];
 
     /// The stable name.
@@ -190,6 +196,8 @@ impl ErrorCode {
             Self::TargetExists => "target_exists",
             Self::InvalidDatabaseFile => "invalid_database_file",
             Self::Unhealthy => "unhealthy",
+            Self::BackupNotFound => "backup_not_found",
+            Self::BackupDamaged => "backup_damaged",
         }
     }
 
@@ -202,7 +210,8 @@ impl ErrorCode {
             | Self::Poisoned
             | Self::Stalled
             | Self::StillStalled
-            | Self::Unhealthy => 3,
+            | Self::Unhealthy
+            | Self::BackupDamaged => 3,
             _ => 1,
         }
     }

@@ -9,6 +9,7 @@
 //!
 //! Never: holds a value that the caller needs back.
 
+mod backup;
 mod code;
 mod commit;
 mod damage;
@@ -21,6 +22,7 @@ mod repair;
 mod salvage;
 mod store;
 
+pub use backup::BackupError;
 pub use code::ErrorCode;
 pub use commit::{
     BeginError, CommitError, CommitOutcome, LogFailure, ReadError, Rejection, SegmentError,

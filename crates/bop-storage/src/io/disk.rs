@@ -12,7 +12,8 @@
 //! - after a failed write or sync the state of the bytes is unknown: a backend never calls sync
 //!   again for the same bytes on its own.
 
-use super::{Block, BufferPool, IoFailure, LockFailure, ReadPart, WritePart};
+use super::errno::EOPNOTSUPP;
+use super::{Block, BufferPool, IoFailure, IoOp, LockFailure, ReadPart, WritePart};
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -88,6 +89,22 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// # Errors
     /// `EEXIST` when `to` is there.
     fn rename(&self, from: &Path, to: &Path) -> Result<(), IoFailure>;
+
+    /// Gives a file one more name, outside of the store's directory: `to` is a path of the process. Never
+    /// replaces one. Whoever asks can do without: a disk may have no such thing.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` where there are no such names, `EXDEV` on another file system, `EEXIST` when `to` is
+    /// there.
+    fn link_out(&self, path: &Path, to: &Path) -> Result<(), IoFailure> {
+        let _ = to;
+        Err(IoFailure {
+            op: IoOp::Link,
+            path: path.to_owned(),
+            offset: None,
+            errno: EOPNOTSUPP,
+        })
+    }
 
     /// Removes a file.
     ///

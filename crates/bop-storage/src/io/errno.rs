@@ -46,5 +46,9 @@ pub const ENOSYS: i32 = Errno::NOSYS.raw_os_error();
 pub const ELOOP: i32 = Errno::LOOP.raw_os_error();
 /// The file system cannot do this.
 pub const EOPNOTSUPP: i32 = Errno::OPNOTSUPP.raw_os_error();
+/// The other name is on another file system.
+pub const EXDEV: i32 = Errno::XDEV.raw_os_error();
+/// The file has as many names as it can have.
+pub const EMLINK: i32 = Errno::MLINK.raw_os_error();
 /// The user's share of the device is used up.
 pub const EDQUOT: i32 = Errno::DQUOT.raw_os_error();

@@ -28,6 +28,8 @@ pub enum IoOp {
     SyncDirectory,
     /// Rename a file.
     Rename,
+    /// Give a file one more name.
+    Link,
     /// Remove a file.
     Remove,
     /// Take the store's lock.
@@ -48,6 +50,7 @@ impl fmt::Display for IoOp {
             Self::Directory => "directory access",
             Self::SyncDirectory => "directory sync",
             Self::Rename => "rename",
+            Self::Link => "link",
             Self::Remove => "remove",
             Self::Lock => "lock",
             Self::ManifestCommit => "manifest commit",

@@ -8,6 +8,7 @@
 //! STORE/manifest/            the LMDB environment
 //! STORE/scratch/             what is being made; cleared at open
 //! STORE/reserve              room that is kept for checkpoints
+//! STORE/backup               where the last backup went
 //! STORE/damaged/             what a closed database still needs, manifests that were replaced
 //! ```
 //! Files are named by number (16 hexadecimal digits), never by a database's name.
@@ -21,6 +22,8 @@ pub const SUPERBLOCK: &str = "store.bop";
 pub const LOCK: &str = "lock";
 /// The file that takes the room which is kept for checkpoints.
 pub const RESERVE: &str = "reserve";
+/// The note of where the last backup went.
+pub const BACKUP_NOTE: &str = "backup";
 /// The directory of the log's segments.
 pub const LOG_DIR: &str = "log";
 /// The directory of the page store's chunks.

@@ -16,6 +16,7 @@ pub mod layout;
 mod native;
 pub mod policy;
 mod pool;
+mod read_only;
 mod watchdog;
 mod watched;
 
@@ -27,5 +28,7 @@ pub use failure::{IoFailure, IoOp, LockFailure};
 pub use native::NativeDisk;
 pub use policy::Action;
 pub use pool::{BUFFER_BLOCKS, BUFFER_BYTES, BufferPool, PoolBuffer, PoolUsage};
+pub use read_only::ReadOnlyDisk;
+pub(crate) use read_only::refused;
 pub use watchdog::{InFlight, StallSink, WatchThread, Watchdog};
 pub use watched::WatchedDisk;

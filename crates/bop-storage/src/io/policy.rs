@@ -159,6 +159,7 @@ mod tests {
         IoOp::Directory,
         IoOp::SyncDirectory,
         IoOp::Rename,
+        IoOp::Link,
         IoOp::Remove,
         IoOp::Lock,
         IoOp::ManifestCommit,

@@ -109,6 +109,10 @@ impl Disk for WatchedDisk {
         self.watch(IoOp::Rename, from, |disk| disk.rename(from, to))
     }
 
+    fn link_out(&self, path: &Path, to: &Path) -> Result<(), IoFailure> {
+        self.watch(IoOp::Link, path, |disk| disk.link_out(path, to))
+    }
+
     fn remove(&self, path: &Path) -> Result<(), IoFailure> {
         self.watch(IoOp::Remove, path, |disk| disk.remove(path))
     }

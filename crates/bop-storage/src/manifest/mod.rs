@@ -13,6 +13,7 @@
 //!
 //! Never: on the path of a commit of a database; the only copy of anything but registrations.
 
+mod backed_up;
 mod change;
 mod closed_rows;
 mod cursor_row;

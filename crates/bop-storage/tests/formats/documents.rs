@@ -1,6 +1,10 @@
-//! `docs/format.md` and `docs/format-manifest.md` say what the code does: every table of fields is compared with its struct.
+//! `docs/format.md`, `docs/format-manifest.md` and `docs/format-backup.md` say what the code does: every table of fields is compared with its struct.
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
+use bop_storage::backup::format::{
+    BackupChunk, BackupHeader, BackupRow, BackupRows, BackupSegment, BackupState, TargetBytes,
+    VerifiedBytes,
+};
 use bop_storage::catalogue::{
     SectionEntry as CatalogueSectionEntry, SectionHeader as CatalogueSectionHeader,
     SectionSnapshot as CatalogueSectionSnapshot,
@@ -27,6 +31,8 @@ const DOC: &str = concat!(
     include_str!("../../../../docs/format.md"),
     "\n",
     include_str!("../../../../docs/format-manifest.md"),
+    "\n",
+    include_str!("../../../../docs/format-backup.md"),
 );
 
 /// A struct's size and its fields: offset, size, name.
@@ -55,6 +61,17 @@ macro_rules! layouts {
 fn layouts_of_the_code() -> BTreeMap<String, Layout> {
     layouts! {
         SuperblockSlot { magic, format_version, reserved, store_id, sequence, created_us, range_bytes, checksum }
+        BackupHeader {
+            magic, format_version, segments, store_id, number, lsn, state_us, made_us, index_bytes, rows_bytes,
+            rows_digest, created_us, range_bytes, chunks, states, checksum,
+        }
+        BackupSegment { segment_id, incarnation, capacity_bytes, base_lsn, end_lsn, digest }
+        BackupChunk { chunk_id, file_bytes, digest }
+        BackupState { database, lsn, size, rolling_checksum, page_size, kind, what, name_bytes }
+        BackupRows { magic, format_version, reserved, rows }
+        BackupRow { table, key_bytes, reserved, value_bytes }
+        VerifiedBytes { magic, format_version, reserved, store_id, number, lsn, verified_us, index_checksum, checksum }
+        TargetBytes { magic, format_version, path_bytes, checksum }
         Stamp { magic, format_version, reserved, store_id, segment_id, incarnation, capacity_bytes, checksum }
         Activation { magic, epoch, base_lsn, last_time_us, predecessor_id, predecessor_end, predecessor_hash, checksum }
         SealHeader { magic, base_lsn, end_lsn, chain_hash, body_bytes, batches, reserved, body_checksum, checksum }

@@ -16,7 +16,6 @@
 //! Never: changes the damaged store, replaces what is there.
 
 mod copy;
-mod files;
 mod lines;
 mod pass;
 mod provable;
@@ -48,14 +47,14 @@ pub(super) fn salvage(
 ) -> Result<SalvageReport, SalvageError> {
     let _span = tracing::info_span!("salvage", path = %path.display()).entered();
     // Before anything is read, which may take long.
-    check_target(new, path)?;
+    let place = check_target(new, path)?;
     let source = Source::open(path, options)?;
     let mut survey = Survey::make(&source)?;
     name_apart(&mut survey.databases);
     if let Some(name) = only {
         keep_only(&mut survey, name)?;
     }
-    let target = Target::begin(new, options)?;
+    let target = Target::begin(place, options)?;
     let saving = Saving::into(&target.store, &source, &survey.catalogue);
     let databases = saving.all(survey.databases)?;
     target.finish()?;

@@ -17,13 +17,12 @@ use super::super::chunks::ChunkSet;
 use super::super::open::LockedStore;
 use super::super::options::Options;
 use super::super::repair::{Evidence, ProvedState, is_newer, sound_rows};
-use super::files::ReadOnly;
 use crate::cache::PageCache;
 use crate::catalogue::Catalogue;
 use crate::checkpoint::Ranges;
 use crate::error::{Damage, OpenError, Place, Reject};
 use crate::ids::{DbId, DbKind, Lsn, StoreId};
-use crate::io::{Disk, StoreLock};
+use crate::io::{Disk, DiskFile, IoFailure, OpenMode, ReadOnlyDisk, StoreLock, layout};
 use crate::limits::ValidLimits;
 use crate::log::RegisteredSegment;
 use crate::manifest::{Manifest, ManifestState, ManifestStore, MemoryManifest};
@@ -83,7 +82,7 @@ impl Source {
             store,
             limits,
         } = locked;
-        let disk: Arc<dyn Disk> = ReadOnly::new(disk);
+        let disk = only_read(disk);
         let (rows, manifest_damage) = match sound {
             Ok(rows) => (rows, None),
             Err(error) if is_newer(&error) => return Err(error),
@@ -210,6 +209,28 @@ impl Source {
         let truncated = self.rows.watermarks().truncated;
         aside.map_or(truncated, |aside| aside.min(truncated))
     }
+}
+
+/// The files of the damaged store, to be read and nothing else: segments that were set aside are found
+/// where the log would have them.
+fn only_read(disk: Arc<dyn Disk>) -> Arc<dyn Disk> {
+    let from = Arc::clone(&disk);
+    let find = move |path: &Path| -> Result<Arc<dyn DiskFile>, IoFailure> {
+        let opened = from.open(path, OpenMode::Read);
+        let Err(failure) = opened else {
+            return opened;
+        };
+        let name = path.file_name().and_then(|name| name.to_str());
+        let segment = name.and_then(layout::segment_of);
+        match segment.filter(|id| layout::segment(*id) == path && failure.is_not_found()) {
+            Some(id) => {
+                let aside = from.open(&layout::damaged(id), OpenMode::Read);
+                aside.map_err(|_| failure)
+            }
+            None => Err(failure),
+        }
+    };
+    ReadOnlyDisk::new(disk, find)
 }
 
 /// The rows that a repair would write.

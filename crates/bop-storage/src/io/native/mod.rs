@@ -188,6 +188,15 @@ impl Disk for NativeDisk {
         moved.map_err(|errno| self.fail(IoOp::Rename, from, errno))
     }
 
+    /// The file may be open meanwhile; of a symbolic link nothing is followed.
+    fn link_out(&self, path: &Path, to: &Path) -> Result<(), IoFailure> {
+        let linked = self.dir.at(path, |fd, name| {
+            rustix::fs::linkat(fd, name, rustix::fs::CWD, to, AtFlags::empty())
+                .map_err(|e| e.raw_os_error())
+        });
+        linked.map_err(|errno| self.fail(IoOp::Link, path, errno))
+    }
+
     fn remove(&self, path: &Path) -> Result<(), IoFailure> {
         #[cfg(any(test, feature = "testing"))]
         self.shadow

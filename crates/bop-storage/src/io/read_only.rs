@@ -1,27 +1,38 @@
-//! The files of the damaged store, to be read and nothing else: segments that were set aside are found
-//! where the log would have them.
+//! Files that are read and nothing else, perhaps found in another place than where their names say.
 //!
 //! Invariant: nothing that changes a file or a name gets through.
 
-use crate::io::errno::EROFS;
-use crate::io::{
+use super::errno::EROFS;
+use super::{
     BufferPool, Disk, DiskFile, FileEntry, IoFailure, IoOp, LockFailure, OpenMode, StoreLock,
     layout,
 };
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-/// A disk that refuses to write.
-#[derive(Debug)]
-pub(super) struct ReadOnly(Arc<dyn Disk>);
+/// Opens a file for reading.
+type Find = dyn Fn(&Path) -> Result<Arc<dyn DiskFile>, IoFailure> + Send + Sync;
 
-impl ReadOnly {
-    pub(super) fn new(disk: Arc<dyn Disk>) -> Arc<Self> {
-        Arc::new(Self(disk))
+/// A disk that refuses to write.
+pub struct ReadOnlyDisk {
+    disk: Arc<dyn Disk>,
+    find: Box<Find>,
+}
+
+impl ReadOnlyDisk {
+    /// The files of `disk`; what is opened is what `find` finds.
+    pub fn new(
+        disk: Arc<dyn Disk>,
+        find: impl Fn(&Path) -> Result<Arc<dyn DiskFile>, IoFailure> + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        let find = Box::new(find);
+        Arc::new(Self { disk, find })
     }
 }
 
-fn refused(op: IoOp, path: &Path) -> IoFailure {
+/// A call that would change something.
+pub(crate) fn refused(op: IoOp, path: &Path) -> IoFailure {
     IoFailure {
         op,
         path: path.to_owned(),
@@ -30,25 +41,22 @@ fn refused(op: IoOp, path: &Path) -> IoFailure {
     }
 }
 
-impl Disk for ReadOnly {
+impl fmt::Debug for ReadOnlyDisk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ReadOnlyDisk({:?})", self.disk)
+    }
+}
+
+impl Disk for ReadOnlyDisk {
     fn open(&self, path: &Path, mode: OpenMode) -> Result<Arc<dyn DiskFile>, IoFailure> {
         if mode != OpenMode::Read {
             return Err(refused(IoOp::Open, path));
         }
-        let opened = self.0.open(path, mode);
-        let Err(failure) = opened else {
-            return opened;
-        };
-        let name = path.file_name().and_then(|name| name.to_str());
-        let segment = name.and_then(layout::segment_of);
-        match segment.filter(|id| layout::segment(*id) == path && failure.is_not_found()) {
-            Some(id) => self.0.open(&layout::damaged(id), mode).map_err(|_| failure),
-            None => Err(failure),
-        }
+        (self.find)(path)
     }
 
     fn list(&self, dir: &Path) -> Result<Vec<FileEntry>, IoFailure> {
-        self.0.list(dir)
+        self.disk.list(dir)
     }
 
     fn create_dir(&self, dir: &Path) -> Result<(), IoFailure> {
@@ -68,7 +76,7 @@ impl Disk for ReadOnly {
     }
 
     fn free_bytes(&self) -> Result<u64, IoFailure> {
-        self.0.free_bytes()
+        self.disk.free_bytes()
     }
 
     /// Whoever made this has the lock.
@@ -80,10 +88,10 @@ impl Disk for ReadOnly {
     }
 
     fn describe(&self) -> String {
-        self.0.describe()
+        self.disk.describe()
     }
 
     fn buffers(&self) -> &Arc<BufferPool> {
-        self.0.buffers()
+        self.disk.buffers()
     }
 }

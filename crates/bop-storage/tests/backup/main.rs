@@ -1,0 +1,12 @@
+//! Backups: what is restored is what was backed up, whatever happens meanwhile.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod crowd;
+mod flips;
+mod ground;
+mod incremental;
+mod killed;
+mod power;
+mod refused;
+mod whole;
