@@ -104,6 +104,12 @@ fn each_command_works_while_another_process_has_the_store_open() {
     store.ok(&["snapshot", "drop", "d", "before"]);
     assert_eq!(store.json(&["status"])["healthy"], true);
     assert_eq!(store.ok(&["doctor"]), "nothing is wrong\n");
+    let kept = store.json(&["backup", "kept"]);
+    assert_eq!(
+        (&kept["backup"], &kept["databases"]),
+        (&1.into(), &4.into())
+    );
+    assert_eq!(store.json(&["backup", "verify", "kept"])["verified"], 1);
     // It noticed nothing.
     assert_eq!(owner.answer("select 'still here';"), "still here");
     owner.end();
