@@ -212,12 +212,13 @@ impl Failure {
         }
     }
 
-    /// That nobody waits for the answer any more.
-    pub fn not_wanted() -> Self {
-        Self {
-            reader_left: true,
-            ..Self::new(ErrorCode::Closed, "nobody waits for the answer any more")
-        }
+    /// That a command which goes on for long is ended: its caller left, who does not read this, or the owner of
+    /// the store ends.
+    pub fn ended() -> Self {
+        Self::new(
+            ErrorCode::Closed,
+            "the process that has the store open is closing it",
+        )
     }
 }
 

@@ -65,13 +65,17 @@ impl ControlDir {
         Ok(Self(opened.into()))
     }
 
-    /// Listens. For whoever has the store's lock: a socket that is there was left by a process that ended.
+    /// Listens. For whoever has the store's lock: a socket that nobody listens on was left by a process that
+    /// ended, and one that somebody does is of another server of this one.
     ///
     /// # Errors
     /// There is something else of that name, or the kernel refuses.
     pub(crate) fn bind(&self) -> io::Result<UnixListener> {
         match rustix::fs::statat(&self.0, SOCKET, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(found) if FileType::from_raw_mode(found.st_mode) == FileType::Socket => {
+                if self.connect().is_ok() {
+                    return Err(io::Error::other("the store has a server already"));
+                }
                 rustix::fs::unlinkat(&self.0, SOCKET, AtFlags::empty())?;
             }
             Ok(_) => return Err(io::Error::other(format!("{SOCKET} is no socket"))),

@@ -208,6 +208,7 @@ fn left(until: Instant) -> Result<Duration, WireError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::mpsc::RecvTimeoutError;
 
     const SOON: Duration = Duration::from_millis(50);
     const LONG: Duration = Duration::from_secs(10);
@@ -273,7 +274,9 @@ mod tests {
         let (stop, stopped) = std::sync::mpsc::channel::<()>();
         let sender = std::thread::spawn(move || {
             // Faster than the deadline of a read would be, had each its own.
-            while stopped.recv_timeout(SOON / 5).is_err() && one.write_all(&[1]).is_ok() {}
+            while stopped.recv_timeout(SOON / 5) == Err(RecvTimeoutError::Timeout)
+                && one.write_all(&[1]).is_ok()
+            {}
         });
         let mut long = [0; 4096];
         let refused = read_all(&other, &mut long, Instant::now() + SOON).unwrap_err();

@@ -266,10 +266,10 @@ fn a_missing_sql_file_makes_nothing() {
 }
 
 #[test]
-fn a_store_that_another_process_has_open_is_locked() {
+fn a_store_that_another_process_keeps_to_itself_is_locked() {
     let store = two_databases();
     let mut holder = store
-        .command(&["sql", "orders"])
+        .command(&["sql", "orders", "--control", "off"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()

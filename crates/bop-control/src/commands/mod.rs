@@ -109,7 +109,7 @@ impl<'a> Call<'a> {
     fn check_wanted(&mut self) -> Result<(), Failure> {
         match self.caller.is_waiting() {
             true => Ok(()),
-            false => Err(Failure::not_wanted()),
+            false => Err(Failure::ended()),
         }
     }
 

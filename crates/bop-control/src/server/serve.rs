@@ -13,7 +13,7 @@ use bop_storage::error::ErrorCode;
 use std::time::Duration;
 
 /// How long a client may take to say what he wants.
-const HELLO_PATIENCE: Duration = Duration::from_secs(5);
+const HELLO_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Answers a client until he, or the server, ends.
 pub(super) fn serve(place: &Place) {

@@ -121,6 +121,9 @@ fn run(
     };
     let done = session.run(piece.sql.as_bytes(), &watch, &mut rows);
     match done {
+        Err(SqlRunError::Refused(_)) if !(watch.is_wanted)() => {
+            Err(SqlRunError::Rows(Failure::ended()))
+        }
         Err(SqlRunError::Refused(mut refused)) if !watch.goes_on() => {
             let seconds = options.sql_deadline.as_secs_f64();
             let message = format!("the SQL ran for longer than the owner's {seconds} s");
