@@ -117,10 +117,8 @@ pub(crate) struct Engine {
     pub(super) guards: Guards,
     /// Held while segments are chosen and released, and while a cursor over commits is opened.
     pub(super) releasing: Mutex<()>,
-    /// What keeps the log for a backup, while one copies it.
-    pub(super) log_lease: Mutex<Weak<LogLease>>,
-    /// Held while a backup is made.
-    pub(super) backing_up: Mutex<()>,
+    /// What keeps the log for a backup, while one copies it; and a lock that is held while one is made.
+    pub(super) backing_up: (Mutex<Weak<LogLease>>, Mutex<()>),
     /// Held while a checkpoint runs.
     pub(super) checkpointing: Mutex<()>,
     pub(super) reclaim: Reclaim,

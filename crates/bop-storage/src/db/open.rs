@@ -97,6 +97,7 @@ pub(super) fn open(path: &Path, options: Options) -> Result<Arc<Engine>, OpenErr
         &parts.manifest.state(),
     )?;
     let (engine, unused) = parts.recover_and_start(lock, found)?;
+    engine.recover_points();
     *engine.watch_thread.lock() = watch_thread;
     engine
         .log
@@ -365,8 +366,7 @@ impl Parts<'_> {
             housekeeper: Housekeeper::default(),
             guards: Guards::new(&self.limits),
             releasing: Mutex::new(()),
-            log_lease: Mutex::default(),
-            backing_up: Mutex::new(()),
+            backing_up: Default::default(),
             checkpointing: Mutex::new(()),
             reclaim: Reclaim::default(),
             commit_ids: AtomicU64::new(1),
@@ -375,7 +375,6 @@ impl Parts<'_> {
             index_shrunk: (Mutex::new(()), Condvar::new()),
             lock: Mutex::new(Some(lock)),
         });
-        engine.recover_points();
         Ok((engine, unused))
     }
 

@@ -170,7 +170,7 @@ impl Engine {
         let lost = AtomicBool::new(false);
         let from = AtomicU64::new(from.get());
         let lease = Arc::new(LogLease { from, lost });
-        *self.log_lease.lock() = Arc::downgrade(&lease);
+        *self.backing_up.0.lock() = Arc::downgrade(&lease);
         lease
     }
 
@@ -191,7 +191,7 @@ impl Engine {
 
     /// The backup that copies the log, if it wants something before `needed` and has not lost it.
     pub(super) fn backup_before(&self, needed: Lsn) -> Option<Arc<LogLease>> {
-        let lease = self.log_lease.lock().upgrade();
+        let lease = self.backing_up.0.lock().upgrade();
         lease.filter(|lease| lease.from() < needed && !lease.is_lost())
     }
 

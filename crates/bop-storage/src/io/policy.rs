@@ -191,6 +191,7 @@ mod tests {
                 "++rrrbbbsssffff directory access",
                 "++PPPPPPsssPPPP directory sync",
                 "++rrrbbbsssffff rename",
+                "++rrrbbbsssffff link",
                 "++rrrbbbsssffff remove",
                 "++rrrbbbsssffff lock",
                 "++rrrPPPsssPPPP manifest commit",

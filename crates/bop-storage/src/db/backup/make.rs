@@ -87,7 +87,7 @@ impl Engine {
     ) -> Result<BackupReport, BackupError> {
         let _span = tracing::info_span!("backup", dir = %dir.display()).entered();
         let _work = self.lifecycle.enter_work().ok_or(BackupError::Closed)?;
-        let Some(_alone) = self.backing_up.try_lock() else {
+        let Some(_alone) = self.backing_up.1.try_lock() else {
             let what = "another backup of this store is being made".to_owned();
             return Err(BackupError::Busy { what });
         };
