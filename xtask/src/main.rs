@@ -7,6 +7,7 @@
 #![deny(unsafe_code)]
 
 mod bench;
+mod fuzz;
 mod soak;
 mod start;
 mod tasks;
@@ -44,6 +45,15 @@ enum Task {
         /// For how long; at least 10
         #[arg(value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(10..))]
         seconds: u32,
+    },
+    /// Run each fuzz target for a while; a crash fails
+    FuzzSmoke {
+        /// For how long, each
+        #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
+        seconds: u32,
+        /// These alone
+        #[arg(value_name = "TARGET")]
+        targets: Vec<String>,
     },
     /// Compare the golden files of the formats, or write new ones
     Golden {
@@ -89,6 +99,7 @@ fn main() -> ExitCode {
         Task::Bench(Bench::Allocators(plan)) => bench::allocators(&root, &plan),
         Task::Bench(Bench::Start { runs, at_most_ms }) => start::start(&root, runs, at_most_ms),
         Task::Soak { seconds } => soak::soak(&root, seconds),
+        Task::FuzzSmoke { seconds, targets } => fuzz::smoke(&root, seconds, &targets),
         Task::Golden { bump } => tasks::golden(&root, bump),
     };
     match outcome {

@@ -172,7 +172,6 @@ impl Write for Flushed {
 
 #[test]
 fn an_answer_is_flushed_before_more_input_is_read() {
-    let connection = Connection::open_in_memory().unwrap();
     let written = Arc::new(Mutex::new(Vec::new()));
     let mut input = Conversation {
         pieces: VecDeque::from(["select", " 1;sel", "ect 2;"]),
@@ -183,8 +182,6 @@ fn an_answer_is_flushed_before_more_input_is_read() {
         held: Vec::new(),
         written,
     };
-    Runner::new(&connection, Mode::List, false, &mut out)
-        .run(&mut input)
-        .unwrap();
+    with_link(|link| Runner::new(link, Mode::List, false, &mut out).run(&mut input)).unwrap();
     assert_eq!(input.seen, ["", "", "1\n", "1\n2\n"]);
 }

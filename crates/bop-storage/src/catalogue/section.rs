@@ -198,7 +198,8 @@ pub fn decode_section(bytes: &[u8]) -> Result<CatalogueSection, Reject> {
     for _ in 0..header.entries.get() {
         let (id, entry, behind) = decode_entry(rest, header.version.get())?;
         let in_order = last < id && id < catalogue.next_id;
-        let in_time = entry.lsn <= catalogue.last_lsn && (since == Lsn::ZERO || since < entry.lsn);
+        // One of no record is of none that a section has.
+        let in_time = since < entry.lsn && entry.lsn <= catalogue.last_lsn;
         if !in_order || !in_time {
             return Err(Reject::Invalid("a database out of order"));
         }

@@ -198,8 +198,10 @@ impl Walk<'_> {
     /// Walks a tree, whose keys are all below `upper`.
     fn tree(&mut self, tree: &Tree, kind: Kind, upper: Option<Vec<u8>>) -> Result<(), Reject> {
         if tree.root.get() == NO_PAGE {
-            return match tree.entries.get() {
-                0 => Ok(()),
+            // LMDB counts on from the depth, when the tree gets a root.
+            return match (tree.entries.get(), tree.depth.get()) {
+                (0, 0) => Ok(()),
+                (0, _) => Err(Reject::Invalid("a tree without pages has a depth")),
                 _ => Err(Reject::Invalid("a tree without pages has entries")),
             };
         }

@@ -266,6 +266,32 @@ fn each_flipped_byte_of_a_batch_is_noticed_and_one_directory_still_reads() {
 }
 
 #[test]
+fn an_activation_of_the_first_segment_says_nothing_of_a_predecessor() {
+    let activated = Activated {
+        epoch: Epoch::new(1),
+        base_lsn: Lsn::new(1 << 30),
+        last_time_us: 12,
+        predecessor: None,
+    };
+    let (block, hash) = activated.encode(&IDENTITY);
+    assert_eq!(Activated::decode(&block, &IDENTITY), Ok((activated, hash)));
+    for (end, hash) in [(1 << 20, 0), (0, 6)] {
+        let predecessor = Some(Predecessor {
+            segment: SegmentId::new(0),
+            end: Lsn::new(end),
+            hash: ChainHash::new(hash),
+        });
+        let (block, _) = Activated {
+            predecessor,
+            ..activated
+        }
+        .encode(&IDENTITY);
+        let refused = Activated::decode(&block, &IDENTITY).map(|_| ());
+        assert_eq!(refused, Err(Reject::Invalid("an end of no predecessor")));
+    }
+}
+
+#[test]
 fn stamp_and_activation_read_back_and_refuse_what_they_must() {
     let stamped = Stamped {
         identity: IDENTITY,

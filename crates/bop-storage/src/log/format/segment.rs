@@ -300,6 +300,10 @@ impl Activated {
             id < identity.segment.get(),
             "a predecessor that comes later",
         )?;
+        ensure(
+            id != 0 || (end == 0 && activation.predecessor_hash.get() == 0),
+            "an end of no predecessor",
+        )?;
         let predecessor = (id != 0).then(|| Predecessor {
             segment: SegmentId::new(id),
             end: Lsn::new(end),
