@@ -3,6 +3,8 @@
 //! A failure's last line on standard output is the input. To try it alone:
 //! `cargo +nightly fuzz run TARGET fuzz/corpus/TARGET/INPUT`.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use bop_fuzz_targets::{INPUT_BYTES_MAX, TARGETS};
 use std::collections::BTreeSet;
 use std::fs;

@@ -141,7 +141,7 @@ fn failure(error: RunError) -> Failure {
     match error {
         RunError::Sql { failure, excerpt } => Failure {
             excerpt: Some(excerpt),
-            ..failure
+            ..*failure
         },
         RunError::Command { message, excerpt } => Failure {
             excerpt: Some(excerpt),

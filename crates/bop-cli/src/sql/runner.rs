@@ -23,7 +23,7 @@ pub(crate) enum RunError {
     /// SQLite refused a statement.
     Sql {
         /// What it says.
-        failure: Failure,
+        failure: Box<Failure>,
         /// Where.
         excerpt: Excerpt,
     },
@@ -154,7 +154,7 @@ impl<'a, 'l> Runner<'a, 'l> {
         ran.map_err(|refused| match refused {
             Refused::Sql(SqlRefused { failure, offset }) => RunError::Sql {
                 excerpt: Excerpt::new(&text, start, offset),
-                failure,
+                failure: Box::new(failure),
             },
             Refused::Ended(failure) => RunError::Ended(failure),
             Refused::Output(error) => RunError::Output(error),

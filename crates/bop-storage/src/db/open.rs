@@ -325,10 +325,9 @@ impl Parts<'_> {
             views,
             record_logs,
             damaged,
-            mut findings,
+            findings,
             closed,
         } = state;
-        findings.extend(found);
         let databases = states_of(views, &catalogue);
         let engine = Arc::new(Engine {
             path: self.path.to_owned(),
@@ -359,7 +358,7 @@ impl Parts<'_> {
             records: Arc::new(RecordLogs::new(record_logs, holds)),
             callbacks: Callbacks::new(&self.options.runtime.spawn, &self.limits),
             damaged,
-            findings,
+            findings: findings.into_iter().chain(found).collect(),
             closed: Mutex::new(closed),
             lifecycle: Lifecycle::new(),
             retention_clock: RetentionClock::new(self.options.runtime.clock.as_ref()),

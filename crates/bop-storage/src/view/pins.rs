@@ -170,12 +170,10 @@ impl Pin {
 
     /// The view, for one lookup.
     pub fn view(&self) -> Arc<View> {
-        let pinned = self.seat.slot.view.lock();
-        Arc::clone(
-            pinned
-                .as_ref()
-                .expect("only `leave`, which ends the pin, empties its slot"),
-        )
+        match &*self.seat.slot.view.lock() {
+            Some(view) => Arc::clone(view),
+            None => unreachable!("only `leave`, which ends the pin, empties its slot"),
+        }
     }
 
     /// Pins nothing any more, and keeps the slot for the next time.
