@@ -108,7 +108,7 @@ pub(crate) struct RestoreArgs {
     #[arg(long, value_name = "DIR", conflicts_with_all = ["database", "at", "new_name"])]
     pub(crate) from: Option<PathBuf>,
     /// This backup instead of the newest, as bop backup list shows it
-    #[arg(long, value_name = "N", requires = "from")]
+    #[arg(long, value_name = "N", requires = "from", conflicts_with = "database")]
     pub(crate) number: Option<u64>,
 }
 

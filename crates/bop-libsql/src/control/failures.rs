@@ -8,7 +8,7 @@ use crate::transfer::{ExportError, ImportError};
 use crate::{Connection, EngineError, Store};
 use bop_control::Failure;
 use bop_storage::error::ErrorCode;
-use rusqlite::{DatabaseName, ffi};
+use rusqlite::ffi;
 use std::io;
 
 /// The error of a statement, with the engine's own reason where SQLite only knows a number; its place is for
@@ -19,13 +19,20 @@ pub fn sql_failure(store: &Store, connection: &Connection, sql: &SqlFailure) -> 
         .last_engine_error()
         .filter(|engine| engine.sqlite_code() == sql.code)
         .or_else(|| why_not_opened(store, sql));
+    let state = state_of(connection);
     let failure = match engine {
         Some(engine) => Failure::new(engine.code(), format_args!("{}: {engine}", sql.message)),
         None => Failure {
-            hint: sql_hint(sql.code).map(str::to_owned),
+            hint: sql_hint(sql.code, state.is_some()).map(str::to_owned),
             ..Failure::new(
                 ErrorCode::Sql,
-                format_args!("{}{}", sql.message, why_read_only(connection, sql.code)),
+                match state.filter(|_| sql.code & 0xff == ffi::SQLITE_READONLY) {
+                    Some(state) => format!(
+                        "{}: {state} is a state of a database, which stays as it is",
+                        sql.message
+                    ),
+                    None => sql.message.clone(),
+                },
             )
         },
     };
@@ -47,30 +54,22 @@ fn why_not_opened(store: &Store, sql: &SqlFailure) -> Option<EngineError> {
     why.to_string().contains(name).then_some(why)
 }
 
-/// Which state of a database it is that cannot be written, where that is the reason.
-fn why_read_only(connection: &Connection, code: i32) -> String {
-    let of_state = connection
-        .is_readonly(DatabaseName::Main)
-        .unwrap_or_default();
-    match connection.path() {
-        Some(name) if of_state && code & 0xff == ffi::SQLITE_READONLY => {
-            format!(": {name} is a state of a database, which stays as it is")
-        }
-        _ => String::new(),
-    }
+/// Which state of a database it is that the connection shows; a database's own name has no `@`.
+fn state_of(connection: &Connection) -> Option<&str> {
+    connection.path().filter(|name| name.contains('@'))
 }
 
 /// What to do about an error that is SQLite's own, by its result code.
-fn sql_hint(code: i32) -> Option<&'static str> {
+fn sql_hint(code: i32, of_state: bool) -> Option<&'static str> {
     Some(match code & 0xff {
         ffi::SQLITE_ERROR | ffi::SQLITE_CONSTRAINT => {
             "select sql from sqlite_schema shows the tables, their columns and constraints"
         }
-        ffi::SQLITE_READONLY => {
+        ffi::SQLITE_READONLY if of_state => {
             "write to the database itself, or to a fork: bop fork DB NEW --at STATE makes one"
         }
         ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED => "try again",
-        ffi::SQLITE_AUTH => {
+        ffi::SQLITE_AUTH | ffi::SQLITE_READONLY => {
             "over the control socket SQL reads; bop sql --write asks the owner of the store to let it write"
         }
         ffi::SQLITE_TOOBIG => "a value or a statement has at most 1,000,000,000 bytes",
