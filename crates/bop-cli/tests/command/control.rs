@@ -109,7 +109,13 @@ fn each_command_works_while_another_process_has_the_store_open() {
         (&kept["backup"], &kept["databases"]),
         (&1.into(), &4.into())
     );
+    assert_eq!(store.json(&["status"])["backup"]["newest"]["backup"], 1);
+    assert_eq!(
+        store.json(&["status"])["backup"]["verified"],
+        serde_json::Value::Null
+    );
     assert_eq!(store.json(&["backup", "verify", "kept"])["verified"], 1);
+    assert!(store.ok(&["status"]).contains("; 1 was verified at "));
     // It noticed nothing.
     assert_eq!(owner.answer("select 'still here';"), "still here");
     owner.end();

@@ -5,8 +5,8 @@ use super::Call;
 use super::health::{Reason, is_healthy, reasons};
 use crate::failure::Failure;
 use crate::output::utc;
-use bop_storage::error::ErrorCode;
-use bop_storage::{Lag, Manager, SpaceReport, StoreStatus};
+use bop_storage::error::{BackupError, ErrorCode};
+use bop_storage::{BackupInfo, Lag, LastBackup, Manager, SpaceReport, StoreStatus};
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::time::Duration;
@@ -26,6 +26,8 @@ struct Look {
     lag: Lag,
     space: SpaceReport,
     readers: usize,
+    /// Of what is read in the directory of the backups.
+    backup: Result<Option<LastBackup>, BackupError>,
     reasons: Vec<Reason>,
 }
 
@@ -36,6 +38,7 @@ impl Look {
         Self {
             space: manager.space(),
             readers: databases.iter().map(|info| info.readers).sum(),
+            backup: manager.last_backup(),
             reasons: reasons(manager, &status, &lag),
             status,
             lag,
@@ -121,7 +124,27 @@ fn to_json(look: &Look) -> Value {
         "reserve_bytes": lag.reserve_bytes,
         "reserve_missing_bytes": lag.reserve_missing_bytes,
         "holders": holders.collect::<Vec<_>>(),
+        "backup": backup_json(&look.backup),
     })
+}
+
+fn backup_json(backup: &Result<Option<LastBackup>, BackupError>) -> Value {
+    let info = |info: &BackupInfo| {
+        json!({
+            "backup": info.number,
+            "state_us": info.state_us,
+            "verified_us": info.verified_us,
+        })
+    };
+    match backup {
+        Ok(None) => Value::Null,
+        Ok(Some(last)) => json!({
+            "dir": last.dir.display().to_string(),
+            "newest": last.newest.as_ref().map(info),
+            "verified": last.verified.as_ref().map(info),
+        }),
+        Err(error) => json!({ "error": error.to_string() }),
+    }
 }
 
 /// The databases that have most in chunks, the largest first.
@@ -158,6 +181,7 @@ fn to_text(look: &Look) -> String {
     line("lag", lag_text(lag));
     line("checkpoint", checkpoint_text(lag));
     line("readers", readers_text(look));
+    line("backup", backup_text(&look.backup));
     line("log", format!("{} bytes", status.log_bytes));
     line("reserve", format!("{} bytes", lag.reserve_bytes));
     let (chunks, dead) = (look.space.chunk_bytes, look.space.dead_bytes);
@@ -196,4 +220,22 @@ fn readers_text(look: &Look) -> String {
         ),
         None => format!("{readers}; none reads an old state"),
     }
+}
+
+fn backup_text(backup: &Result<Option<LastBackup>, BackupError>) -> String {
+    let last = match backup {
+        Ok(None) => return "none was ever made".to_owned(),
+        Ok(Some(last)) => last,
+        Err(error) => return format!("not known: {error}"),
+    };
+    let newest = last.newest.as_ref().map_or_else(
+        || "none is there".to_owned(),
+        |info| format!("{} of {}", info.number, utc(info.state_us)),
+    );
+    let verified = last.verified.as_ref().and_then(|info| {
+        let when = info.verified_us?;
+        Some(format!("{} was verified at {}", info.number, utc(when)))
+    });
+    let verified = verified.unwrap_or_else(|| "none was verified".to_owned());
+    format!("{newest} in {}; {verified}", last.dir.display())
 }

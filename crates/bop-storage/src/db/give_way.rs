@@ -48,6 +48,7 @@ impl Engine {
         let published = self.log.published();
         let before = slice.published.replace(published);
         if before < published && !self.is_hurried() {
+            self.meters.checkpoint_rests();
             self.signals.pause(after(now, took.min(REST_MAX)));
         }
         slice.began.set(Instant::now());

@@ -87,6 +87,8 @@ metrics! {
         "Pages that checkpoints wrote",
     CHECKPOINT_BYTES: Counter "bop_checkpoint_bytes_total" "bytes"
         "Bytes of the chunks that checkpoints wrote",
+    CHECKPOINT_RESTS: Counter "bop_checkpoint_rests_total" "rests"
+        "Times that a checkpoint rested to give way to commits",
     JOBS_DONE: Counter "bop_jobs_done_total" "jobs"
         "Jobs that succeeded",
     JOB_FAILURES: Counter "bop_job_failures_total" "attempts"

@@ -31,6 +31,7 @@ pub struct StoreMeters {
     checkpoint: Distribution,
     checkpoint_pages: Counter,
     checkpoint_bytes: Counter,
+    checkpoint_rests: Counter,
     jobs_done: Counter,
     job_failures: Counter,
     scrub_bytes: Counter,
@@ -112,6 +113,7 @@ impl StoreMeters {
             checkpoint: durations(&list::CHECKPOINT_SECONDS),
             checkpoint_pages: counter(&list::CHECKPOINT_PAGES),
             checkpoint_bytes: counter(&list::CHECKPOINT_BYTES),
+            checkpoint_rests: counter(&list::CHECKPOINT_RESTS),
             jobs_done: counter(&list::JOBS_DONE),
             job_failures: counter(&list::JOB_FAILURES),
             scrub_bytes: counter(&list::SCRUB_BYTES),
@@ -171,6 +173,11 @@ impl StoreMeters {
     /// Something was synced, or not.
     pub fn synced(&self, took: Duration) {
         self.sync.record_duration(took, Instant::now());
+    }
+
+    /// A checkpoint rests for commits.
+    pub fn checkpoint_rests(&self) {
+        self.checkpoint_rests.add(1);
     }
 
     /// A checkpoint has ended, with so many pages and bytes of chunks when it succeeded.
@@ -233,6 +240,7 @@ impl StoreMeters {
             list::CHECKPOINT_SECONDS => summary(&self.checkpoint),
             list::CHECKPOINT_PAGES => number(&self.checkpoint_pages),
             list::CHECKPOINT_BYTES => number(&self.checkpoint_bytes),
+            list::CHECKPOINT_RESTS => number(&self.checkpoint_rests),
             list::JOBS_DONE => number(&self.jobs_done),
             list::JOB_FAILURES => number(&self.job_failures),
             list::SCRUB_BYTES => number(&self.scrub_bytes),

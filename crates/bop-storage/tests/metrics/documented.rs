@@ -1,7 +1,7 @@
 //! `docs/metrics.md` against the list in the code, and that against stores to which everything
 //! happens.
 
-use crate::rig::{Rig, WAIT, commit, noise};
+use crate::rig::{Rig, WAIT, checkpoint_beside_commits, commit, noise};
 use bop_storage::io::IoOp;
 use bop_storage::io::errno::EIO;
 use bop_storage::testing::Fault;
@@ -220,6 +220,13 @@ fn jobs(rig: &Rig, told: &mut Told) {
     told.hear(&store);
 }
 
+/// A checkpoint that others commit beside.
+fn crowded_checkpoint(rig: &Rig, told: &mut Told) {
+    let store = rig.open(Limits::default(), Housekeeping::Manual);
+    checkpoint_beside_commits(&store);
+    told.hear(&store);
+}
+
 /// A device that never takes a write again.
 fn poison(rig: &Rig, told: &mut Told) {
     let store = rig.open(limits(), Housekeeping::Manual);
@@ -239,6 +246,7 @@ fn every_documented_metric_is_told_and_every_told_one_documented() {
     stalled_write(&Rig::new(), &mut told);
     damage(&Rig::new(), &mut told);
     jobs(&Rig::new(), &mut told);
+    crowded_checkpoint(&Rig::new(), &mut told);
     poison(&Rig::new(), &mut told);
 
     let mut named = BTreeSet::new();

@@ -1,6 +1,8 @@
 //! What the metrics say of what happened.
 
-use crate::rig::{Rig, WAIT, commit, noise, number, of_label, summary};
+use crate::rig::{
+    Rig, WAIT, checkpoint_beside_commits, commit, fill, noise, number, of_label, rests, summary,
+};
 use bop_storage::io::IoOp;
 use bop_storage::io::errno::EIO;
 use bop_storage::testing::Fault;
@@ -136,4 +138,15 @@ fn the_text_is_what_prometheus_reads_and_names_no_database() {
     );
     assert!(text.contains("\nbop_checkpoint_seconds{quantile=\"0.5\"} NaN\n"));
     assert!(!text.contains("secret"), "{text}");
+}
+
+#[test]
+fn a_checkpoint_rests_where_somebody_commits_and_nowhere_else() {
+    let rig = Rig::new();
+    let store = rig.open(Limits::default(), Housekeeping::Manual);
+    fill(&store.create_database("large", DbKind::Raw).unwrap());
+    store.checkpoint().unwrap();
+    assert_eq!(rests(&store), 0);
+    checkpoint_beside_commits(&store);
+    assert!(rests(&store) > 0);
 }

@@ -4,9 +4,12 @@ use bop_storage::manifest::MemoryManifest;
 use bop_storage::runtime::{Runtime, SystemSpawn};
 use bop_storage::testing::{ManualClock, SeededEntropy, SimDisk};
 use bop_storage::{
-    Db, Housekeeping, Limits, Manager, MetricValue, MetricsReport, Options, PageNo, SummaryValue,
+    Db, DbKind, Housekeeping, Limits, Manager, MetricValue, MetricsReport, Options, PageNo,
+    SummaryValue,
 };
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 pub(crate) const WAIT: Duration = Duration::from_secs(50);
@@ -86,5 +89,47 @@ pub(crate) fn summary(report: &MetricsReport, name: &str) -> SummaryValue {
     match report.family(name).unwrap().samples[0].value {
         MetricValue::Summary(summary) => summary,
         other => panic!("{name}: {other:?}"),
+    }
+}
+
+/// Pages that a checkpoint needs some milliseconds for.
+pub(crate) fn fill(db: &Db) {
+    let mut write = db.begin_write(WAIT).unwrap();
+    for page in 1..=2000 {
+        let content = noise(page.into());
+        write
+            .write_page(PageNo::new(page).unwrap(), &content)
+            .unwrap();
+    }
+    write.commit().unwrap();
+}
+
+pub(crate) fn rests(store: &Manager) -> u64 {
+    number(&store.metrics(), "bop_checkpoint_rests_total")
+}
+
+/// Checkpoints beside commits until one has rested for them. Where the machine is busy with other things
+/// nobody may get to commit while one is under way.
+pub(crate) fn checkpoint_beside_commits(store: &Manager) {
+    let [large, small] = ["filled", "beside"].map(|name| store.create_database(name, DbKind::Raw));
+    let (large, small) = (large.unwrap(), small.unwrap());
+    let before = rests(store);
+    for round in 0.. {
+        assert!(round < 100, "no checkpoint of {round} ever rested");
+        fill(&large);
+        let is_over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Acquire) {
+                    commit(&small, 1, &noise(1));
+                }
+            });
+            let made = store.checkpoint();
+            is_over.store(true, Ordering::Release);
+            made.unwrap();
+        });
+        if before < rests(store) {
+            return;
+        }
     }
 }
