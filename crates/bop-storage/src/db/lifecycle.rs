@@ -93,12 +93,12 @@ impl Lifecycle {
     fn count_in(&self, what: What) -> bool {
         match what {
             What::Transaction => {
-                let before = self.transactions.fetch_add(1, Ordering::AcqRel);
-                let is_open = before & SHUT == 0;
-                if !is_open {
-                    self.count_out(what);
-                }
-                is_open
+                // Whoever is refused was never counted: somebody may be waiting for the count.
+                let one_more = |count| (count & SHUT == 0).then_some(count + 1);
+                let counted =
+                    self.transactions
+                        .fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more);
+                counted.is_ok()
             }
             What::Work => {
                 let mut state = self.state.lock();
@@ -295,6 +295,24 @@ mod tests {
         assert_eq!(closing.wait_for_transactions(late()), 0);
         assert!(outside.enter().is_none());
         assert_eq!(closing.wait_for_transactions(soon()), 0);
+    }
+
+    #[test]
+    fn whoever_is_refused_is_never_waited_for() {
+        let lifecycle = Lifecycle::new();
+        let closing = lifecycle.begin_close().unwrap();
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    assert!(lifecycle.enter().is_none());
+                }
+            });
+            let waited = (0..100_000).map(|_| closing.wait_for_transactions(soon()));
+            let most = waited.max();
+            over.store(true, Ordering::Relaxed);
+            assert_eq!(most, Some(0));
+        });
     }
 
     #[test]
