@@ -71,10 +71,6 @@ struct Watch<'a> {
 /// Runs for `length`.
 pub(crate) fn soak(length: Duration, dir: &Path) -> Result<()> {
     let mut loads = load::all();
-    let none = Slack {
-        percent: 0,
-        fixed: 0,
-    };
     // Each thread has a few records under way at most.
     let queued = 4 * loads.len() as u64;
     let began = Instant::now();
@@ -87,7 +83,8 @@ pub(crate) fn soak(length: Duration, dir: &Path) -> Result<()> {
         every: (length / SAMPLES).min(SAMPLE_MAX),
         line_every,
         rss: Series::new("resident bytes", slack(5, 4 * MIB)),
-        threads: Series::new("threads", none),
+        // Those for errands come when so many are first wanted at once: four at most, for good.
+        threads: Series::new("threads", slack(0, 4)),
         workers: Series::new("workers of the kernel", slack(0, 16)),
         // Chunks are opened as they are read, up to a bound that is met only in a long run.
         descriptors: Series::new("descriptors", slack(0, 64)),
