@@ -195,7 +195,7 @@ impl<'a> Attempt<'a> {
                 engine.keep_house(due);
             }
             let now = Instant::now();
-            if engine.signals.is_stopping() || until <= now {
+            if engine.lifecycle.is_closing() || until <= now {
                 break;
             }
             engine.signals.pause(until);
@@ -209,7 +209,7 @@ impl<'a> Attempt<'a> {
 
     /// Whether the attempt has to end.
     fn look(&mut self) -> Option<Ended> {
-        if self.engine.signals.is_stopping() {
+        if self.engine.lifecycle.is_closing() {
             return Some(Ended::Closing);
         }
         let (now, is_full) = (Instant::now(), SCRUBS_MAX <= self.scrubbed.len());

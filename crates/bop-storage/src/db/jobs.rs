@@ -57,7 +57,7 @@ impl Engine {
     /// Does the jobs that are due, one after the other.
     pub(super) fn run_jobs(&self) {
         self.ask_for_due_scrub();
-        while self.has_free_job() && !self.signals.is_stopping() {
+        while self.has_free_job() && !self.lifecycle.is_closing() {
             // Whoever has it looks again when he has let go of it.
             let Some(alone) = self.housekeeper.jobs.try_lock() else {
                 return;

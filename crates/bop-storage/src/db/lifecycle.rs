@@ -17,7 +17,7 @@
 //! Never: ends a transaction itself.
 
 use super::before_close::BeforeClose;
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
@@ -138,7 +138,7 @@ impl Lifecycle {
 
     /// Whether nobody is let in any more.
     pub(crate) fn is_closing(&self) -> bool {
-        self.state.lock().phase != Phase::Open
+        self.transactions.load(Ordering::Acquire) & SHUT != 0
     }
 
     /// Lets nobody in any more. The first caller has to close the store, and gets what tells the
@@ -167,13 +167,13 @@ impl Lifecycle {
     }
 
     fn wait_for(&self, what: What, until: Instant) -> usize {
-        let mut state: MutexGuard<'_, State> = self.state.lock();
-        loop {
-            let inside = self.count(what, &state);
-            if inside == 0 || self.changed.wait_until(&mut state, until).timed_out() {
-                return self.count(what, &state);
+        let mut state = self.state.lock();
+        while self.count(what, &state) > 0 {
+            if self.changed.wait_until(&mut state, until).timed_out() {
+                break;
             }
         }
+        self.count(what, &state)
     }
 }
 

@@ -63,7 +63,7 @@ impl Engine {
         report.record_logs += 1;
         let mut from = state.look().index.bounds().first;
         loop {
-            if self.signals.is_stopping() {
+            if self.lifecycle.is_closing() {
                 report.findings.push(closed_meanwhile());
                 return;
             }

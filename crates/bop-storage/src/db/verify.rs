@@ -103,7 +103,7 @@ impl Engine {
                 .collect()
         };
         for (id, row, _held) in held {
-            if self.signals.is_stopping() {
+            if self.lifecycle.is_closing() {
                 report.findings.push(closed_meanwhile());
                 return;
             }
@@ -176,7 +176,7 @@ impl Engine {
             // Asked for at each page, so that a checkpoint can take the log away from below it.
             let view = pin.view();
             // Closing the store does not wait for the rest.
-            if self.signals.is_stopping() {
+            if self.lifecycle.is_closing() {
                 return Err(ReadError::Closed);
             }
             // Pages in chunks were read with their chunk: their hash is enough.

@@ -63,7 +63,7 @@ impl Engine {
             });
         }
         for part in &parts {
-            if self.signals.is_stopping() {
+            if self.lifecycle.is_closing() {
                 return proved;
             }
             let _kept = ring.seals().pause();
