@@ -26,4 +26,4 @@ mod sink;
 pub use index::{BackedChunk, BackedSegment, BackedState, BackupIndex, FileProof, StateOf};
 pub(crate) use rows::{decode_rows, encode_rows};
 pub(crate) use shelf::{Access, Shelf, names};
-pub(crate) use sink::{CopyError, FileSink, copy_file, digest_file};
+pub(crate) use sink::{CopyError, FileSink, copy_file, digest_file, write_file};

@@ -13,12 +13,12 @@
 
 use super::format::Verified;
 use super::index::{BackedChunk, BackedSegment, BackupIndex};
-use super::sink::FileSink;
+use super::sink::write_file;
 use crate::error::{BackupError, Damage, Place, Reject};
 use crate::io::errno::{EACCES, EROFS};
 use crate::io::{
     BLOCK_BYTES, Block, BufferPool, Disk, FileKind, IoBackend, IoFailure, LockFailure, NativeDisk,
-    OpenDiskError, OpenMode, StoreLock, layout, zeroed_blocks,
+    OpenDiskError, OpenMode, StoreLock, layout, remove_if_there, zeroed_blocks,
 };
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -264,10 +264,7 @@ impl Shelf {
     /// # Errors
     /// The directory's; the backup may be there or not, and is whole if it is.
     pub(crate) fn write_index(&self, index: &BackupIndex) -> Result<(), IoFailure> {
-        let mut sink = FileSink::begin(&self.disk)?;
-        sink.append(&index.encode().0)?;
-        sink.finish(&names::index(index.number), None)?;
-        self.disk.sync_dir(Path::new(BACKUP_DIR))
+        write_file(&self.disk, &names::index(index.number), &index.encode().0)
     }
 
     /// Records that a backup was verified.
@@ -276,14 +273,8 @@ impl Shelf {
     /// The directory's.
     pub(crate) fn write_verified(&self, verified: &Verified) -> Result<(), IoFailure> {
         let path = names::verified(verified.number);
-        match self.disk.remove(&path) {
-            Err(failure) if !failure.is_not_found() => return Err(failure),
-            _ => {}
-        }
-        let mut sink = FileSink::begin(&self.disk)?;
-        sink.append(&verified.encode().0)?;
-        sink.finish(&path, None)?;
-        self.disk.sync_dir(Path::new(BACKUP_DIR))
+        remove_if_there(self.disk.as_ref(), &path)?;
+        write_file(&self.disk, &path, &verified.encode().0)
     }
 
     /// When a backup was verified last, by what is recorded of it; a record that is damaged or of another

@@ -15,7 +15,7 @@
 use super::index::FileProof;
 use crate::io::{
     BLOCK_BYTES, BUFFER_BLOCKS, BUFFER_BYTES, Block, Disk, DiskFile, IoFailure, OpenMode, layout,
-    zeroed_blocks,
+    remove_if_there, zeroed_blocks,
 };
 use std::path::Path;
 use std::sync::Arc;
@@ -43,10 +43,7 @@ impl FileSink {
     /// The disk's.
     pub(crate) fn begin(disk: &Arc<dyn Disk>) -> Result<Self, IoFailure> {
         let draft = layout::scratch(DRAFT);
-        match disk.remove(&draft) {
-            Err(failure) if !failure.is_not_found() => return Err(failure),
-            _ => {}
-        }
+        remove_if_there(disk.as_ref(), &draft)?;
         Ok(Self {
             disk: Arc::clone(disk),
             file: disk.open(&draft, OpenMode::CreateNew)?,
@@ -122,6 +119,17 @@ impl Drop for FileSink {
             let _ = self.disk.remove(&layout::scratch(DRAFT));
         }
     }
+}
+
+/// Makes a file of `bytes`; it is durable when this returns, its name too.
+///
+/// # Errors
+/// The disk's; the file may be there or not, and is whole if it is.
+pub(crate) fn write_file(disk: &Arc<dyn Disk>, to: &Path, bytes: &[u8]) -> Result<(), IoFailure> {
+    let mut sink = FileSink::begin(disk)?;
+    sink.append(bytes)?;
+    sink.finish(to, None)?;
+    disk.sync_dir(to.parent().unwrap_or(Path::new("")))
 }
 
 /// Why a file was not copied to its end.

@@ -210,8 +210,8 @@ impl Engine {
 
     /// Starts a chunk with that number.
     pub(super) fn create_chunk(&self, id: ChunkId) -> Result<ChunkWriter, CheckpointError> {
-        let writer = ChunkWriter::create(Arc::clone(&self.disk), self.store, id)?;
-        let writer = writer.compressed_by(self.compression)?;
+        let disk = Arc::clone(&self.disk);
+        let writer = ChunkWriter::create(disk, self.store, id, self.compression)?;
         Ok(writer.write_behind(&self.errands))
     }
 

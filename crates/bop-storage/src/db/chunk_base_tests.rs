@@ -11,7 +11,7 @@ use crate::manifest::{
     RangeKey,
 };
 use crate::name::DbName;
-use crate::pagestore::{ChunkWriter, FinishedChunk, SectionKind, SectionMeta};
+use crate::pagestore::{ChunkWriter, Compression, FinishedChunk, SectionKind, SectionMeta};
 use crate::testing::SimDisk;
 use std::path::Path;
 
@@ -37,7 +37,13 @@ fn hash(raw: u32, version: u64) -> PageHash {
 
 /// A chunk of one generation; each section: kind, range, pages that it has.
 fn chunk(disk: &SimDisk, nth: u64, sections: &[(SectionKind, u32, &[u32])]) -> FinishedChunk {
-    let mut writer = ChunkWriter::create(Arc::new(disk.clone()), STORE, ChunkId::new(nth)).unwrap();
+    let mut writer = ChunkWriter::create(
+        Arc::new(disk.clone()),
+        STORE,
+        ChunkId::new(nth),
+        Compression::Lz4,
+    )
+    .unwrap();
     for (kind, range, pages) in sections {
         let meta = SectionMeta {
             kind: *kind,

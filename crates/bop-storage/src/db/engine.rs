@@ -21,7 +21,7 @@ use super::images::ImageMakers;
 use super::lifecycle::Lifecycle;
 use super::points::HeldPoints;
 use super::reader::PageReader;
-use super::release::LogLease;
+use super::release::BackingUp;
 use super::rewrite_chunks::Reclaim;
 use super::signals::Signals;
 use super::slot::WriterSlot;
@@ -40,8 +40,8 @@ use crate::runtime::{Errands, Runtime, after};
 use parking_lot::{Condvar, Mutex};
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 /// The catalogue, and what keeps its records in the log until a checkpoint has them.
@@ -117,8 +117,7 @@ pub(crate) struct Engine {
     pub(super) guards: Guards,
     /// Held while segments are chosen and released, and while a cursor over commits is opened.
     pub(super) releasing: Mutex<()>,
-    /// What keeps the log for a backup, while one copies it; and a lock that is held while one is made.
-    pub(super) backing_up: (Mutex<Weak<LogLease>>, Mutex<()>),
+    pub(super) backing_up: BackingUp,
     /// Held while a checkpoint runs.
     pub(super) checkpointing: Mutex<()>,
     pub(super) reclaim: Reclaim,

@@ -79,6 +79,18 @@ impl FreshDir {
     }
 }
 
+/// Whether a path is, or would be, in a directory that is there.
+pub(super) fn is_inside(path: &Path, dir: &Path) -> bool {
+    let Ok(dir) = dir.canonicalize() else {
+        return false;
+    };
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let mut there = absolute
+        .ancestors()
+        .filter_map(|one| one.canonicalize().ok());
+    there.next().is_some_and(|there| there.starts_with(&dir))
+}
+
 /// The directory that a path is in.
 pub(super) fn parent_of(path: &Path) -> &Path {
     let parent = path.parent().filter(|parent| *parent != Path::new(""));

@@ -7,6 +7,7 @@ use super::bases::checkpointed_head;
 use super::engine::Engine;
 use super::manager::Manager;
 use crate::ids::Lsn;
+use crate::manifest::ManifestState;
 
 /// How far chunks are behind commits.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -77,7 +78,7 @@ impl Engine {
                 .bytes_since(rows.watermarks().checkpointed)
                 .unwrap_or(0),
             commits: last.map(|last| self.meters.commits().saturating_sub(last.commits)),
-            us: self.lag_us(),
+            us: self.lag_us(&rows),
             last_checkpoint_us: last.map(|last| last.ended_us),
             reserve_bytes: spares.reserve().held_bytes(),
             reserve_missing_bytes: spares.reserve_bytes_for(0),
@@ -86,15 +87,14 @@ impl Engine {
     }
 
     /// See [`Lag::us`].
-    fn lag_us(&self) -> u64 {
-        let rows = self.manifest.state();
+    fn lag_us(&self, rows: &ManifestState) -> u64 {
         let behind = self.states().into_iter().filter_map(|state| {
             let view = state.view();
             if view.layer_count() == 0 {
                 return None;
             }
             let cell = self.catalogue.lock();
-            let in_chunks = checkpointed_head(view.database(), &rows, &cell.catalogue);
+            let in_chunks = checkpointed_head(view.database(), rows, &cell.catalogue);
             let since = match in_chunks.time_us {
                 0 => cell.catalogue.entry(view.database())?.created_us,
                 us => us,

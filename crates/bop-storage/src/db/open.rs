@@ -29,6 +29,7 @@ use super::options::Options;
 use super::points::HeldPoints;
 use super::reader::PageReader;
 use super::recovery::RecoveredState;
+use super::release::BackingUp;
 use super::rewrite_chunks::Reclaim;
 use super::signals::Signals;
 use super::start::StartedLog;
@@ -365,7 +366,7 @@ impl Parts<'_> {
             housekeeper: Housekeeper::default(),
             guards: Guards::new(&self.limits),
             releasing: Mutex::new(()),
-            backing_up: Default::default(),
+            backing_up: BackingUp::default(),
             checkpointing: Mutex::new(()),
             reclaim: Reclaim::default(),
             commit_ids: AtomicU64::new(1),

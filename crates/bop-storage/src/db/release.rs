@@ -30,9 +30,10 @@ use crate::ids::{DbId, Lsn};
 use crate::log::{HoldReason, SealedSegment};
 use crate::manifest::{ClosedRow, CursorPlace};
 use crate::name::DbName;
+use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 /// What is kept for cursors alone.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -55,6 +56,15 @@ struct Bound {
 pub(super) enum Kept {
     Cursor(DbName),
     Backup(Arc<LogLease>),
+}
+
+/// The backup that is being made.
+#[derive(Debug, Default)]
+pub(super) struct BackingUp {
+    /// What keeps the log, while it is copied.
+    lease: Mutex<Weak<LogLease>>,
+    /// Held while one is made.
+    pub(super) alone: Mutex<()>,
 }
 
 /// Keeps the log from a position on for a backup, until it is dropped or lost.
@@ -170,7 +180,7 @@ impl Engine {
         let lost = AtomicBool::new(false);
         let from = AtomicU64::new(from.get());
         let lease = Arc::new(LogLease { from, lost });
-        *self.backing_up.0.lock() = Arc::downgrade(&lease);
+        *self.backing_up.lease.lock() = Arc::downgrade(&lease);
         lease
     }
 
@@ -191,7 +201,7 @@ impl Engine {
 
     /// The backup that copies the log, if it wants something before `needed` and has not lost it.
     pub(super) fn backup_before(&self, needed: Lsn) -> Option<Arc<LogLease>> {
-        let lease = self.backing_up.0.lock().upgrade();
+        let lease = self.backing_up.lease.lock().upgrade();
         lease.filter(|lease| lease.from() < needed && !lease.is_lost())
     }
 

@@ -138,6 +138,14 @@ pub trait Disk: Send + Sync + fmt::Debug {
     fn buffers(&self) -> &Arc<BufferPool>;
 }
 
+/// Removes a file that may not be there.
+pub(crate) fn remove_if_there(disk: &dyn Disk, path: &Path) -> Result<(), IoFailure> {
+    match disk.remove(path) {
+        Err(failure) if !failure.is_not_found() => Err(failure),
+        _ => Ok(()),
+    }
+}
+
 /// An open file. All transfers are of whole blocks at offsets that are multiples of a block.
 pub trait DiskFile: Send + Sync + fmt::Debug {
     /// The file's length in bytes.

@@ -2,7 +2,9 @@
 //!
 //! Never: reads the file.
 
+use super::format::ChunkFooter;
 use std::fmt;
+use xxhash_rust::xxh3::Xxh3;
 
 /// What the manifest knows of a chunk.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -30,6 +32,36 @@ impl ChunkDigest {
 
     pub(super) const fn new(raw: u128) -> Self {
         Self(raw)
+    }
+}
+
+/// Makes the digest of a chunk's file while that is read from its start.
+pub(crate) struct ChunkHasher {
+    /// Bytes that the digest is over and that are still to come.
+    left: u64,
+    hasher: Xxh3,
+}
+
+impl ChunkHasher {
+    /// Of a file of so many bytes.
+    pub(crate) fn new(file_bytes: u64) -> Self {
+        Self {
+            left: file_bytes.saturating_sub(size_of::<ChunkFooter>() as u64),
+            hasher: Xxh3::new(),
+        }
+    }
+
+    /// The next bytes of the file, those of the footer among them.
+    pub(crate) fn update(&mut self, piece: &[u8]) {
+        let covered = usize::try_from(self.left).unwrap_or(usize::MAX);
+        let covered = covered.min(piece.len());
+        self.hasher.update(&piece[..covered]);
+        self.left -= covered as u64;
+    }
+
+    /// The digest.
+    pub(crate) fn finish(self) -> ChunkDigest {
+        ChunkDigest::new(self.hasher.digest128())
     }
 }
 

@@ -33,6 +33,7 @@ mod tests;
 pub use compression::{Compression, UnknownCompression};
 pub use format::{CommitPoint, SectionKind};
 pub use history::{HistoryPoint, cut_before, point_at};
+pub(crate) use identity::ChunkHasher;
 pub use identity::{ChunkDigest, ChunkIdentity};
 pub use reader::{ChunkReader, StoredPage};
 pub use section::{Section, SectionMeta, SectionRef};

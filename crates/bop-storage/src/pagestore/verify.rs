@@ -8,11 +8,10 @@
 //! Never: stops at the first finding, changes anything.
 
 use super::format::{CHUNK_FORMAT_VERSION_MIN, ChunkFooter, SectionKind};
-use super::identity::ChunkDigest;
+use super::identity::ChunkHasher;
 use super::reader::ChunkReader;
 use crate::error::{Damage, Place, ReadError, Reject};
 use std::ops::ControlFlow;
-use xxhash_rust::xxh3::Xxh3;
 
 /// Is told how many bytes were read, after each piece; may take its time, and may end it.
 pub type Paced<'a> = dyn FnMut(u64) -> ControlFlow<()> + 'a;
@@ -42,7 +41,7 @@ impl ChunkReader {
     ) -> ControlFlow<()> {
         let identity = self.identity();
         let end = identity.bytes - size_of::<ChunkFooter>() as u64;
-        let mut digest = Xxh3::new();
+        let mut digest = ChunkHasher::new(identity.bytes);
         let read = self.source.scan(end, |bytes| {
             digest.update(bytes);
             paced(bytes.len() as u64)
@@ -50,7 +49,7 @@ impl ChunkReader {
         match read {
             Err(error) => findings.push(self.finding(error)),
             Ok(ControlFlow::Break(())) => return ControlFlow::Break(()),
-            Ok(_) if ChunkDigest::new(digest.digest128()) == identity.digest => {}
+            Ok(_) if digest.finish() == identity.digest => {}
             Ok(_) => {
                 let place = Place::File(self.source.path());
                 findings.push(Damage::new(place, Reject::Checksum));

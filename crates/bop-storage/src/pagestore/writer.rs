@@ -71,11 +71,12 @@ impl ChunkWriter {
     ///
     /// # Errors
     /// [`CheckpointError::Io`]; [`CheckpointError::Limit`] when others have all buffers of the disk
-    /// and give none back.
+    /// and give none back, or there is no memory to compress with.
     pub fn create(
         disk: Arc<dyn Disk>,
         store_id: StoreId,
         chunk_id: ChunkId,
+        compression: Compression,
     ) -> Result<Self, CheckpointError> {
         let path = layout::scratch(&format!("{:016x}.chunk", chunk_id.get()));
         let file = disk.open(&path, OpenMode::CreateNew)?;
@@ -90,9 +91,9 @@ impl ChunkWriter {
             owner: Owner { store_id, chunk_id },
             sections: Vec::new(),
             open: None,
-            compressor: Compressor::Off,
-        }
-        .compressed_by(Compression::default())?;
+            compressor: Compressor::new(compression)
+                .ok_or(CheckpointError::Limit("no memory to compress with"))?,
+        };
         let mut header = ChunkHeader {
             magic: CHUNK_MAGIC,
             format_version: U32::new(CHUNK_FORMAT_VERSION),
@@ -105,16 +106,6 @@ impl ChunkWriter {
         writer.sink.append(header.as_bytes())?;
         writer.sink.pad_to(BLOCK_BYTES, 0)?;
         Ok(writer)
-    }
-
-    /// Compresses the pages to come so.
-    ///
-    /// # Errors
-    /// [`CheckpointError::Limit`] when there is no memory for it.
-    pub(crate) fn compressed_by(self, compression: Compression) -> Result<Self, CheckpointError> {
-        let compressor = Compressor::new(compression);
-        let compressor = compressor.ok_or(CheckpointError::Limit("no memory to compress with"))?;
-        Ok(Self { compressor, ..self })
     }
 
     /// Has what is full written on other threads, while the next is made.

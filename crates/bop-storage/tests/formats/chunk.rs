@@ -12,7 +12,8 @@ use bop_storage::pagestore::format::{
     CHUNK_FORMAT_VERSION, CHUNK_MAGIC, ChunkFooter, ChunkHeader, FOOTER_MAGIC, SectionEntry,
 };
 use bop_storage::pagestore::{
-    ChunkReader, ChunkWriter, FinishedChunk, HistoryPoint, SectionKind, SectionMeta, SectionRef,
+    ChunkReader, ChunkWriter, Compression, FinishedChunk, HistoryPoint, SectionKind, SectionMeta,
+    SectionRef,
 };
 use bop_storage::testing::SimDisk;
 use std::path::{Path, PathBuf};
@@ -134,7 +135,8 @@ fn write(disk: &SimDisk) -> FinishedChunk {
         meta(SectionKind::Delta, 2, PageSize::MIN),
         history_meta(),
     ];
-    let mut writer = ChunkWriter::create(Arc::new(disk.clone()), STORE, CHUNK).unwrap();
+    let mut writer =
+        ChunkWriter::create(Arc::new(disk.clone()), STORE, CHUNK, Compression::Lz4).unwrap();
     for (meta, pages) in metas.into_iter().zip(pages()) {
         writer.begin_section(meta).unwrap();
         for (raw, version, content) in pages {

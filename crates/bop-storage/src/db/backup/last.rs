@@ -9,10 +9,10 @@ use super::super::engine::Engine;
 use super::options::BackupOptions;
 use super::restore::counts;
 use crate::backup::format::{decode_target, encode_target};
-use crate::backup::{Access, FileSink, Shelf};
+use crate::backup::{Access, Shelf, write_file};
 use crate::error::{BackupError, Damage, Place, Reject};
 use crate::ids::Lsn;
-use crate::io::{Block, IoFailure, OpenMode, layout};
+use crate::io::{Block, IoFailure, OpenMode, layout, remove_if_there};
 use std::path::{Path, PathBuf};
 
 /// A finished backup.
@@ -134,13 +134,7 @@ impl Engine {
 
     fn replace_target_note(&self, block: &Block) -> Result<(), IoFailure> {
         let path = Path::new(layout::BACKUP_NOTE);
-        match self.disk.remove(path) {
-            Err(failure) if !failure.is_not_found() => return Err(failure),
-            _ => {}
-        }
-        let mut sink = FileSink::begin(&self.disk)?;
-        sink.append(&block.0)?;
-        sink.finish(path, None)?;
-        self.disk.sync_dir(Path::new(""))
+        remove_if_there(self.disk.as_ref(), path)?;
+        write_file(&self.disk, path, &block.0)
     }
 }

@@ -9,9 +9,9 @@
 //! Never: tries a failed write or sync again, removes what the last good backup needs before the next is one.
 
 use super::super::engine::Engine;
+use super::super::fresh_dir::is_inside;
 use super::freeze::{Frozen, HeldChunk, LogPart, damaged_chunk};
 use super::options::{BackupOptions, BackupProgress, BackupStage, Told};
-use super::restore::is_inside;
 use crate::backup::{
     Access, BackedChunk, BackedSegment, BackupIndex, CopyError, FileProof, FileSink, Shelf,
     StateOf, copy_file, digest_file, encode_rows, names,
@@ -19,13 +19,11 @@ use crate::backup::{
 use crate::error::{BackupError, Damage, OpenError, Place, ReadError, Reject};
 use crate::ids::Lsn;
 use crate::io::errno::{EACCES, EINVAL, EMLINK, ENOSYS, EOPNOTSUPP, EPERM, EXDEV};
-use crate::io::{IoFailure, OpenMode, layout};
+use crate::io::{IoFailure, OpenMode, layout, remove_if_there};
 use crate::manifest::SegmentRow;
-use crate::pagestore::ChunkReader;
-use crate::pagestore::format::ChunkFooter;
+use crate::pagestore::{ChunkHasher, ChunkReader};
 use crate::superblock::Superblock;
 use std::path::Path;
-use xxhash_rust::xxh3::Xxh3;
 
 /// A backup that was made.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -87,7 +85,7 @@ impl Engine {
     ) -> Result<BackupReport, BackupError> {
         let _span = tracing::info_span!("backup", dir = %dir.display()).entered();
         let _work = self.lifecycle.enter_work().ok_or(BackupError::Closed)?;
-        let Some(_alone) = self.backing_up.1.try_lock() else {
+        let Some(_alone) = self.backing_up.alone.try_lock() else {
             let what = "another backup of this store is being made".to_owned();
             return Err(BackupError::Busy { what });
         };
@@ -167,7 +165,7 @@ impl Engine {
     }
 
     fn check_going_on(&self) -> Result<(), BackupError> {
-        if self.signals.is_stopping() || self.lifecycle.is_closing() {
+        if self.lifecycle.is_closing() {
             return Err(BackupError::Closed);
         }
         Ok(())
@@ -329,10 +327,8 @@ impl Making<'_, '_> {
     /// Removes what has a name that is needed: a file of another length, or the rows of a backup that was not
     /// finished.
     fn clear(&self, path: &Path) -> Result<(), BackupError> {
-        match self.shelf.disk.remove(path) {
-            Err(failure) if !failure.is_not_found() => Err(self.shelf.failed(failure)),
-            _ => Ok(()),
-        }
+        let removed = remove_if_there(self.shelf.disk.as_ref(), path);
+        removed.map_err(|failure| self.shelf.failed(failure))
     }
 
     fn begin(&self, path: &Path) -> Result<FileSink, BackupError> {
@@ -393,7 +389,7 @@ impl Making<'_, '_> {
             Err(error) => return Err(error.into()),
         }
         let mut sink = self.begin(path)?;
-        let mut digest = ChunkDigest::new(chunk.bytes);
+        let mut digest = ChunkHasher::new(chunk.bytes);
         let (engine, told) = (self.engine, &mut self.told);
         let copied = copy_file(file.as_ref(), chunk.bytes, &mut sink, |piece| {
             engine.check_going_on()?;
@@ -402,7 +398,7 @@ impl Making<'_, '_> {
             Ok(())
         });
         copied.map_err(|error| self.of_copy(error))?;
-        if digest.finish() != chunk.digest {
+        if digest.finish() != chunk.identity().digest {
             return Err(damaged_chunk(chunk));
         }
         sink.finish(path, None)
@@ -436,30 +432,4 @@ impl Making<'_, '_> {
 fn is_no_link(failure: &IoFailure) -> bool {
     let no = [EXDEV, EPERM, EACCES, EMLINK, ENOSYS, EINVAL, EOPNOTSUPP];
     no.contains(&failure.errno)
-}
-
-/// The digest of a chunk's file as it is read: of all but its footer.
-pub(super) struct ChunkDigest {
-    left: u64,
-    digest: Xxh3,
-}
-
-impl ChunkDigest {
-    pub(super) fn new(bytes: u64) -> Self {
-        Self {
-            left: bytes.saturating_sub(size_of::<ChunkFooter>() as u64),
-            digest: Xxh3::new(),
-        }
-    }
-
-    pub(super) fn update(&mut self, piece: &[u8]) {
-        let covered = usize::try_from(self.left).unwrap_or(usize::MAX);
-        let covered = covered.min(piece.len());
-        self.digest.update(&piece[..covered]);
-        self.left -= covered as u64;
-    }
-
-    pub(super) fn finish(self) -> u128 {
-        self.digest.digest128()
-    }
 }

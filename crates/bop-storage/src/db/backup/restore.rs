@@ -13,11 +13,10 @@
 //!
 //! Never: changes a backup.
 
-use super::super::fresh_dir::{FreshDir, NotFresh, parent_of};
+use super::super::fresh_dir::{FreshDir, NotFresh, is_inside, parent_of};
 use super::super::housekeeper::Housekeeping;
 use super::super::manager::Manager;
 use super::super::options::Options;
-use super::make::ChunkDigest;
 use super::options::{BackupOptions, BackupProgress, BackupStage, Told};
 use super::states::{difference, missing};
 use crate::backup::{
@@ -29,7 +28,7 @@ use crate::ids::Lsn;
 use crate::io::{BufferPool, Disk, IoFailure, NativeDisk, OpenDiskError, OpenMode, layout};
 use crate::limits::ValidLimits;
 use crate::manifest::LmdbManifest;
-use crate::pagestore::ChunkReader;
+use crate::pagestore::{ChunkHasher, ChunkReader};
 use crate::superblock::Superblock;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -138,18 +137,6 @@ impl Drop for Draft {
     }
 }
 
-/// Whether a path is, or would be, in a directory that is there.
-pub(super) fn is_inside(path: &Path, dir: &Path) -> bool {
-    let Ok(dir) = dir.canonicalize() else {
-        return false;
-    };
-    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let mut there = absolute
-        .ancestors()
-        .filter_map(|one| one.canonicalize().ok());
-    there.next().is_some_and(|there| there.starts_with(&dir))
-}
-
 fn not_fresh(error: NotFresh) -> BackupError {
     match error {
         NotFresh::NotEmpty(path) => BackupError::NotEmpty { path },
@@ -253,13 +240,13 @@ impl<'a> Filling<'a> {
             told.done(BackupStage::Chunks, chunk.bytes);
             return Ok(());
         }
-        let mut digest = ChunkDigest::new(chunk.bytes);
+        let mut digest = ChunkHasher::new(chunk.bytes);
         let update = &mut |piece: &[u8]| digest.update(piece);
         let copied = self.copied(&from, chunk.bytes, BackupStage::Chunks, told, update)?;
         let Some(sink) = copied else {
             return Ok(());
         };
-        if digest.finish() != chunk.digest {
+        if digest.finish() != chunk.identity().digest {
             self.found(&from, Reject::Checksum);
             return Ok(());
         }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::db::repair::chunks::find_chunks;
 use crate::io::Disk;
-use crate::pagestore::{ChunkWriter, HistoryPoint, SectionMeta};
+use crate::pagestore::{ChunkWriter, Compression, HistoryPoint, SectionMeta};
 use crate::testing::SimDisk;
 use proptest::prelude::*;
 use std::path::Path;
@@ -156,7 +156,13 @@ fn checkpoint(disk: &SimDisk, nth: u64, before: &State, interval: &Interval) -> 
     let least = points.iter().map(|point| point.page_count_min);
     let least = least.min().unwrap();
     let meta = |range, kind| section(nth, before, &state, least, range, kind);
-    let mut writer = ChunkWriter::create(Arc::new(disk.clone()), STORE, ChunkId::new(nth)).unwrap();
+    let mut writer = ChunkWriter::create(
+        Arc::new(disk.clone()),
+        STORE,
+        ChunkId::new(nth),
+        Compression::Lz4,
+    )
+    .unwrap();
     for range in 0..4 {
         let own = state.pages.range(range * 4 + 1..=range * 4 + 4);
         let is_new = |version: u64| before.lsn < version;

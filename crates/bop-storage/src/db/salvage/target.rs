@@ -4,7 +4,7 @@
 //!
 //! Never: replaces anything but an empty directory.
 
-use super::super::fresh_dir::{FreshDir, NotFresh, parent_of};
+use super::super::fresh_dir::{FreshDir, NotFresh, is_inside, parent_of};
 use super::super::housekeeper::Housekeeping;
 use super::super::manager::Manager;
 use super::super::options::Options;
@@ -29,10 +29,8 @@ pub(super) struct Target {
 /// # Errors
 /// [`SalvageError::NotEmpty`], [`SalvageError::Leftover`], or that it cannot be looked at.
 pub(super) fn check_target(new: &Path, store: &Path) -> Result<FreshDir, SalvageError> {
-    let parent = parent_of(new).canonicalize();
-    if let (Ok(parent), Ok(store)) = (parent, store.canonicalize())
-        && parent.starts_with(&store)
-    {
+    if is_inside(parent_of(new), store) {
+        let store = store.canonicalize().unwrap_or_else(|_| store.into());
         let path = new.into();
         return Err(SalvageError::InsideStore { path, store });
     }

@@ -26,7 +26,7 @@ fn large_chunk_by(
     disk: &SimDisk,
     errands: Option<&Arc<Errands>>,
 ) -> Result<FinishedChunk, CheckpointError> {
-    let mut writer = ChunkWriter::create(Arc::new(disk.clone()), STORE, CHUNK)?;
+    let mut writer = ChunkWriter::create(Arc::new(disk.clone()), STORE, CHUNK, Compression::Lz4)?;
     if let Some(errands) = errands {
         writer = writer.write_behind(errands);
     }

@@ -8,7 +8,7 @@ use crate::testing::Fault;
 /// Larger than the writer's buffer, so that failures hit it in the middle too.
 fn large_chunk(disk: &SimDisk) -> Result<FinishedChunk, CheckpointError> {
     let size = PageSize::MAX;
-    let mut writer = ChunkWriter::create(Arc::new(disk.clone()), STORE, CHUNK)?;
+    let mut writer = ChunkWriter::create(Arc::new(disk.clone()), STORE, CHUNK, Compression::Lz4)?;
     writer.begin_section(meta(1, size))?;
     for raw in 1..=40 {
         let content = noise(raw.into(), size);

@@ -33,7 +33,11 @@ fn disk() -> SimDisk {
 }
 
 fn writer(disk: &SimDisk) -> ChunkWriter {
-    ChunkWriter::create(Arc::new(disk.clone()), STORE, CHUNK).unwrap()
+    writer_by(disk, Compression::Lz4)
+}
+
+fn writer_by(disk: &SimDisk, compression: Compression) -> ChunkWriter {
+    ChunkWriter::create(Arc::new(disk.clone()), STORE, CHUNK, compression).unwrap()
 }
 
 fn open(disk: &SimDisk) -> Result<ChunkReader, crate::error::ReadError> {

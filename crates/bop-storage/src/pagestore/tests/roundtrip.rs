@@ -65,7 +65,7 @@ fn each_page_is_read_whichever_way_it_was_compressed() {
         Compression::Zstd { level: 255 },
     ] {
         let disk = disk();
-        let mut writer = writer(&disk).compressed_by(compression).unwrap();
+        let mut writer = writer_by(&disk, compression);
         writer.begin_section(meta(1, size)).unwrap();
         push(&mut writer, 1, 1, &text(1, size));
         push(&mut writer, 2, 1, &noise(2, size));
