@@ -183,7 +183,7 @@ pub fn is_complete(sql: &[u8]) -> bool {
 
 /// The byte after the blanks and comments that `text` starts with: what an error of the statement means where
 /// SQLite names no byte.
-pub fn first_word(text: &[u8]) -> usize {
+pub(crate) fn first_word(text: &[u8]) -> usize {
     let mut at = 0;
     while let Some(rest) = text.get(at..) {
         at += match rest {

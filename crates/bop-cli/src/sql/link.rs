@@ -3,11 +3,10 @@
 //! Invariant: what is printed is the same, wherever it runs.
 
 use super::shell::Place;
-use bop_control::output::Printer;
-use bop_control::{Failure, Mode, SqlClient, SqlPiece, SqlRefused};
+use bop_control::output::RowPrinter;
+use bop_control::{Cells, Explain, Failure, Mode, SqlClient, SqlPiece, SqlRefused};
 use bop_libsql::Connection;
-use bop_libsql::control::sql_failure;
-use bop_libsql::statement::{Prepared, SqlFailure, first_word};
+use bop_libsql::control::{Stopped, TakeRows, run};
 use bop_storage::error::ErrorCode;
 use rusqlite::ffi;
 use std::io::{self, Write};
@@ -97,61 +96,35 @@ fn run_here(
     header: bool,
     out: &mut dyn Write,
 ) -> Result<(), Refused> {
-    let mut printer = mode.printer(header);
-    let mut at = 0;
-    while let Some(rest) = sql.get(at..).filter(|rest| rest.len() > 1) {
-        match run_first(connection, rest, mode, &mut *printer, out) {
-            Ok(0) => break,
-            Ok(used) => at += used,
-            Err(Stopped::Output(error)) => return Err(Refused::Output(error)),
-            Err(Stopped::Sql(failure)) => {
-                // What came before the error is part of the answer.
-                out.flush().map_err(Refused::Output)?;
-                let offset = failure.offset.unwrap_or_else(|| first_word(rest));
-                return Err(Refused::Sql(SqlRefused {
-                    failure: sql_failure(place.store, connection, &failure),
-                    offset: at + offset,
-                }));
-            }
+    let printer = RowPrinter::new(mode, header);
+    let mut printed = Printed { printer, out };
+    match run(place.store, connection, sql, &mut printed) {
+        Ok(()) => Ok(()),
+        Err(Stopped::Rows(error)) => Err(Refused::Output(error)),
+        Err(Stopped::Refused(refused)) => {
+            // What came before the error is part of the answer.
+            out.flush().map_err(Refused::Output)?;
+            Err(Refused::Sql(refused))
         }
     }
-    Ok(())
 }
 
-enum Stopped {
-    Sql(SqlFailure),
-    Output(io::Error),
+/// Rows that are written at once.
+struct Printed<'a> {
+    printer: RowPrinter,
+    out: &'a mut dyn Write,
 }
 
-/// Runs the first statement of `sql`; answers its length.
-fn run_first(
-    connection: &Connection,
-    sql: &[u8],
-    mode: Mode,
-    printer: &mut dyn Printer,
-    out: &mut dyn Write,
-) -> Result<usize, Stopped> {
-    let (prepared, used) = Prepared::new(connection, sql).map_err(Stopped::Sql)?;
-    let Some(mut prepared) = prepared else {
-        return Ok(used);
-    };
-    let mut explainer = mode.explainer(prepared.explain());
-    let printer = explainer.as_deref_mut().unwrap_or(printer);
-    let mut is_first = true;
-    let end = loop {
-        match prepared.step() {
-            Ok(true) => {}
-            end => break end,
-        }
-        let written = printer.row(&mut prepared, is_first, out);
-        written.map_err(Stopped::Output)?;
-        is_first = false;
-    };
-    if !is_first {
-        printer.end(out).map_err(Stopped::Output)?;
+impl TakeRows for Printed<'_> {
+    type Error = io::Error;
+
+    fn row(&mut self, cells: &mut dyn Cells, explain: Explain, is_first: bool) -> io::Result<()> {
+        self.printer.row(cells, explain, is_first, self.out)
     }
-    end.map_err(Stopped::Sql)?;
-    Ok(used)
+
+    fn end(&mut self) -> io::Result<()> {
+        self.printer.end(self.out)
+    }
 }
 
 fn refused_as(message: &str, offset: usize) -> Refused {

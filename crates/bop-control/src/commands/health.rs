@@ -60,13 +60,17 @@ pub(super) fn is_healthy(reasons: &[Reason]) -> bool {
 }
 
 /// What is wrong, the worst first.
-pub(super) fn reasons(manager: &Manager, status: &StoreStatus, lag: &Lag) -> Vec<Reason> {
+pub(super) fn reasons(
+    manager: &Manager,
+    status: &StoreStatus,
+    lag: &Lag,
+    databases: &[DatabaseInfo],
+) -> Vec<Reason> {
     let mut reasons = Vec::new();
     reasons.extend(of_log(status));
     reasons.extend(of_calls(status));
     reasons.extend(of_breakers(status));
     reasons.extend(of_reserve(lag));
-    let databases = manager.databases();
     reasons.extend(databases.iter().filter_map(of_damage));
     reasons.extend(databases.iter().filter_map(of_quota));
     reasons.extend(of_cursors(manager));

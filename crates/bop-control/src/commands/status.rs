@@ -39,7 +39,7 @@ impl Look {
             space: manager.space(),
             readers: databases.iter().map(|info| info.readers).sum(),
             backup: manager.last_backup(),
-            reasons: reasons(manager, &status, &lag),
+            reasons: reasons(manager, &status, &lag, &databases),
             status,
             lag,
         }

@@ -10,9 +10,11 @@ mod csv;
 mod json;
 mod list;
 mod plan;
+mod rows;
 mod table;
 mod time;
 
+pub use rows::RowPrinter;
 pub use table::render as render_table;
 pub use time::utc;
 

@@ -17,7 +17,7 @@ use crate::cells::{Cells, Explain, Kind};
 use crate::commands::no_sql;
 use crate::failure::Failure;
 use crate::message::{Said, SqlPiece, SqlSpec, Told};
-use crate::output::{Mode, Printer};
+use crate::output::RowPrinter;
 use crate::request::check_name;
 use crate::sql::{SqlRows, SqlRunError, SqlSession, SqlWanted, SqlWatch};
 use crate::wire::{WireError, read_message};
@@ -113,9 +113,7 @@ fn run(
     };
     let mut rows = Rows {
         caller,
-        mode: piece.mode,
-        plain: piece.mode.printer(piece.header),
-        explainer: None,
+        printer: RowPrinter::new(piece.mode, piece.header),
         bytes: 0,
         bytes_max: options.sql_bytes_max,
     };
@@ -138,9 +136,7 @@ fn run(
 /// Writes rows to the client.
 struct Rows<'a> {
     caller: &'a mut RemoteCaller,
-    mode: Mode,
-    plain: Box<dyn Printer>,
-    explainer: Option<Box<dyn Printer>>,
+    printer: RowPrinter,
     bytes: u64,
     bytes_max: u64,
 }
@@ -152,12 +148,10 @@ impl SqlRows for Rows<'_> {
         explain: Explain,
         is_first: bool,
     ) -> Result<(), Failure> {
-        if is_first {
-            self.explainer = self.mode.explainer(explain);
-        }
-        let printer = self.explainer.as_mut().unwrap_or(&mut self.plain);
         let mut counted = Counted { cells, bytes: 0 };
-        let written = printer.row(&mut counted, is_first, &mut *self.caller);
+        let written = self
+            .printer
+            .row(&mut counted, explain, is_first, &mut *self.caller);
         self.bytes = self.bytes.saturating_add(counted.bytes);
         written.map_err(|error| Failure::of_output(&error))?;
         if self.bytes_max < self.bytes {
@@ -172,9 +166,7 @@ impl SqlRows for Rows<'_> {
     }
 
     fn end(&mut self) -> Result<(), Failure> {
-        let printer = self.explainer.as_mut().unwrap_or(&mut self.plain);
-        let written = printer.end(&mut *self.caller);
-        self.explainer = None;
+        let written = self.printer.end(&mut *self.caller);
         written.map_err(|error| Failure::of_output(&error))
     }
 }

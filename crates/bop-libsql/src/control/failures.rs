@@ -13,7 +13,7 @@ use std::io;
 
 /// The error of a statement, with the engine's own reason where SQLite only knows a number; its place is for
 /// whoever knows where the statement stands.
-pub fn sql_failure(store: &Store, connection: &Connection, sql: &SqlFailure) -> Failure {
+pub(super) fn sql_failure(store: &Store, connection: &Connection, sql: &SqlFailure) -> Failure {
     // The newest error of the engine may be an old one: it counts if SQLite got its code from it.
     let engine = connection
         .last_engine_error()

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `session` | a client's connection |
 //! | `rules` | what it may do |
+//! | `run` | the statements of a text, one after the other |
 //! | `failures` | SQLite's errors as people see them |
 //!
 //! # Example
@@ -33,9 +34,10 @@
 
 mod failures;
 mod rules;
+mod run;
 mod session;
 
-pub use failures::sql_failure;
+pub use run::{Stopped, TakeRows, run};
 
 use crate::{OpenOptions, Store, damage_found};
 use bop_control::{Failure, SqlDoor, SqlSession, SqlWanted};

@@ -7,11 +7,10 @@
 //!
 //! Never: makes a database for a session that only reads.
 
-use super::failures::sql_failure;
 use super::rules;
-use crate::statement::{Prepared, SqlFailure, first_word};
+use super::run::{Stopped, run};
 use crate::{Connection, Error, OpenOptions, Store};
-use bop_control::{Failure, SqlRefused, SqlRows, SqlRunError, SqlSession, SqlWanted, SqlWatch};
+use bop_control::{Failure, SqlRows, SqlRunError, SqlSession, SqlWanted, SqlWatch};
 use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
 use std::ffi::c_int;
@@ -38,36 +37,6 @@ impl Session {
             store: store.clone(),
             connection,
         })
-    }
-
-    /// Runs the first statement of `sql`; answers its length, 0 at the end.
-    fn run_first(&self, sql: &[u8], rows: &mut dyn SqlRows) -> Result<usize, SqlRunError> {
-        let refused = |failure: SqlFailure| {
-            SqlRunError::Refused(SqlRefused {
-                offset: failure.offset.unwrap_or_else(|| first_word(sql)),
-                failure: sql_failure(&self.store, &self.connection, &failure),
-            })
-        };
-        let (prepared, used) = Prepared::new(&self.connection, sql).map_err(refused)?;
-        let Some(mut prepared) = prepared else {
-            return Ok(used);
-        };
-        let explain = prepared.explain();
-        let mut is_first = true;
-        let end = loop {
-            match prepared.step() {
-                Ok(true) => {}
-                end => break end,
-            }
-            let taken = rows.row(&mut prepared, explain, is_first);
-            taken.map_err(SqlRunError::Rows)?;
-            is_first = false;
-        };
-        if !is_first {
-            rows.end().map_err(SqlRunError::Rows)?;
-        }
-        end.map_err(refused)?;
-        Ok(used)
     }
 }
 
@@ -106,25 +75,13 @@ impl SqlSession for Session {
         let watch = watch.clone();
         self.connection
             .progress_handler(STEPS, Some(move || !watch.goes_on()));
-        let mut at = 0;
-        let done = loop {
-            let rest = sql.get(at..).unwrap_or_default();
-            if rest.is_empty() {
-                break Ok(());
-            }
-            match self.run_first(rest, rows) {
-                Ok(0) => break Ok(()),
-                Ok(used) => at += used,
-                Err(SqlRunError::Refused(mut refused)) => {
-                    refused.offset += at;
-                    break Err(SqlRunError::Refused(refused));
-                }
-                Err(error) => break Err(error),
-            }
-        };
+        let done = run(&self.store, &self.connection, sql, rows);
         self.connection
             .progress_handler(STEPS, None::<fn() -> bool>);
-        done
+        done.map_err(|stopped| match stopped {
+            Stopped::Refused(refused) => SqlRunError::Refused(refused),
+            Stopped::Rows(failure) => SqlRunError::Rows(failure),
+        })
     }
 
     fn is_in_transaction(&self) -> bool {
