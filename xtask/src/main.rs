@@ -7,6 +7,7 @@
 #![deny(unsafe_code)]
 
 mod bench;
+mod canaries;
 mod fuzz;
 mod soak;
 mod start;
@@ -45,6 +46,12 @@ enum Task {
         /// For how long; at least 10
         #[arg(value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(10..))]
         seconds: u32,
+    },
+    /// Plant each known bug, and see that the tests find it
+    Canaries {
+        /// These alone
+        #[arg(value_name = "CANARY")]
+        canaries: Vec<String>,
     },
     /// Run each fuzz target for a while; a crash fails
     FuzzSmoke {
@@ -99,6 +106,7 @@ fn main() -> ExitCode {
         Task::Bench(Bench::Allocators(plan)) => bench::allocators(&root, &plan),
         Task::Bench(Bench::Start { runs, at_most_ms }) => start::start(&root, runs, at_most_ms),
         Task::Soak { seconds } => soak::soak(&root, seconds),
+        Task::Canaries { canaries } => canaries::hunt(&root, &canaries),
         Task::FuzzSmoke { seconds, targets } => fuzz::smoke(&root, seconds, &targets),
         Task::Golden { bump } => tasks::golden(&root, bump),
     };
