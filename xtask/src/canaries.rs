@@ -11,13 +11,13 @@
 //! Never: builds what an ordinary build would use.
 
 use crate::bench::failed;
+use crate::programs::{Program, Wanted, build};
 use crate::tasks::Failure;
 use comfy_table::Table;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
-use serde_json::Value;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 use std::time::Instant;
 
 mod list;
@@ -30,13 +30,6 @@ const HUNT_SECONDS_MAX: u32 = 60;
 const SOUND_SECONDS_MAX: u32 = 300;
 /// Of the exit statuses of `timeout`.
 const TIMED_OUT: i32 = 124;
-
-/// A test program, and where it expects to run.
-#[derive(Clone, Debug)]
-struct Program {
-    executable: PathBuf,
-    package: PathBuf,
-}
 
 /// How a hunt ended.
 enum Hunted {
@@ -56,7 +49,13 @@ pub(crate) fn hunt(root: &Path, only: &[String]) -> Result<(), Failure> {
         .iter()
         .filter(|canary| only.is_empty() || only.iter().any(|name| name == canary.name))
         .collect();
-    let programs = build(root, &wanted)?;
+    let names: Vec<_> = wanted.iter().map(|canary| canary.program).collect();
+    let programs = Wanted {
+        programs: &names,
+        profile: None,
+        wrapper: Some(&root.join("xtask/canary-rustc")),
+    };
+    let programs = build(root, &programs)?;
     let mut sound: BTreeMap<(&str, &str), bool> = BTreeMap::new();
     let mut table = Table::new();
     table.load_style(UTF8_HORIZONTAL_ONLY);
@@ -99,54 +98,6 @@ pub(crate) fn hunt(root: &Path, only: &[String]) -> Result<(), Failure> {
         return Ok(());
     }
     Err(failed("find", bad.join(", "), "the tests do not notice"))
-}
-
-/// Builds the programs of the hunts, with the bugs in them.
-fn build(root: &Path, wanted: &[&Canary]) -> Result<BTreeMap<String, Program>, Failure> {
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["test", "--workspace", "--no-run", "--message-format=json"]);
-    cargo.args(["--quiet", "--lib"]);
-    let mut tests: Vec<_> = wanted.iter().filter_map(|canary| canary.test()).collect();
-    tests.sort_unstable();
-    tests.dedup();
-    for test in tests {
-        cargo.args(["--test", test]);
-    }
-    cargo.env("RUSTC_WORKSPACE_WRAPPER", root.join("xtask/canary-rustc"));
-    cargo.current_dir(root).stderr(Stdio::inherit());
-    let output = cargo
-        .output()
-        .map_err(|error| failed("run", "cargo test", error))?;
-    if !output.status.success() {
-        return Err(failed("build", "the canaries", output.status));
-    }
-    let told = String::from_utf8_lossy(&output.stdout);
-    Ok(told.lines().filter_map(program).collect())
-}
-
-/// What a message of cargo's says of a test program: `PACKAGE` of a library's own tests, else
-/// `PACKAGE/TEST`.
-fn program(message: &str) -> Option<(String, Program)> {
-    let message: Value = serde_json::from_str(message).ok()?;
-    let executable = PathBuf::from(message["executable"].as_str()?);
-    if message["profile"]["test"] != true {
-        return None;
-    }
-    let package = Path::new(message["manifest_path"].as_str()?).parent()?;
-    let name = package.file_name()?.to_str()?;
-    let of_tests = message["target"]["kind"][0] == "test";
-    let name = match message["target"]["name"].as_str()? {
-        test if of_tests => format!("{name}/{test}"),
-        _ => name.to_owned(),
-    };
-    let package = package.to_owned();
-    Some((
-        name,
-        Program {
-            executable,
-            package,
-        },
-    ))
 }
 
 fn run(program: &Program, canary: &Canary, planted: bool) -> Result<Hunted, Failure> {

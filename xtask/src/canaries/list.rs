@@ -12,13 +12,6 @@ pub(super) struct Canary {
     pub(super) words: &'static str,
 }
 
-impl Canary {
-    /// The test program's name, where it is not a library's.
-    pub(super) fn test(&self) -> Option<&'static str> {
-        self.program.split_once('/').map(|(_, test)| test)
-    }
-}
-
 const fn canary(
     name: &'static str,
     program: &'static str,

@@ -42,7 +42,7 @@ fn whatever_a_power_cut_leaves_has_what_was_acknowledged_and_is_whole() {
     let each = images / shapes.len();
     for shape in shapes {
         let cut = cut_everywhere(shape, each);
-        println!("{shape:?}: {cut} images of power cuts, no violation");
+        println!("proved: {cut} recorder images");
         assert!(cut >= each, "{shape:?}: {cut} images");
     }
 }
