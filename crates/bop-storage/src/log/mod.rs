@@ -34,6 +34,7 @@ mod ring;
 pub mod scan;
 mod seal;
 mod segment;
+mod segment_files;
 mod settle;
 mod shared;
 mod spares;
@@ -55,7 +56,8 @@ pub use recover::{
 pub use reserve::{LentReserve, Reserve};
 pub use ring::Ring;
 pub use segment::{LogSegment, SealedSegment, SpareSegment};
+pub use segment_files::move_to_damaged;
 pub use settle::settle;
-pub use spares::{SegmentRegistry, SpareMaker, move_to_damaged};
+pub use spares::{SegmentRegistry, SpareMaker};
 pub use unwritten::Unwritten;
 pub use writer::{LogEnd, LogStart};

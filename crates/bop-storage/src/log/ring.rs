@@ -35,6 +35,8 @@ pub struct Ring {
 #[derive(Debug, Default)]
 struct State {
     spares: BTreeMap<SegmentId, SpareSegment>,
+    /// The spare that was handed out last.
+    taken: SegmentId,
     sealed: VecDeque<SealedSegment>,
     active: Option<Arc<LogSegment>>,
     largest_id: SegmentId,
@@ -82,6 +84,7 @@ impl Ring {
         let spares = spares.into_iter().map(|spare| (spare.id, spare)).collect();
         let state = State {
             spares,
+            taken: SegmentId::default(),
             sealed: sealed.into(),
             active,
             largest_id,
@@ -174,7 +177,21 @@ impl Ring {
             if state.spares.len() <= keep {
                 return None;
             }
-            state.spares.pop_first().map(|(_, spare)| spare)
+            let (id, spare) = state.spares.pop_first()?;
+            state.taken = id;
+            Some(spare)
+        })
+    }
+
+    /// Takes back a spare that was handed out, unless another was since: recovery believes that
+    /// segments follow each other in the order of their ids. Answers whether it did.
+    pub fn give_back(&self, spare: SpareSegment) -> bool {
+        self.change(|state| {
+            let is_last = state.taken == spare.id;
+            if is_last {
+                state.spares.insert(spare.id, spare);
+            }
+            is_last
         })
     }
 

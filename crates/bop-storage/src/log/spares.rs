@@ -21,11 +21,11 @@ use super::recover::RegisteredSegment;
 use super::reserve::Reserve;
 use super::ring::Ring;
 use super::segment::{SealedSegment, SpareSegment};
+use super::segment_files::{fill, forget_index, move_to_damaged};
 use crate::canary::{Canary, is_planted};
 use crate::error::{ManifestError, SegmentError};
 use crate::ids::{Incarnation, Lsn, SegmentId, StoreId};
-use crate::io::errno::EEXIST;
-use crate::io::{BLOCK_BYTES, Block, Disk, DiskFile, IoFailure, OpenMode, layout, zeroed_blocks};
+use crate::io::{Block, Disk, DiskFile, IoFailure, OpenMode, layout};
 use crate::limits::ValidLimits;
 use crate::runtime::sync::Mutex;
 use crate::runtime::{Entropy, after};
@@ -244,10 +244,10 @@ impl SpareMaker {
     /// large enough.
     ///
     /// # Errors
-    /// The manifest's; the spare is as it was then.
+    /// The manifest's; the spare is as it was then, or left alone.
     pub(super) fn discard(&self, small: SpareSegment, bytes: u64) -> Result<(), SegmentError> {
         if let Err(error) = self.registry.unregister(&[small.id], None) {
-            self.ring.add_spare(small);
+            self.keep(small, &error);
             return Err(error.into());
         }
         let needed = (bytes + DATA_START).next_power_of_two();
@@ -256,6 +256,17 @@ impl SpareMaker {
         tracing::debug!(segment = %small.id, bytes, "a spare is too small for a batch");
         self.remove_unregistered(small.id);
         Ok(())
+    }
+
+    /// A spare that could not be discarded is one again: unless the manifest may have forgotten it, or
+    /// another was taken meanwhile, since what is written to it then would not be found.
+    fn keep(&self, spare: SpareSegment, error: &ManifestError) {
+        let id = spare.id;
+        let is_registered = matches!(error, ManifestError::Stalled { .. })
+            || self.registry.is_registered(id) == Some(true);
+        if !(is_registered && self.ring.give_back(spare)) {
+            tracing::warn!(segment = %id, "a spare is left alone until the next open");
+        }
     }
 
     /// Takes segments out of use whose activation failed.
@@ -434,56 +445,6 @@ impl SpareMaker {
     }
 }
 
-/// Moves files of segments that are registered as set aside out of the log's directory. Each is
-/// under its new name for good before its old one goes for good; one that has both names loses the
-/// old one. What fails is done by the next open.
-///
-/// # Errors
-/// The disk's.
-pub fn move_to_damaged(disk: &dyn Disk, segments: &[SegmentId]) -> Result<(), IoFailure> {
-    if segments.is_empty() {
-        return Ok(());
-    }
-    let damaged = Path::new(layout::DAMAGED_DIR);
-    disk.create_dir(damaged)?;
-    disk.sync_dir(Path::new(""))?;
-    for id in segments {
-        match disk.rename(&layout::segment(*id), &layout::damaged(*id)) {
-            Err(failure) if failure.is_not_found() => {}
-            // A crash has left both names.
-            Err(failure) if failure.errno == EEXIST => disk.remove(&layout::segment(*id))?,
-            moved => moved?,
-        }
-    }
-    disk.sync_dir(damaged)?;
-    disk.sync_dir(Path::new(layout::LOG_DIR))
-}
-
-/// What stands behind a segment's own bytes is the index of its earlier life.
-fn forget_index(file: &dyn DiskFile, capacity_bytes: u64) -> Result<(), IoFailure> {
-    if capacity_bytes < file.bytes()? {
-        file.write_at(capacity_bytes, &[Block::ZERO])?;
-    }
-    Ok(())
-}
-
-/// Writes the stamp and zeros behind it, so that later durable writes change no metadata of the
-/// file system, and nothing of an earlier life is left.
-fn fill(file: &dyn DiskFile, capacity_bytes: u64, stamp: &Block) -> Result<(), IoFailure> {
-    const WINDOW_BLOCKS: usize = 256;
-    file.allocate(capacity_bytes)?;
-    let all = usize::try_from(capacity_bytes / BLOCK_BYTES as u64).unwrap_or(usize::MAX);
-    let mut window = zeroed_blocks(all.clamp(1, WINDOW_BLOCKS));
-    window[0] = *stamp;
-    let mut offset = 0;
-    while offset < capacity_bytes {
-        let left = (capacity_bytes - offset) / BLOCK_BYTES as u64;
-        let count = usize::try_from(left)
-            .unwrap_or(usize::MAX)
-            .min(WINDOW_BLOCKS);
-        file.write_at(offset, &window[..count])?;
-        window[0] = Block::ZERO;
-        offset += (count * BLOCK_BYTES) as u64;
-    }
-    file.sync()
-}
+#[cfg(test)]
+#[path = "spares_tests.rs"]
+mod tests;

@@ -197,7 +197,10 @@ fn after(rig: &Rig, store: Manager, told: &[(String, Told)]) {
         let again = image.open(&limits()).expect("and again");
         assert!(is_state(&found, &observe(&again).unwrap()), "{keep:?}");
     }
-    store.close(IN_TIME).expect("nothing hangs any more");
+    // On a busy machine spares may have come too late, and then the log has failed.
+    let poisoned = matches!(store.status().health, Health::Poisoned(_));
+    let closed = store.close(IN_TIME);
+    assert!(closed.is_ok() || poisoned, "{closed:?}");
     drop(store);
     let again = rig.open(&limits()).expect("opens");
     look(&again, told, "the next open");
