@@ -195,7 +195,9 @@ fn info_json(info: &BackupInfo) -> Value {
 /// Makes the store that `--store` names of a backup.
 pub(super) fn restore(context: &Context, dir: &Path, number: Option<u64>) -> Result<u8, Failure> {
     let (new, backup) = (&context.store.path, options(context, number));
-    let store = Options::new().io(context.store.io);
+    let store = Options::new()
+        .io(context.store.io)
+        .compression(context.store.compression);
     let restored = shown(context, "restore", |told| {
         Manager::restore_backup(dir, new, &store, &backup, told)
     })?;

@@ -37,7 +37,8 @@ pub(crate) fn run(args: Args) -> Result<u8, Failure> {
         store: Target {
             path: args.store(),
             io: args.io()?,
-            control: args.control,
+            compression: args.compression()?,
+            control: args.control()?,
         },
         json: args.json,
     };

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use crate::beside::hostile::{self, HELLO, framed};
 use crate::store::Store;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -325,20 +326,8 @@ fn a_long_path_of_a_store_is_no_obstacle() {
 #[test]
 fn hostile_clients_harm_nobody() {
     let (store, mut owner) = owned(&[]);
-    let dir = std::fs::File::open(store.store().join("control")).unwrap();
-    let address = {
-        use std::os::fd::AsRawFd;
-        format!("/proc/self/fd/{}/control.sock", dir.as_raw_fd())
-    };
-    let connect = || UnixStream::connect(&address).unwrap();
-    let hello = br#"{"hello":{"protocol":1}}"#;
-    let framed = |payload: &[u8]| {
-        let mut frame = (payload.len() as u32 + 1).to_le_bytes().to_vec();
-        frame.push(0);
-        frame.extend(payload);
-        frame
-    };
-    let greeting = framed(hello);
+    let connect = || hostile::connect(&store);
+    let greeting = framed(HELLO);
     let sent: [Vec<u8>; 7] = [
         b"GET / HTTP/1.1\r\n\r\n".to_vec(),
         u32::MAX.to_le_bytes().to_vec(),
