@@ -265,6 +265,40 @@ fn an_owner_says_what_others_may() {
 }
 
 #[test]
+fn a_file_goes_in_and_out_while_another_process_has_the_store_open() {
+    let (store, mut owner) = owned(&[]);
+    let told = store.ok(&["export", "d", "out.sqlite"]);
+    assert!(
+        told.starts_with("exported 2 pages to /") && told.ends_with("/out.sqlite\n"),
+        "{told}"
+    );
+    let there = store.fails(1, &["--json", "export", "d", "out.sqlite"]);
+    assert!(there.contains("\"target_exists\""), "{there}");
+    owner.answer("insert into t values (3); select 1;");
+    store.ok(&["export", "d", "out.sqlite", "--force"]);
+    store.ok(&["snapshot", "create", "d", "three"]);
+    owner.answer("delete from t; select 1;");
+    let past = store.json(&["export", "d@snapshot:three", "past.sqlite"]);
+    assert_eq!(past["at"], "snapshot:three");
+    let equal = |file: &str| std::fs::read(store.path().join(file)).unwrap();
+    assert!(equal("out.sqlite") == equal("past.sqlite"));
+    let imported = store.json(&["import", "e", "out.sqlite"]);
+    assert_eq!(imported["rolling_checksum"], past["rolling_checksum"]);
+    assert_eq!(store.ok(&["sql", "e", "select sum(x) from t"]), "6\n");
+    let taken = store.fails(1, &["--json", "import", "e", "out.sqlite"]);
+    assert!(taken.contains("\"database_exists\""), "{taken}");
+    std::fs::write(store.path().join("letter"), "dear").unwrap();
+    let refused = store.fails(1, &["--json", "import", "f", "letter"]);
+    assert!(refused.contains("\"invalid_database_file\""), "{refused}");
+    // Nothing of the store's is written over, whoever asks.
+    let inside = store.store().join("store.bop");
+    let refused = store.fails(2, &["export", "d", inside.to_str().unwrap(), "--force"]);
+    assert!(refused.contains("store"), "{refused}");
+    owner.end();
+    store.ok(&["verify"]);
+}
+
+#[test]
 fn a_follower_sees_what_others_do_and_ends_with_the_owner() {
     let (store, owner) = owned(&[]);
     let mut follower = store.command(&["changes", "tail", "--from", "1", "--follow"]);

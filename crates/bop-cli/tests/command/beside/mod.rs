@@ -60,6 +60,8 @@ const COMMANDS: &[&[&str]] = &[
     &["cursor", "list"],
     &["cursor", "drop", "watcher"],
     &["snapshot", "drop", "orders", "before"],
+    &["export", "app-7", "app-7.sqlite"],
+    &["import", "imported", "app-7.sqlite"],
     &["backup", "kept"],
     &["backup", "list", "kept"],
     &["backup", "verify", "kept"],
