@@ -19,6 +19,7 @@ use bop_storage::error::ErrorCode;
 use serde_json::Value;
 use std::fmt;
 use std::io::{self, Write};
+use std::path::Path;
 
 /// What every command knows.
 pub(crate) struct Context {
@@ -37,7 +38,8 @@ pub(crate) fn run(args: Args) -> Result<u8, Failure> {
         store: Target {
             path: args.store(),
             io: args.io()?,
-            control: args.control,
+            compression: args.compression()?,
+            control: args.control()?,
         },
         json: args.json,
     };
@@ -79,6 +81,19 @@ fn run_manifest(context: &Context, command: &ManifestCommand) -> Result<u8, Fail
         ManifestCommand::Stat => manifest::stat(context),
         ManifestCommand::Verify => manifest::verify(context),
     }
+}
+
+/// A path as another process understands it, which may stand elsewhere.
+///
+/// # Errors
+/// It is no text, or there is no working directory.
+fn absolute(path: &Path) -> Result<String, Failure> {
+    let usage = |message: String| Failure::new(ErrorCode::Usage, message);
+    let absolute = std::path::absolute(path)
+        .map_err(|error| usage(format!("{}: {error}", path.display())))?
+        .into_os_string();
+    let text = absolute.into_string();
+    text.map_err(|path| usage(format!("{} is not UTF-8", path.display())))
 }
 
 impl Context {
