@@ -11,6 +11,10 @@ use serde_json::{Value, json};
 /// Parts of a hundred of a quota that are nearly all of it.
 const QUOTA_PERCENT: u64 = 90;
 
+/// The reasons with which no commit is taken, of whichever database. A call that hangs is none: its batch is
+/// written elsewhere.
+const STOPS_COMMITS: [&str; 2] = ["poisoned", "disk_reserve"];
+
 /// How bad it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Level {
@@ -57,6 +61,12 @@ impl Reason {
 /// Whether a store with these reasons is healthy.
 pub(super) fn is_healthy(reasons: &[Reason]) -> bool {
     reasons.iter().all(|reason| reason.level == Level::Warning)
+}
+
+/// Whether a store with these reasons takes commits.
+pub(super) fn takes_commits(reasons: &[Reason]) -> bool {
+    let stops = |reason: &Reason| STOPS_COMMITS.contains(&reason.code);
+    !reasons.iter().any(stops)
 }
 
 /// What is wrong, the worst first.
