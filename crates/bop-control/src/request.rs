@@ -166,6 +166,8 @@ pub enum Request {
     LogWhy,
     /// The state of the store and its metrics.
     Stats,
+    /// The metrics alone, as the text that Prometheus reads.
+    Metrics,
     /// Whether the store is well, and what is to be known of it at a glance.
     Status {
         /// Again and again, with a pause of so many milliseconds between.

@@ -5,19 +5,21 @@
 
 mod backup;
 mod environment;
+mod exporter;
 mod past;
+mod sql;
 
 pub(crate) use backup::{BackupArgs, BackupCommand};
 pub(crate) use environment::ControlMode;
+pub(crate) use exporter::ExporterArgs;
 pub(crate) use past::{
     ForkArgs, PastCommand, RestoreArgs, RestorePointsArgs, RetentionArgs, SnapshotCommand, Source,
 };
+pub(crate) use sql::SqlArgs;
 
-use bop_control::Mode;
 use bop_storage::Compression;
 use bop_storage::io::IoBackend;
 use bytesize::ByteSize;
-use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -165,7 +167,13 @@ pub(crate) enum Command {
         none: bool,
     },
     /// Show the state of the store and what it measures
-    Stats,
+    Stats {
+        /// The metrics alone, as the text that Prometheus reads
+        #[arg(long)]
+        prometheus: bool,
+    },
+    /// Serve metrics, health and a page for people over HTTP, asking whichever process has the store open
+    Exporter(ExporterArgs),
     /// Whether the store is well, how far chunks are behind commits, and who holds what; exit status 3 if it
     /// is not
     Status {
@@ -328,43 +336,6 @@ pub(crate) enum ManifestCommand {
     Stat,
     /// Check every row
     Verify,
-}
-
-/// `bop sql`.
-#[derive(clap::Args, Debug)]
-pub(crate) struct SqlArgs {
-    /// The database, created when it is missing; or DB@STATE to read what it was: now, snapshot:NAME,
-    /// lsn:N or time:RFC3339
-    #[arg(value_name = "DB")]
-    pub(crate) source: Source,
-    /// The SQL; without it and --file, standard input or a prompt
-    #[arg(conflicts_with = "file")]
-    pub(crate) sql: Option<String>,
-    /// Read the SQL from this file; - is standard input
-    #[arg(long, short)]
-    pub(crate) file: Option<PathBuf>,
-    /// How to write rows [default: list, at a prompt: table, with --json: json]
-    #[arg(long, short, value_parser = mode_parser())]
-    pub(crate) mode: Option<Mode>,
-    /// Write column names in modes list and csv
-    #[arg(long)]
-    pub(crate) header: bool,
-    /// Fail when the store or the database is missing instead of creating it
-    #[arg(long)]
-    pub(crate) no_create: bool,
-    /// Where another process has the store open: ask it for a session that may write, and not only read
-    #[arg(long)]
-    pub(crate) write: bool,
-}
-
-/// The modes, with what each is.
-fn mode_parser() -> impl TypedValueParser<Value = Mode> {
-    let modes = Mode::ALL.map(|mode| {
-        let (name, help) = mode.explained();
-        PossibleValue::new(name).help(help)
-    });
-    PossibleValuesParser::new(modes)
-        .try_map(|name| Mode::named(&name).ok_or_else(|| format!("no mode {name:?}")))
 }
 
 /// A level, or directives as `tracing` knows them. A bare word that is no level would be taken for

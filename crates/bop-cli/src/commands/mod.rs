@@ -4,6 +4,7 @@
 //! Invariant: a command that prints can print JSON, one value on one line.
 
 mod backup;
+mod exporter;
 mod manifest;
 mod progress;
 mod repair;
@@ -53,6 +54,7 @@ pub(crate) fn run(args: Args) -> Result<u8, Failure> {
 fn run_here(context: &Context, command: Command) -> Result<u8, Failure> {
     match command {
         Command::Sql(arguments) => sql::run(context, arguments),
+        Command::Exporter(args) => exporter::run(context, &args),
         Command::Manifest(command) => run_manifest(context, &command),
         Command::Repair { force, dry_run } => repair::run(context, force, dry_run),
         Command::Salvage { from, to, db } => salvage::run(context, &from, &to, db.as_deref()),

@@ -177,6 +177,7 @@ pub fn run(mut call: Call<'_>, request: &Request) -> Result<u8, Failure> {
         Request::Space { database } => space::run(call, database.as_deref()),
         Request::LogWhy => space::why(call),
         Request::Stats => stats::run(call),
+        Request::Metrics => stats::metrics(call),
         Request::Status { every_ms, redraw } => status::run(call, *every_ms, *redraw),
         Request::Doctor => status::doctor(call),
         Request::Snapshot { database, name, at } => snapshot::create(call, database, name, at),
