@@ -26,6 +26,7 @@ mod manifest;
 mod pages;
 mod records;
 mod selects;
+mod socket;
 mod space;
 mod sql;
 #[path = "../../sql/table.rs"]
@@ -48,6 +49,8 @@ fn main() -> Result<()> {
         "stream" => pages::stream(&args),
         "fair-alone" => pages::fair(&args, false),
         "fair-beside" => pages::fair(&args, true),
+        "socket-alone" => socket::inserts(&args, false),
+        "socket-beside" => socket::inserts(&args, true),
         "fill" => gigabyte::fill(&args),
         "open" => gigabyte::open(&args),
         "verify" => gigabyte::verify(&args),

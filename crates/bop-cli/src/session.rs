@@ -17,7 +17,7 @@ use bop_libsql::Store;
 use bop_libsql::control::Door;
 use bop_storage::error::ErrorCode;
 use bop_storage::io::IoBackend;
-use bop_storage::{Manager, OpenError, Options};
+use bop_storage::{Compression, Manager, OpenError, Options};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,6 +51,8 @@ pub(crate) struct Target {
     pub(crate) path: PathBuf,
     /// How its files are read and written.
     pub(crate) io: IoBackend,
+    /// How checkpoints compress pages.
+    pub(crate) compression: Compression,
     /// What others may ask meanwhile.
     pub(crate) control: ControlMode,
 }
@@ -77,7 +79,8 @@ impl Session {
     fn open(target: &Target, when_missing: WhenMissing) -> Result<Self, OpenFailure> {
         let options = Options::new()
             .create(when_missing == WhenMissing::Create)
-            .io(target.io);
+            .io(target.io)
+            .compression(target.compression);
         let manager = Manager::open(&target.path, options).map_err(OpenFailure::Open)?;
         let store = Store::new(manager).map_err(|error| OpenFailure::Sqlite(error.into()))?;
         let server = serve(&store, target.control);

@@ -15,7 +15,7 @@ use bop_storage::error::ErrorCode;
 use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long the owner may take for a greeting, and for taking what is asked.
 const GREETING_PATIENCE: Duration = Duration::from_secs(10);
@@ -27,6 +27,8 @@ const ANSWER_PATIENCE: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 #[derive(Debug)]
 pub struct Client {
     stream: UnixStream,
+    /// When nothing is waited for any more.
+    until: Option<Instant>,
 }
 
 impl Client {
@@ -35,20 +37,47 @@ impl Client {
     /// # Errors
     /// [`ErrorCode::Control`]: somebody listens, and cannot be asked.
     pub fn connect(store: &Path) -> Result<Option<Self>, Failure> {
-        let stream = match ControlDir::open(store).and_then(|dir| dir.connect()) {
-            Ok(stream) => stream,
-            Err(error) if is_nobody(&error) => return Ok(None),
-            Err(error) => return Err(broken(&error)),
-        };
+        match ControlDir::open(store).and_then(|dir| dir.connect()) {
+            Ok(stream) => Self::greet(stream, None).map(Some),
+            Err(error) if is_nobody(&error) => Ok(None),
+            Err(error) => Err(broken(&error)),
+        }
+    }
+
+    /// The same for one who does not wait for ever: whatever the owner does, connecting and what is asked of the
+    /// client later is over at `until`, if need be with an error.
+    ///
+    /// # Errors
+    /// As for [`Client::connect`].
+    pub fn connect_until(store: &Path, until: Instant) -> Result<Option<Self>, Failure> {
+        let patience = until.saturating_duration_since(Instant::now());
+        match ControlDir::open(store).and_then(|dir| dir.connect_within(patience)) {
+            Ok(stream) => Self::greet(stream, Some(until)).map(Some),
+            Err(error) if is_nobody(&error) => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                Err(broken(&WireError::TooSlow))
+            }
+            Err(error) => Err(broken(&error)),
+        }
+    }
+
+    fn greet(stream: UnixStream, until: Option<Instant>) -> Result<Self, Failure> {
         check_server(&stream).map_err(|error| broken(&error))?;
-        let client = Self { stream };
+        let client = Self { stream, until };
         client.say(&Said::Hello { protocol: PROTOCOL })?;
-        match read_message(&client.stream, GREETING_PATIENCE) {
-            Ok(Told::Welcome { protocol }) if protocol == PROTOCOL => Ok(Some(client)),
+        match read_message(&client.stream, client.at_most(GREETING_PATIENCE)) {
+            Ok(Told::Welcome { protocol }) if protocol == PROTOCOL => Ok(client),
             Ok(Told::Failed(failure)) => Err(failure),
             Ok(_) => Err(broken(&"it did not greet")),
             Err(error) => Err(broken(&error)),
         }
+    }
+
+    /// This patience, or what is left of the client's.
+    fn at_most(&self, patience: Duration) -> Duration {
+        let left = |until: Instant| until.saturating_duration_since(Instant::now());
+        self.until
+            .map_or(patience, |until| patience.min(left(until)))
     }
 
     /// Has a request answered: `caller` gets what it prints, and is asked what the owner wants to be asked.
@@ -93,11 +122,11 @@ impl Client {
     }
 
     fn say(&self, said: &Said) -> Result<(), Failure> {
-        match write_message(&self.stream, said, GREETING_PATIENCE) {
+        match write_message(&self.stream, said, self.at_most(GREETING_PATIENCE)) {
             Ok(()) => Ok(()),
             // He may have said why before he closed.
             Err(WireError::Io(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
-                match read_message(&self.stream, GREETING_PATIENCE) {
+                match read_message(&self.stream, self.at_most(GREETING_PATIENCE)) {
                     Ok(Told::Failed(failure)) => Err(failure),
                     _ => Err(broken(&error)),
                 }
@@ -109,7 +138,7 @@ impl Client {
     /// Hands bytes on until a message comes.
     fn hear(&self, out: &mut dyn Write) -> Result<Told, Failure> {
         loop {
-            match read_frame(&self.stream, ANSWER_PATIENCE) {
+            match read_frame(&self.stream, self.at_most(ANSWER_PATIENCE)) {
                 Ok(Frame::Bytes(bytes)) => {
                     let written = out.write_all(&bytes).and_then(|()| out.flush());
                     written.map_err(|error| Failure::of_output(&error))?;

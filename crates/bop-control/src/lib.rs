@@ -44,6 +44,9 @@ pub use position::{Excerpt, Position};
 pub use request::{Feed, Request, RetentionChange, check_name};
 pub use server::{CLIENTS_MAX, Options, Server};
 pub use socket::{CONTROL_DIR, SOCKET};
-pub use sql::{SqlDoor, SqlRefused, SqlRows, SqlRunError, SqlSession, SqlWanted, SqlWatch};
+pub use sql::{
+    ExportWanted, SqlDoor, SqlRefused, SqlRows, SqlRunError, SqlSession, SqlWanted, SqlWatch,
+    Transferred,
+};
 pub use terminal::Terminal;
 pub use wire::FRAME_BYTES_MAX;

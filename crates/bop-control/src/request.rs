@@ -139,6 +139,24 @@ pub enum Request {
         /// Chunks are copied, also where a link would do.
         copy: bool,
     },
+    /// A SQLite file becomes a new database.
+    Import {
+        /// Its name.
+        database: String,
+        /// The file, by an absolute path.
+        file: String,
+    },
+    /// A state of a database becomes a SQLite file.
+    Export {
+        /// Its name.
+        database: String,
+        /// The state, as people write it; none: whatever is newest.
+        at: Option<String>,
+        /// The file, by an absolute path.
+        file: String,
+        /// One that is there is replaced.
+        force: bool,
+    },
     /// Where the bytes are.
     Space {
         /// Of this database alone.
@@ -148,6 +166,8 @@ pub enum Request {
     LogWhy,
     /// The state of the store and its metrics.
     Stats,
+    /// The metrics alone, as the text that Prometheus reads.
+    Metrics,
     /// Whether the store is well, and what is to be known of it at a glance.
     Status {
         /// Again and again, with a pause of so many milliseconds between.
@@ -227,15 +247,27 @@ impl Request {
         match self {
             Self::Create { database, .. } => check_name(database),
             Self::Fork { new_name, .. } => check_name(new_name),
-            Self::Backup { dir, .. } if Path::new(dir).is_relative() => Err(Failure::new(
-                ErrorCode::Usage,
-                format_args!(
-                    "{dir:?} is no absolute path: whoever has the store open may stand elsewhere"
-                ),
-            )),
+            Self::Backup { dir, .. } => check_absolute(dir),
+            Self::Export { file, .. } => check_absolute(file),
+            Self::Import { database, file } => {
+                check_name(database)?;
+                check_absolute(file)
+            }
             _ => Ok(()),
         }
     }
+}
+
+fn check_absolute(path: &str) -> Result<(), Failure> {
+    if Path::new(path).is_absolute() {
+        return Ok(());
+    }
+    Err(Failure::new(
+        ErrorCode::Usage,
+        format_args!(
+            "{path:?} is no absolute path: whoever has the store open may stand elsewhere"
+        ),
+    ))
 }
 
 /// Refuses what cannot be a name of a database.
@@ -288,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_backup_goes_where_the_owner_finds_it() {
+    fn what_is_a_path_is_one_that_the_owner_finds() {
         let backup = |dir: &str| Request::Backup {
             dir: dir.to_owned(),
             keep: NonZeroUsize::MIN,
@@ -297,6 +329,12 @@ mod tests {
         assert!(backup("/var/backups/orders").check().is_ok());
         let refused = backup("backups").check().unwrap_err();
         assert!(refused.to_string().contains("backups"), "{refused}");
+        let import = Request::Import {
+            database: "orders".to_owned(),
+            file: "orders.sqlite".to_owned(),
+        };
+        let refused = import.check().unwrap_err();
+        assert!(refused.to_string().contains("orders.sqlite"), "{refused}");
     }
 
     #[test]

@@ -101,6 +101,22 @@ impl ControlDir {
         UnixStream::connect(self.address())
     }
 
+    /// The same, for at most so long: one who listens and accepts nobody has a queue, and it may be full.
+    ///
+    /// # Errors
+    /// Nobody listens, or there was no place in the queue until then.
+    pub(crate) fn connect_within(&self, patience: Duration) -> io::Result<UnixStream> {
+        use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+        use rustix::net::{connect, socket_with, sockopt};
+        let flags = SocketFlags::CLOEXEC;
+        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        // The kernel takes less than a microsecond for no limit.
+        let patience = Some(patience.max(Duration::from_millis(1)));
+        sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, patience)?;
+        connect(&socket, &SocketAddrUnix::new(self.address())?)?;
+        Ok(socket.into())
+    }
+
     fn address(&self) -> PathBuf {
         let fd = self.0.as_raw_fd();
         PathBuf::from(format!("/proc/self/fd/{fd}/{SOCKET}"))

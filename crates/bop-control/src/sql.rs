@@ -11,6 +11,7 @@ use crate::cells::{Cells, Explain};
 use crate::failure::Failure;
 use bop_storage::At;
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 use std::time::Instant;
 
 /// SQL on the databases of a store.
@@ -26,6 +27,53 @@ pub trait SqlDoor: Send + Sync {
     /// # Errors
     /// In words, why it cannot read them.
     fn integrity_check(&self, database: &str, max: usize) -> Result<Vec<String>, String>;
+
+    /// Copies a SQLite file into a new database. `progress` hears of pages that are done, and of how many.
+    ///
+    /// # Errors
+    /// Why it cannot be; there is no such database then, unless it was there before.
+    fn import(
+        &self,
+        database: &str,
+        file: &Path,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Transferred, Failure>;
+
+    /// Copies a state of a database into a SQLite file.
+    ///
+    /// # Errors
+    /// Why it cannot be; the file is as it was then.
+    fn export(
+        &self,
+        wanted: &ExportWanted<'_>,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Transferred, Failure>;
+}
+
+/// What is copied into a file.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ExportWanted<'a> {
+    /// The database.
+    pub database: &'a str,
+    /// The state of it.
+    pub at: &'a At,
+    /// The file.
+    pub file: &'a Path,
+    /// One that is there is replaced.
+    pub force: bool,
+}
+
+/// What was copied.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Transferred {
+    /// Pages of the database.
+    pub pages: u32,
+    /// Bytes of each; `None` for an empty file.
+    pub page_bytes: Option<u32>,
+    /// Of an import: the file was read through SQLite, since part of it stood in a WAL.
+    pub through_sqlite: bool,
+    /// The rolling checksum of the pages.
+    pub rolling_checksum: String,
 }
 
 /// What a session may do.

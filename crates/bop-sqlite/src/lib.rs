@@ -29,6 +29,8 @@
 //! - Two connections each of which waits for the other: the later one gets `SQLITE_LOCKED` at once.
 //! - The page size is that of the first commit: `VACUUM` does not change it.
 //! - `immutable=1`, `nolock=1` and `cache=shared` are refused.
+//! - While a store is open `bop list`, `status`, `backup` and the other commands ask this process, over the
+//!   store's control socket; SQL they cannot ask. `BOP_CONTROL=off` in the environment starts none.
 //! - One process has the store open, from its first connection to the end of its last one. To open a store
 //!   takes a few durable writes: a program that often connects keeps a connection. A child that it forks
 //!   gets an error from connections that were open, and must open its own, when the parent has none.
@@ -43,6 +45,7 @@
 mod claims;
 mod commit;
 mod counter;
+mod environment;
 mod ffi;
 mod handle;
 mod hub;

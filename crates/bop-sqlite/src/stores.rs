@@ -6,21 +6,25 @@
 //!                                       its owner closes it
 //! ```
 //! So another process can have a store as soon as the last connection to it is closed, and what was
-//! committed with relaxed durability is durable then. A process that ends without closing its connections
+//! committed with relaxed durability is durable then. While it is open it answers other processes over its control
+//! socket, unless the environment says otherwise. A process that ends without closing its connections
 //! leaves the store as a crash would.
 //!
 //! Invariants
 //! - a store is opened once, however many threads ask for it: they wait for whoever opens or closes it;
-//! - a store that was opened before this process was forked off is left alone.
+//! - a store that was opened before this process was forked off is left alone, and so is its socket;
+//! - its socket and the threads behind it are gone before it can be opened again.
 //!
 //! Never: holds the list's lock while a store is opened or closed.
 
 use crate::claims::Connection;
+use crate::environment;
 use crate::handle::Level;
 use crate::hub::Hub;
 use crate::names;
+use bop_control::Server;
 use bop_sqlite_common::engine_error::EngineError;
-use bop_storage::{Manager, Options};
+use bop_storage::Manager;
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -48,6 +52,8 @@ struct Open {
     guests: usize,
     /// Its owner closes it.
     is_registered: bool,
+    /// Answers other processes; none for a store that is registered: its owner sees to that.
+    server: Option<Server>,
 }
 
 /// Keeps a store open.
@@ -77,7 +83,7 @@ impl Drop for Guest {
             return;
         }
         let is_registered = open.is_registered;
-        *slot = None;
+        let server = slot.take().and_then(|open| open.server);
         OPEN.write()
             .retain(|(directory, _)| *directory != self.entry.directory);
         if is_registered {
@@ -90,6 +96,8 @@ impl Drop for Guest {
                 format!("the store {path} did not close cleanly: {error}").into(),
             ));
         }
+        // It was told by the close; its threads are waited for here, before anybody opens the store again.
+        drop(server);
     }
 }
 
@@ -101,7 +109,7 @@ pub(crate) fn enter(directory: &Path, create: bool) -> Result<Guest, EngineError
     let entry = entry(directory)?;
     let mut slot = lock(&entry.open)?;
     if slot.as_ref().is_some_and(|o| !o.hub.is_of_this_process()) {
-        // Its threads and its locks are the parent's: nothing of it can be given back here.
+        // Its threads, its locks and its socket are the parent's: nothing of it can be given back here.
         std::mem::forget(slot.take());
     }
     let hub = match slot.as_mut() {
@@ -110,13 +118,16 @@ pub(crate) fn enter(directory: &Path, create: bool) -> Result<Guest, EngineError
             Arc::clone(&open.hub)
         }
         None => {
-            let manager = Manager::open(directory, options()?.create(create))?;
+            let (options, is_asked) = (environment::options()?, environment::is_asked()?);
+            let manager = Manager::open(directory, options.create(create))?;
+            let server = is_asked.then(|| serve(&manager)).flatten();
             let hub = Arc::new(Hub::new(manager));
             list(&entry, &hub)?;
             *slot = Some(Open {
                 hub: Arc::clone(&hub),
                 guests: 1,
                 is_registered: false,
+                server,
             });
             hub
         }
@@ -125,14 +136,14 @@ pub(crate) fn enter(directory: &Path, create: bool) -> Result<Guest, EngineError
     Ok(Guest { hub, entry })
 }
 
-/// As the environment says: `BOP_IO` is how files are read and written.
-fn options() -> Result<Options, EngineError> {
-    let Some(io) = std::env::var_os("BOP_IO").filter(|value| !value.is_empty()) else {
-        return Ok(Options::new());
-    };
-    let io = io.to_string_lossy().parse();
-    let io = io.map_err(|error| EngineError::Refused(format!("BOP_IO: {error}").into()))?;
-    Ok(Options::new().io(io))
+/// Lets other processes ask, but for SQL: that of the host has no door. A store on a full or read-only device
+/// has no socket, and works.
+fn serve(manager: &Manager) -> Option<Server> {
+    let started = Server::start(manager, bop_control::Options::new());
+    let started = started.inspect_err(|error| {
+        tracing::warn!(%error, "there is no control socket");
+    });
+    started.ok()
 }
 
 /// Enters a store that its owner has opened.
@@ -153,6 +164,7 @@ pub(crate) fn register(manager: &Manager) -> Result<Guest, EngineError> {
         hub: Arc::clone(&hub),
         guests: 1,
         is_registered: true,
+        server: None,
     });
     drop(slot);
     Ok(Guest { hub, entry })
@@ -236,7 +248,7 @@ mod tests {
         drop(second);
         assert!(holding(name.to_str().unwrap()).is_none());
         // It is free for whoever comes next.
-        Manager::open(&path, Options::new().create(false)).unwrap();
+        Manager::open(&path, bop_storage::Options::new().create(false)).unwrap();
     }
 
     #[test]
@@ -259,7 +271,7 @@ mod tests {
     #[test]
     fn a_registered_store_is_its_owners_to_close() {
         let dir = tempfile::tempdir().unwrap();
-        let manager = Manager::open(dir.path(), Options::new()).unwrap();
+        let manager = Manager::open(dir.path(), bop_storage::Options::new()).unwrap();
         let registration = register(&manager).unwrap();
         assert!(register(&manager).is_err());
         let path = names::absolute(dir.path());

@@ -72,13 +72,13 @@ pub use checksum::{PageHash, RollingChecksum};
 pub use db::{
     BackupInfo, BackupOptions, BackupProgress, BackupReport, BackupStage, ChangesCursor,
     CommitPage, CommitsCursor, CommitsFrom, CursorInfo, CursorPosition, DatabaseInfo,
-    DatabaseSpace, Db, DroppedDatabase, Durability, FeedStart, ForkInfo, Health, Housekeeping,
-    ImageStats, JobInfo, Lag, LastBackup, LogNeed, LogNeeds, LogRecordEntry, LoggedCommit,
-    LostPoint, Manager, ManifestInspection, NeededLog, NewEntry, OldestReader, Options,
-    PendingCommit, ReadTxn, RecordLog, RecordLogInfo, RepairMode, RepairReport, RepairedDatabase,
-    ResetTxn, RestorePoint, RestoredStore, SalvageLoss, SalvageReport, SalvagedDatabase, Savepoint,
-    ScrubInfo, SnapshotInfo, SnapshotSpace, SpaceReport, StoreStatus, Unfinished, VerifiedBackup,
-    VerifyReport, WriteTxn, WriterSeat, WriterTicket, WriterTurn,
+    DatabaseSpace, Db, DroppedDatabase, Durability, Failing, FeedStart, ForkInfo, Health,
+    Housekeeping, ImageStats, JobInfo, Lag, LastBackup, LogNeed, LogNeeds, LogRecordEntry,
+    LoggedCommit, LostPoint, Manager, ManifestInspection, NeededLog, NewEntry, OldestReader,
+    Options, PendingCommit, ReadTxn, RecordLog, RecordLogInfo, RepairMode, RepairReport,
+    RepairedDatabase, ResetTxn, RestorePoint, RestoredStore, SalvageLoss, SalvageReport,
+    SalvagedDatabase, Savepoint, ScrubInfo, SnapshotInfo, SnapshotSpace, SpaceReport, StoreStatus,
+    Unfinished, VerifiedBackup, VerifyReport, WriteTxn, WriterSeat, WriterTicket, WriterTurn,
 };
 pub use error::{
     BackupError, BeginError, CatalogueError, CheckpointError, CloseError, CommitError,

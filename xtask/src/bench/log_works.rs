@@ -74,6 +74,12 @@ const FAIR: Pair = pair(
     Figure::P99,
 );
 
+const P99_SOCKET: Pair = pair(
+    Program::bop("socket-beside", 64, 64),
+    Program::bop("socket-alone", 64, 64).named("bop, unasked"),
+    Figure::P99,
+);
+
 const MANIFEST_BATCH: Pair = pair(
     Program::bop("manifest", 64, 64),
     Program::bop("lmdb", 64, 64).named("LMDB"),
@@ -105,6 +111,7 @@ pub(super) const LOG: &[Work] = &[
     work("bytes-1", 1.0, 1.0, bytes(1)),
     work("bytes-64", 4.0, 10.0, bytes(64)),
     work("fair", 0.2, 0.5, Kind::Pairs(FAIR)),
+    work("p99-socket", 0.5, 0.8, Kind::Pairs(P99_SOCKET)),
     work("manifest-batch", 20.0, 50.0, Kind::Pairs(MANIFEST_BATCH)),
     work("create-10000", 5.0, 20.0, Kind::Pairs(CREATE_10000)),
 ];

@@ -4,19 +4,22 @@
 //! usage error, exit status 2.
 
 mod backup;
+mod environment;
+mod exporter;
 mod past;
+mod sql;
 
 pub(crate) use backup::{BackupArgs, BackupCommand};
+pub(crate) use environment::ControlMode;
+pub(crate) use exporter::ExporterArgs;
 pub(crate) use past::{
     ForkArgs, PastCommand, RestoreArgs, RestorePointsArgs, RetentionArgs, SnapshotCommand, Source,
 };
+pub(crate) use sql::SqlArgs;
 
-use bop_control::Failure;
-use bop_control::Mode;
-use bop_storage::error::ErrorCode;
-use bop_storage::io::{IoBackend, UnknownBackend};
+use bop_storage::Compression;
+use bop_storage::io::IoBackend;
 use bytesize::ByteSize;
-use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -38,15 +41,15 @@ pub(crate) struct Args {
     #[arg(long, global = true, value_name = "BACKEND")]
     io: Option<IoBackend>,
 
-    /// What other processes of yours may ask while this one has the store open
-    #[arg(
-        long,
-        global = true,
-        value_enum,
-        value_name = "WHAT",
-        default_value = "write"
-    )]
-    pub(crate) control: ControlMode,
+    /// How checkpoints compress pages: off, lz4, zstd, or zstd:1 to zstd:19 [default:
+    /// $BOP_COMPRESSION, or lz4]
+    #[arg(long, global = true, value_name = "HOW")]
+    compression: Option<Compression>,
+
+    /// What other processes of yours may ask while this one has the store open [default: $BOP_CONTROL,
+    /// or write]
+    #[arg(long, global = true, value_enum, value_name = "WHAT")]
+    control: Option<ControlMode>,
 
     /// Write answers and errors as JSON
     #[arg(long, global = true)]
@@ -67,28 +70,6 @@ impl Args {
     pub(crate) fn store(&self) -> PathBuf {
         // By hand, since for clap an empty variable is a value, and no good one.
         self.store_with(std::env::var_os("BOP_STORE"))
-    }
-
-    /// How the store's files are read and written.
-    ///
-    /// # Errors
-    /// The variable names no backend.
-    pub(crate) fn io(&self) -> Result<IoBackend, Failure> {
-        self.io_with(std::env::var_os("BOP_IO"))
-    }
-
-    fn io_with(&self, variable: Option<OsString>) -> Result<IoBackend, Failure> {
-        let set = variable.filter(|value| !value.is_empty());
-        match (self.io, set) {
-            (Some(named), _) => Ok(named),
-            (None, None) => Ok(IoBackend::Auto),
-            (None, Some(set)) => {
-                let named = set.to_string_lossy().parse();
-                named.map_err(|error: UnknownBackend| {
-                    Failure::new(ErrorCode::Usage, format!("BOP_IO: {error}"))
-                })
-            }
-        }
     }
 
     fn store_with(&self, variable: Option<OsString>) -> PathBuf {
@@ -186,7 +167,13 @@ pub(crate) enum Command {
         none: bool,
     },
     /// Show the state of the store and what it measures
-    Stats,
+    Stats {
+        /// The metrics alone, as the text that Prometheus reads
+        #[arg(long)]
+        prometheus: bool,
+    },
+    /// Serve metrics, health and a page for people over HTTP, asking whichever process has the store open
+    Exporter(ExporterArgs),
     /// Whether the store is well, how far chunks are behind commits, and who holds what; exit status 3 if it
     /// is not
     Status {
@@ -351,54 +338,6 @@ pub(crate) enum ManifestCommand {
     Verify,
 }
 
-/// `bop sql`.
-#[derive(clap::Args, Debug)]
-pub(crate) struct SqlArgs {
-    /// The database, created when it is missing; or DB@STATE to read what it was: now, snapshot:NAME,
-    /// lsn:N or time:RFC3339
-    #[arg(value_name = "DB")]
-    pub(crate) source: Source,
-    /// The SQL; without it and --file, standard input or a prompt
-    #[arg(conflicts_with = "file")]
-    pub(crate) sql: Option<String>,
-    /// Read the SQL from this file; - is standard input
-    #[arg(long, short)]
-    pub(crate) file: Option<PathBuf>,
-    /// How to write rows [default: list, at a prompt: table, with --json: json]
-    #[arg(long, short, value_parser = mode_parser())]
-    pub(crate) mode: Option<Mode>,
-    /// Write column names in modes list and csv
-    #[arg(long)]
-    pub(crate) header: bool,
-    /// Fail when the store or the database is missing instead of creating it
-    #[arg(long)]
-    pub(crate) no_create: bool,
-    /// Where another process has the store open: ask it for a session that may write, and not only read
-    #[arg(long)]
-    pub(crate) write: bool,
-}
-
-/// The modes, with what each is.
-fn mode_parser() -> impl TypedValueParser<Value = Mode> {
-    let modes = Mode::ALL.map(|mode| {
-        let (name, help) = mode.explained();
-        PossibleValue::new(name).help(help)
-    });
-    PossibleValuesParser::new(modes)
-        .try_map(|name| Mode::named(&name).ok_or_else(|| format!("no mode {name:?}")))
-}
-
-/// What other processes may ask of this one while it has the store open.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
-pub(crate) enum ControlMode {
-    /// Nothing: there is no control socket
-    Off,
-    /// Every command, and SQL that reads
-    Read,
-    /// SQL that writes, too
-    Write,
-}
-
 /// A level, or directives as `tracing` knows them. A bare word that is no level would be taken for
 /// the name of a crate and log nothing.
 fn log_filter(text: &str) -> Result<EnvFilter, String> {
@@ -455,26 +394,6 @@ mod tests {
         assert_eq!(store(&["bop", "list"], Some("v")), PathBuf::from("v"));
         let named = &["bop", "list", "--store", "n"];
         assert_eq!(store(named, Some("v")), PathBuf::from("n"));
-    }
-
-    #[test]
-    fn the_backend_is_named_by_the_option_before_the_variable() {
-        let io = |arguments: &[&str], variable: Option<&str>| {
-            let args = Args::try_parse_from(arguments).unwrap();
-            args.io_with(variable.map(OsString::from))
-                .map_err(|failure| failure.to_string())
-        };
-        assert_eq!(io(&["bop", "list"], None), Ok(IoBackend::Auto));
-        assert_eq!(io(&["bop", "list"], Some("")), Ok(IoBackend::Auto));
-        assert_eq!(io(&["bop", "list"], Some("std")), Ok(IoBackend::Std));
-        let named = &["bop", "list", "--io", "direct"];
-        assert_eq!(io(named, Some("nonsense")), Ok(IoBackend::Direct));
-        let error = io(&["bop", "list"], Some("nonsense")).unwrap_err();
-        assert!(
-            error.contains("BOP_IO") && error.contains("nonsense"),
-            "{error}"
-        );
-        assert!(Args::try_parse_from(["bop", "list", "--io", "fast"]).is_err());
     }
 
     #[test]

@@ -1,20 +1,17 @@
 //! `bop backup`, `bop backup verify`, `bop backup list`, `bop restore --from`.
 
-use super::Context;
-use super::progress::Progress;
+use super::progress::{Progress, WithBar};
+use super::{Context, absolute};
 use crate::args::{BackupArgs, BackupCommand};
 use crate::session::{WhenMissing, ask_as};
 use bop_control::output::render_table;
-use bop_control::{Caller, Failure, Request, Terminal};
-use bop_storage::error::ErrorCode;
+use bop_control::{Failure, Request};
 use bop_storage::{
     BackupInfo, BackupOptions, BackupProgress, Manager, Moment, Options, RestoredStore,
     VerifiedBackup,
 };
 use serde_json::{Value, json};
-use std::io::{Stdout, Write};
 use std::path::Path;
-use std::time::Duration;
 
 /// Runs the command.
 pub(super) fn run(context: &Context, args: &BackupArgs) -> Result<u8, Failure> {
@@ -56,51 +53,13 @@ fn shown<T>(
 
 /// Whoever has the store open backs it up: this process, which shows how far it is, or another one.
 fn make(context: &Context, dir: &Path, args: &BackupArgs) -> Result<u8, Failure> {
-    let usage = |message: String| Failure::new(ErrorCode::Usage, message);
-    let absolute = std::path::absolute(dir)
-        .map_err(|error| usage(format!("{}: {error}", dir.display())))?
-        .into_os_string();
     let request = Request::Backup {
-        dir: absolute
-            .into_string()
-            .map_err(|dir| usage(format!("{} is not UTF-8", dir.display())))?,
+        dir: absolute(dir)?,
         keep: args.keep,
         copy: args.copy,
     };
-    let mut caller = WithBar {
-        terminal: Terminal::standard(),
-        bar: Progress::of_bytes("backup", context.json),
-    };
+    let mut caller = WithBar::new(Progress::of_bytes("backup", context.json));
     ask_as(context, WhenMissing::Fail, &request, &mut caller)
-}
-
-/// A terminal that shows how far it is.
-struct WithBar {
-    terminal: Terminal<Stdout>,
-    bar: Progress,
-}
-
-impl Caller for WithBar {
-    fn out(&mut self) -> &mut dyn Write {
-        self.bar.finish();
-        self.terminal.out()
-    }
-
-    fn confirm(&mut self, name: &str, question: &str) -> Result<(), Failure> {
-        self.terminal.confirm(name, question)
-    }
-
-    fn is_waiting(&mut self) -> bool {
-        self.terminal.is_waiting()
-    }
-
-    fn progress(&mut self, done_bytes: u64, total_bytes: u64) {
-        self.bar.set(done_bytes, total_bytes);
-    }
-
-    fn pause(&mut self, time: Duration) {
-        self.terminal.pause(time);
-    }
 }
 
 fn verify(
@@ -195,7 +154,9 @@ fn info_json(info: &BackupInfo) -> Value {
 /// Makes the store that `--store` names of a backup.
 pub(super) fn restore(context: &Context, dir: &Path, number: Option<u64>) -> Result<u8, Failure> {
     let (new, backup) = (&context.store.path, options(context, number));
-    let store = Options::new().io(context.store.io);
+    let store = Options::new()
+        .io(context.store.io)
+        .compression(context.store.compression);
     let restored = shown(context, "restore", |told| {
         Manager::restore_backup(dir, new, &store, &backup, told)
     })?;

@@ -4,6 +4,7 @@
 //! Invariant: a command that prints can print JSON, one value on one line.
 
 mod backup;
+mod exporter;
 mod manifest;
 mod progress;
 mod repair;
@@ -19,6 +20,7 @@ use bop_storage::error::ErrorCode;
 use serde_json::Value;
 use std::fmt;
 use std::io::{self, Write};
+use std::path::Path;
 
 /// What every command knows.
 pub(crate) struct Context {
@@ -37,7 +39,8 @@ pub(crate) fn run(args: Args) -> Result<u8, Failure> {
         store: Target {
             path: args.store(),
             io: args.io()?,
-            control: args.control,
+            compression: args.compression()?,
+            control: args.control()?,
         },
         json: args.json,
     };
@@ -51,6 +54,7 @@ pub(crate) fn run(args: Args) -> Result<u8, Failure> {
 fn run_here(context: &Context, command: Command) -> Result<u8, Failure> {
     match command {
         Command::Sql(arguments) => sql::run(context, arguments),
+        Command::Exporter(args) => exporter::run(context, &args),
         Command::Manifest(command) => run_manifest(context, &command),
         Command::Repair { force, dry_run } => repair::run(context, force, dry_run),
         Command::Salvage { from, to, db } => salvage::run(context, &from, &to, db.as_deref()),
@@ -79,6 +83,19 @@ fn run_manifest(context: &Context, command: &ManifestCommand) -> Result<u8, Fail
         ManifestCommand::Stat => manifest::stat(context),
         ManifestCommand::Verify => manifest::verify(context),
     }
+}
+
+/// A path as another process understands it, which may stand elsewhere.
+///
+/// # Errors
+/// It is no text, or there is no working directory.
+fn absolute(path: &Path) -> Result<String, Failure> {
+    let usage = |message: String| Failure::new(ErrorCode::Usage, message);
+    let absolute = std::path::absolute(path)
+        .map_err(|error| usage(format!("{}: {error}", path.display())))?
+        .into_os_string();
+    let text = absolute.into_string();
+    text.map_err(|path| usage(format!("{} is not UTF-8", path.display())))
 }
 
 impl Context {

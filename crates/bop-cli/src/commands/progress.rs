@@ -2,8 +2,10 @@
 //!
 //! Never: writes to standard output, or where standard error is no terminal.
 
+use bop_control::{Caller, Failure, Terminal};
 use indicatif::{ProgressBar, ProgressStyle};
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Stdout, Write};
+use std::time::Duration;
 
 /// Counts pages, or bytes.
 pub(super) struct Progress {
@@ -43,5 +45,44 @@ impl Progress {
     /// Takes the bar away.
     pub(super) fn finish(&self) {
         self.bar.finish_and_clear();
+    }
+}
+
+/// A terminal that shows how far the work is which is asked for.
+pub(super) struct WithBar {
+    terminal: Terminal<Stdout>,
+    bar: Progress,
+}
+
+impl WithBar {
+    /// Standard output, and this bar.
+    pub(super) fn new(bar: Progress) -> Self {
+        Self {
+            terminal: Terminal::standard(),
+            bar,
+        }
+    }
+}
+
+impl Caller for WithBar {
+    fn out(&mut self) -> &mut dyn Write {
+        self.bar.finish();
+        self.terminal.out()
+    }
+
+    fn confirm(&mut self, name: &str, question: &str) -> Result<(), Failure> {
+        self.terminal.confirm(name, question)
+    }
+
+    fn is_waiting(&mut self) -> bool {
+        self.terminal.is_waiting()
+    }
+
+    fn progress(&mut self, done: u64, total: u64) {
+        self.bar.set(done, total);
+    }
+
+    fn pause(&mut self, time: Duration) {
+        self.terminal.pause(time);
     }
 }

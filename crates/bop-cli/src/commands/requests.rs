@@ -48,7 +48,8 @@ pub(super) fn request_of(command: Command) -> Result<Request, Command> {
         },
         Command::Space { database } => Request::Space { database },
         Command::Log(LogCommand::Why) => Request::LogWhy,
-        Command::Stats => Request::Stats,
+        Command::Stats { prometheus: false } => Request::Stats,
+        Command::Stats { prometheus: true } => Request::Metrics,
         Command::Status { watch, every } => Request::Status {
             every_ms: watch.then(|| u64::try_from(every.as_millis()).unwrap_or(u64::MAX)),
             redraw: std::io::stdout().is_terminal(),

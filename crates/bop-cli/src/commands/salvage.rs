@@ -16,7 +16,9 @@ pub(super) fn run(
     to: &Path,
     only: Option<&str>,
 ) -> Result<u8, Failure> {
-    let options = Options::new().io(context.store.io);
+    let options = Options::new()
+        .io(context.store.io)
+        .compression(context.store.compression);
     let report = Manager::salvage(from, to, &options, only)?;
     context.answer(text(&report, to), to_json(&report, to))?;
     Ok(if report.is_whole() {

@@ -1,17 +1,14 @@
-//! `bop import` and `bop export`: a SQLite file in, a SQLite file out.
+//! `bop import` and `bop export`: a SQLite file in, a SQLite file out. Whoever has the store open does it; a directory of
+//! files this process imports, which needs the store for itself.
 //!
 //! Never: touches a file or a database of that name that is there already, unless told to.
 
-use super::Context;
-use super::progress::Progress;
+use super::progress::{Progress, WithBar};
+use super::{Context, absolute};
 use crate::args::{ImportArgs, Source};
-use crate::session::{WhenMissing, with_store};
-use bop_control::Failure;
-use bop_control::check_name;
-use bop_libsql::transfer::{
-    FileToImport, ImportError, Imported, Overwrite, export_file_at, files_to_import, import_file,
-    import_files,
-};
+use crate::session::{WhenMissing, ask_as, with_store};
+use bop_control::{Failure, Request, check_name};
+use bop_libsql::transfer::{FileToImport, ImportError, Imported, files_to_import, import_files};
 use bop_storage::At;
 use bop_storage::error::ErrorCode;
 use serde_json::json;
@@ -43,29 +40,13 @@ fn import_one(
             Failure::new(ErrorCode::Io, message).with_hint("import takes a SQLite database file")
         );
     }
-    let report = with_store(
-        &context.store,
-        WhenMissing::create_unless(no_create),
-        |store| {
-            let progress = Progress::new("import", context.json);
-            let report = import_file(store, database, file, &mut |done, total| {
-                progress.set(done, total);
-            });
-            progress.finish();
-            Ok(report?)
-        },
-    )?;
-    context.answer(
-        format_args!("imported {} pages into {database}", report.pages),
-        json!({
-            "imported": database,
-            "pages": report.pages,
-            "page_size": report.page_size.map(|size| size.get()),
-            "through_sqlite": report.through_sqlite,
-            "rolling_checksum": report.rolling_checksum.to_string(),
-        }),
-    )?;
-    Ok(0)
+    let request = Request::Import {
+        database: database.to_owned(),
+        file: absolute(file)?,
+    };
+    let mut caller = WithBar::new(Progress::new("import", context.json));
+    let when_missing = WhenMissing::create_unless(no_create);
+    ask_as(context, when_missing, &request, &mut caller)
 }
 
 fn import_dir(context: &Context, dir: &Path, no_create: bool) -> Result<u8, Failure> {
@@ -144,32 +125,12 @@ pub(super) fn export(
     file: &Path,
     force: bool,
 ) -> Result<u8, Failure> {
-    let Source { database, at } = source;
-    let state = at.as_ref().unwrap_or(&At::Now);
-    let overwrite = if force { Overwrite::Yes } else { Overwrite::No };
-    let report = with_store(&context.store, WhenMissing::Fail, |store| {
-        let progress = Progress::new("export", context.json);
-        let report = export_file_at(
-            store,
-            database,
-            state,
-            file,
-            overwrite,
-            &mut |done, total| progress.set(done, total),
-        );
-        progress.finish();
-        Ok(report?)
-    })?;
-    context.answer(
-        format_args!("exported {} pages to {}", report.pages, file.display()),
-        json!({
-            "exported": database,
-            "at": at.as_ref().map(At::to_string),
-            "file": file.to_string_lossy(),
-            "pages": report.pages,
-            "page_size": report.page_size.map(|size| size.get()),
-            "rolling_checksum": report.rolling_checksum.to_string(),
-        }),
-    )?;
-    Ok(0)
+    let request = Request::Export {
+        database: source.database.clone(),
+        at: source.at.as_ref().map(At::to_string),
+        file: absolute(file)?,
+        force,
+    };
+    let mut caller = WithBar::new(Progress::new("export", context.json));
+    ask_as(context, WhenMissing::Fail, &request, &mut caller)
 }

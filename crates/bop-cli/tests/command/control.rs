@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use crate::beside::hostile::{self, HELLO, framed};
 use crate::store::Store;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -264,6 +265,40 @@ fn an_owner_says_what_others_may() {
 }
 
 #[test]
+fn a_file_goes_in_and_out_while_another_process_has_the_store_open() {
+    let (store, mut owner) = owned(&[]);
+    let told = store.ok(&["export", "d", "out.sqlite"]);
+    assert!(
+        told.starts_with("exported 2 pages to /") && told.ends_with("/out.sqlite\n"),
+        "{told}"
+    );
+    let there = store.fails(1, &["--json", "export", "d", "out.sqlite"]);
+    assert!(there.contains("\"target_exists\""), "{there}");
+    owner.answer("insert into t values (3); select 1;");
+    store.ok(&["export", "d", "out.sqlite", "--force"]);
+    store.ok(&["snapshot", "create", "d", "three"]);
+    owner.answer("delete from t; select 1;");
+    let past = store.json(&["export", "d@snapshot:three", "past.sqlite"]);
+    assert_eq!(past["at"], "snapshot:three");
+    let equal = |file: &str| std::fs::read(store.path().join(file)).unwrap();
+    assert!(equal("out.sqlite") == equal("past.sqlite"));
+    let imported = store.json(&["import", "e", "out.sqlite"]);
+    assert_eq!(imported["rolling_checksum"], past["rolling_checksum"]);
+    assert_eq!(store.ok(&["sql", "e", "select sum(x) from t"]), "6\n");
+    let taken = store.fails(1, &["--json", "import", "e", "out.sqlite"]);
+    assert!(taken.contains("\"database_exists\""), "{taken}");
+    std::fs::write(store.path().join("letter"), "dear").unwrap();
+    let refused = store.fails(1, &["--json", "import", "f", "letter"]);
+    assert!(refused.contains("\"invalid_database_file\""), "{refused}");
+    // Nothing of the store's is written over, whoever asks.
+    let inside = store.store().join("store.bop");
+    let refused = store.fails(2, &["export", "d", inside.to_str().unwrap(), "--force"]);
+    assert!(refused.contains("store"), "{refused}");
+    owner.end();
+    store.ok(&["verify"]);
+}
+
+#[test]
 fn a_follower_sees_what_others_do_and_ends_with_the_owner() {
     let (store, owner) = owned(&[]);
     let mut follower = store.command(&["changes", "tail", "--from", "1", "--follow"]);
@@ -325,20 +360,8 @@ fn a_long_path_of_a_store_is_no_obstacle() {
 #[test]
 fn hostile_clients_harm_nobody() {
     let (store, mut owner) = owned(&[]);
-    let dir = std::fs::File::open(store.store().join("control")).unwrap();
-    let address = {
-        use std::os::fd::AsRawFd;
-        format!("/proc/self/fd/{}/control.sock", dir.as_raw_fd())
-    };
-    let connect = || UnixStream::connect(&address).unwrap();
-    let hello = br#"{"hello":{"protocol":1}}"#;
-    let framed = |payload: &[u8]| {
-        let mut frame = (payload.len() as u32 + 1).to_le_bytes().to_vec();
-        frame.push(0);
-        frame.extend(payload);
-        frame
-    };
-    let greeting = framed(hello);
+    let connect = || hostile::connect(&store);
+    let greeting = framed(HELLO);
     let sent: [Vec<u8>; 7] = [
         b"GET / HTTP/1.1\r\n\r\n".to_vec(),
         u32::MAX.to_le_bytes().to_vec(),

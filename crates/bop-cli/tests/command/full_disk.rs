@@ -12,13 +12,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A file system in memory, gone when dropped.
-struct SmallDisk {
+pub(crate) struct SmallDisk {
     dir: tempfile::TempDir,
 }
 
 impl SmallDisk {
     /// `None`, loudly, where nothing can be mounted.
-    fn mount(mebibytes: u32) -> Option<Self> {
+    pub(crate) fn mount(mebibytes: u32) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         let mounted = Command::new("mount")
             .args(["-t", "tmpfs", "-o", &format!("size={mebibytes}m"), "tmpfs"])
@@ -36,7 +36,7 @@ impl SmallDisk {
         None
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 }
@@ -56,7 +56,7 @@ fn is_root() -> bool {
 }
 
 /// Writes into `path` until the device takes no more byte.
-fn fill(path: &Path) {
+pub(crate) fn fill(path: &Path) {
     let mut file = fs::File::create(path).unwrap();
     while file.write_all(&[0x55; 4096]).is_ok() {}
 }

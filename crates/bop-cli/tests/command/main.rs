@@ -1,6 +1,7 @@
 //! The built `bop`, each time as a process of its own: what it does, prints, asks and refuses.
 
 mod backup;
+mod beside;
 mod commands;
 mod control;
 mod cursors;
@@ -9,6 +10,7 @@ mod full_disk;
 mod import;
 mod jobs;
 mod manifest;
+mod operations;
 mod past;
 mod salvage;
 mod shell;

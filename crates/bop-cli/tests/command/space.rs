@@ -84,3 +84,39 @@ fn what_needs_the_log_is_told_until_a_checkpoint_has_it() {
         "{text}"
     );
 }
+
+#[test]
+fn checkpoints_compress_as_the_option_or_the_environment_says() {
+    let rows = "create table t(x); with recursive n(i) as (select 1 union all select i + 1 from n where i < 5000) \
+                insert into t select 'order ' || i || ' of tea, bread and milk, ' || hex(i * 7919) from n";
+    let chunk_bytes = |options: &[&str], set: Option<&str>| {
+        let store = Store::new();
+        for command in [&["sql", "d", rows][..], &["checkpoint"]] {
+            let arguments = [options, command].concat();
+            let mut command = store.command(&arguments);
+            if let Some(set) = set {
+                command.env("BOP_COMPRESSION", set);
+            }
+            assert!(command.output().unwrap().status.success());
+        }
+        assert_eq!(store.json(&["verify"])["healthy"], true);
+        store.json(&["space"])["chunk_bytes"].as_u64().unwrap()
+    };
+    let off = chunk_bytes(&["--compression", "off"], None);
+    let lz4 = chunk_bytes(&[], None);
+    let zstd = chunk_bytes(&[], Some("zstd:9"));
+    assert!(zstd < lz4 && lz4 < off, "{zstd} {lz4} {off}");
+    // The option counts before the variable, and an empty one is as good as none.
+    assert_eq!(chunk_bytes(&["--compression", "off"], Some("zstd")), off);
+    assert_eq!(chunk_bytes(&[], Some("")), lz4);
+
+    let store = Store::new();
+    let mut command = store.command(&["list"]);
+    let refused = command.env("BOP_COMPRESSION", "gzip").output().unwrap();
+    assert_eq!(refused.status.code(), Some(2));
+    let refused = String::from_utf8(refused.stderr).unwrap();
+    assert!(
+        refused.contains("BOP_COMPRESSION") && refused.contains("zstd:1 to zstd:19"),
+        "{refused}"
+    );
+}

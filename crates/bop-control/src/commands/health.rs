@@ -1,15 +1,19 @@
 //! What is wrong with a store, or will be soon.
 //!
 //! Invariant: a reason says what is the case and what to do about it; whether the store counts as healthy follows
-//! from the levels of its reasons alone.
+//! from the levels of its reasons alone, and what is failing is what the engine's metrics call so too.
 //!
 //! Never: reads a file of the store: it is asked often, and while the device may be the trouble.
 
-use bop_storage::{DatabaseInfo, Health, Lag, Manager, StoreStatus};
+use bop_storage::{DatabaseInfo, Failing, Health, Lag, Manager, StoreStatus};
 use serde_json::{Value, json};
 
 /// Parts of a hundred of a quota that are nearly all of it.
 const QUOTA_PERCENT: u64 = 90;
+
+/// The reasons with which no commit is taken, of whichever database. A call that hangs is none: its batch is
+/// written elsewhere.
+const STOPS_COMMITS: [&str; 2] = ["poisoned", "disk_reserve"];
 
 /// How bad it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,9 +36,9 @@ pub(super) struct Reason {
 }
 
 impl Reason {
-    fn failing(code: &'static str, what: String, advice: &'static str) -> Self {
+    fn failing(failing: Failing, what: String, advice: &'static str) -> Self {
         Self {
-            code,
+            code: failing.as_str(),
             level: Level::Failing,
             what,
             advice,
@@ -59,6 +63,12 @@ pub(super) fn is_healthy(reasons: &[Reason]) -> bool {
     reasons.iter().all(|reason| reason.level == Level::Warning)
 }
 
+/// Whether a store with these reasons takes commits.
+pub(super) fn takes_commits(reasons: &[Reason]) -> bool {
+    let stops = |reason: &Reason| STOPS_COMMITS.contains(&reason.code);
+    !reasons.iter().any(stops)
+}
+
 /// What is wrong, the worst first.
 pub(super) fn reasons(
     manager: &Manager,
@@ -80,7 +90,7 @@ pub(super) fn reasons(
 fn of_log(status: &StoreStatus) -> Option<Reason> {
     match &status.health {
         Health::Poisoned(cause) => Some(Reason::failing(
-            "poisoned",
+            Failing::Poisoned,
             format!("no commits are taken: {cause}"),
             "see to the device, then open the store again: it recovers what is durable. Reads go on meanwhile",
         )),
@@ -93,7 +103,7 @@ fn of_calls(status: &StoreStatus) -> Option<Reason> {
     let oldest = status.stalled_calls.first()?;
     let count = status.stalled_calls.len();
     Some(Reason::failing(
-        "stalled",
+        Failing::Stalled,
         format!("{count} calls to the kernel have not returned; the oldest is {oldest:?}"),
         "see to the device that the call names: it, or the way to it, does not answer. Nothing is lost",
     ))
@@ -106,7 +116,7 @@ fn of_breakers(status: &StoreStatus) -> Vec<Reason> {
     let reason = |breaker: &bop_storage::runtime::BreakerStatus| {
         let (work, failures) = (breaker.work, breaker.failures);
         Reason::failing(
-            "breaker_open",
+            Failing::BreakerOpen,
             format!(
                 "work in the background is left alone for a while: {work} failed {failures} times in a row"
             ),
@@ -120,7 +130,7 @@ fn of_reserve(lag: &Lag) -> Option<Reason> {
     let missing = lag.reserve_missing_bytes;
     (missing > 0).then(|| {
         Reason::failing(
-            "disk_reserve",
+            Failing::DiskReserve,
             format!("the device lacks {missing} bytes that a checkpoint may need: commits will be refused"),
             "free some space on the device, or run bop checkpoint, so that the log needs less",
         )
@@ -130,7 +140,7 @@ fn of_reserve(lag: &Lag) -> Option<Reason> {
 fn of_damage(info: &DatabaseInfo) -> Option<Reason> {
     let damage = info.damage.as_ref()?;
     Some(Reason::failing(
-        "damaged",
+        Failing::Damaged,
         format!("database {:?} is closed for damage: {damage}", info.name),
         "bop verify lists all damage; restore the database to a state before it, or take what there is with bop salvage",
     ))

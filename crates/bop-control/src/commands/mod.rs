@@ -23,6 +23,7 @@ mod snapshot;
 mod space;
 mod stats;
 mod status;
+mod transfer;
 mod undrop;
 mod verify;
 
@@ -50,8 +51,8 @@ pub trait Caller {
     /// Whether the caller still waits. May be asked often.
     fn is_waiting(&mut self) -> bool;
 
-    /// So much of a long piece of work is done: for whoever shows that.
-    fn progress(&mut self, _done_bytes: u64, _total_bytes: u64) {}
+    /// So much of a long piece of work is done, in bytes or in pages: for whoever shows that.
+    fn progress(&mut self, _done: u64, _total: u64) {}
 
     /// Lets time pass, or less of it if the caller leaves meanwhile.
     fn pause(&mut self, time: Duration);
@@ -162,6 +163,13 @@ pub fn run(mut call: Call<'_>, request: &Request) -> Result<u8, Failure> {
         } => settings::quota(call, database, *bytes, *none),
         Request::Checkpoint => checkpoint::run(call),
         Request::Backup { dir, keep, copy } => backup::run(call, dir, *keep, *copy),
+        Request::Import { database, file } => transfer::import(call, database, file),
+        Request::Export {
+            database,
+            at,
+            file,
+            force,
+        } => transfer::export(call, database, at.as_deref(), file, *force),
         Request::Jobs => jobs::list(call),
         Request::CancelJob { job } => jobs::cancel(call, *job),
         Request::Scrub { database } => jobs::scrub(call, database.as_deref()),
@@ -169,6 +177,7 @@ pub fn run(mut call: Call<'_>, request: &Request) -> Result<u8, Failure> {
         Request::Space { database } => space::run(call, database.as_deref()),
         Request::LogWhy => space::why(call),
         Request::Stats => stats::run(call),
+        Request::Metrics => stats::metrics(call),
         Request::Status { every_ms, redraw } => status::run(call, *every_ms, *redraw),
         Request::Doctor => status::doctor(call),
         Request::Snapshot { database, name, at } => snapshot::create(call, database, name, at),

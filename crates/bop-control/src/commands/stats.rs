@@ -1,4 +1,4 @@
-//! `bop stats`: the state of the store, and its metrics. Of a store that was just opened most counters
+//! `bop stats`: the state of the store, and its metrics; with `--prometheus` these alone, as Prometheus reads them. Of a store that was just opened most counters
 //! are those of the opening. An unhealthy one is shown too, with exit status 3.
 
 use super::Call;
@@ -17,6 +17,14 @@ pub(super) fn run(call: &mut Call<'_>) -> Result<u8, Failure> {
         Health::Ok => 0,
         _ => ErrorCode::Unhealthy.exit_status(),
     })
+}
+
+/// Runs `bop stats --prometheus`.
+pub(super) fn metrics(call: &mut Call<'_>) -> Result<u8, Failure> {
+    let text = call.manager.metrics_text();
+    let text = text.trim_end();
+    call.answer(text, text.into())?;
+    Ok(0)
 }
 
 fn health(status: &StoreStatus) -> String {

@@ -2,7 +2,7 @@
 //! with it, and what to do. Exit status 3 where something does not work.
 
 use super::Call;
-use super::health::{Reason, is_healthy, reasons};
+use super::health::{Reason, is_healthy, reasons, takes_commits};
 use crate::failure::Failure;
 use crate::output::utc;
 use bop_storage::error::{BackupError, ErrorCode};
@@ -105,6 +105,7 @@ fn to_json(look: &Look) -> Value {
     let holders = holders.map(|(name, bytes)| json!({ "name": name, "bytes": bytes }));
     json!({
         "healthy": is_healthy(&look.reasons),
+        "ready": takes_commits(&look.reasons),
         "reasons": look.reasons.iter().map(Reason::to_json).collect::<Vec<_>>(),
         "path": status.path.display().to_string(),
         "store": status.store.to_string(),

@@ -332,6 +332,8 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        // A process that was forked off meanwhile has the connection, too: to close it would end nothing.
+        let _ = self.stream.shutdown(Shutdown::Both);
         self.shared.clients.lock().streams.remove(&self.number);
         self.shared.changed.notify_all();
     }

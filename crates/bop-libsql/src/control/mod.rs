@@ -39,10 +39,12 @@ mod session;
 
 pub use run::{Stopped, TakeRows, run};
 
+use crate::transfer::{Overwrite, export_file_at, import_file};
 use crate::{OpenOptions, Store, damage_found};
-use bop_control::{Failure, SqlDoor, SqlSession, SqlWanted};
+use bop_control::{ExportWanted, Failure, SqlDoor, SqlSession, SqlWanted, Transferred};
 use session::Session;
 use std::fmt;
+use std::path::Path;
 
 /// SQL on the databases of a store, for other processes. A handle of the store like any other.
 pub struct Door {
@@ -70,6 +72,42 @@ impl SqlDoor for Door {
         damage_found(&connection, max).map_err(|error| match connection.last_engine_error() {
             Some(engine) => format!("integrity_check: {error}: {engine}"),
             None => format!("integrity_check: {error}"),
+        })
+    }
+
+    fn import(
+        &self,
+        database: &str,
+        file: &Path,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Transferred, Failure> {
+        let report = import_file(&self.store, database, file, progress)?;
+        Ok(Transferred {
+            pages: report.pages,
+            page_bytes: report.page_size.map(|size| size.get()),
+            through_sqlite: report.through_sqlite,
+            rolling_checksum: report.rolling_checksum.to_string(),
+        })
+    }
+
+    fn export(
+        &self,
+        wanted: &ExportWanted<'_>,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Transferred, Failure> {
+        let ExportWanted {
+            database,
+            at,
+            file,
+            force,
+        } = *wanted;
+        let overwrite = if force { Overwrite::Yes } else { Overwrite::No };
+        let report = export_file_at(&self.store, database, at, file, overwrite, progress)?;
+        Ok(Transferred {
+            pages: report.pages,
+            page_bytes: report.page_size.map(|size| size.get()),
+            through_sqlite: false,
+            rolling_checksum: report.rolling_checksum.to_string(),
         })
     }
 }

@@ -3,6 +3,7 @@
 //! What is not installed is skipped, and said so; with `BOP_REQUIRE_SQLITE` set, as in CI, it is a failure.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod control;
 mod doors;
 mod extension;
 mod faults;

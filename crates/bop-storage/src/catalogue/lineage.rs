@@ -83,6 +83,10 @@ impl Lineage {
             .map(|(_, snapshot)| snapshot)
     }
 
+    pub(super) fn count(&self) -> usize {
+        self.snapshots.len()
+    }
+
     fn all(&self) -> impl Iterator<Item = (DbId, &Snapshot)> {
         let all = self.snapshots.iter();
         all.map(|((owner, _), snapshot)| (*owner, snapshot))
@@ -178,6 +182,11 @@ impl Catalogue {
         let origins = self.lineage.of(source);
         let origins = origins.filter(|dependent| dependent.snapshot == Lsn::ZERO);
         origins.filter_map(|dependent| Some((dependent.by, self.entry(dependent.by)?)))
+    }
+
+    /// How many snapshots there are, of all databases.
+    pub fn snapshot_count(&self) -> usize {
+        self.lineage.count()
     }
 
     /// The snapshots of a database, by folded name.

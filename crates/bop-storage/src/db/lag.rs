@@ -104,7 +104,7 @@ impl Engine {
         behind.max().unwrap_or(0)
     }
 
-    fn oldest_reader(&self) -> Option<OldestReader> {
+    pub(super) fn oldest_reader(&self) -> Option<OldestReader> {
         let readers = self.states().into_iter().filter_map(|state| {
             let (lsn, time_us, in_log) = state.oldest_reader()?;
             (lsn < state.view().head().lsn).then_some((lsn, time_us, in_log, state))

@@ -137,6 +137,50 @@ impl Engine {
         }
     }
 
+    /// Bytes of the log from the oldest position on that is needed, by who needs it: a name of a fixed set.
+    pub(super) fn log_bytes_by_holder(&self) -> [(&'static str, u64); 7] {
+        let published = self.log.published();
+        let closed = self.closed.lock().clone();
+        let is_closed = |id: &DbId| closed.contains_key(id);
+        let first = |is_wanted: &dyn Fn(&HoldReason) -> bool| {
+            let from = self.log.holds().oldest_but(|reason| !is_wanted(reason));
+            from.map_or(0, |from| self.segment_bytes_from(from))
+        };
+        let cursors = self.cursors_before(published);
+        let cursor = cursors.first().map(|(from, _)| *from);
+        let backup = self.backup_before(published).map(|lease| lease.from());
+        let of = |from: Option<Lsn>| from.map_or(0, |from| self.segment_bytes_from(from));
+        let of_reader = self.oldest_reader().map_or(0, |reader| reader.log_bytes);
+        [
+            (
+                "checkpoint",
+                first(&|reason| match reason {
+                    HoldReason::Pages(id) => !is_closed(id),
+                    HoldReason::Catalogue => true,
+                    _ => false,
+                }),
+            ),
+            ("reader", of_reader),
+            (
+                "large_commit",
+                first(&|reason| matches!(reason, HoldReason::FragmentChain(_))),
+            ),
+            (
+                "record_log",
+                first(&|reason| matches!(reason, HoldReason::Records(id) if !is_closed(id))),
+            ),
+            (
+                "closed_database",
+                first(&|reason| match reason {
+                    HoldReason::Pages(id) | HoldReason::Records(id) => is_closed(id),
+                    _ => false,
+                }),
+            ),
+            ("cursor", of(cursor)),
+            ("backup", of(backup)),
+        ]
+    }
+
     /// Bytes of the segments that have something from a position on.
     pub(super) fn segment_bytes_from(&self, from: Lsn) -> u64 {
         let ring = self.log.ring();

@@ -384,7 +384,9 @@ impl Manager {
         }
         let members = group.into_iter().map(WriteTxn::into_committer);
         let members = members.collect::<Result<Vec<_>, _>>()?;
-        group_commit(&self.engine, members, durability)
+        let since = Instant::now();
+        let committed = group_commit(&self.engine, members, durability);
+        self.engine.timed(since, durability, committed)
     }
 
     /// Returns when every commit that was visible before is durable.

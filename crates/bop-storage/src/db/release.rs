@@ -23,6 +23,7 @@
 //!
 //! Never: releases what a database needs.
 
+use super::backup::KnownBackups;
 use super::engine::Engine;
 use super::relocate::is_aside;
 use crate::canary::{Canary, is_planted};
@@ -59,13 +60,15 @@ pub(super) enum Kept {
     Backup(Arc<LogLease>),
 }
 
-/// The backup that is being made.
+/// The backup that is being made, and what is known of those that were.
 #[derive(Debug, Default)]
 pub(super) struct BackingUp {
     /// What keeps the log, while it is copied.
     lease: Mutex<Weak<LogLease>>,
     /// Held while one is made.
     pub(super) alone: Mutex<()>,
+    /// When there was one last.
+    pub(super) known: Arc<KnownBackups>,
 }
 
 /// Keeps the log from a position on for a backup, until it is dropped or lost.

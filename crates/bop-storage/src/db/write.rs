@@ -24,6 +24,7 @@ use crate::error::{CommitError, ReadError, Rejection};
 use crate::ids::{DbKind, Lsn, PageNo, PageSize};
 use crate::page::PageBytes;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// A transaction that changes a database. Dropping it rolls it back.
 #[derive(Debug)]
@@ -236,10 +237,11 @@ impl WriteTxn {
     /// ```
     pub fn commit_with(self, durability: Durability) -> Result<ReadTxn, CommitError> {
         let engine = Arc::clone(&self.engine);
+        let since = Instant::now();
         engine.told(match self.into_committer() {
             Ok(Changed::Yes(committer)) => {
                 let placed = committer.commit(Mode::Wait(durability));
-                placed.and_then(PendingCommit::visible)
+                engine.timed(since, durability, placed.and_then(PendingCommit::visible))
             }
             Ok(Changed::No(snapshot)) => Ok(snapshot),
             Err(error) => Err(error),

@@ -358,7 +358,8 @@ fn begin_epoch(parts: &LogParts, start: LogStart) -> Result<(Writer, SealGathere
     // Of a segment that goes on, the batches before are not in memory.
     let mut index = SealGatherer::default();
     if !writer.takes(base, bytes) {
-        let spare = take_spare(parts, bytes, 0).map_err(WriteError::Refused)?;
+        let take = || Ok::<_, WriteError>(parts.ring.take_spare(0));
+        let spare = take_spare(parts, bytes, 0, take)?;
         let next = writer.activate(spare, base)?;
         index = SealGatherer::of(&next);
         parts.ring.activate(next, sealed_at);

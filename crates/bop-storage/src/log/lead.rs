@@ -18,6 +18,7 @@
 use super::member::Member;
 use super::queue::Health;
 use super::seal::SealGatherer;
+use super::segment::SpareSegment;
 use super::shared::Shared;
 use super::state::{State, Task, Turn, Window};
 use super::ticket::{Crowd, Outcome, Ticket};
@@ -61,6 +62,12 @@ pub(super) enum Stopped {
     Failed(LogFailure),
     /// The turn was taken away.
     Lost,
+}
+
+impl From<Rejection> for Stopped {
+    fn from(rejection: Rejection) -> Self {
+        Self::Refused(rejection)
+    }
 }
 
 impl From<WriteError> for Stopped {
@@ -196,8 +203,8 @@ impl Shared {
 
     /// Goes on in the next segment, for a window that starts it.
     pub(super) fn roll(&self, task: &mut Task, keep_spares: usize) -> Result<(), Stopped> {
-        let spare = take_spare(&self.parts, task.bytes, keep_spares);
-        let spare = spare.map_err(Stopped::Refused)?;
+        let take = || self.take_spare(task.number, keep_spares);
+        let spare = take_spare(&self.parts, task.bytes, keep_spares, take)?;
         let (id, sealed_at) = (spare.id, task.writer.end());
         let left = task.writer.segment().cloned().zip(task.writer.sealed_now());
         let next = task.writer.activate(spare, task.start);
@@ -224,6 +231,20 @@ impl Shared {
             None => *index = SealGatherer::of(&next),
         }
         Ok(())
+    }
+
+    /// The next spare, for whoever still has the turn. Whoever has it next takes one with a larger id:
+    /// recovery tells by the ids whose segment the log went on in.
+    pub(super) fn take_spare(
+        &self,
+        number: u64,
+        keep: usize,
+    ) -> Result<Option<SpareSegment>, Stopped> {
+        let state = self.state.lock();
+        if state.number != number {
+            return Err(Stopped::Lost);
+        }
+        Ok(self.parts.ring.take_spare(keep))
     }
 
     /// The window is durable: makes it visible.

@@ -1,6 +1,7 @@
 //! What becomes of a batch that the device does not take.
 
 use super::super::group::Log;
+use super::super::lead::Stopped;
 use super::super::member::{Placed, Priority, Publish};
 use super::super::rig::{LONG, append, log_within, note, threaded};
 use super::*;
@@ -145,4 +146,24 @@ fn while_the_log_is_stalled_nothing_is_taken() {
         leader.join().unwrap().unwrap();
     });
     append(&log).unwrap();
+}
+
+/// Else the log went on in a segment with a smaller id than that of a leader who comes back late, and
+/// recovery took the latter's for the newest, and what was acknowledged in the other for given up.
+#[test]
+fn who_has_lost_the_turn_takes_no_spare() {
+    let disk = SimDisk::new(1);
+    let log = log_within(&disk, Limits::tiny());
+    let shared = log.shared();
+    let before = log.ring().spares();
+    let (late, now) = {
+        let mut state = shared.state.lock();
+        state.number += 1;
+        (state.number - 1, state.number)
+    };
+    let taken = shared.take_spare(late, 0);
+    assert!(matches!(taken, Err(Stopped::Lost)));
+    let taken = shared.take_spare(now, 0).ok().flatten().unwrap();
+    assert_eq!(taken.id, before[0].id);
+    assert!(log.stop(Instant::now() + LONG));
 }

@@ -3,7 +3,7 @@
 //! Invariants
 //! - at most one segment is active; it has the largest id and the largest base of all that were
 //!   activated;
-//! - spares are handed out in id order;
+//! - spares are handed out in id order, and by the log to whoever has the turn alone;
 //! - a segment stays readable until it is released, and it is released only when it is sealed and
 //!   every older one is released too.
 //!

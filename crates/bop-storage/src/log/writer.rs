@@ -36,6 +36,12 @@ pub(crate) enum WriteError {
     Failed(LogFailure),
 }
 
+impl From<Rejection> for WriteError {
+    fn from(rejection: Rejection) -> Self {
+        Self::Refused(rejection)
+    }
+}
+
 impl From<IoFailure> for WriteError {
     fn from(failure: IoFailure) -> Self {
         Self::Failed(failure.into())
@@ -198,22 +204,23 @@ impl Writer {
     }
 }
 
-/// The next spare that takes `bytes`. Segments grow and shrink with the store, so a record may meet
-/// a spare that is too small for it: that one goes, and a larger one is made.
-pub(super) fn take_spare(
+/// The next spare that takes `bytes`; `take` takes one of the ring. Segments grow and shrink with the
+/// store, so a record may meet a spare that is too small for it: that one goes, and a larger one is made.
+pub(super) fn take_spare<E: From<Rejection>>(
     parts: &LogParts,
     bytes: u64,
     keep: usize,
-) -> Result<SpareSegment, Rejection> {
+    take: impl Fn() -> Result<Option<SpareSegment>, E>,
+) -> Result<SpareSegment, E> {
     let limit = parts.spares.data_bytes_max();
     if limit < bytes {
-        return Err(Rejection::TooLarge { bytes, limit });
+        return Err(Rejection::TooLarge { bytes, limit }.into());
     }
     let started = Instant::now();
     // Another thread may make spares and not come back from the device.
     let deadline = after(started, parts.limits.io_deadline);
     loop {
-        let in_time = match parts.ring.take_spare(keep) {
+        let in_time = match take()? {
             Some(spare) if bytes <= spare.data_bytes() => return Ok(spare),
             Some(small) => {
                 let discarded = parts.spares.discard(small, bytes);
@@ -223,7 +230,7 @@ pub(super) fn take_spare(
         };
         if !in_time.map_err(Rejection::Segment)? {
             let waited = started.elapsed();
-            return Err(Rejection::Timeout { waited });
+            return Err(Rejection::Timeout { waited }.into());
         }
     }
 }

@@ -76,6 +76,14 @@ impl Distribution {
         }
     }
 
+    /// Of durations that many threads record at the same moment.
+    pub(super) fn of_crowded_durations(store: &str, metric: &Metric, now: Instant) -> Self {
+        Self {
+            own: Summary::crowded(now),
+            ..Self::of_durations(store, metric, now)
+        }
+    }
+
     pub(super) fn record(&self, value: u64, now: Instant) {
         self.own.record(value, now);
         self.outer.record(value as f64 * self.scale);

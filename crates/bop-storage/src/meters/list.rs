@@ -39,6 +39,13 @@ pub struct Metric {
     pub help: &'static str,
 }
 
+impl Metric {
+    /// Whether it tells of the process, whatever stores it has open.
+    pub(crate) fn is_of_process(&self) -> bool {
+        self.name.starts_with("process_")
+    }
+}
+
 /// Declares each metric as a constant, and [`METRICS`], the list of all of them.
 macro_rules! metrics {
     ($($constant:ident: $kind:ident $name:literal $unit:literal $help:literal,)*) => {
@@ -55,6 +62,8 @@ macro_rules! metrics {
 }
 
 metrics! {
+    COMMIT_SECONDS: Summary "bop_commit_seconds" "seconds"
+        "What durable commits took that somebody waited for",
     WRITE_SECONDS: Summary "bop_log_write_seconds" "seconds"
         "The durable device write of a batch",
     FLUSH_SECONDS: Summary "bop_log_flush_seconds" "seconds"
@@ -119,6 +128,12 @@ metrics! {
         "Positions of the log between the last checkpoint and the newest durable record",
     LOG_BYTES: Gauge "bop_log_bytes" "bytes"
         "Bytes of the segments that hold records",
+    LOG_BYTES_CAPPED: Gauge "bop_log_capped_bytes" "bytes"
+        "Bytes of the segments that count against the log's cap",
+    LOG_BYTES_MAX: Gauge "bop_log_max_bytes" "bytes"
+        "The log's cap: at it commits wait, then are refused",
+    LOG_HELD: Gauge "bop_log_held_bytes" "bytes"
+        "Bytes of the log from the oldest position on that is needed, by who needs it",
     LOG_SEGMENTS: Gauge "bop_log_segments" "segments"
         "Segments that hold records",
     CURSOR_LOG_BYTES: Gauge "bop_cursor_log_bytes" "bytes"
@@ -129,6 +144,10 @@ metrics! {
         "Bytes of segments that are kept for closed databases",
     CLOSED_DATABASES: Gauge "bop_closed_databases" "databases"
         "Databases that are closed for damage",
+    HEALTHY: Gauge "bop_healthy" "0 or 1"
+        "1 while everything works",
+    FAILING: Gauge "bop_failing" "0 or 1"
+        "Whether something does not work, by what that is",
     POISONED: Gauge "bop_log_poisoned" "0 or 1"
         "1 when no commit is taken before the store is opened again",
     STALLED_CALLS: Gauge "bop_io_stalled_calls" "calls"
@@ -139,8 +158,24 @@ metrics! {
         "Whether work in the background is left alone after too many failures",
     BREAKER_OPENED: Counter "bop_breaker_opened_total" "times"
         "How often such work was given up for a while",
+    LAST_CHECKPOINT: Gauge "bop_checkpoint_last_timestamp_seconds" "seconds"
+        "When the last checkpoint since the store was opened ended, since the Unix epoch; 0 without one",
+    RESERVE: Gauge "bop_disk_reserve_bytes" "bytes"
+        "Room on the device that is held for the next checkpoint",
+    RESERVE_MISSING: Gauge "bop_disk_reserve_missing_bytes" "bytes"
+        "Room that is to be held beside it, and that the device did not have",
+    LAST_BACKUP: Gauge "bop_backup_last_timestamp_seconds" "seconds"
+        "When the newest backup was finished, since the Unix epoch; 0 when none is known",
+    LAST_VERIFIED: Gauge "bop_backup_last_verified_timestamp_seconds" "seconds"
+        "When a backup was verified last, since the Unix epoch; 0 when that is not known of any",
     DATABASES: Gauge "bop_databases" "databases"
         "Live databases",
+    FORKS: Gauge "bop_forks" "databases"
+        "Live databases that are forks",
+    SNAPSHOTS: Gauge "bop_snapshots" "snapshots"
+        "Named snapshots",
+    READERS: Gauge "bop_readers" "transactions"
+        "Read transactions that are open",
     CHUNKS: Gauge "bop_chunks" "chunks"
         "Chunks that the manifest names",
     CHUNK_BYTES: Gauge "bop_chunk_bytes" "bytes"
@@ -161,6 +196,14 @@ metrics! {
         "Of the newest thousand pages put into the cache, those that had another one thrown out",
     BUFFER_BYTES: Gauge "bop_buffer_bytes" "bytes"
         "Bytes of the I/O buffers that were made",
+    RESIDENT_MEMORY: Gauge "process_resident_memory_bytes" "bytes"
+        "Memory of the process that is resident",
+    THREADS: Gauge "process_threads" "threads"
+        "Threads of the process",
+    OPEN_FDS: Gauge "process_open_fds" "descriptors"
+        "File descriptors that the process has open",
+    MAX_FDS: Gauge "process_max_fds" "descriptors"
+        "The most that it may have open",
 }
 
 #[cfg(test)]
@@ -175,7 +218,9 @@ mod tests {
         for metric in METRICS {
             let legal = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';
             assert!(metric.name.bytes().all(legal), "{metric:?}");
-            assert!(metric.name.starts_with("bop_"), "{metric:?}");
+            // What is the process's and not a store's has the name that it has everywhere.
+            let is_of_store = metric.name.starts_with("bop_");
+            assert!(is_of_store != metric.is_of_process(), "{metric:?}");
             let counts = metric.kind == MetricKind::Counter;
             assert_eq!(metric.name.ends_with("_total"), counts, "{metric:?}");
             assert!(!metric.help.contains(['\\', '\n']), "{metric:?}");

@@ -15,6 +15,7 @@ const FAILURE_KINDS: [&str; 6] = ["io", "panic", "no_segment", "lost", "stalled"
 /// The instruments.
 pub struct StoreMeters {
     store: String,
+    commit: Distribution,
     write: Distribution,
     flush: Distribution,
     sync: Distribution,
@@ -97,6 +98,7 @@ impl StoreMeters {
         let numbers = |metric| Distribution::new(&store, metric, now);
         let durations = |metric| Distribution::of_durations(&store, metric, now);
         Self {
+            commit: Distribution::of_crowded_durations(&store, &list::COMMIT_SECONDS, now),
             write: durations(&list::WRITE_SECONDS),
             flush: durations(&list::FLUSH_SECONDS),
             sync: durations(&list::SYNC_SECONDS),
@@ -119,6 +121,13 @@ impl StoreMeters {
             scrub_bytes: counter(&list::SCRUB_BYTES),
             store,
         }
+    }
+
+    /// A durable commit that began at `since` is visible. Called by those who commit, all at once.
+    pub fn committed(&self, since: Instant) {
+        let now = Instant::now();
+        let took = now.saturating_duration_since(since);
+        self.commit.record_duration(took, now);
     }
 
     /// A batch went to the device.
@@ -221,6 +230,7 @@ impl StoreMeters {
         let summary = |of: &Distribution| one(MetricValue::Summary(of.value(now)));
         let kinds = |counters: &[Counter]| labelled("kind", FAILURE_KINDS, counters);
         Some(match *metric {
+            list::COMMIT_SECONDS => summary(&self.commit),
             list::WRITE_SECONDS => summary(&self.write),
             list::FLUSH_SECONDS => summary(&self.flush),
             list::SYNC_SECONDS => summary(&self.sync),
@@ -251,6 +261,10 @@ impl StoreMeters {
     fn level(&self, metric: &Metric, levels: &Levels) -> Vec<MetricSample> {
         let of = levels.0.iter().filter(|(of, _)| of == metric);
         let samples: Vec<_> = of.map(|(_, sample)| sample.clone()).collect();
+        if metric.is_of_process() {
+            // The application tells that itself, and once however many stores it has.
+            return samples;
+        }
         for MetricSample { label, value } in &samples {
             match (metric.kind, value) {
                 (MetricKind::Counter, MetricValue::Number(count)) => {

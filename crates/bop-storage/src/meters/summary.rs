@@ -7,7 +7,10 @@
 //! Quantiles over a store's whole life would tell nothing after a week. So there are two histograms
 //! of one minute each: what is told comes from both, and covers the last one to two minutes.
 //!
-//! Invariant: memory is that of two fixed tables, whatever is recorded; a quantile is right within
+//! One that a crowd records in has some such pairs of windows: whoever finds one being written takes the
+//! next. What is told comes from all of them.
+//!
+//! Invariant: memory is that of a few fixed tables, whatever is recorded; a quantile is right within
 //! one part in a hundred.
 //!
 //! Never: waits; its lock is held for a few dozen instructions, but while a report is made.
@@ -26,10 +29,15 @@ const LARGEST: u64 = 1 << 32;
 /// How long values go to one window.
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// Two windows, and what was recorded in all.
+/// Parts of one that many threads record in at once.
+const PARTS: usize = 4;
+
+/// Two windows, and what was recorded in all; as often as there are parts.
 #[derive(Debug)]
 pub(super) struct Summary {
-    state: Mutex<State>,
+    first: Mutex<State>,
+    /// For those who find it locked.
+    others: Vec<Mutex<State>>,
 }
 
 #[derive(Debug)]
@@ -44,21 +52,25 @@ struct State {
 impl Summary {
     /// An empty one.
     pub(super) fn new(now: Instant) -> Self {
-        let window = || Histogram::new_with_bounds(1, LARGEST, DIGITS).ok();
-        let state = State {
-            windows: window().zip(window()).map(<[_; 2]>::from),
-            began: now,
-            count: 0,
-            sum: 0,
-        };
         Self {
-            state: Mutex::new(state),
+            first: Mutex::new(State::new(now)),
+            others: Vec::new(),
+        }
+    }
+
+    /// An empty one that many threads record in at the same moment.
+    pub(super) fn crowded(now: Instant) -> Self {
+        let other = || Mutex::new(State::new(now));
+        Self {
+            others: std::iter::repeat_with(other).take(PARTS - 1).collect(),
+            ..Self::new(now)
         }
     }
 
     /// Records one value.
     pub(super) fn record(&self, value: u64, now: Instant) {
-        let mut state = self.state.lock();
+        let free = self.parts().find_map(Mutex::try_lock);
+        let mut state = free.unwrap_or_else(|| self.first.lock());
         state.turn_to(now);
         state.count += 1;
         state.sum = state.sum.saturating_add(value);
@@ -69,15 +81,22 @@ impl Summary {
 
     /// What it says, each value times `scale`.
     pub(super) fn value(&self, scale: f64, now: Instant) -> SummaryValue {
-        let mut state = self.state.lock();
-        state.turn_to(now);
-        let (count, sum) = (state.count, state.sum);
-        let both = state.windows.as_ref().and_then(|[newest, before]| {
-            let mut both = newest.clone();
-            both.add(before).ok().map(|()| both)
-        });
-        drop(state);
-        let recent = both.filter(|both| !both.is_empty());
+        let (mut count, mut sum) = (0, 0_u64);
+        let mut all: Option<Histogram<u32>> = None;
+        for part in self.parts() {
+            let mut state = part.lock();
+            state.turn_to(now);
+            count += state.count;
+            sum = sum.saturating_add(state.sum);
+            for window in state.windows.iter().flatten() {
+                match &mut all {
+                    // Their bounds are the same.
+                    Some(all) => drop(all.add(window)),
+                    None => all = Some(window.clone()),
+                }
+            }
+        }
+        let recent = all.filter(|all| !all.is_empty());
         let quantile = |quantile: f64| {
             let recent = recent.as_ref()?;
             Some(recent.value_at_quantile(quantile) as f64 * scale)
@@ -90,9 +109,23 @@ impl Summary {
             count,
         }
     }
+
+    fn parts(&self) -> impl Iterator<Item = &Mutex<State>> {
+        std::iter::once(&self.first).chain(&self.others)
+    }
 }
 
 impl State {
+    fn new(now: Instant) -> Self {
+        let window = || Histogram::new_with_bounds(1, LARGEST, DIGITS).ok();
+        Self {
+            windows: window().zip(window()).map(<[_; 2]>::from),
+            began: now,
+            count: 0,
+            sum: 0,
+        }
+    }
+
     /// Begins a new window when the newest one is old.
     fn turn_to(&mut self, now: Instant) {
         let age = now.saturating_duration_since(self.began);
@@ -148,6 +181,25 @@ mod tests {
         let value = summary.value(1.0, later);
         assert_eq!((value.p50, value.p95, value.p99), (None, None, None));
         assert_eq!((value.count, value.sum), (3, 1020.0));
+    }
+
+    #[test]
+    fn what_a_crowd_records_is_all_there() {
+        let now = Instant::now();
+        let summary = Summary::crowded(now);
+        // Whoever finds a part locked goes to the next.
+        let held = summary.first.lock();
+        (0..10).for_each(|_| summary.record(4000, now));
+        drop(held);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| (0..500).for_each(|_| summary.record(1000, now)));
+            }
+        });
+        let value = summary.value(1.0, now);
+        assert_eq!((value.count, value.sum), (4010, 4_040_000.0));
+        assert!(summary.others[0].lock().count >= 10);
+        assert!(value.p99.unwrap() < 1010.0 && value.p50.unwrap() >= 1000.0);
     }
 
     #[test]

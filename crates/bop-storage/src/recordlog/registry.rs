@@ -234,6 +234,11 @@ impl RecordLogs {
         self.refresh_hold(state);
     }
 
+    /// The logs of which something was found damaged since the store was opened.
+    pub(crate) fn damaged(&self) -> Vec<DbId> {
+        self.damaged.lock().keys().copied().collect()
+    }
+
     /// What was found damaged of a log since the store was opened.
     pub(crate) fn damage(&self, id: DbId) -> Option<Damage> {
         self.damaged.lock().get(&id).cloned()

@@ -14,6 +14,7 @@ mod breaker;
 mod errands;
 mod gate;
 mod panics;
+mod process;
 pub(crate) mod sync;
 mod system;
 
@@ -25,6 +26,7 @@ pub use breaker::{BreakerState, BreakerStatus};
 pub(crate) use errands::Errands;
 pub use panics::PanicReport;
 pub(crate) use panics::fence;
+pub(crate) use process::ProcessUsage;
 pub(crate) use system::boot_id;
 pub use system::{SystemClock, SystemEntropy, SystemSpawn};
 

@@ -6,8 +6,8 @@ use bop_storage::io::IoOp;
 use bop_storage::io::errno::EIO;
 use bop_storage::testing::Fault;
 use bop_storage::{
-    CommitsFrom, DbKind, Housekeeping, Limits, METRICS, Manager, MetricValue, MetricsReport,
-    NewEntry, PageNo,
+    At, BackupOptions, CommitsFrom, DbKind, Housekeeping, Limits, METRICS, Manager, MetricValue,
+    MetricsReport, NewEntry, Options, PageNo,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
@@ -220,6 +220,36 @@ fn jobs(rig: &Rig, told: &mut Told) {
     told.hear(&store);
 }
 
+/// A fork and a snapshot, a backup that is verified. The directory of the backups is a real one.
+fn past_and_backups(rig: &Rig, told: &mut Told) {
+    let store = rig.open(limits(), Housekeeping::Manual);
+    let db = store.create_database("source", DbKind::Raw).unwrap();
+    commit(&db, 1, &noise(6));
+    store.fork_database("source", "fork", &At::Now).unwrap();
+    store
+        .snapshot_database("source", "named", &At::Now)
+        .unwrap();
+    let (dir, options) = (tempfile::tempdir().unwrap(), BackupOptions::new());
+    store.backup(dir.path(), &options, &mut |_| ()).unwrap();
+    let restored = Options::new().limits(limits());
+    Manager::verify_backup(dir.path(), None, &restored, &options, &mut |_| ()).unwrap();
+    told.hear(&store);
+}
+
+/// A store with a long log whose device has no room for the reserve that is to be held beside that.
+fn full_device(rig: &Rig, told: &mut Told) {
+    let mut without = limits();
+    without.checkpoint_reserve_bytes_max = 0;
+    let store = rig.open(without, Housekeeping::Manual);
+    let db = store.create_database("long", DbKind::Raw).unwrap();
+    (1..=20).for_each(|page| commit(&db, page, &noise(page.into())));
+    drop(db);
+    store.close(WAIT).unwrap();
+    let used = rig.disk.files().iter().map(|(_, bytes)| bytes).sum();
+    rig.disk.set_capacity(Some(used));
+    told.hear(&rig.open(limits(), Housekeeping::Manual));
+}
+
 /// A checkpoint that others commit beside.
 fn crowded_checkpoint(rig: &Rig, told: &mut Told) {
     let store = rig.open(Limits::default(), Housekeeping::Manual);
@@ -246,6 +276,8 @@ fn every_documented_metric_is_told_and_every_told_one_documented() {
     stalled_write(&Rig::new(), &mut told);
     damage(&Rig::new(), &mut told);
     jobs(&Rig::new(), &mut told);
+    past_and_backups(&Rig::new(), &mut told);
+    full_device(&Rig::new(), &mut told);
     crowded_checkpoint(&Rig::new(), &mut told);
     poison(&Rig::new(), &mut told);
 

@@ -3,5 +3,6 @@
 
 mod documented;
 mod events;
+mod levels;
 mod recorder;
 mod rig;

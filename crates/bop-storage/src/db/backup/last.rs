@@ -12,8 +12,9 @@ use crate::backup::format::{decode_target, encode_target};
 use crate::backup::{Access, Shelf, write_file};
 use crate::error::{BackupError, Damage, Place, Reject};
 use crate::ids::Lsn;
-use crate::io::{Block, IoFailure, OpenMode, layout, remove_if_there};
+use crate::io::{Block, Disk, IoFailure, OpenMode, layout, remove_if_there};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 /// A finished backup.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -49,6 +50,8 @@ pub struct LastBackup {
     pub newest: Option<BackupInfo>,
     /// The newest of those that were verified.
     pub verified: Option<BackupInfo>,
+    /// When one of those that are there was verified last, in microseconds since the Unix epoch; 0 when none was.
+    pub last_verified_us: u64,
 }
 
 pub(super) fn backups(dir: &Path, options: &BackupOptions) -> Result<Vec<BackupInfo>, BackupError> {
@@ -82,45 +85,52 @@ fn is_gone(error: &BackupError) -> bool {
         if findings.iter().all(|one| one.reason == Reject::Missing))
 }
 
+/// What is known of the backups of the store on `disk`.
+pub(super) fn last_backup(disk: &dyn Disk) -> Result<Option<LastBackup>, BackupError> {
+    let Some(dir) = noted_target(disk)? else {
+        return Ok(None);
+    };
+    let all = backups(&dir, &BackupOptions::new())?;
+    let verified = |info: &&BackupInfo| info.verified_us.is_some();
+    Ok(Some(LastBackup {
+        dir,
+        verified: all.iter().rev().find(verified).cloned(),
+        last_verified_us: all
+            .iter()
+            .filter_map(|info| info.verified_us)
+            .max()
+            .unwrap_or(0),
+        newest: all.into_iter().next_back(),
+    }))
+}
+
+/// Where the last backup went, by the store's note.
+fn noted_target(disk: &dyn Disk) -> Result<Option<PathBuf>, BackupError> {
+    let path = Path::new(layout::BACKUP_NOTE);
+    let mut block = [Block::ZERO];
+    match disk.open(path, OpenMode::Read) {
+        Err(failure) if failure.is_not_found() => return Ok(None),
+        Err(failure) => return Err(failure.into()),
+        Ok(file) => drop(file.read_at(0, &mut block)?),
+    }
+    let dir = decode_target(&block[0]).map_err(|reason| {
+        BackupError::StoreDamaged(Damage::new(Place::File(path.to_owned()), reason))
+    })?;
+    Ok(Some(dir))
+}
+
 impl Engine {
     pub(super) fn last_backup(&self) -> Result<Option<LastBackup>, BackupError> {
-        let Some(dir) = self.noted_target()? else {
-            return Ok(None);
-        };
-        let all = backups(&dir, &BackupOptions::new())?;
-        let mut newest_first = all.iter().rev();
-        let verified = newest_first
-            .find(|info| info.verified_us.is_some())
-            .cloned();
-        let newest = all.into_iter().next_back();
-        Ok(Some(LastBackup {
-            dir,
-            newest,
-            verified,
-        }))
-    }
-
-    /// Where the last backup went, by the store's note.
-    fn noted_target(&self) -> Result<Option<PathBuf>, BackupError> {
-        let path = Path::new(layout::BACKUP_NOTE);
-        let mut block = [Block::ZERO];
-        match self.disk.open(path, OpenMode::Read) {
-            Err(failure) if failure.is_not_found() => return Ok(None),
-            Err(failure) => return Err(failure.into()),
-            Ok(file) => drop(file.read_at(0, &mut block)?),
-        }
-        let dir = decode_target(&block[0]).map_err(|reason| {
-            BackupError::StoreDamaged(Damage::new(Place::File(path.to_owned()), reason))
-        })?;
-        Ok(Some(dir))
+        let since = Instant::now();
+        let last = last_backup(self.disk.as_ref());
+        self.backing_up.known.found(since, &last);
+        last
     }
 
     /// Notes where a backup went, if that is another place than before. The backup is good without.
     pub(super) fn note_target(&self, dir: &Path) {
-        if self
-            .noted_target()
-            .is_ok_and(|noted| noted.as_deref() == Some(dir))
-        {
+        let noted = noted_target(self.disk.as_ref());
+        if noted.is_ok_and(|noted| noted.as_deref() == Some(dir)) {
             return;
         }
         let Some(block) = encode_target(dir) else {

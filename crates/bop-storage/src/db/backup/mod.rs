@@ -21,6 +21,7 @@
 //! Never: backs up a store that is damaged, changes the store but for the note of where its backups are.
 
 mod freeze;
+mod known;
 mod last;
 mod make;
 mod options;
@@ -28,6 +29,7 @@ mod restore;
 mod states;
 mod verify;
 
+pub(super) use known::KnownBackups;
 pub use last::{BackupInfo, LastBackup};
 pub use make::BackupReport;
 pub use options::{BackupOptions, BackupProgress, BackupStage};

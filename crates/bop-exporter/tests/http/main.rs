@@ -1,0 +1,8 @@
+//! The exporter over real connections: what it answers, who asks whom, and what no client can do to it.
+
+mod answers;
+mod browser;
+mod guests;
+mod page;
+mod rig;
+mod sources;

@@ -1,0 +1,249 @@
+//! The page in a real browser, while the store is at work.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use crate::browser::{self, Browser};
+use crate::rig::{LONG, Rig, commit, raw};
+use bop_control::Request;
+use bop_storage::{Db, Manager};
+use serde_json::{Value, json};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Of more databases than the page has rows for.
+const DATABASES: u32 = 250;
+
+/// A name that would do something, were it markup.
+const HOSTILE: &str = "<img src=x onerror=alert(1)>&amp;\u{202e}\"'`";
+
+fn now() -> bop_storage::At {
+    "now".parse().unwrap()
+}
+
+fn populate(store: &Manager) -> Db {
+    for number in 0..DATABASES {
+        raw(store, &format!("tenant {number:03}"));
+    }
+    let orders = raw(store, "orders");
+    store
+        .fork_database("orders", "orders, tried", &now())
+        .unwrap();
+    store
+        .fork_database("orders, tried", "orders, tried again", &now())
+        .unwrap();
+    store.fork_database("orders", HOSTILE, &now()).unwrap();
+    store.snapshot_database("orders", "before", &now()).unwrap();
+    store.checkpoint().unwrap();
+    orders
+}
+
+/// Commits for as long as `work` takes.
+fn beside_commits(db: &Db, work: impl FnOnce()) {
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut byte = 0_u8;
+            while !is_over.load(Ordering::Acquire) {
+                byte = byte.wrapping_add(1);
+                commit(db, byte);
+            }
+        });
+        // The thread ends, also where the work panics.
+        let _over = Over(&is_over);
+        work();
+    });
+}
+
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+fn open(browser: &mut Browser, rig: &Rig) {
+    let url = format!("http://{}/", rig.exporter.local_addr());
+    browser.call("Page.navigate", json!({ "url": url }));
+    browser.wait_for("document.body.dataset.state === 'live' && document.body.dataset.lists >= 1");
+}
+
+/// What the page has as the value of a figure.
+fn shown(browser: &mut Browser, figure: &str) -> String {
+    let expression = format!("document.querySelector('[data-figure=\"{figure}\"]').dataset.value");
+    browser.value(&expression).as_str().unwrap().to_owned()
+}
+
+fn check_figures(browser: &mut Browser, rig: &Rig) {
+    // Nothing changes any more, and the page has what was asked after that.
+    let answers = "document.body.dataset.answers";
+    let before = browser.value(&format!("Number({answers})"));
+    let before = before.as_u64().unwrap();
+    browser.wait_for(&format!("{answers} >= {}", before + 2));
+    let json =
+        |request: &Request| -> Value { serde_json::from_str(&rig.printed(request)).unwrap() };
+    let status = json(&Request::Status {
+        every_ms: None,
+        redraw: false,
+    });
+    for name in [
+        "path",
+        "published",
+        "checkpointed",
+        "truncated",
+        "lag_bytes",
+        "lag_commits",
+        "readers",
+    ] {
+        let told = &status[name];
+        let told = told
+            .as_str()
+            .map_or_else(|| told.to_string(), str::to_owned);
+        assert_eq!(shown(browser, name), told, "{name}");
+    }
+    let metrics = &json(&Request::Stats)["metrics"];
+    assert_eq!(
+        shown(browser, "commits"),
+        metrics["bop_log_commits_total"].to_string()
+    );
+    for part in ["p50", "p95", "p99"] {
+        let told = shown(browser, &format!("bop_log_write_seconds.{part}"));
+        let (told, own) = (
+            told.parse::<f64>().unwrap(),
+            &metrics["bop_log_write_seconds"][part],
+        );
+        assert!(
+            (told - own.as_f64().unwrap()).abs() < 1e-12,
+            "{part}: {told} and {own}"
+        );
+    }
+    assert_eq!(shown(browser, "databases"), (DATABASES + 4).to_string());
+    let lists = browser.value("Number(document.body.dataset.lists)");
+    browser.wait_for(&format!("document.body.dataset.lists > {lists}"));
+    let space = json(&Request::Space { database: None });
+    let parts = [
+        "live_bytes",
+        "dead_bytes",
+        "log_bytes",
+        "reserve_bytes",
+        "manifest_bytes",
+    ];
+    let total: u64 = parts.iter().map(|part| space[part].as_u64().unwrap()).sum();
+    assert_eq!(shown(browser, "total_bytes"), total.to_string());
+}
+
+/// Names of the rows, in their order, each behind its level.
+fn rows(browser: &mut Browser) -> Vec<String> {
+    let rows = browser.value(
+        "[...document.querySelectorAll('[role=treeitem]')].map((row) => \
+         row.getAttribute('aria-level') + ' ' + row.querySelector('bdi').textContent)",
+    );
+    serde_json::from_value(rows).unwrap()
+}
+
+fn check_tree(browser: &mut Browser) {
+    assert_eq!(rows(browser).len(), 200);
+    assert_eq!(
+        browser.value("document.getElementById('more').textContent.includes('and 54 others')"),
+        true
+    );
+    let search = |browser: &mut Browser, words: &str| {
+        let words = serde_json::to_string(words).unwrap();
+        browser.value(&format!(
+            "(() => {{ const field = document.getElementById('search'); field.value = {words}; \
+             field.dispatchEvent(new Event('input')); }})()"
+        ));
+    };
+    // A fork is found with its origins, and by its name as it is.
+    search(browser, "tried again");
+    assert_eq!(
+        rows(browser),
+        ["1 orders", "2 orders, tried", "3 orders, tried again"]
+    );
+    search(browser, "onerror");
+    assert_eq!(
+        rows(browser),
+        ["1 orders".to_owned(), format!("2 {HOSTILE}")]
+    );
+    assert_eq!(browser.value("document.querySelectorAll('img').length"), 0);
+    search(browser, "orders");
+    search(browser, "");
+    // By keyboard: into the tree, to the row with forks, and closed, and open again.
+    browser.value("document.querySelector('[role=treeitem][tabindex=\"0\"]').focus()");
+    let current = "document.activeElement.querySelector('bdi').textContent";
+    browser.press(&["Home"]);
+    assert_ne!(browser.value(current), "orders, tried");
+    let at = rows(browser)
+        .iter()
+        .position(|row| row == "1 orders")
+        .unwrap();
+    browser.press(&vec!["ArrowDown"; at]);
+    assert_eq!(browser.value(current), "orders");
+    browser.press(&["ArrowLeft"]);
+    assert_eq!(
+        browser.value("document.activeElement.getAttribute('aria-expanded')"),
+        "false"
+    );
+    assert!(!rows(browser).contains(&"2 orders, tried".to_owned()));
+    browser.press(&["ArrowRight", "ArrowRight"]);
+    assert_ne!(browser.value(current), "orders");
+    browser.press(&["ArrowLeft"]);
+    assert_eq!(browser.value(current), "orders");
+}
+
+/// Nothing is cut off on a narrow screen.
+fn check_phone(browser: &mut Browser) {
+    let narrow = json!({ "width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": true });
+    browser.call("Emulation.setDeviceMetricsOverride", narrow);
+    browser.wait_for("innerWidth === 360");
+    assert_eq!(browser.value("document.documentElement.scrollWidth"), 360);
+    browser.call("Emulation.clearDeviceMetricsOverride", json!({}));
+}
+
+/// That the browser had nothing to complain of, and asked nobody else.
+fn check_reports(browser: &Browser, rig: &Rig) {
+    let own = format!("http://{}/", rig.exporter.local_addr());
+    let requests = browser.of("Network.requestWillBeSent");
+    assert!(5 < requests.len());
+    for request in requests {
+        let url = request["request"]["url"].as_str().unwrap();
+        assert!(url.starts_with(&own) || url.starts_with("data:"), "{url}");
+    }
+    assert_eq!(browser.of("Runtime.exceptionThrown"), Vec::<&Value>::new());
+    assert_eq!(browser.of("Runtime.consoleAPICalled"), Vec::<&Value>::new());
+    assert_eq!(browser.of("Log.entryAdded"), Vec::<&Value>::new());
+}
+
+#[test]
+fn the_page_shows_what_the_command_line_says_asks_nobody_else_and_complains_of_nothing() {
+    let Some(chromium) = browser::require() else {
+        return;
+    };
+    let rig = Rig::new();
+    let orders = populate(&rig.store);
+    let mut browser = Browser::start(&chromium);
+    beside_commits(&orders, || {
+        open(&mut browser, &rig);
+        browser.wait_for("document.body.dataset.answers >= 4");
+        browser.wait_for(
+            "Number(document.getElementById('commits-rate').textContent.replace(/,/g, '')) > 0",
+        );
+        assert_ne!(
+            browser.value("document.querySelector('#chart .line-a').getAttribute('d')"),
+            ""
+        );
+    });
+    check_figures(&mut browser, &rig);
+    check_tree(&mut browser);
+    check_phone(&mut browser);
+    check_reports(&browser, &rig);
+
+    // It says so when there is nobody any more.
+    rig.exporter.stop();
+    browser.wait_for("document.body.dataset.state === 'lost'");
+    assert_eq!(
+        browser.value("document.getElementById('trouble').hidden"),
+        false
+    );
+    rig.store.close(LONG).unwrap();
+    drop(rig.dir);
+}

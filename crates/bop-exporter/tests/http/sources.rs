@@ -1,0 +1,193 @@
+//! Who is asked, and what becomes of an answer that does not come.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use crate::rig::{LONG, anew, get, of, open, raw};
+use bop_control::{CONTROL_DIR, Failure, Request, SOCKET, Server};
+use bop_exporter::{Exporter, Source, StoreSocket};
+use std::os::unix::net::UnixListener;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Barrier, Mutex};
+use std::time::{Duration, Instant};
+
+#[test]
+fn an_application_that_starts_later_is_found_and_missed_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let exporter = Exporter::start(StoreSocket::of(dir.path()), anew()).unwrap();
+    let at = exporter.local_addr();
+    let nobody = |path: &str| {
+        let answer = get(at, path);
+        assert_eq!(answer.status, 503, "{path}: {}", answer.body);
+        answer.json()
+    };
+    assert!(get(at, "/metrics").body.ends_with("\nbop_up 0\n"));
+    assert_eq!(nobody("/healthz")["reasons"][0]["reason"], "unreachable");
+    assert_eq!(nobody("/readyz")["ready"], false);
+    assert_eq!(nobody("/api/list")["error"]["code"], "control");
+
+    // The exporter has no lock.
+    let store = open(dir.path());
+    let server = Server::start(&store, bop_control::Options::new()).unwrap();
+    raw(&store, "orders");
+    assert!(get(at, "/metrics").body.ends_with("\nbop_up 1\n"));
+    assert_eq!(get(at, "/healthz").status, 200);
+    assert_eq!(get(at, "/api/list").json()[0]["name"], "orders");
+
+    server.stop();
+    store.close(LONG).unwrap();
+    assert!(get(at, "/metrics").body.ends_with("\nbop_up 0\n"));
+    exporter.stop();
+}
+
+#[test]
+fn an_owner_that_hangs_does_not_hang_the_exporter() {
+    let dir = tempfile::tempdir().unwrap();
+    let control = dir.path().join(CONTROL_DIR);
+    std::fs::create_dir(&control).unwrap();
+    // The kernel takes clients for him; he never does.
+    let _owner = UnixListener::bind(control.join(SOCKET)).unwrap();
+    let exporter = of(StoreSocket::of(dir.path()));
+    let answer = get(exporter.local_addr(), "/healthz");
+    assert_eq!(answer.status, 503);
+    assert!(
+        answer.body.contains("nothing came in time"),
+        "{}",
+        answer.body
+    );
+    assert!(
+        get(exporter.local_addr(), "/metrics")
+            .body
+            .ends_with("bop_up 0\n")
+    );
+}
+
+#[test]
+fn the_exporter_ends_before_its_store_is_closed_and_keeps_it_open_until_then() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let exporter = Exporter::start(store.clone(), anew()).unwrap();
+    let at = exporter.local_addr();
+    assert_eq!(get(at, "/healthz").status, 200);
+    store.close(LONG).unwrap();
+    let until = Instant::now() + LONG;
+    while std::net::TcpStream::connect(at).is_ok() {
+        assert!(Instant::now() < until, "it still listens");
+        std::thread::yield_now();
+    }
+    drop(exporter);
+    drop(open(dir.path()));
+}
+
+/// A store that says what the test has it say: a line for each request, when it comes.
+struct Scripted {
+    asked: Arc<AtomicUsize>,
+    lines: Mutex<Receiver<String>>,
+}
+
+impl Source for Scripted {
+    fn answer(&self, _: &Request, _: bool, _: Instant) -> Result<Vec<u8>, Failure> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        // Without a line it panics.
+        Ok(self.lines.lock().unwrap().recv().unwrap().into_bytes())
+    }
+}
+
+#[test]
+fn many_who_ask_at_once_are_one_ask() {
+    let (say, lines) = channel();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let source = Scripted {
+        asked: Arc::clone(&asked),
+        lines: Mutex::new(lines),
+    };
+    let exporter = Exporter::start(source, anew().patience(LONG).fresh_for(LONG)).unwrap();
+    let (at, all) = (exporter.local_addr(), Barrier::new(21));
+    std::thread::scope(|scope| {
+        let many = || {
+            all.wait();
+            get(at, "/metrics").body
+        };
+        let many: Vec<_> = (0..20).map(|_| scope.spawn(many)).collect();
+        all.wait();
+        say.send("told 7\n".to_owned()).unwrap();
+        for one in many {
+            assert!(one.join().unwrap().starts_with("told 7\n"));
+        }
+    });
+    // And whoever comes soon after is told the same.
+    assert!(get(at, "/metrics").body.starts_with("told 7\n"));
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn a_store_that_hangs_is_given_up_and_the_end_does_not_wait_for_it() {
+    let (_say, lines) = channel();
+    let source = Scripted {
+        asked: Arc::default(),
+        lines: Mutex::new(lines),
+    };
+    let exporter = of(source);
+    let answer = get(exporter.local_addr(), "/api/status");
+    assert_eq!(answer.status, 503);
+    assert!(
+        answer.body.contains("did not answer within 0.2 s"),
+        "{}",
+        answer.body
+    );
+    // Now it is known that it does, and nobody waits.
+    let begun = Instant::now();
+    assert_eq!(get(exporter.local_addr(), "/healthz").status, 503);
+    assert!(
+        begun.elapsed() < Duration::from_millis(500),
+        "{:?}",
+        begun.elapsed()
+    );
+    exporter.stop();
+    assert!(begun.elapsed() < LONG / 3, "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_store_that_panics_is_a_store_that_does_not_answer() {
+    let (say, lines) = channel();
+    let source = Scripted {
+        asked: Arc::default(),
+        lines: Mutex::new(lines),
+    };
+    let exporter = of(source);
+    drop(say);
+    for _ in 0..5 {
+        let answer = get(exporter.local_addr(), "/api/status");
+        assert_eq!(answer.status, 503);
+        assert!(answer.body.contains("panicked"), "{}", answer.body);
+    }
+}
+
+#[test]
+fn health_is_the_judgement_of_the_store_and_readiness_is_whether_it_takes_commits() {
+    let (say, lines) = channel();
+    let source = Scripted {
+        asked: Arc::default(),
+        lines: Mutex::new(lines),
+    };
+    let exporter = of(source);
+    let judged = |told: &str, path: &str| {
+        say.send(told.to_owned()).unwrap();
+        let answer = get(exporter.local_addr(), path);
+        (answer.status, answer.json())
+    };
+    let damaged = r#"{"healthy":false,"ready":true,"reasons":[{"reason":"damaged"}]}"#;
+    let (status, health) = judged(damaged, "/healthz");
+    assert_eq!(
+        (status, &health["reasons"][0]["reason"]),
+        (503, &"damaged".into())
+    );
+    assert_eq!(judged(damaged, "/readyz").0, 200);
+    let poisoned = r#"{"healthy":false,"ready":false,"reasons":[{"reason":"poisoned"}]}"#;
+    assert_eq!(judged(poisoned, "/readyz").0, 503);
+    // What an owner of another version may say.
+    for strange in ["{}", "[]", "", r#"{"ready":"yes"}"#] {
+        let (status, ready) = judged(strange, "/readyz");
+        assert_eq!((status, &ready["ready"]), (503, &false.into()), "{strange}");
+    }
+}
