@@ -17,7 +17,7 @@ use crate::sql::SqlRefused;
 use serde::{Deserialize, Serialize};
 
 /// The version of what is said.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// From the client.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

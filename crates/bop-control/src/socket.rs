@@ -215,6 +215,30 @@ mod tests {
     }
 
     #[test]
+    fn one_who_accepts_nobody_is_not_waited_for() {
+        let store = tempfile::tempdir().unwrap();
+        let dir = ControlDir::prepare(store.path()).unwrap();
+        let soon = Duration::from_millis(50);
+        let nobody = dir.connect_within(soon).unwrap_err();
+        assert_eq!(nobody.kind(), io::ErrorKind::NotFound);
+        let listener = dir.bind().unwrap();
+        // The shortest queue that there is.
+        rustix::net::listen(&listener, 0).unwrap();
+        let mut queued = Vec::new();
+        let refused = loop {
+            match dir.connect_within(soon) {
+                Ok(stream) => queued.push(stream),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
+        // It is the only one that waited in vain.
+        assert!(!queued.is_empty());
+        listener.accept().unwrap();
+        dir.connect_within(soon).unwrap();
+    }
+
+    #[test]
     fn a_file_that_is_no_socket_stays() {
         let store = tempfile::tempdir().unwrap();
         let dir = ControlDir::prepare(store.path()).unwrap();

@@ -305,6 +305,11 @@ fn stats_say_what_the_store_is_and_measures() {
         assert!(documented.contains(name), "{name}");
     }
 
+    let prometheus = store.ok(&["stats", "--prometheus"]);
+    assert!(prometheus.contains("\nbop_databases 1\n"), "{prometheus}");
+    let as_json = store.json(&["stats", "--prometheus"]);
+    assert!(as_json.as_str().unwrap().contains("\nbop_databases 1\n"));
+
     let text = store.ok(&["stats"]);
     let row = |name: &str| text.lines().find(|line| line.contains(name));
     assert!(row("bop_databases").unwrap().contains(" 1 "), "{text}");

@@ -11,14 +11,14 @@ use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use std::time::{Duration, Instant};
 
 /// `bop sql d` at the other end of a pipe: it has the store open for as long as the pipe is.
-struct Owner {
+pub(crate) struct Owner {
     child: Child,
     input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
 }
 
 impl Owner {
-    fn of(store: &Store, options: &[&str]) -> Self {
+    pub(crate) fn of(store: &Store, options: &[&str]) -> Self {
         let arguments = [options, &["sql", "d"]].concat();
         let mut command = store.command(&arguments);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -44,7 +44,7 @@ impl Owner {
     }
 
     /// Its input ends, and it closes the store.
-    fn end(mut self) {
+    pub(crate) fn end(mut self) {
         self.input = None;
         assert!(self.child.wait().unwrap().success());
     }
@@ -75,6 +75,11 @@ fn each_command_works_while_another_process_has_the_store_open() {
     assert_eq!(store.json(&["list"])[0]["name"], "d");
     assert_eq!(store.json(&["info", "d"])["page_count"], 2);
     assert_eq!(store.json(&["stats"])["healthy"], true);
+    assert!(
+        store
+            .ok(&["stats", "--prometheus"])
+            .contains("\nbop_databases 1\n")
+    );
     assert!(store.ok(&["space"]).contains("log"));
     assert!(store.ok(&["log", "why"]).contains("the log has"));
     store.ok(&["create", "e"]);

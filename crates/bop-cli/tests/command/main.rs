@@ -6,6 +6,7 @@ mod commands;
 mod control;
 mod cursors;
 mod errors;
+mod exporter;
 mod full_disk;
 mod import;
 mod jobs;

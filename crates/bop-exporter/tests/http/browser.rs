@@ -128,6 +128,17 @@ impl Browser {
         }
     }
 
+    /// Goes to an address, and waits until all of it is there.
+    pub(crate) fn go_to(&mut self, url: &str) {
+        let loaded = "Page.loadEventFired";
+        let before = self.of(loaded).len();
+        self.call("Page.navigate", json!({ "url": url }));
+        while self.of(loaded).len() == before {
+            let event = self.from.recv_timeout(PATIENCE).unwrap();
+            self.events.push(event);
+        }
+    }
+
     /// The value of an expression of the page, which may be a promise.
     pub(crate) fn value(&mut self, expression: &str) -> Value {
         let params = json!({

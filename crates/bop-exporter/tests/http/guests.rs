@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use crate::rig::{Rig, connect, get, raw};
+use crate::rig::{LONG, Rig, connect, get, raw};
 use bop_exporter::CONNECTIONS_MAX;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -121,4 +121,25 @@ fn the_end_does_not_wait_for_who_is_silent() {
     rig.exporter.stop();
     assert!(begun.elapsed().as_secs() < 5, "{:?}", begun.elapsed());
     assert!(is_closed(&silent));
+}
+
+#[test]
+fn who_is_silent_or_sends_a_byte_now_and_then_is_let_go_after_a_while() {
+    let rig = Rig::new();
+    let at = rig.exporter.local_addr();
+    let (silent, idle, mut slow) = (connect(at), connect(at), connect(at));
+    (&idle)
+        .write_all(b"HEAD /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        .unwrap();
+    slow.write_all(b"GET / HTTP/1.1\r\n").unwrap();
+    let begun = std::time::Instant::now();
+    // It has its answer at most, and then nothing more is listened to.
+    while slow.write_all(b"a: b\r\n").is_ok() {
+        assert!(begun.elapsed() < LONG, "it is still listened to");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    assert!(is_closed(&silent));
+    let mut answer = Vec::new();
+    (&idle).read_to_end(&mut answer).unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 200"));
 }

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 const DATABASES: u32 = 250;
 
 /// A name that would do something, were it markup.
-const HOSTILE: &str = "<img src=x onerror=alert(1)>&amp;\u{202e}\"'`";
+const HOSTILE: &str = "<img src=x onerror=alert(1)>&amp;\"'`";
 
 fn now() -> bop_storage::At {
     "now".parse().unwrap()
@@ -62,8 +62,7 @@ impl Drop for Over<'_> {
 }
 
 fn open(browser: &mut Browser, rig: &Rig) {
-    let url = format!("http://{}/", rig.exporter.local_addr());
-    browser.call("Page.navigate", json!({ "url": url }));
+    browser.go_to(&format!("http://{}/", rig.exporter.local_addr()));
     browser.wait_for("document.body.dataset.state === 'live' && document.body.dataset.lists >= 1");
 }
 

@@ -2,10 +2,9 @@
 
 let answers = 0;
 
-poll(1000, async () => {
+poll("figures", 1000, async () => {
   const [status, stats] = await Promise.all([ask("/api/status"), ask("/api/stats")]);
   newestAt = Math.min(status.at, stats.at);
-  setState("live", "");
   showHealth(status.value);
   showMarks(status.value);
   showLatency(stats.value.metrics);
@@ -17,7 +16,7 @@ poll(1000, async () => {
   document.body.dataset.answers = String(answers);
 });
 
-poll(5000, async () => {
+poll("lists", 5000, async () => {
   const [list, space] = await Promise.all([ask("/api/list"), ask("/api/space")]);
   databases = list.value;
   inChunks = new Map(space.value.databases.map((one) => [one.id, held(one)]));

@@ -3,7 +3,7 @@
 const HOLDERS_MAX = 12;
 const LATENCIES = [
   ["bop_log_write_seconds", "device write"],
-  ["bop_log_flush_seconds", "batch, taken to durable"],
+  ["bop_log_flush_seconds", "flush of a batch"],
   ["bop_sync_seconds", "sync of files"],
   ["bop_checkpoint_seconds", "checkpoint"],
 ];
@@ -14,6 +14,10 @@ function showHealth(status) {
   else if (reasons.length) setPill("warning", "ok, with warnings");
   else setPill("good", "healthy");
   byId("reasons-card").hidden = reasons.length === 0;
+  // Whoever has marked a part of it keeps that.
+  const told = JSON.stringify(reasons);
+  if (byId("reasons").dataset.told === told) return;
+  byId("reasons").dataset.told = told;
   byId("reasons").replaceChildren(...reasons.map((reason) => {
     const item = element("li");
     item.dataset.level = reason.level;
@@ -25,6 +29,7 @@ function showHealth(status) {
 function showMarks(status) {
   figure("path", status.path, status.path);
   for (const name of ["published", "checkpointed", "truncated"]) figure(name, status[name], count(status[name]));
+  figure("log_bytes", status.log_bytes, bytes(status.log_bytes));
   figure("lag_bytes", status.lag_bytes, bytes(status.lag_bytes));
   const commits = status.lag_commits;
   figure("lag_commits", commits, commits === null ? "commits not counted" : plural(commits, "commit", "commits"));

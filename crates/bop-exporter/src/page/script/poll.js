@@ -7,6 +7,7 @@
 
 const ASK_PATIENCE_MS = 10000;
 const polls = [];
+const found = new Map();
 let isPaused = false;
 let newestAt = null;
 
@@ -28,14 +29,16 @@ async function ask(path) {
 // The exporter answers that the store does not.
 class Silent extends Error {}
 
-function setState(state, trouble) {
-  document.body.dataset.state = state;
-  const node = byId("trouble");
-  node.hidden = !trouble;
-  setText(node, trouble);
-  if (state === "silent" || state === "lost") {
-    setPill("failing", state === "lost" ? "no connection" : "no answer");
-  }
+// What a poll found; what is shown is the worst of all.
+function setState(name, state, trouble) {
+  found.set(name, { state, trouble });
+  const all = [...found.values()];
+  const worst = ["lost", "silent", "live"].map((one) => all.find((of) => of.state === one)).find(Boolean);
+  document.body.dataset.state = worst.state;
+  byId("trouble").hidden = !worst.trouble;
+  setText(byId("trouble"), worst.trouble);
+  if (worst.state === "lost") setPill("failing", "no connection");
+  else if (worst.state === "silent") setPill("failing", "no answer");
 }
 
 function setPill(level, words) {
@@ -43,8 +46,8 @@ function setPill(level, words) {
   setText(byId("health"), words);
 }
 
-// Does `work` now and then, while somebody looks. The first one tells whether the store answers.
-function poll(pauseMs, work) {
+// Does `work` now and then, while somebody looks.
+function poll(name, pauseMs, work) {
   let timer = 0;
   let isBusy = false;
   const turn = async () => {
@@ -54,9 +57,13 @@ function poll(pauseMs, work) {
     const begun = performance.now();
     try {
       await work();
+      const isBack = (found.get(name)?.state ?? "live") !== "live";
+      setState(name, "live", "");
+      // The others need not find out by themselves.
+      if (isBack) wake();
     } catch (error) {
-      if (error instanceof Silent) setState("silent", `The store does not answer: ${error.message}`);
-      else setState("lost", `The exporter does not answer: ${error.message}`);
+      if (error instanceof Silent) setState(name, "silent", `The store does not answer: ${error.message}`);
+      else setState(name, "lost", `The exporter does not answer: ${error.message}`);
     }
     isBusy = false;
     timer = setTimeout(turn, Math.max(pauseMs, 4 * (performance.now() - begun)));
