@@ -8,7 +8,8 @@
 //!   Sql    ---------> Done: a session is open, or Failed: the end
 //!     Piece -------->   bytes of the answer, then Done or Failed: the next piece
 //! ```
-//! Invariant: `PROTOCOL` changes whenever a message does. What a request prints may change without it.
+//! Invariant: `PROTOCOL` changes whenever a message does that there was. A request that an owner does not know is refused by it,
+//! and what a request prints may change.
 
 use crate::failure::Failure;
 use crate::output::Mode;
@@ -17,7 +18,7 @@ use crate::sql::SqlRefused;
 use serde::{Deserialize, Serialize};
 
 /// The version of what is said.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 1;
 
 /// From the client.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
