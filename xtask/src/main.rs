@@ -7,7 +7,10 @@
 #![deny(unsafe_code)]
 
 mod bench;
+mod canaries;
 mod fuzz;
+mod programs;
+mod prove;
 mod soak;
 mod start;
 mod tasks;
@@ -45,6 +48,18 @@ enum Task {
         /// For how long; at least 10
         #[arg(value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(10..))]
         seconds: u32,
+    },
+    /// All that the crash suites can try: a quarter of an hour on two cores, and the build before
+    Prove {
+        /// One seed of the simulated power cuts, twice: both must say the same
+        #[arg(long)]
+        seed: Option<u64>,
+    },
+    /// Plant each known bug, and see that the tests find it
+    Canaries {
+        /// These alone
+        #[arg(value_name = "CANARY")]
+        canaries: Vec<String>,
     },
     /// Run each fuzz target for a while; a crash fails
     FuzzSmoke {
@@ -99,6 +114,8 @@ fn main() -> ExitCode {
         Task::Bench(Bench::Allocators(plan)) => bench::allocators(&root, &plan),
         Task::Bench(Bench::Start { runs, at_most_ms }) => start::start(&root, runs, at_most_ms),
         Task::Soak { seconds } => soak::soak(&root, seconds),
+        Task::Prove { seed } => prove::prove(&root, seed),
+        Task::Canaries { canaries } => canaries::hunt(&root, &canaries),
         Task::FuzzSmoke { seconds, targets } => fuzz::smoke(&root, seconds, &targets),
         Task::Golden { bump } => tasks::golden(&root, bump),
     };

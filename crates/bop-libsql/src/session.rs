@@ -42,6 +42,7 @@ use crate::page_one;
 use crate::pages::{change_counter, file_bytes, page_within};
 use crate::shown::Shown;
 use crate::turns::Place;
+use bop_storage::canary::{Canary, is_planted};
 use bop_storage::ids::{Lsn, PageNo};
 use bop_storage::{Durability, ReadTxn, ResetTxn, Savepoint, WriteTxn};
 use std::cell::RefCell;
@@ -350,6 +351,18 @@ impl Session {
                     ..
                 } => {
                     let touched = write.touched_pages();
+                    if is_planted(Canary::UndoBeforeReset) {
+                        drop(state);
+                        let code = touched.into_iter().map(&mut reload).max().unwrap_or(0);
+                        if let Stage::Writing { write, .. } = &mut self.state.borrow_mut().stage {
+                            write.clear();
+                        }
+                        return if code == 0 {
+                            Ok(())
+                        } else {
+                            Err(NotUndone::Reload(code))
+                        };
+                    }
                     write.clear();
                     touched
                 }

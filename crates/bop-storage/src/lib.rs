@@ -25,6 +25,9 @@ pub mod page;
 
 pub mod page_one;
 
+#[doc(hidden)]
+pub mod canary;
+
 mod lz4;
 
 mod zstandard;

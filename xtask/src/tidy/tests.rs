@@ -188,7 +188,7 @@ fn unsafe_code_stays_in_listed_files_and_is_counted() {
     let block = "//!\n// SAFETY: so.\nunsafe { a() };\n";
     let sources = [Source::new("a.rs", block), Source::new("b.rs", block)];
     let with = |list: &str| {
-        let unsafe_files = lists::parse(list).unwrap();
+        let unsafe_files = lists::parse_table(list).unwrap();
         let lists = lists::Lists {
             unsafe_files,
             ..lists::Lists::default()
@@ -197,15 +197,19 @@ fn unsafe_code_stays_in_listed_files_and_is_counted() {
         lists::unsafe_files(&sources, &lists, &mut findings);
         findings.into_iter().map(|f| f.path).collect::<Vec<_>>()
     };
-    assert_eq!(with("a.rs 1\nb.rs 1"), Vec::<String>::new());
-    assert_eq!(with("a.rs 1"), ["b.rs"]);
-    assert_eq!(with("a.rs 2\nb.rs 1"), ["a.rs"]);
-    assert_eq!(with("a.rs 1\nb.rs 1\nc.rs 1"), ["c.rs"]);
+    let row = |file: &str, blocks: u32| format!("| `{file}` | {blocks} | for | that |\n");
+    let both = row("a.rs", 1) + &row("b.rs", 1);
+    let head = "| file | blocks | what for | what must hold |\n|---|---|---|---|\n";
+    assert_eq!(with(&format!("{head}{both}")), Vec::<String>::new());
+    assert_eq!(with(&row("a.rs", 1)), ["b.rs"]);
+    assert_eq!(with(&(row("a.rs", 2) + &row("b.rs", 1))), ["a.rs"]);
+    assert_eq!(with(&(both + &row("c.rs", 1))), ["c.rs"]);
 }
 
 #[test]
 fn a_list_entry_that_cannot_be_read_is_an_error() {
     assert!(lists::parse("only-a-path").is_err());
+    assert!(lists::parse_table("| `a.rs` | many | for | that |").is_err());
     assert!(lists::parse("# comment\n\npath 3").is_ok());
 }
 

@@ -179,8 +179,9 @@ fn a_call_that_fails_at_any_place_of_ordinary_work_is_an_error_and_no_more() {
         let stride = if all { 1 } else { stride };
         let calls = (random.below(stride)..).step_by(stride as usize);
         let met = calls.take_while(|call| run(fault, reads, *call, &contents));
-        let met = met.count() as u64 * stride;
-        println!("{fault:?}, reads: {reads}: about {met} calls");
+        let tried = met.count() as u64;
+        let met = tried * stride;
+        println!("proved: {tried} error loops of {fault:?}, reads: {reads}, {met} calls or so");
         assert!(met >= 100, "{fault:?}, reads: {reads}: {met} calls");
     }
 }

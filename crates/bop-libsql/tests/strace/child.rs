@@ -37,16 +37,22 @@ pub(crate) enum Shape {
     PlainUring,
     /// Small segments: the log rolls, spares are made and checkpoints run all the time.
     Rolling,
+    /// The same with direct I/O, call by call.
+    RollingDirect,
+    /// The same through the page cache.
+    RollingBuffered,
 }
 
 impl Shape {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 8] = [
         Self::Plain,
         Self::PlainBuffered,
         Self::Roomy,
         Self::RoomyBuffered,
         Self::PlainUring,
         Self::Rolling,
+        Self::RollingDirect,
+        Self::RollingBuffered,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -57,6 +63,8 @@ impl Shape {
             Self::RoomyBuffered => "roomy-buffered",
             Self::PlainUring => "plain-uring",
             Self::Rolling => "rolling",
+            Self::RollingDirect => "rolling-direct",
+            Self::RollingBuffered => "rolling-buffered",
         }
     }
 
@@ -67,6 +75,7 @@ impl Shape {
 
     pub(crate) fn options(self) -> Options {
         let quiet = Options::new().housekeeping(Housekeeping::Manual);
+        let rolling = Options::new().limits(Limits::tiny());
         let mut roomy = Limits::default();
         roomy.segment_bytes_min = 16 << 20;
         match self {
@@ -75,7 +84,9 @@ impl Shape {
             Self::Roomy => quiet.limits(roomy),
             Self::RoomyBuffered => quiet.limits(roomy).io(IoBackend::Std),
             Self::PlainUring => quiet.io(IoBackend::Uring),
-            Self::Rolling => Options::new().limits(Limits::tiny()),
+            Self::Rolling => rolling,
+            Self::RollingDirect => rolling.io(IoBackend::Direct),
+            Self::RollingBuffered => rolling.io(IoBackend::Std),
         }
     }
 }

@@ -10,6 +10,9 @@
 mod common;
 
 mod child;
+mod images;
+mod kills;
+mod medium;
 mod pair;
 mod trace;
 
@@ -198,6 +201,11 @@ impl Traced {
 
 /// Makes a store, and runs the child on it under `strace` with some `more` arguments.
 fn run(shape: Shape, commits: u32, more: &[&str]) -> Traced {
+    traced(made(shape), shape, commits, TRACED, more)
+}
+
+/// A store with the table that the child fills, closed.
+fn made(shape: Shape) -> TempDir {
     let dir = TempDir::new().unwrap();
     let store = Store::open(dir.path(), shape.options()).unwrap();
     let connection = store.connect(DATABASE).unwrap();
@@ -205,16 +213,20 @@ fn run(shape: Shape, commits: u32, more: &[&str]) -> Traced {
         .execute_batch("CREATE TABLE entry(number INTEGER PRIMARY KEY, content)")
         .unwrap();
     drop((connection, store));
+    dir
+}
 
+/// Runs the child on a store under `strace`, which tells of some `calls`.
+fn traced(dir: TempDir, shape: Shape, commits: u32, calls: &str, more: &[&str]) -> Traced {
     let trace = tempfile::NamedTempFile::new().unwrap();
     let output = Command::new("strace")
         .args([
             "-f",
             "-y",
             "-s",
-            "262144",
+            "8388608",
             "-e",
-            TRACED,
+            calls,
             "-e",
             "signal=none",
         ])

@@ -68,6 +68,7 @@ fn a_process_killed_at_any_write_or_sync_leaves_both_or_neither() {
             in_commits += i64::from(run.done > 0 && run.done < COMMITS);
             run.check(&what);
         }
+        println!("proved: {killed} kill points of a commit over two databases");
         assert!(
             killed >= COMMITS && in_commits >= COMMITS - 1,
             "{call}: {killed}, {in_commits}"

@@ -11,6 +11,7 @@ use super::{
     Catalogue, CatalogueChange, DatabaseState, DbName, Entry, NOT_THERE, Point, Policy, Replayed,
     Snapshot, TWINS,
 };
+use crate::canary::{Canary, is_planted};
 use crate::error::Reject;
 use crate::ids::{DbId, DbKind, Lsn};
 use std::collections::{BTreeMap, BTreeSet};
@@ -183,6 +184,9 @@ impl Catalogue {
     /// A drop; or of a database that was dropped, the end of what is kept of it.
     fn drop(&mut self, id: DbId, keep_us: u64, lsn: Lsn, time_us: u64) -> Result<(), Reject> {
         let entry = self.entries.get_mut(&id).ok_or(NOT_THERE)?;
+        if is_planted(Canary::TombstoneIgnored) {
+            return Ok(());
+        }
         match entry.state {
             DatabaseState::Live => {
                 self.by_name.remove(&entry.name.folded());

@@ -19,6 +19,7 @@ use super::engine::Engine;
 use super::garbage::Published;
 use super::rewrite_chunks::Rewritten;
 use super::source::Source;
+use crate::canary::{Canary, is_planted};
 use crate::catalogue::{Catalogue, encode_delta, encode_section};
 use crate::checkpoint::{
     CheckpointReport, ChunkFailure, PlannedChunk, PlannedSection, SectionSource, Thrift,
@@ -26,6 +27,7 @@ use crate::checkpoint::{
 };
 use crate::error::{CheckpointError, Place};
 use crate::ids::{ChunkId, CursorId, DbId, Generation, Lsn};
+use crate::io::{OpenMode, layout};
 use crate::log::HoldReason;
 use crate::manifest::CursorRow;
 use crate::pagestore::{ChunkWriter, FinishedChunk};
@@ -114,6 +116,10 @@ impl Engine {
         report.pages = copied.pages;
         self.close_unreadable(&skipped);
         report.checkpointed = self.covered(cut, &skipped);
+        if is_planted(Canary::TruncateBeforeManifest) {
+            let ring = self.log.ring();
+            self.log.spares().release(ring.releasable(cut))?;
+        }
         let catalogue = (catalogue, known);
         let published = self.publish_chunks(report.checkpointed, &sources, catalogue, &chunks);
         published.inspect_err(|_| self.discard_unpublished(&chunks))?;
@@ -217,6 +223,12 @@ impl Engine {
 
     /// A number that no chunk ever had, not even one whose checkpoint failed.
     pub(super) fn draw_chunk_id(&self) -> Result<ChunkId, CheckpointError> {
+        if is_planted(Canary::ChunkIdReused) {
+            let is_free =
+                |id: &ChunkId| self.disk.open(&layout::chunk(*id), OpenMode::Read).is_err();
+            let free = (1..u64::MAX).map(ChunkId::new).find(is_free);
+            return free.ok_or(CheckpointError::Limit("chunk ids"));
+        }
         let raw = self.next_chunk.fetch_add(1, Ordering::Relaxed);
         if raw == u64::MAX {
             Err(CheckpointError::Limit("chunk ids"))

@@ -13,6 +13,7 @@
 //! Never: removes a file; finds anything needless while the catalogue is damaged.
 
 use super::engine::Engine;
+use crate::canary::{Canary, is_planted};
 use crate::catalogue::Catalogue;
 use crate::checkpoint::Window;
 use crate::ids::{DbId, Generation, Lsn};
@@ -105,6 +106,9 @@ impl Engine {
             head.bytes()
         });
         let size = published.max(written);
+        if is_planted(Canary::HolderForgotten) {
+            points.pop_last();
+        }
         Keep {
             points: points.into_iter().collect(),
             window: entry.and_then(|entry| self.window(entry, size)),

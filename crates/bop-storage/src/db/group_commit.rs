@@ -25,6 +25,7 @@ use super::pending_commit::Visible;
 use super::publish::{PublishCommit, next_offsets};
 use super::read::ReadTxn;
 use super::write::Changed;
+use crate::canary::{Canary, is_planted};
 use crate::checksum::RollingChecksum;
 use crate::error::{CommitError, Rejection};
 use crate::ids::PageNo;
@@ -85,6 +86,11 @@ fn append(
     members: Vec<Transaction>,
     durability: Durability,
 ) -> Result<Vec<Visible>, CommitError> {
+    if is_planted(Canary::GroupRecordSplit) && members.len() > 1 {
+        let one = |member| append(engine, vec![member], durability);
+        let each = members.into_iter().map(one).collect::<Result<Vec<_>, _>>();
+        return Ok(each?.into_iter().flatten().collect());
+    }
     let touched: Vec<_> = members.iter().map(Transaction::touched).collect();
     let limit = engine.log().fragment_bytes_max();
     let named = pages_record_bytes(members.len(), 0, 0) as u64;

@@ -26,6 +26,7 @@
 use super::backup::KnownBackups;
 use super::engine::Engine;
 use super::relocate::is_aside;
+use crate::canary::{Canary, is_planted};
 use crate::error::CheckpointError;
 use crate::ids::{DbId, Lsn};
 use crate::log::{HoldReason, SealedSegment};
@@ -211,6 +212,9 @@ impl Engine {
     /// Nothing before it is needed but by cursors. What a closed database needs is set aside when it is
     /// released.
     fn needed_from(&self, cut: Lsn, closed: &BTreeMap<DbId, ClosedRow>) -> Lsn {
+        if is_planted(Canary::RecycledWithoutLease) {
+            return cut;
+        }
         let needed = self.log.holds().oldest_but(|reason| is_of(reason, closed));
         needed.unwrap_or(cut).min(cut)
     }
@@ -240,7 +244,7 @@ impl Engine {
             lost: Vec::new(),
         };
         let wanted = self.kept_before(needed);
-        if wanted.is_empty() {
+        if wanted.is_empty() || is_planted(Canary::CursorIgnored) {
             return bound;
         }
         let (kept, most) = (self.log.ring().releasable(needed), self.most_for_cursors());

@@ -17,6 +17,7 @@
 use super::reader::{PageReader, packing_of};
 use crate::buffer::Buffer;
 use crate::cache::PageKey;
+use crate::canary::{Canary, is_planted};
 use crate::checksum::PageHash;
 use crate::error::{Damage, Place, ReadError, Reject};
 use crate::ids::{PageNo, PageSize};
@@ -169,7 +170,7 @@ impl PageReader {
             patch.apply(&mut content);
         }
         // A full page was checked when it was read.
-        if !patches.is_empty() {
+        if !patches.is_empty() && !is_planted(Canary::PatchBaseUnchecked) {
             content = self.checked(page, at, content)?;
         }
         Ok(PageBytes::of(content))
@@ -255,7 +256,8 @@ impl PageReader {
         base: &PatchBase,
         through: Through,
     ) -> Result<Option<PageBytes>, ReadError> {
-        let named = |found| found == (base.hash, base.version);
+        let named =
+            |found| found == (base.hash, base.version) || is_planted(Canary::PatchBaseUnchecked);
         match through {
             Through::Cache if view.base().version(page)?.is_some_and(named) => {
                 view.base().read(page)

@@ -8,6 +8,7 @@ use super::housekeeper::Housekeeping;
 use super::open::Parts;
 use super::registry::ManifestRegistry;
 use super::signals::Signals;
+use crate::canary::{Canary, is_planted};
 use crate::error::{Damage, OpenError, Place, Reject};
 use crate::ids::{Epoch, Lsn, SegmentId};
 use crate::io::{IoFailure, OpenMode, layout};
@@ -166,12 +167,15 @@ fn log_start(recovered: &Recovered, restored: bool) -> Result<LogStart, OpenErro
     let epoch = recovered.max_epoch.get().checked_add(epochs);
     let epoch = epoch.map(Epoch::new);
     let epoch = epoch.ok_or_else(|| exhausted("all epochs are used up"))?;
-    let goes_on = recovered.clean && recovered.active.is_some() && !restored;
+    let clean = recovered.clean || is_planted(Canary::AppendAfterTornTail);
+    let goes_on = clean && recovered.active.is_some() && !restored;
     let base = if goes_on {
         Some(recovered.end)
     } else if recovered.highest_possible_end == Lsn::ZERO && !restored {
         // A new store: nothing was ever given out.
         Some(Lsn::ZERO)
+    } else if is_planted(Canary::LsnReused) {
+        Some(recovered.end)
     } else {
         recovered.highest_possible_end.advance(gap_bytes)
     };

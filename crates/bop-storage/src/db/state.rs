@@ -7,6 +7,7 @@
 //! Never: does I/O.
 
 use super::slot::WriterSlot;
+use crate::canary::{Canary, is_planted};
 use crate::error::{Damage, ReadError};
 use crate::ids::{DbId, DbKind, Lsn};
 use crate::runtime::sync::Mutex;
@@ -142,6 +143,9 @@ impl DbState {
         } else {
             Arc::new(newest.at(lsn).filter(|view| view.head().lsn == lsn)?)
         };
+        if is_planted(Canary::PagesApartFromLsn) {
+            return Some(self.pin_point());
+        }
         Some(self.points.pin(|| view))
     }
 

@@ -7,7 +7,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 /// What was asked of the disk.
-#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[non_exhaustive]
 pub enum IoOp {
     /// Open or create a file.

@@ -23,6 +23,7 @@ use super::shared::Shared;
 use super::state::{State, Task, Turn, Window};
 use super::ticket::{Crowd, Outcome, Ticket};
 use super::writer::{WriteError, take_spare};
+use crate::canary::{Canary, is_planted};
 use crate::error::{CommitError, LogFailure, Rejection};
 use crate::ids::Lsn;
 use crate::io::Block;
@@ -273,6 +274,10 @@ impl Shared {
         let notes_only = window.members.iter().all(|member| member.is_note);
         let exposed = window.members.iter().any(Member::is_exposed);
         let mut poison = None;
+        if is_planted(Canary::WaiterPublishes) {
+            self.set_published(end);
+            sync::yield_now();
+        }
         let mut publish = |member: Member| {
             let published = fence("published a commit", || member.publish());
             // Durable, but readers may not see it: the next open makes it right.
@@ -358,7 +363,9 @@ impl Shared {
     pub(super) fn hand_over(&self) {
         let mut state = self.state.lock();
         if let Some(oldest) = state.queue.next_leader() {
-            oldest.make_leader();
+            if !is_planted(Canary::LostHandOff) {
+                oldest.make_leader();
+            }
             state.turn = Turn::Led;
             return;
         }

@@ -22,6 +22,7 @@ use super::reserve::Reserve;
 use super::ring::Ring;
 use super::segment::{SealedSegment, SpareSegment};
 use super::segment_files::{fill, forget_index, move_to_damaged};
+use crate::canary::{Canary, is_planted};
 use crate::error::{ManifestError, SegmentError};
 use crate::ids::{Incarnation, Lsn, SegmentId, StoreId};
 use crate::io::{Block, Disk, DiskFile, IoFailure, OpenMode, layout};
@@ -304,7 +305,9 @@ impl SpareMaker {
         if made.is_empty() {
             return Ok(());
         }
-        self.disk.sync_dir(Path::new(layout::LOG_DIR))?;
+        if !is_planted(Canary::NoDirectorySync) {
+            self.disk.sync_dir(Path::new(layout::LOG_DIR))?;
+        }
         let rows: Vec<_> = made
             .iter()
             .map(|spare| RegisteredSegment {

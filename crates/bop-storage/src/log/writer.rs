@@ -19,6 +19,7 @@ use super::format::{
 use super::member::Entry;
 use super::parts::LogParts;
 use super::segment::{LogSegment, SpareSegment};
+use crate::canary::{Canary, is_planted};
 use crate::error::{LogFailure, Rejection};
 use crate::ids::{Epoch, Lsn, SegmentId, StoreId};
 use crate::io::{BLOCK_BYTES, Block, DiskFile, IoFailure};
@@ -235,13 +236,13 @@ pub(super) fn take_spare<E: From<Rejection>>(
 }
 
 /// The one place where the log becomes durable.
-///
-/// The build flag `bop_canary="ack_before_sync"` leaves the durability out: the crash suite must
-/// notice, or it proves nothing.
 fn write_durable(file: &dyn DiskFile, offset: u64, blocks: &[Block]) -> Result<(), IoFailure> {
-    if cfg!(bop_canary = "ack_before_sync") {
-        file.write_at(offset, blocks)
-    } else {
-        file.write_durable_at(offset, blocks)
+    if is_planted(Canary::AckBeforeSync) {
+        return file.write_at(offset, blocks);
     }
+    let written = file.write_durable_at(offset, blocks);
+    if is_planted(Canary::RetryFsync) && written.is_err() {
+        return file.sync();
+    }
+    written
 }

@@ -19,6 +19,7 @@
 //! Never: keeps a reader's lookup waiting for longer than a pointer takes to be exchanged.
 
 use super::{BasePages, Head, View};
+use crate::canary::{Canary, is_planted};
 use crate::ids::Lsn;
 use crate::runtime::sync::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
@@ -104,7 +105,7 @@ impl Pins {
         past: impl Fn(Lsn) -> Option<Arc<dyn BasePages>>,
     ) {
         self.inner.lock().exchange(|view| {
-            if cut <= view.head().lsn {
+            if cut <= view.head().lsn || is_planted(Canary::IndexPrunedUnderReader) {
                 let is_older = view.base().generation() < base.generation();
                 is_older.then(|| view.rebased(Arc::clone(base), covered))
             } else if view.layer_count() > 0 {

@@ -104,6 +104,7 @@ fn fail_each_on(ground: Ground, test: &'static str, range: Range<u64>, case: Cas
         "{test}, {ground}, {:?}: {runs} runs, {poisoned} ended unknown, {done:?}",
         case.fault
     );
+    println!("proved: {runs} error loops");
     assert!(0 < runs && 0 < done.commits, "{done:?}");
     // A sample says little of what each sort of call does: all of them are tried in memory.
     if !is_replay() && ground == Ground::Simulated {

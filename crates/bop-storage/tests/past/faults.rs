@@ -258,7 +258,7 @@ fn campaign(retention: Retention, acts: &[Act]) {
                     let what = format!("seed {seed}, {act:?}, {fault:?}, {answer:?} is lost");
                     let _case = Case(&what);
                     let calls = fail_each(&origin, *act, fault, answer);
-                    println!("{what}: {calls} calls");
+                    println!("proved: {calls} error loops of {what}");
                     assert!(calls > 0, "{what}");
                 }
             }

@@ -309,10 +309,10 @@ impl Scene {
             self.kill_at(call, *number);
         }
         println!(
-            "{} of seed {}: killed at {} calls",
+            "proved: {} kill points of {}, seed {}",
+            calls.len(),
             self.name,
-            self.seed,
-            calls.len()
+            self.seed
         );
         calls.len()
     }

@@ -15,6 +15,7 @@
 use super::bytes::{ensure, index, split, split_many};
 use super::image::ImageForm;
 use super::record::Encoding;
+use crate::canary::{Canary, is_planted};
 use crate::checksum::{PageHash, crc64};
 use crate::error::Reject;
 use crate::ids::{Lsn, PageSize};
@@ -92,7 +93,8 @@ impl<'a> Patch<'a> {
     /// Why it is no patch of a page of `page_size`.
     pub fn parse(image: &'a [u8], page_size: PageSize) -> Result<Self, Reject> {
         let (header, rest) = split::<PatchHeader>(image)?;
-        if checksum(image) != header.checksum.get() {
+        let is_sound = checksum(image) == header.checksum.get();
+        if !is_sound && !is_planted(Canary::PatchBaseUnchecked) {
             return Err(Reject::Checksum);
         }
         let base = base_of(header, page_size)?;

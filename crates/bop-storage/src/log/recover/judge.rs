@@ -2,6 +2,7 @@
 //!
 //! Never: reads a file, knows what a database is.
 
+use crate::canary::{Canary, is_planted};
 use crate::error::Reject;
 use crate::ids::Lsn;
 use crate::io::{BLOCK_BYTES, IoFailure};
@@ -36,11 +37,17 @@ impl Judged {
 
 /// What the headers of a segment prove: everything before the result was durable once.
 pub(super) fn known_by(spans: &[Span]) -> Lsn {
-    let sound = spans.iter().filter_map(|span| header_of(&span.content));
-    sound
-        .map(|header| header.durable)
-        .max()
-        .unwrap_or(Lsn::ZERO)
+    if is_planted(Canary::WatermarkIgnored) {
+        return Lsn::ZERO;
+    }
+    let proved = |span: &Span| {
+        let header = header_of(&span.content)?;
+        if is_planted(Canary::LaterBatchIsProof) {
+            return Some(span.lsn);
+        }
+        Some(header.durable)
+    };
+    spans.iter().filter_map(proved).max().unwrap_or(Lsn::ZERO)
 }
 
 /// The span's header, if it is sound.
@@ -58,7 +65,8 @@ pub(super) fn judge(spans: Vec<Span>, dead_from: Option<Lsn>, known: Lsn) -> Vec
     let judged = spans.into_iter().map(|span| {
         let valid = matches!(span.content, Content::Batch(_));
         let circumstances = Circumstances {
-            in_dead_zone: dead_from.is_some_and(|dead| dead <= span.lsn),
+            in_dead_zone: !is_planted(Canary::ReplayPastPredecessorEnd)
+                && dead_from.is_some_and(|dead| dead <= span.lsn),
             valid,
             gap_before,
             // What a device refuses to read, or a file has lost, is no torn write: it is never

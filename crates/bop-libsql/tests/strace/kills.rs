@@ -1,0 +1,129 @@
+//! A process killed at its N-th call of each kind that changes a file, in each way of doing I/O.
+//!
+//! What the kernel has taken from it is there, so this says less of a power cut than `images`, and more of
+//! everything that a process leaves half done: files without their names, names without their files, LMDB between
+//! two of its writes, a checkpoint between any two of its steps.
+
+use crate::child::{CHILD_COMMITS, CHILD_DIR, CHILD_SHAPE, Shape};
+use crate::common::process::{announced, arguments_for, this_binary};
+use crate::images::{Said, judge};
+use crate::{is_to_be_had, made, strace_works};
+use bop_storage::io::IoBackend;
+use std::collections::BTreeMap;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Stdio};
+use tempfile::TempDir;
+
+const SIGKILL: i32 = 9;
+const COMMITS: u32 = 60;
+
+/// The calls that change files, or make that durable.
+const CALLS: &[&str] = &[
+    "openat",
+    "mkdirat",
+    "unlinkat",
+    "renameat",
+    "renameat2",
+    "ftruncate",
+    "fallocate",
+    "pwrite64",
+    "pwritev",
+    "pwritev2",
+    "fsync",
+    "fdatasync",
+    "io_uring_enter",
+];
+
+/// Kills at so many places of each kind; all of them where the environment says how many there must be.
+const PLACES_EACH: u64 = 3;
+
+#[test]
+fn a_process_that_is_killed_at_any_call_leaves_a_whole_store() {
+    if !strace_works() {
+        return;
+    }
+    let wanted: Option<u64> = std::env::var("BOP_KILL_POINTS")
+        .ok()
+        .map(|it| it.parse().unwrap());
+    let mut killed: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    for shape in shapes() {
+        for call in CALLS {
+            let stride = if wanted.is_some() { 1 } else { 7 };
+            let most = if wanted.is_some() {
+                u64::MAX
+            } else {
+                PLACES_EACH
+            };
+            let places = (1..).step_by(stride).take_while(|nth| {
+                let dir = killed_at(shape, call, *nth);
+                dir.is_some_and(|(dir, said)| {
+                    let judged = judge(dir.path(), shape, &said);
+                    judged.unwrap_or_else(|why| {
+                        panic!(
+                            "{}, {call} {nth}: {why}; see {}",
+                            shape.name(),
+                            dir.keep().display()
+                        )
+                    });
+                    true
+                })
+            });
+            let count = places
+                .take(usize::try_from(most).unwrap_or(usize::MAX))
+                .count();
+            killed.insert((shape.name(), call), count as u64);
+        }
+    }
+    let all: u64 = killed.values().sum();
+    println!("proved: {all} kill points");
+    assert!(all >= wanted.unwrap_or(40), "{all}: {killed:?}");
+}
+
+fn shapes() -> Vec<Shape> {
+    let mut shapes = vec![Shape::RollingBuffered];
+    let others = [
+        (IoBackend::Direct, Shape::RollingDirect),
+        (IoBackend::Uring, Shape::Rolling),
+    ];
+    for (backend, shape) in others {
+        match is_to_be_had(backend) {
+            true => shapes.push(shape),
+            false => eprintln!("SKIPPED: no {backend} here"),
+        }
+    }
+    shapes
+}
+
+/// The store of a child that was killed at its `nth` such call, and what it had said; `None` when it made
+/// fewer.
+fn killed_at(shape: Shape, call: &str, nth: u64) -> Option<(TempDir, Said)> {
+    let dir = made(shape);
+    let output = Command::new("strace")
+        .args(["-f", "-qq", "--seccomp-bpf", "-e", "signal=none", "-e"])
+        .args([&format!("trace={call}"), "-e"])
+        .arg(format!("inject={call}:signal=KILL:when={nth}"))
+        .args(["-o", "/dev/null"])
+        .arg(this_binary())
+        .args(arguments_for("child_commits"))
+        .env(CHILD_DIR, dir.path())
+        .env(CHILD_SHAPE, shape.name())
+        .env(CHILD_COMMITS, COMMITS.to_string())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let said: Vec<&str> = said.lines().filter_map(announced).collect();
+    if output.status.signal() != Some(SIGKILL) {
+        assert_eq!(said.last(), Some(&"end"), "{call} {nth}: {said:?}");
+        return None;
+    }
+    let count = |what: &str| {
+        let lines = said.iter().filter(|line| line.starts_with(what));
+        i64::try_from(lines.count()).unwrap()
+    };
+    let said = Said {
+        done: count("done "),
+        begun: count("pending "),
+    };
+    Some((dir, said))
+}

@@ -1,0 +1,174 @@
+//! `cargo xtask prove`: the crash suites with everything they can try, in an optimized build, and what they
+//! came to.
+//!
+//! ```text
+//! one build -> each stage: a test program, with more of everything -> its lines "proved: N WHAT" -> sums, asserted
+//! --seed S: one seed of the simulated power cuts, twice; both say the same, image by image
+//! ```
+//! Invariant: what did not run was not proved: each sum has a least value.
+//!
+//! Never: judges a run; the tests do.
+
+use crate::bench::failed;
+use crate::programs::{Program, Wanted, build};
+use crate::tasks::Failure;
+use comfy_table::Table;
+use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+/// Cargo's profile: optimized, with assertions.
+const PROFILE: &str = "prove";
+
+/// What must have been tried, of each kind.
+const LEAST: [(&str, u64); 4] = [
+    ("crash images", 1_000_000),
+    ("kill points", 5_000),
+    ("recorder images", 1_000),
+    ("error loops", 5_000),
+];
+
+/// A run of a test program.
+struct Stage {
+    program: &'static str,
+    filter: &'static str,
+    environment: &'static [(&'static str, &'static str)],
+}
+
+const fn stage(
+    program: &'static str,
+    filter: &'static str,
+    environment: &'static [(&'static str, &'static str)],
+) -> Stage {
+    Stage {
+        program,
+        filter,
+        environment,
+    }
+}
+
+const IMAGES: &str = "bop-storage/crash";
+const STRACE: &str = "bop-libsql/strace";
+
+const STAGES: &[Stage] = &[
+    stage(
+        IMAGES,
+        "images::power_cuts_",
+        &[("BOP_CRASH_SEEDS", "2400")],
+    ),
+    stage(IMAGES, "faults::", &[("BOP_CRASH_ALL", "1")]),
+    stage("bop-storage/past", "faults::", &[]),
+    stage("bop-storage/past", "killed::", &[]),
+    stage("bop-storage/backup", "power::", &[]),
+    stage("bop-storage/manifest_injected", "", &[]),
+    stage("bop-libsql/sql", "faults::", &[("BOP_FAULTS_ALL", "1")]),
+    stage(STRACE, "images::", &[("BOP_RECORDED_IMAGES", "1000")]),
+    stage(STRACE, "kills::", &[("BOP_KILL_POINTS", "4500")]),
+    stage(STRACE, "pair::", &[]),
+];
+
+/// Runs all stages, or one seed twice.
+pub(crate) fn prove(root: &Path, seed: Option<u64>) -> Result<(), Failure> {
+    let tests: Vec<_> = STAGES.iter().map(|stage| stage.program).collect();
+    let wanted = Wanted {
+        programs: &tests,
+        profile: Some(PROFILE),
+        wrapper: None,
+    };
+    let programs = build(root, &wanted)?;
+    match seed {
+        Some(seed) => replay(&programs, seed),
+        None => prove_all(&programs),
+    }
+}
+
+fn prove_all(programs: &BTreeMap<String, Program>) -> Result<(), Failure> {
+    let begun = Instant::now();
+    let mut sums: BTreeMap<&str, u64> = LEAST.iter().map(|(kind, _)| (*kind, 0)).collect();
+    for stage in STAGES {
+        let at = begun.elapsed().as_secs();
+        eprintln!("--- {at} s: {} {}", stage.program, stage.filter);
+        let told = run(programs, stage, stage.environment)?;
+        for (count, kind) in told.lines().filter_map(proved) {
+            if let Some((_, sum)) = sums.iter_mut().find(|(name, _)| kind.starts_with(**name)) {
+                *sum += count;
+            }
+        }
+    }
+    let mut table = Table::new();
+    table.load_style(UTF8_HORIZONTAL_ONLY);
+    table.set_header(["proved", "at least", "violations"]);
+    let mut short = Vec::new();
+    for (kind, least) in LEAST {
+        let sum = sums[kind];
+        table.add_row([format!("{sum} {kind}"), least.to_string(), "0".to_owned()]);
+        if sum < least {
+            short.push(kind);
+        }
+    }
+    println!("{table}");
+    println!("in {} s", begun.elapsed().as_secs());
+    if short.is_empty() {
+        return Ok(());
+    }
+    Err(failed("prove", short.join(", "), "too few were tried"))
+}
+
+/// One seed of each share, twice.
+fn replay(programs: &BTreeMap<String, Program>, seed: u64) -> Result<(), Failure> {
+    let stage = stage(IMAGES, "images::power_cuts_first_share", &[]);
+    let seed = seed.to_string();
+    let runs = [(); 2].map(|()| run(programs, &stage, &[("BOP_CRASH_SEED", &seed)]));
+    let [first, second] = runs.map(|told| {
+        told.map(|told| {
+            let said = told
+                .lines()
+                .filter(|line| line.contains("crash images") || line.contains("Tally"));
+            said.map(str::to_owned).collect::<Vec<_>>()
+        })
+    });
+    let (first, second) = (first?, second?);
+    println!("{}", first.join("\n"));
+    if first == second && !first.is_empty() {
+        println!("the second run said the same");
+        return Ok(());
+    }
+    Err(failed(
+        "replay",
+        seed,
+        format!("the second run said {second:?}"),
+    ))
+}
+
+/// `proved: N WHAT`.
+fn proved(line: &str) -> Option<(u64, &str)> {
+    let (_, told) = line.split_once("proved: ")?;
+    let (count, kind) = told.split_once(' ')?;
+    Some((count.parse().ok()?, kind))
+}
+
+/// What a program said; an error with that when it failed.
+fn run(
+    programs: &BTreeMap<String, Program>,
+    stage: &Stage,
+    environment: &[(&str, &str)],
+) -> Result<String, Failure> {
+    let program = programs
+        .get(stage.program)
+        .ok_or_else(|| failed("find the program", stage.program, "cargo built none"))?;
+    let output = Command::new(&program.executable)
+        .args([stage.filter, "--nocapture"])
+        .current_dir(&program.package)
+        .envs(environment.iter().copied())
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| failed("run", stage.program, error))?;
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    if output.status.success() {
+        return Ok(told);
+    }
+    eprintln!("{told}{}", String::from_utf8_lossy(&output.stderr));
+    Err(failed("prove", stage.program, output.status))
+}
