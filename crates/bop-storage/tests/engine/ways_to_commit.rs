@@ -4,9 +4,9 @@
 
 use bop_storage::io::IoOp;
 use bop_storage::manifest::MemoryManifest;
-use bop_storage::testing::{Fault, SimDisk};
+use bop_storage::testing::{Fault, SimDisk, SplitMix64};
 use bop_storage::{
-    DbKind, Durability, ErrorCode, Housekeeping, Limits, Manager, Options, PageNo, ReadTxn,
+    DbKind, Durability, ErrorCode, Housekeeping, Limits, Lsn, Manager, Options, PageNo, ReadTxn,
     WriteTxn,
 };
 use std::future::Future;
@@ -101,6 +101,28 @@ fn a_relaxed_commit_is_visible_at_once_and_durable_after_a_sync() {
     let kept = rig.after_power_cut(rig.disk.crash_image_keeping_nothing());
     assert_eq!(now(&kept, "a"), 9);
     assert!(kept.verify().is_healthy());
+}
+
+/// What a reader was shown is lost with the power, and its place with it: to whoever has noted it, it never
+/// means another commit.
+#[test]
+fn no_place_that_somebody_has_seen_is_given_out_again() {
+    let rig = Rig::new(Housekeeping::Manual);
+    let store = rig.with(&["a"]);
+    written(&store, "a", 1).commit().unwrap();
+    // Pages that cannot be made small: they reach far behind the first batch of the next opening.
+    let relaxed = |seed| {
+        let mut random = SplitMix64::new(seed);
+        let page: Vec<u8> = (0..4096).map(|_| random.below(256) as u8).collect();
+        let mut write = store.database("a").unwrap().begin_write(WAIT).unwrap();
+        write.write_page(PageNo::FIRST, &page).unwrap();
+        write.commit_with(LATER).unwrap().lsn()
+    };
+    let seen: Vec<Lsn> = (2..=9).map(relaxed).collect();
+    let after = rig.after_power_cut(rig.disk.crash_image_keeping_nothing());
+    assert_eq!(now(&after, "a"), 1);
+    let next = written(&after, "a", 10).commit().unwrap().lsn();
+    assert!(seen.iter().all(|seen| *seen < next), "{next}, {seen:?}");
 }
 
 #[test]
