@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 /// All calls that the kernel has for changing files, in case somebody begins to use them.
 const RECORDED: &str = "trace=openat,open,creat,mkdir,mkdirat,unlink,unlinkat,rmdir,rename,renameat,renameat2,\
-                        link,linkat,symlink,symlinkat,truncate,ftruncate,fallocate,write,writev,pwrite64,\
+                        link,linkat,symlink,symlinkat,truncate,ftruncate,fallocate,lseek,write,writev,pwrite64,\
                         pwritev,pwritev2,copy_file_range,sendfile,splice,fsync,fdatasync,msync,sync,syncfs,\
                         sync_file_range,io_uring_enter";
 

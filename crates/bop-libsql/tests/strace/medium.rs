@@ -13,7 +13,7 @@
 
 use crate::common::Random;
 use crate::trace::Call;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -87,6 +87,8 @@ pub(crate) struct Medium {
     seen: BTreeMap<PathBuf, Node>,
     /// Descriptors whose every write is durable.
     synced_fds: HashSet<i64>,
+    /// Where a descriptor stands that was told to.
+    positions: HashMap<i64, u64>,
 }
 
 impl Medium {
@@ -99,6 +101,7 @@ impl Medium {
             namings: Vec::new(),
             seen: BTreeMap::new(),
             synced_fds: HashSet::new(),
+            positions: HashMap::new(),
         };
         medium.take(Path::new(""));
         medium.seen = medium.names.clone();
@@ -150,7 +153,7 @@ impl Medium {
             return;
         }
         match call.name.as_str() {
-            "openat" => self.opened(call),
+            "openat" | "open" => self.opened(call),
             "mkdirat" | "mkdir" => {
                 let made = call
                     .names()
@@ -180,6 +183,10 @@ impl Medium {
             }
             "rename" | "renameat" | "renameat2" => self.moved(call),
             "write" | "pwrite64" | "writev" | "pwritev" | "pwritev2" => self.written(call),
+            "lseek" => {
+                let at = u64::try_from(call.value).unwrap();
+                self.positions.insert(call.fd(), at);
+            }
             "ftruncate" => {
                 let bytes = call.number(1);
                 self.resized(call, bytes, false);
@@ -311,18 +318,21 @@ impl Medium {
     }
 
     fn written(&mut self, call: &Call) {
-        let Some(node) = self
-            .below(call.path())
-            .and_then(|path| self.seen.get(&path).copied())
-        else {
+        let path = self.below(call.path());
+        let Some(node) = path.and_then(|path| self.seen.get(&path).copied()) else {
             return;
         };
-        assert!(
-            call.name.starts_with('p'),
-            "where does it write to? {call:?}"
-        );
-        let (mut bytes, offset) = call.bytes_and_offset();
+        let mut bytes = call.bytes();
         bytes.truncate(usize::try_from(call.value).unwrap());
+        let offset = if call.name.starts_with('p') {
+            call.number(3)
+        } else {
+            let position = self.positions.get_mut(&call.fd());
+            let position = position.unwrap_or_else(|| panic!("where does it write to? {call:?}"));
+            let offset = *position;
+            *position += bytes.len() as u64;
+            offset
+        };
         self.change(node, call, Change::Bytes { offset, bytes });
     }
 

@@ -30,7 +30,7 @@ impl Call {
             .filter(|(number, _)| number.bytes().all(|byte| byte.is_ascii_digit()));
         named
             .and_then(|(_, rest)| rest.split_once('>'))
-            .filter(|(_, behind)| !behind.starts_with("(deleted)"))
+            .filter(|(_, behind)| !behind.starts_with("(deleted"))
             .map_or("", |(path, _)| path)
     }
 
@@ -84,16 +84,15 @@ impl Call {
         names
     }
 
-    /// What a positional write wrote, and where.
-    pub(crate) fn bytes_and_offset(&self) -> (Vec<u8>, u64) {
+    /// What a write wrote, or was to write.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         let list = self.list();
         let parts = list[1].match_indices("iov_base=");
         let parts: Vec<_> = parts.map(|(at, key)| &list[1][at + key.len()..]).collect();
-        let bytes = match parts[..] {
+        match parts[..] {
             [] => unescaped(list[1]),
             _ => parts.into_iter().flat_map(unescaped).collect(),
-        };
-        (bytes, self.number(3))
+        }
     }
 
     /// Whether it writes to the file behind its first argument.
@@ -232,10 +231,13 @@ fn what_a_call_wrote_and_where_is_read_from_its_arguments() {
 "#,
     );
     assert_eq!(
-        calls[0].bytes_and_offset(),
+        (calls[0].bytes(), calls[0].number(3)),
         (b"a\"b\\\0\x001\x81\n".to_vec(), 4096)
     );
-    assert_eq!(calls[1].bytes_and_offset(), (b"x, y]".to_vec(), 512));
+    assert_eq!(
+        (calls[1].bytes(), calls[1].number(3)),
+        (b"x, y]".to_vec(), 512)
+    );
     let pair = |dir: &str, name: &str| (dir.to_owned(), name.to_owned());
     assert_eq!(calls[2].names(), [pair("/s", "a"), pair("/s/log", "b, c")]);
     assert_eq!((calls[3].path(), calls[3].fd()), ("", 4));
