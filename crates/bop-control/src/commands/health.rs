@@ -104,7 +104,7 @@ fn of_calls(status: &StoreStatus) -> Option<Reason> {
     let count = status.stalled_calls.len();
     Some(Reason::failing(
         Failing::Stalled,
-        format!("{count} calls to the kernel have not returned; the oldest is {oldest:?}"),
+        format!("{count} calls to the kernel have not returned; the oldest is the {oldest}"),
         "see to the device that the call names: it, or the way to it, does not answer. Nothing is lost",
     ))
 }
