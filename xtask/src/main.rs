@@ -51,7 +51,7 @@ enum Task {
     },
     /// All that the crash suites can try: more than half an hour on two cores, and the build before
     Prove {
-        /// One seed of the simulated power cuts, twice: both must say the same
+        /// One seed of the simulated power cuts, twice: both must come to the same sums
         #[arg(long)]
         seed: Option<u64>,
     },

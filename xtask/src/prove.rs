@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! one build -> each stage: a test program, with more of everything -> its lines "proved: N WHAT" -> sums, asserted
-//! --seed S: one seed of the simulated power cuts, twice; both say the same, image by image
+//! --seed S: one seed of the simulated power cuts, twice; both come to the same sums
 //! ```
 //! Invariant: what did not run was not proved: each sum has a least value.
 //!
@@ -116,7 +116,7 @@ fn prove_all(programs: &BTreeMap<String, Program>) -> Result<(), Failure> {
     Err(failed("prove", short.join(", "), "too few were tried"))
 }
 
-/// One seed of each share, twice.
+/// One seed of the simulated power cuts, twice.
 fn replay(programs: &BTreeMap<String, Program>, seed: u64) -> Result<(), Failure> {
     let stage = stage(IMAGES, "images::power_cuts_first_share", &[]);
     let seed = seed.to_string();
