@@ -6,7 +6,7 @@
 
 use crate::child::{DATABASE, Shape, text_of};
 use crate::medium::{Keep, Medium};
-use crate::{Traced, common, is_to_be_had, made, strace_works, traced};
+use crate::{Traced, common, made, strace_works, to_be_had, traced};
 use bop_libsql::{Connection, Store};
 use bop_storage::io::IoBackend;
 use std::path::Path;
@@ -33,12 +33,10 @@ fn whatever_a_power_cut_leaves_has_what_was_acknowledged_and_is_whole() {
         Ok(images) => images.parse().unwrap(),
         Err(_) => 80,
     };
-    let mut shapes = vec![Shape::RollingBuffered];
-    if is_to_be_had(IoBackend::Direct) {
-        shapes.push(Shape::RollingDirect);
-    } else {
-        eprintln!("SKIPPED: no direct I/O here, so no power cuts of it");
-    }
+    let shapes = to_be_had([
+        (IoBackend::Std, Shape::RollingBuffered),
+        (IoBackend::Direct, Shape::RollingDirect),
+    ]);
     let each = images / shapes.len();
     for shape in shapes {
         let cut = cut_everywhere(shape, each);

@@ -4,17 +4,16 @@
 //! everything that a process leaves half done: files without their names, names without their files, LMDB between
 //! two of its writes, a checkpoint between any two of its steps.
 
-use crate::child::{CHILD_COMMITS, CHILD_DIR, CHILD_SHAPE, Shape};
-use crate::common::process::{announced, arguments_for, this_binary};
+use crate::child::Shape;
+use crate::common::process::announced;
 use crate::images::{Said, judge};
-use crate::{is_to_be_had, made, strace_works};
+use crate::pair::SIGKILL;
+use crate::{injected, made, strace_works, to_be_had};
 use bop_storage::io::IoBackend;
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
-const SIGKILL: i32 = 9;
 const COMMITS: u32 = 60;
 
 /// The calls that change files, or make that durable.
@@ -35,7 +34,7 @@ const CALLS: &[&str] = &[
 ];
 
 /// Kills at so many places of each kind; all of them where the environment says how many there must be.
-const PLACES_EACH: u64 = 3;
+const PLACES_EACH: usize = 3;
 
 #[test]
 fn a_process_that_is_killed_at_any_call_leaves_a_whole_store() {
@@ -45,15 +44,13 @@ fn a_process_that_is_killed_at_any_call_leaves_a_whole_store() {
     let wanted: Option<u64> = std::env::var("BOP_KILL_POINTS")
         .ok()
         .map(|it| it.parse().unwrap());
+    let (stride, most) = match wanted {
+        Some(_) => (1, usize::MAX),
+        None => (7, PLACES_EACH),
+    };
     let mut killed: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     for shape in shapes() {
         for call in CALLS {
-            let stride = if wanted.is_some() { 1 } else { 7 };
-            let most = if wanted.is_some() {
-                u64::MAX
-            } else {
-                PLACES_EACH
-            };
             let places = (1..).step_by(stride).take_while(|nth| {
                 let dir = killed_at(shape, call, *nth);
                 dir.is_some_and(|(dir, said)| {
@@ -68,9 +65,7 @@ fn a_process_that_is_killed_at_any_call_leaves_a_whole_store() {
                     true
                 })
             });
-            let count = places
-                .take(usize::try_from(most).unwrap_or(usize::MAX))
-                .count();
+            let count = places.take(most).count();
             killed.insert((shape.name(), call), count as u64);
         }
     }
@@ -80,37 +75,19 @@ fn a_process_that_is_killed_at_any_call_leaves_a_whole_store() {
 }
 
 fn shapes() -> Vec<Shape> {
-    let mut shapes = vec![Shape::RollingBuffered];
-    let others = [
+    to_be_had([
+        (IoBackend::Std, Shape::RollingBuffered),
         (IoBackend::Direct, Shape::RollingDirect),
         (IoBackend::Uring, Shape::Rolling),
-    ];
-    for (backend, shape) in others {
-        match is_to_be_had(backend) {
-            true => shapes.push(shape),
-            false => eprintln!("SKIPPED: no {backend} here"),
-        }
-    }
-    shapes
+    ])
 }
 
 /// The store of a child that was killed at its `nth` such call, and what it had said; `None` when it made
 /// fewer.
 fn killed_at(shape: Shape, call: &str, nth: u64) -> Option<(TempDir, Said)> {
     let dir = made(shape);
-    let output = Command::new("strace")
-        .args(["-f", "-qq", "-e", "signal=none", "-e"])
-        .args([&format!("trace={call}"), "-e"])
-        .arg(format!("inject={call}:signal=KILL:when={nth}"))
-        .args(["-o", "/dev/null"])
-        .arg(this_binary())
-        .args(arguments_for("child_commits"))
-        .env(CHILD_DIR, dir.path())
-        .env(CHILD_SHAPE, shape.name())
-        .env(CHILD_COMMITS, COMMITS.to_string())
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
+    let how = format!("signal=KILL:when={nth}");
+    let output = injected(dir.path(), shape, ("child_commits", COMMITS), call, &how);
     let said = String::from_utf8_lossy(&output.stdout);
     let said: Vec<&str> = said.lines().filter_map(announced).collect();
     if output.status.signal() != Some(SIGKILL) {

@@ -20,7 +20,8 @@ use bop_libsql::{Options, Store};
 use bop_storage::io::IoBackend;
 use child::{CHILD_COMMITS, CHILD_DIR, CHILD_SHAPE, DATABASE, Shape, text_of};
 use common::process::{announced, arguments_for, this_binary};
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
 use trace::Call;
 
@@ -256,6 +257,36 @@ fn traced(dir: TempDir, shape: Shape, commits: u32, calls: &str, more: &[&str]) 
     assert_eq!(said.last().map(String::as_str), Some("end"), "{said:?}");
     let calls = trace::parse(&std::fs::read_to_string(trace.path()).unwrap());
     Traced { dir, calls, said }
+}
+
+/// Runs a `child` on a store under `strace`, which does something at one of its calls: `how` is the end of
+/// `inject=CALL:`.
+fn injected(dir: &Path, shape: Shape, child: (&str, u32), call: &str, how: &str) -> Output {
+    let (child, commits) = child;
+    Command::new("strace")
+        .args(["-f", "-qq", "-e", "signal=none", "-o", "/dev/null"])
+        .args(["-e", &format!("trace={call}")])
+        .args(["-e", &format!("inject={call}:{how}")])
+        .arg(this_binary())
+        .args(arguments_for(child))
+        .env(CHILD_DIR, dir)
+        .env(CHILD_SHAPE, shape.name())
+        .env(CHILD_COMMITS, commits.to_string())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+/// Of these, what can be done by backends that are to be had here; the others are told of.
+fn to_be_had<T>(by_backend: impl IntoIterator<Item = (IoBackend, T)>) -> Vec<T> {
+    let mut there = Vec::new();
+    for (backend, one) in by_backend {
+        match is_to_be_had(backend) {
+            true => there.push(one),
+            false => eprintln!("SKIPPED: no {backend} here"),
+        }
+    }
+    there
 }
 
 fn is_segment(path: &str) -> bool {

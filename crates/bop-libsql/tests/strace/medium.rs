@@ -176,9 +176,8 @@ impl Medium {
                     .names()
                     .pop()
                     .and_then(|(dir, name)| self.named(&dir, &name));
-                if let Some(path) = gone {
-                    self.seen.remove(&path);
-                    self.rename(Some(path), None, call.returned);
+                if gone.is_some() {
+                    self.rename(gone, None, call.returned);
                 }
             }
             "rename" | "renameat" | "renameat2" => self.moved(call),
@@ -273,7 +272,6 @@ impl Medium {
 
     fn make(&mut self, path: PathBuf, call: &Call, file: File) {
         let node = self.node(file);
-        self.seen.insert(path.clone(), node);
         self.rename(None, Some((path, node)), call.returned);
     }
 
@@ -283,38 +281,23 @@ impl Medium {
             panic!("{call:?}");
         };
         let (from, to) = (self.named(from_dir, from), self.named(to_dir, to));
-        let Some((from, node)) =
-            from.and_then(|from| Some((from.clone(), self.seen.remove(&from)?)))
-        else {
+        let node = from.as_ref().and_then(|from| self.seen.get(from).copied());
+        let Some(node) = node else {
             assert!(to.is_none(), "something comes from elsewhere: {call:?}");
             return;
         };
-        if let Some(to) = &to {
-            // What is in a directory moves along.
-            let inside: Vec<_> = self
-                .seen
-                .keys()
-                .filter(|path| path.starts_with(&from))
-                .cloned()
-                .collect();
-            for path in inside {
-                let moved = to.join(path.strip_prefix(&from).unwrap());
-                let node = self.seen.remove(&path).unwrap();
-                self.seen.insert(moved, node);
-            }
-            self.seen.insert(to.clone(), node);
-        }
-        self.rename(Some(from), to.map(|to| (to, node)), call.returned);
+        self.rename(from, to.map(|to| (to, node)), call.returned);
     }
 
     fn rename(&mut self, gone: Option<PathBuf>, made: Option<(PathBuf, Node)>, returned: usize) {
-        let is_certain = false;
-        self.namings.push(Naming {
+        let naming = Naming {
             gone,
             made,
             returned,
-            is_certain,
-        });
+            is_certain: false,
+        };
+        rename(&mut self.seen, &naming);
+        self.namings.push(naming);
     }
 
     fn written(&mut self, call: &Call) {
@@ -408,6 +391,7 @@ fn is_left_out(path: &Path) -> bool {
     path == Path::new("lock") || path.ends_with("lock.mdb") || scratch
 }
 
+/// What is in a directory moves along with it.
 fn rename(names: &mut BTreeMap<PathBuf, Node>, naming: &Naming) {
     let mut inside = Vec::new();
     if let Some(gone) = &naming.gone {

@@ -2,20 +2,19 @@
 //! sync of its commits.
 
 use crate::child::{CHILD_COMMITS, CHILD_DIR, CHILD_SHAPE, Shape};
-use crate::common::process::{Announcer, announced, arguments_for, this_binary};
+use crate::common::process::{Announcer, announced};
 use crate::common::{int, integrity};
-use crate::{is_to_be_had, strace_works};
+use crate::{injected, strace_works, to_be_had};
 use bop_libsql::Store;
 use bop_storage::io::IoBackend;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 use tempfile::TempDir;
 
 const NAMES: [&str; 2] = ["first", "second"];
 const COMMITS: i64 = 3;
-const SIGKILL: i32 = 9;
+pub(crate) const SIGKILL: i32 = 9;
 const CHILD: &str = "pair::child_commits_to_both";
 
 /// The child's side; does nothing in an ordinary run.
@@ -104,15 +103,11 @@ fn a_call_that_the_kernel_refuses_leaves_both_or_neither_and_is_an_error() {
 }
 
 fn calls() -> Vec<(Shape, &'static str)> {
-    let mut calls = vec![
-        (Shape::PlainBuffered, "pwrite64"),
-        (Shape::PlainBuffered, "fdatasync"),
-    ];
-    match is_to_be_had(IoBackend::Direct) {
-        true => calls.push((Shape::Plain, "pwritev2")),
-        false => eprintln!("SKIPPED: no direct I/O here"),
-    }
-    calls
+    to_be_had([
+        (IoBackend::Std, (Shape::PlainBuffered, "pwrite64")),
+        (IoBackend::Std, (Shape::PlainBuffered, "fdatasync")),
+        (IoBackend::Direct, (Shape::Plain, "pwritev2")),
+    ])
 }
 
 struct Run {
@@ -133,22 +128,7 @@ fn run(shape: Shape, call: &str, how: &str) -> Run {
             .unwrap();
     }
     drop(store);
-    let output = Command::new("strace")
-        .args(["-f", "-qq", "-e", "signal=none", "-e"])
-        .args([
-            &format!("trace={call}"),
-            "-e",
-            &format!("inject={call}:{how}"),
-        ])
-        .args(["-o", "/dev/null"])
-        .arg(this_binary())
-        .args(arguments_for(CHILD))
-        .env(CHILD_DIR, dir.path())
-        .env(CHILD_SHAPE, shape.name())
-        .env(CHILD_COMMITS, COMMITS.to_string())
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
+    let output = injected(dir.path(), shape, (CHILD, COMMITS as u32), call, how);
     let said = String::from_utf8_lossy(&output.stdout);
     let said: Vec<&str> = said.lines().filter_map(announced).collect();
     let done = said.iter().filter(|line| line.starts_with("done ")).count();
