@@ -37,11 +37,7 @@ impl Client {
     /// # Errors
     /// [`ErrorCode::Control`]: somebody listens, and cannot be asked.
     pub fn connect(store: &Path) -> Result<Option<Self>, Failure> {
-        match ControlDir::open(store).and_then(|dir| dir.connect()) {
-            Ok(stream) => Self::greet(stream, None).map(Some),
-            Err(error) if is_nobody(&error) => Ok(None),
-            Err(error) => Err(broken(&error)),
-        }
+        Self::reach(store, None)
     }
 
     /// The same for one who does not wait for ever: whatever the owner does, connecting and what is asked of the
@@ -50,9 +46,17 @@ impl Client {
     /// # Errors
     /// As for [`Client::connect`].
     pub fn connect_until(store: &Path, until: Instant) -> Result<Option<Self>, Failure> {
-        let patience = until.saturating_duration_since(Instant::now());
-        match ControlDir::open(store).and_then(|dir| dir.connect_within(patience)) {
-            Ok(stream) => Self::greet(stream, Some(until)).map(Some),
+        Self::reach(store, Some(until))
+    }
+
+    fn reach(store: &Path, until: Option<Instant>) -> Result<Option<Self>, Failure> {
+        let left = |until: Instant| until.saturating_duration_since(Instant::now());
+        let connected = ControlDir::open(store).and_then(|dir| match until {
+            Some(until) => dir.connect_within(left(until)),
+            None => dir.connect(),
+        });
+        match connected {
+            Ok(stream) => Self::greet(stream, until).map(Some),
             Err(error) if is_nobody(&error) => Ok(None),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 Err(broken(&WireError::TooSlow))
