@@ -63,9 +63,7 @@ pub(crate) fn hunt(root: &Path, only: &[String]) -> Result<(), Failure> {
     let mut bad = Vec::new();
     for canary in wanted {
         let key = (canary.program, canary.filter);
-        let program = programs
-            .get(canary.program)
-            .ok_or_else(|| failed("find the program", canary.program, "cargo built none"))?;
+        let program = programs.find(canary.program)?;
         let passes = match sound.get(&key) {
             Some(passes) => *passes,
             None => {

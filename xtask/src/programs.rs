@@ -18,6 +18,17 @@ pub(crate) struct Program {
     pub(crate) package: PathBuf,
 }
 
+/// Those that were built.
+pub(crate) struct Programs(BTreeMap<String, Program>);
+
+impl Programs {
+    /// The one of that name.
+    pub(crate) fn find(&self, name: &str) -> Result<&Program, Failure> {
+        let found = self.0.get(name);
+        found.ok_or_else(|| failed("find the program", name, "cargo built none"))
+    }
+}
+
 /// What is to be built.
 pub(crate) struct Wanted<'a> {
     /// By name.
@@ -29,10 +40,7 @@ pub(crate) struct Wanted<'a> {
 }
 
 /// Builds programs, of the whole workspace as the tests are, so that what they rest on is built once.
-pub(crate) fn build(
-    root: &Path,
-    wanted: &Wanted<'_>,
-) -> Result<BTreeMap<String, Program>, Failure> {
+pub(crate) fn build(root: &Path, wanted: &Wanted<'_>) -> Result<Programs, Failure> {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["test", "--workspace", "--no-run", "--message-format=json"]);
     cargo.arg("--quiet");
@@ -58,7 +66,7 @@ pub(crate) fn build(
         return Err(failed("build", "the test programs", output.status));
     }
     let told = String::from_utf8_lossy(&output.stdout);
-    Ok(told.lines().filter_map(program).collect())
+    Ok(Programs(told.lines().filter_map(program).collect()))
 }
 
 /// What a message of cargo's says of a test program.

@@ -10,7 +10,7 @@
 //! Never: judges a run; the tests do.
 
 use crate::bench::failed;
-use crate::programs::{Program, Wanted, build};
+use crate::programs::{Programs, Wanted, build};
 use crate::tasks::Failure;
 use comfy_table::Table;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
@@ -84,7 +84,7 @@ pub(crate) fn prove(root: &Path, seed: Option<u64>) -> Result<(), Failure> {
     }
 }
 
-fn prove_all(programs: &BTreeMap<String, Program>) -> Result<(), Failure> {
+fn prove_all(programs: &Programs) -> Result<(), Failure> {
     let begun = Instant::now();
     let mut sums: BTreeMap<&str, u64> = LEAST.iter().map(|(kind, _)| (*kind, 0)).collect();
     for stage in STAGES {
@@ -117,7 +117,7 @@ fn prove_all(programs: &BTreeMap<String, Program>) -> Result<(), Failure> {
 }
 
 /// One seed of the simulated power cuts, twice.
-fn replay(programs: &BTreeMap<String, Program>, seed: u64) -> Result<(), Failure> {
+fn replay(programs: &Programs, seed: u64) -> Result<(), Failure> {
     let stage = stage(IMAGES, "images::power_cuts_first_share", &[]);
     let seed = seed.to_string();
     let runs = [(); 2].map(|()| run(programs, &stage, &[("BOP_CRASH_SEED", &seed)]));
@@ -151,13 +151,11 @@ fn proved(line: &str) -> Option<(u64, &str)> {
 
 /// What a program said; an error with that when it failed.
 fn run(
-    programs: &BTreeMap<String, Program>,
+    programs: &Programs,
     stage: &Stage,
     environment: &[(&str, &str)],
 ) -> Result<String, Failure> {
-    let program = programs
-        .get(stage.program)
-        .ok_or_else(|| failed("find the program", stage.program, "cargo built none"))?;
+    let program = programs.find(stage.program)?;
     let output = Command::new(&program.executable)
         .args([stage.filter, "--nocapture"])
         .current_dir(&program.package)
