@@ -108,7 +108,8 @@ impl Engine {
 
     /// What works, and what does not.
     fn set_health(&self, status: &StoreStatus, levels: &mut Levels) {
-        let failing = self.failing();
+        let closed_databases = self.closed_databases();
+        let failing = self.failing(closed_databases);
         levels.set(&list::HEALTHY, u64::from(failing.is_empty()));
         for one in Failing::ALL {
             let is_failing = failing.contains(&one);
@@ -121,7 +122,7 @@ impl Engine {
         let poisoned = matches!(status.health, Health::Poisoned(_));
         levels.set(&list::POISONED, u64::from(poisoned));
         levels.set(&list::STALLED_CALLS, status.stalled_calls.len() as u64);
-        levels.set(&list::CLOSED_DATABASES, self.closed_databases() as u64);
+        levels.set(&list::CLOSED_DATABASES, closed_databases as u64);
         for breaker in &status.breakers {
             let label = ("work", breaker.work);
             let is_open = breaker.state != BreakerState::Closed;
