@@ -178,6 +178,9 @@ fn writers_in_many_threads_wait_for_relocation_and_for_nothing_else() {
     let mut rig = Rig::new(seed, ManifestFault::NotApplied);
     rig.housekeeping = Housekeeping::Background;
     let limits = limits();
+    // The log is full when its segments are as large as the cap: the last of them may begin right below
+    // it, and one more may take what was let in before, and what is moved.
+    let log_bytes_most = CAP + 2 * limits.segment_bytes_max;
     let store = rig.open(&limits).unwrap();
     let mut models: Vec<Model> = (0..100).map(|nth| make(&store, nth)).collect();
     let stop = AtomicBool::new(false);
@@ -205,7 +208,7 @@ fn writers_in_many_threads_wait_for_relocation_and_for_nothing_else() {
                     for _ in 0..CAP / (24 * 512) {
                         hot.round();
                         let status = store.status();
-                        assert!(status.log_bytes <= CAP, "{status:?}");
+                        assert!(status.log_bytes < log_bytes_most, "{status:?}");
                     }
                     hot
                 })
