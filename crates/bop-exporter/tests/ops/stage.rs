@@ -4,7 +4,7 @@ use bop_control::{Failure, Request};
 use bop_exporter::{Exporter, Source};
 use bop_storage::error::ErrorCode;
 use bop_storage::manifest::MemoryManifest;
-use bop_storage::runtime::{Runtime, SystemSpawn};
+use bop_storage::runtime::Runtime;
 use bop_storage::testing::{ManualClock, SeededEntropy, SimDisk};
 use bop_storage::{Db, DbKind, Housekeeping, Limits, Manager, MetricValue, Options, PageNo};
 use std::net::SocketAddr;
@@ -38,7 +38,7 @@ impl Ground {
         let runtime = Runtime {
             clock: Arc::clone(&self.clock) as _,
             entropy: Arc::new(SeededEntropy::new(7)),
-            spawn: Arc::new(SystemSpawn),
+            ..Runtime::system()
         };
         let options = Options::new()
             .limits(limits)

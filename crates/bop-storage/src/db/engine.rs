@@ -25,6 +25,7 @@ use super::release::BackingUp;
 use super::rewrite_chunks::Reclaim;
 use super::signals::Signals;
 use super::slot::WriterSlot;
+use super::spill::SpillSpace;
 use super::state::DbState;
 use crate::catalogue::Catalogue;
 use crate::error::{Damage, ReadError, Rejection};
@@ -74,6 +75,7 @@ pub(crate) struct Engine {
     pub(super) store: StoreId,
     pub(super) epoch: Epoch,
     pub(super) disk: Arc<dyn Disk>,
+    pub(super) spills: Arc<SpillSpace>,
     /// What is measured.
     pub(super) meters: Arc<StoreMeters>,
     /// Watches the calls of `disk`.
@@ -132,10 +134,6 @@ pub(crate) struct Engine {
 impl Engine {
     pub(super) fn log(&self) -> &Log {
         &self.log
-    }
-
-    pub(super) fn disk(&self) -> &Arc<dyn Disk> {
-        &self.disk
     }
 
     pub(super) fn limits(&self) -> &ValidLimits {

@@ -9,7 +9,6 @@ use super::engine::{Engine, OpenStore};
 use crate::error::FeedError;
 use crate::ids::ChangeNo;
 use crate::manifest::{ChangePage, CursorPlace, RunRow};
-use crate::runtime::boot_id;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,8 +51,8 @@ impl Engine {
     pub(super) fn begin_run(&self) {
         let run = RunRow {
             epoch: self.epoch,
-            boot: boot_id(),
-            pid: std::process::id(),
+            boot: self.runtime.process.boot,
+            pid: self.runtime.process.pid,
             opened_us: self.runtime.clock.wall_us(),
             closed_us: None,
         };

@@ -32,6 +32,7 @@ use super::recovery::RecoveredState;
 use super::release::BackingUp;
 use super::rewrite_chunks::Reclaim;
 use super::signals::Signals;
+use super::spill::SpillSpace;
 use super::start::StartedLog;
 use super::state::DbState;
 use super::strangers::check_unregistered;
@@ -312,9 +313,8 @@ impl Parts<'_> {
         lock: Box<dyn StoreLock>,
         found: Option<Damage>,
     ) -> Result<(Arc<Engine>, Vec<SegmentId>), OpenError> {
-        let rows = self.manifest.state();
+        let (rows, chunks) = (self.manifest.state(), self.chunks());
         let (cache, errands) = self.cache();
-        let chunks = self.chunks();
         let signals = Arc::new(Signals::new(self.limits.idle_note_delay));
         let holds = LogHolds::new(Arc::clone(&signals) as _);
         let (state, recovered) = self.recover_state(&rows, &chunks, &cache, &holds)?;
@@ -335,6 +335,7 @@ impl Parts<'_> {
             store: self.superblock.store,
             epoch,
             disk: Arc::clone(&self.disk),
+            spills: Arc::new(SpillSpace::new(Arc::clone(&self.disk))),
             meters: Arc::clone(&self.meters),
             watchdog: Arc::clone(&self.watchdog),
             watch_thread: Mutex::new(None),

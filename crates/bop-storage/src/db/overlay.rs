@@ -13,11 +13,11 @@
 //! Never: appends to the log, looks at committed pages.
 
 use super::savepoints::{START, Savepoint, Savepoints};
-use super::spill::SpillFile;
+use super::spill::{SpillFile, SpillSpace};
 use crate::checksum::PageHash;
 use crate::error::Rejection;
 use crate::ids::{PageNo, PageSize};
-use crate::io::{Disk, IoFailure};
+use crate::io::IoFailure;
 use crate::page::PageBytes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -75,7 +75,7 @@ pub(crate) struct Overlay {
     counts_since: u64,
     memory_bytes: u64,
     memory_bytes_max: u64,
-    disk: Arc<dyn Disk>,
+    space: Arc<SpillSpace>,
     spill: Option<SpillFile>,
 }
 
@@ -85,7 +85,7 @@ impl Overlay {
         page_size: PageSize,
         page_count: u32,
         memory_bytes_max: u64,
-        disk: Arc<dyn Disk>,
+        space: Arc<SpillSpace>,
         savepoints: Savepoints,
     ) -> Self {
         Self {
@@ -100,7 +100,7 @@ impl Overlay {
             counts_since: START,
             memory_bytes: 0,
             memory_bytes_max,
-            disk,
+            space,
             spill: None,
         }
     }
@@ -307,9 +307,8 @@ impl Overlay {
         }
         let spill = match &mut self.spill {
             Some(spill) => spill,
-            none => none.insert(
-                SpillFile::create(self.disk.as_ref(), self.page_size).map_err(Rejection::Spill)?,
-            ),
+            none => none
+                .insert(SpillFile::create(&self.space, self.page_size).map_err(Rejection::Spill)?),
         };
         let slot = spill.append(content).map_err(Rejection::Spill)?;
         let hash = PageHash::of(page, content);

@@ -1,7 +1,7 @@
 //! What savepoints keep, and give back.
 
 use super::*;
-use crate::io::layout;
+use crate::io::{Disk, layout};
 use crate::testing::SimDisk;
 
 const PAGES: u32 = 20;
@@ -11,8 +11,8 @@ fn overlay() -> Overlay {
     let size = PageSize::new(512).unwrap();
     let disk = SimDisk::new(1);
     disk.create_dir(layout::SCRATCH_DIR.as_ref()).unwrap();
-    let disk = Arc::new(disk);
-    Overlay::new(size, PAGES, 2 * 512, disk, Savepoints::default())
+    let space = Arc::new(SpillSpace::new(Arc::new(disk)));
+    Overlay::new(size, PAGES, 2 * 512, space, Savepoints::default())
 }
 
 fn page(raw: u32) -> PageNo {

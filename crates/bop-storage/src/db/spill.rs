@@ -20,8 +20,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use zerocopy::IntoBytes;
 
-/// Tells the files of one process apart; a leftover of an earlier one was cleared at open.
-static NEXT: AtomicU64 = AtomicU64::new(0);
+/// Where a store's temporary files are made.
+#[derive(Debug)]
+pub(crate) struct SpillSpace {
+    disk: Arc<dyn Disk>,
+    /// Tells the files apart; a leftover of an earlier process was cleared at open.
+    next: AtomicU64,
+}
+
+impl SpillSpace {
+    pub(crate) fn new(disk: Arc<dyn Disk>) -> Self {
+        let next = AtomicU64::new(0);
+        Self { disk, next }
+    }
+}
 
 /// The file.
 #[derive(Debug)]
@@ -36,11 +48,11 @@ pub(crate) struct SpillFile {
 
 impl SpillFile {
     /// An empty file in `scratch/`.
-    pub(crate) fn create(disk: &dyn Disk, page_size: PageSize) -> Result<Self, IoFailure> {
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn create(space: &SpillSpace, page_size: PageSize) -> Result<Self, IoFailure> {
+        let number = space.next.fetch_add(1, Ordering::Relaxed);
         let path = layout::scratch(&format!("transaction-{number:016x}"));
-        let file = disk.open(&path, OpenMode::CreateScratch)?;
-        disk.remove(&path)?;
+        let file = space.disk.open(&path, OpenMode::CreateScratch)?;
+        space.disk.remove(&path)?;
         Ok(Self {
             file,
             path,

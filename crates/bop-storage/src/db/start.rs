@@ -20,7 +20,6 @@ use crate::log::{
     SpareMaker, SpareSegment, StartError, settle,
 };
 use crate::manifest::ManifestState;
-use crate::runtime::Runtime;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -44,11 +43,7 @@ impl Parts<'_> {
             settle(self.disk.as_ref(), active)?;
         }
         let ring = Arc::new(self.ring(&recovered, rows)?);
-        let Runtime {
-            clock,
-            entropy,
-            spawn,
-        } = self.options.runtime.clone();
+        let runtime = self.options.runtime.clone();
         let background = self.options.housekeeping == Housekeeping::Background;
         let registry = Arc::new(ManifestRegistry::new(&self.manifest, &self.limits));
         let (disk, limits) = (Arc::clone(&self.disk), self.limits.clone());
@@ -56,7 +51,7 @@ impl Parts<'_> {
         let spares = Arc::new(SpareMaker::new(
             disk,
             store,
-            entropy,
+            runtime.entropy,
             registry,
             Arc::clone(&ring),
             limits,
@@ -79,8 +74,8 @@ impl Parts<'_> {
             spares,
             holds: Arc::clone(holds),
             unwritten: Arc::default(),
-            clock,
-            spawn: background.then_some(spawn),
+            clock: runtime.clock,
+            spawn: background.then_some(runtime.spawn),
             limits: self.limits.clone(),
             events: Arc::clone(signals) as _,
             meters: Arc::clone(&self.meters),

@@ -63,14 +63,14 @@ impl WriteTxn {
 
     fn start_overlay(&mut self, size: PageSize) -> &mut Overlay {
         let bound = self.engine.limits().transaction_memory_bytes_max;
-        let disk = Arc::clone(self.engine.disk());
+        let space = Arc::clone(&self.engine.spills);
         let savepoints = match self.overlay.take() {
             Some(replaced) => replaced.into_savepoints(),
             None => std::mem::take(&mut self.early),
         };
         let count = self.snapshot.page_count();
         self.overlay
-            .insert(Overlay::new(size, count, bound, disk, savepoints))
+            .insert(Overlay::new(size, count, bound, space, savepoints))
     }
 
     /// The state that it started from.

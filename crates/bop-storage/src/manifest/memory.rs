@@ -14,6 +14,7 @@ use crate::io::IoFailure;
 use parking_lot::Mutex;
 use std::fmt;
 use std::sync::Arc;
+use xxhash_rust::xxh3::Xxh3;
 
 /// Asked at each commit: lets it pass, or makes it fail.
 pub type Gate = Arc<dyn Fn() -> Result<(), IoFailure> + Send + Sync>;
@@ -70,6 +71,18 @@ impl MemoryManifest {
         change(&mut bytes);
         *value = bytes.into();
         true
+    }
+
+    /// The digest of all rows: two runs of a seed are compared by it.
+    pub fn digest(&self) -> u64 {
+        let mut hasher = Xxh3::new();
+        for ((table, key), value) in self.shared.rows.lock().iter() {
+            hasher.update(&[*table as u8]);
+            hasher.update(&(key.len() as u64).to_le_bytes());
+            hasher.update(key);
+            hasher.update(value);
+        }
+        hasher.digest()
     }
 
     /// The number of rows, for tests that walk all of them.

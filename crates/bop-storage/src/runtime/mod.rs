@@ -27,7 +27,7 @@ pub(crate) use errands::Errands;
 pub use panics::PanicReport;
 pub(crate) use panics::fence;
 pub(crate) use process::ProcessUsage;
-pub(crate) use system::boot_id;
+use system::boot_id;
 pub use system::{SystemClock, SystemEntropy, SystemSpawn};
 
 use std::fmt;
@@ -71,7 +71,16 @@ pub trait Spawn: Send + Sync + fmt::Debug {
     -> std::io::Result<Box<dyn Joiner>>;
 }
 
-/// The three effects together, cheap to clone.
+/// Which process has the store open: written down, so that people can tell whose it was.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct ProcessIdentity {
+    /// The kernel's name for this boot of the machine; zeros where there is none to be had.
+    pub boot: [u8; 16],
+    /// The process's number.
+    pub pid: u32,
+}
+
+/// The effects together, cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Runtime {
     /// Tells the time.
@@ -80,15 +89,21 @@ pub struct Runtime {
     pub entropy: Arc<dyn Entropy>,
     /// Starts threads.
     pub spawn: Arc<dyn Spawn>,
+    /// Says who we are.
+    pub process: ProcessIdentity,
 }
 
 impl Runtime {
-    /// The operating system's clock, randomness and threads.
+    /// The operating system's clock, randomness and threads, and this process.
     pub fn system() -> Self {
         Self {
             clock: Arc::new(SystemClock::new()),
             entropy: Arc::new(SystemEntropy),
             spawn: Arc::new(SystemSpawn),
+            process: ProcessIdentity {
+                boot: boot_id(),
+                pid: std::process::id(),
+            },
         }
     }
 }

@@ -41,7 +41,7 @@ impl Clock for SystemClock {
 }
 
 /// The kernel's name for this boot of the machine; zeros where there is none to be had.
-pub(crate) fn boot_id() -> [u8; 16] {
+pub(super) fn boot_id() -> [u8; 16] {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let digits: Vec<u8> = text
         .chars()

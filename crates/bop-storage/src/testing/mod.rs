@@ -17,4 +17,4 @@ pub use clock::ManualClock;
 pub use disk_suite::disk_suite;
 pub use entropy::SeededEntropy;
 pub use random::SplitMix64;
-pub use sim::{Doubt, Fault, SECTOR_BYTES, SimDisk};
+pub use sim::{Doubt, Fault, SECTOR_BYTES, SimDisk, Tap};

@@ -1,11 +1,11 @@
 //! Many writers and a housekeeper at once, and the power goes: not repeatable to the last call, but
 //! each writer knows what it was promised.
 
+use crate::fill::fill_with;
 use crate::ground::Ground;
 use crate::oracle::{open, verify};
 use crate::replay::{Replay, is_replay, seeds};
 use crate::rig::{Keep, ManifestFault, Rig};
-use crate::session::Session;
 use crate::world::{Database, World, observe};
 use bop_storage::testing::{Fault, SimDisk, SplitMix64};
 use bop_storage::{DbKind, Housekeeping, Limits, Manager};
@@ -46,7 +46,7 @@ fn write(store: &Manager, disk: &SimDisk, number: usize, seed: u64) -> Promise {
             return promise;
         };
         let mut after = promise.acknowledged.clone();
-        if Session::fill_with(&mut random, &mut write, &mut after).is_err() {
+        if fill_with(&mut random, &mut write, &mut after).is_err() {
             return promise;
         }
         after.head = None;

@@ -2,7 +2,7 @@
 //! there when the device works again, also when the power goes after that.
 
 use crate::ground::Ground;
-use crate::oracle::{check, open};
+use crate::oracle::{Expected, check, open};
 use crate::replay::{Replay, is_replay, one_of, seeds};
 use crate::rig::{Keep, ManifestFault, Rig};
 use crate::session::{Done, Session, Weather};
@@ -138,16 +138,13 @@ fn aftermath(mut session: Session, call: u64, case: Case) -> Result<(), String> 
         Keep::Some(random.next_u64()),
     ] {
         let image = session.rig.crashed(keep, random.next_u64());
-        let (acknowledged, in_flight) = (&session.acknowledged, session.in_flight.as_ref());
-        check(
-            image,
-            &limits(),
-            acknowledged,
-            in_flight,
-            &Dropped::new(),
-            random.next_u64(),
-        )
-        .map_err(|violation| format!("power cut at once, {keep:?}: {violation}"))?;
+        let expected = Expected {
+            acknowledged: &session.acknowledged,
+            in_flight: session.in_flight.as_ref(),
+            dropped: &Dropped::new(),
+        };
+        check(image, &limits(), &expected, random.next_u64())
+            .map_err(|violation| format!("power cut at once, {keep:?}: {violation}"))?;
     }
     if case.class == Class::Reads {
         disk.heal();
@@ -169,15 +166,13 @@ fn aftermath(mut session: Session, call: u64, case: Case) -> Result<(), String> 
     disk.power_cut();
     let image = session.rig.crashed(Keep::Nothing, random.next_u64());
     drop(store);
-    let after = check(
-        image,
-        &limits(),
-        &found,
-        None,
-        &Dropped::new(),
-        random.next_u64(),
-    )
-    .map_err(|violation| format!("power cut after the next open: {violation}"))?;
+    let expected = Expected {
+        acknowledged: &found,
+        in_flight: None,
+        dropped: &Dropped::new(),
+    };
+    let after = check(image, &limits(), &expected, random.next_u64())
+        .map_err(|violation| format!("power cut after the next open: {violation}"))?;
     assert!(is_state(&found, &after.world));
     Ok(())
 }

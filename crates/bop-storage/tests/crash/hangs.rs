@@ -2,7 +2,7 @@
 //! store can be left, and when the call ends after all, nothing was said that is not so.
 
 use crate::ground::Ground;
-use crate::oracle::{check, verify};
+use crate::oracle::{Expected, check, verify};
 use crate::replay::{Replay, is_replay, seeds};
 use crate::rig::{Keep, ManifestFault, Rig};
 use crate::session::{Session, Weather};
@@ -163,7 +163,12 @@ fn after(mut session: Session, store: Manager, disk: &SimDisk, end: End) {
             "{keep:?}: {found:?} is neither {:?} nor {in_flight:?}",
             session.acknowledged
         );
-        check(image, &limits(), &all, None, &Dropped::new(), 7).expect("it stays so");
+        let expected = Expected {
+            acknowledged: &all,
+            in_flight: None,
+            dropped: &Dropped::new(),
+        };
+        check(image, &limits(), &expected, 7).expect("it stays so");
     }
 }
 

@@ -4,8 +4,11 @@
 //! ```text
 //! ground    the simulated disk, or real files by a backend
 //! world     the expected state, kept outside the store      rig      disk + manifest that crash together
-//! session   a seeded workload on a rig, step by step        oracle   opens what is left and judges it
+//! session   a seeded workload on a rig, step by step (fill: its pages)
+//! oracle   opens what is left and judges it
 //! images    power cuts, again inside recovery               faults   the N-th call fails
+//! every_call   what a cut within each call would leave, by one run (camera: takes it)
+//! sequences    the same of all sequences of a few operations
 //! hangs     the N-th call does not return                   lies     the N-th write is lost or misplaced
 //! stalls    the same with all threads, and another segment
 //! ways      all ways to commit, a power cut
@@ -19,8 +22,11 @@
     reason = "a test fails by panicking"
 )]
 
+mod camera;
 mod crowd;
+mod every_call;
 mod faults;
+mod fill;
 mod ground;
 mod hangs;
 mod images;
@@ -29,6 +35,7 @@ mod oracle;
 mod overtaking;
 mod replay;
 mod rig;
+mod sequences;
 mod session;
 mod stalls;
 mod ways;

@@ -2,7 +2,7 @@
 
 use bop_storage::io::{Disk, IoOp};
 use bop_storage::manifest::MemoryManifest;
-use bop_storage::runtime::{Runtime, SystemSpawn};
+use bop_storage::runtime::{ProcessIdentity, Runtime, SystemSpawn};
 use bop_storage::testing::{ManualClock, SeededEntropy, SimDisk, SplitMix64};
 use bop_storage::{Housekeeping, Limits, Manager, OpenError, Options};
 use std::path::Path;
@@ -49,7 +49,13 @@ impl Rig {
         Self::with(SimDisk::new(seed), MemoryManifest::new(), seed, fault)
     }
 
-    fn with(disk: SimDisk, manifest: MemoryManifest, seed: u64, fault: ManifestFault) -> Self {
+    /// On a disk and a manifest that there are.
+    pub(crate) fn with(
+        disk: SimDisk,
+        manifest: MemoryManifest,
+        seed: u64,
+        fault: ManifestFault,
+    ) -> Self {
         connect(&disk, &manifest, seed, fault);
         Self {
             disk,
@@ -99,6 +105,11 @@ impl Rig {
             clock: Arc::clone(&self.clock) as _,
             entropy: Arc::clone(&self.entropy) as _,
             spawn: Arc::new(SystemSpawn),
+            // Two runs of a seed write the same rows.
+            process: ProcessIdentity {
+                boot: [7; 16],
+                pid: 7,
+            },
         };
         let options = Options::new()
             .limits(limits.clone())

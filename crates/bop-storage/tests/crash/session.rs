@@ -3,13 +3,15 @@
 //! Invariant: `acknowledged` is what the store has promised; `in_flight` is what the one operation
 //! whose end is unknown would have made of it. After such an operation the session is over.
 
+use crate::fill::{Fill, fill_with, fill_with_many};
+use crate::oracle::{Expected, Standing};
 use crate::rig::Rig;
-use crate::world::{Database, Dropped, World, content, judge, observe, observe_snapshot};
+use crate::world::{Database, Dropped, World, judge, observe, observe_snapshot};
 use bop_storage::testing::SplitMix64;
 use bop_storage::{
-    BeginError, CatalogueError, CommitError, DbKind, ErrorCode, Limits, Manager, PageNo, ReadTxn,
-    Rejection, WriteTxn,
+    BeginError, CatalogueError, CommitError, DbKind, ErrorCode, Limits, Manager, ReadTxn, Rejection,
 };
+use std::sync::Arc;
 use std::time::Duration;
 
 const WAIT: Duration = Duration::from_millis(200);
@@ -23,6 +25,43 @@ pub(crate) enum Weather {
     Fair,
     /// Calls fail; what they answer must be true all the same.
     Foul,
+}
+
+/// What can be done to a store.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Op {
+    Commit,
+    /// With more pages than a record or the memory of a transaction takes.
+    LargeCommit,
+    Create,
+    Rename,
+    Drop,
+    Undrop,
+    Checkpoint,
+    TakeReader,
+    ReleaseReader,
+    KeepHouse,
+    /// Closes the store and opens it again.
+    Reopen,
+    /// The same without closing it.
+    Abandon,
+}
+
+impl Op {
+    pub(crate) const ALL: [Self; 12] = [
+        Self::Commit,
+        Self::LargeCommit,
+        Self::Create,
+        Self::Rename,
+        Self::Drop,
+        Self::Undrop,
+        Self::Checkpoint,
+        Self::TakeReader,
+        Self::ReleaseReader,
+        Self::KeepHouse,
+        Self::Reopen,
+        Self::Abandon,
+    ];
 }
 
 /// What a session did, so that a test can tell that it tried what it is there to try.
@@ -77,6 +116,8 @@ pub(crate) struct Session {
     pub(crate) dropped: Dropped,
     /// Whether what an open shows is judged.
     looks_at_open: bool,
+    /// Is told what may be found, before and after each operation.
+    pub(crate) watch: Option<Arc<Standing>>,
     pub(crate) done: Done,
 }
 
@@ -101,7 +142,17 @@ impl Session {
             reader: None,
             dropped: Dropped::new(),
             looks_at_open: true,
+            watch: None,
             done: Done::default(),
+        }
+    }
+
+    /// What may be found now.
+    pub(crate) fn expected(&self) -> Expected<'_> {
+        Expected {
+            acknowledged: &self.acknowledged,
+            in_flight: self.in_flight.as_ref(),
+            dropped: &self.dropped,
         }
     }
 
@@ -143,27 +194,46 @@ impl Session {
     /// One step; a store may be closed and opened again in it.
     pub(crate) fn step(&mut self) {
         match self.random.below(100) {
-            0..4 => self.reopen(true),
-            4..6 => self.reopen(false),
+            0..4 => self.perform(Op::Reopen),
+            4..6 => self.perform(Op::Abandon),
             _ => self.inner_step(),
         }
     }
 
     /// One step on the open store.
     pub(crate) fn inner_step(&mut self) {
-        match self.random.below(100) {
-            0..62 => self.commit(),
-            62..70 => self.create(),
-            70..74 => self.rename(),
-            74..78 => self.drop_database(),
-            78..83 => self.undrop_database(),
-            83..88 => self.checkpoint(),
-            88..91 => self.take_reader(),
-            91..94 => self.release_reader(),
-            _ => self.keep_house(),
-        }
+        let op = match self.random.below(100) {
+            0..62 => Op::Commit,
+            62..70 => Op::Create,
+            70..74 => Op::Rename,
+            74..78 => Op::Drop,
+            78..83 => Op::Undrop,
+            83..88 => Op::Checkpoint,
+            88..91 => Op::TakeReader,
+            91..94 => Op::ReleaseReader,
+            _ => Op::KeepHouse,
+        };
+        self.perform(op);
         if self.random.chance(1, 3) && !self.is_over() {
             self.keep_house();
+        }
+    }
+
+    /// One operation; on what, and with which pages, is random.
+    pub(crate) fn perform(&mut self, op: Op) {
+        match op {
+            Op::Commit => self.commit(),
+            Op::LargeCommit => self.commit_of(fill_with_many),
+            Op::Create => self.create(),
+            Op::Rename => self.rename(),
+            Op::Drop => self.drop_database(),
+            Op::Undrop => self.undrop_database(),
+            Op::Checkpoint => self.checkpoint(),
+            Op::TakeReader => self.take_reader(),
+            Op::ReleaseReader => self.release_reader(),
+            Op::KeepHouse => self.keep_house(),
+            Op::Reopen => self.reopen(true),
+            Op::Abandon => self.reopen(false),
         }
     }
 
@@ -220,6 +290,20 @@ impl Session {
         self.before = std::mem::replace(&mut self.acknowledged, after);
     }
 
+    /// An operation begins that would make `after` of the store.
+    fn begins(&self, after: &World) {
+        if let Some(watch) = &self.watch {
+            watch.change(&self.acknowledged, Some(after), &self.dropped);
+        }
+    }
+
+    /// It has ended, however.
+    pub(crate) fn ended(&self) {
+        if let Some(watch) = &self.watch {
+            watch.change(&self.acknowledged, self.in_flight.as_ref(), &self.dropped);
+        }
+    }
+
     fn failed(&mut self, error: &CommitError, after: World) {
         self.done.without_room += u64::from(error.code() == ErrorCode::OutOfSpace);
         match error {
@@ -247,6 +331,7 @@ impl Session {
         };
         let mut after = self.acknowledged.clone();
         let taken = after.insert(name.clone(), Database::new(kind)).is_some();
+        self.begins(&after);
         let created = self.store().create_database(&name, kind).map(drop);
         self.catalogue_change(created, taken, after);
     }
@@ -259,6 +344,7 @@ impl Session {
         if !taken && let Some(database) = after.remove(&from) {
             after.insert(to.clone(), database);
         }
+        self.begins(&after);
         let renamed = self.store().rename_database(&from, &to);
         self.catalogue_change(renamed, taken, after);
     }
@@ -272,6 +358,7 @@ impl Session {
         if let Ok(info) = store.info(&name) {
             self.dropped.insert(info.id, last);
         }
+        self.begins(&after);
         let dropped = match self.random.chance(1, 4) {
             true => store.drop_database_now(&name),
             false => store.drop_database(&name),
@@ -292,6 +379,7 @@ impl Session {
         let taken = after
             .insert(name.clone(), self.dropped[&id].clone())
             .is_some();
+        self.begins(&after);
         let undropped = self.store().undrop_database_id(id, Some(&name));
         self.done.undropped += u64::from(undropped.is_ok());
         self.catalogue_change(undropped, taken, after);
@@ -308,6 +396,7 @@ impl Session {
             Err(CatalogueError::Commit(error)) => self.failed(&error, after),
             Err(error) => self.excuse("a change of the catalogue", &error),
         }
+        self.ended();
     }
 
     fn checkpoint(&mut self) {
@@ -345,6 +434,10 @@ impl Session {
 
     /// One transaction on one database.
     pub(crate) fn commit(&mut self) {
+        self.commit_of(fill_with);
+    }
+
+    fn commit_of(&mut self, fill: Fill) {
         let Some(name) = self.pick() else {
             return self.create();
         };
@@ -358,7 +451,7 @@ impl Session {
             Err(error) => return self.excuse("beginning a transaction", &error),
         };
         let mut database = self.acknowledged[&name].clone();
-        let filled = Self::fill_with(&mut self.random, &mut write, &mut database);
+        let filled = fill(&mut self.random, &mut write, &mut database);
         if let Err(rejection) = filled {
             self.done.rejected += 1;
             return self.excuse("writing a page", &rejection);
@@ -379,6 +472,7 @@ impl Session {
         after.insert(name.clone(), database);
         let patches = || self.store().status().images.patches;
         let before = patches();
+        self.begins(&after);
         match write.commit() {
             Ok(read) => {
                 self.done.patches += patches() - before;
@@ -394,79 +488,6 @@ impl Session {
             }
             Err(error) => self.failed(&error, after),
         }
-    }
-
-    /// Changes pages, in the transaction and in the expected state alike.
-    pub(crate) fn fill_with(
-        random: &mut SplitMix64,
-        write: &mut WriteTxn,
-        database: &mut Database,
-    ) -> Result<(), Rejection> {
-        if database.page_size.is_none() {
-            let sizes = [512, 1024, 4096, 4096, 8192, 16384];
-            database.page_size = Some(sizes[random.index(sizes.len())]);
-        }
-        if random.chance(1, 6) && !database.pages.is_empty() {
-            truncate(random, write, database);
-        }
-        let pages = match random.below(16) {
-            0 => 24 + random.below(24),
-            1..4 => 4 + random.below(8),
-            _ => 1 + random.below(3),
-        };
-        for _ in 0..pages {
-            write_page(random, write, database)?;
-        }
-        if random.chance(1, 5) {
-            let savepoint = write.savepoint();
-            let mut undone = database.clone();
-            for _ in 0..1 + random.below(3) {
-                write_page(random, write, &mut undone)?;
-            }
-            if random.chance(1, 2) {
-                truncate(random, write, &mut undone);
-            }
-            write.rollback_to(savepoint);
-        }
-        if random.chance(1, 8) {
-            truncate(random, write, database);
-        }
-        Ok(())
-    }
-}
-
-fn write_page(
-    random: &mut SplitMix64,
-    write: &mut WriteTxn,
-    database: &mut Database,
-) -> Result<(), Rejection> {
-    let bytes = database.page_size.expect("chosen before") as usize;
-    // A store of these tests stays small, so that many of them can be made.
-    let most = if bytes > 4096 { 16 } else { 64 };
-    let first_is_missing = database.kind == DbKind::Sqlite && database.pages.is_empty();
-    let page = if first_is_missing {
-        0
-    } else if random.chance(1, 2) {
-        database.pages.len().min(most - 1)
-    } else {
-        random.index((database.pages.len() + 3).min(most))
-    };
-    let tag = random.next_u64() | 1 << 63;
-    let number = u32::try_from(page + 1).expect("small");
-    let page_no = PageNo::new(number).expect("above zero");
-    write.write_page(page_no, &content(database.kind, number, tag, bytes))?;
-    if database.pages.len() <= page {
-        database.pages.resize(page + 1, 0);
-    }
-    database.pages[page] = tag;
-    Ok(())
-}
-
-fn truncate(random: &mut SplitMix64, write: &mut WriteTxn, database: &mut Database) {
-    let least = usize::from(database.kind == DbKind::Sqlite);
-    let count = random.index(database.pages.len() + 1).max(least);
-    if count < database.pages.len() {
-        write.truncate(u32::try_from(count).expect("small"));
-        database.pages.truncate(count);
+        self.ended();
     }
 }

@@ -2,11 +2,11 @@
 //! the batch in flight goes to another segment, every committer but the one that leads is
 //! answered before the call ends, and when it does that changes nothing.
 
+use crate::fill::fill_with;
 use crate::ground::Ground;
 use crate::oracle::verify;
 use crate::replay::{Replay, is_replay, one_of, seeds};
 use crate::rig::{Keep, ManifestFault, Rig};
-use crate::session::Session;
 use crate::world::{Database, World, is_state, observe};
 use bop_storage::testing::{Fault, SplitMix64};
 use bop_storage::{CommitError, Db, DbKind, Health, Housekeeping, Limits, Lsn, Manager};
@@ -59,7 +59,7 @@ fn write(db: &Db, seed: u64) -> Told {
             continue;
         };
         let mut after = told.acknowledged.clone();
-        if Session::fill_with(&mut random, &mut write, &mut after).is_err() {
+        if fill_with(&mut random, &mut write, &mut after).is_err() {
             told.rejected += 1;
             continue;
         }

@@ -5,11 +5,11 @@
 //! group, a sync and an asynchronous commit that was waited for promise that they and everything
 //! before them is there; a relaxed and an asynchronous commit alone may be lost, from the end on.
 
+use crate::fill::fill_with;
 use crate::ground::Ground;
 use crate::oracle::{open, verify};
 use crate::replay::{Replay, is_replay, one_of, seeds};
 use crate::rig::{Keep, ManifestFault, Rig};
-use crate::session::Session;
 use crate::world::{Database, World, is_state, observe};
 use bop_storage::testing::{Fault, SplitMix64};
 use bop_storage::{
@@ -96,7 +96,7 @@ impl Script {
         let mut write = db.begin_write(WAIT).ok()?;
         let before = self.newest()[NAMES[number]].clone();
         let mut after = before.clone();
-        Session::fill_with(&mut self.random, &mut write, &mut after).ok()?;
+        fill_with(&mut self.random, &mut write, &mut after).ok()?;
         let changed = after.pages != before.pages || !write.touched_pages().is_empty();
         after.head = None;
         changed.then_some((write, after))

@@ -13,7 +13,7 @@ pub(crate) mod files;
 pub(crate) mod look;
 
 use bop_storage::log::format::DATA_START;
-use bop_storage::runtime::{Runtime, SystemSpawn};
+use bop_storage::runtime::Runtime;
 use bop_storage::testing::{Fault, ManualClock, SeededEntropy, SimDisk};
 use bop_storage::{DbKind, Housekeeping, Limits, Manager, Options, io::IoOp};
 use bop_storage::{PageNo, manifest::MemoryManifest};
@@ -62,7 +62,7 @@ fn quiet_with(seed: u64) -> Options {
     let runtime = Runtime {
         clock: Arc::new(ManualClock::new(1_700_000_000_000_000)),
         entropy: Arc::new(SeededEntropy::new(seed)),
-        spawn: Arc::new(SystemSpawn),
+        ..Runtime::system()
     };
     Options::new()
         .limits(Limits::tiny())

@@ -4,7 +4,7 @@
 
 use bop_storage::io::layout;
 use bop_storage::manifest::MemoryManifest;
-use bop_storage::runtime::{Runtime, SystemSpawn};
+use bop_storage::runtime::Runtime;
 use bop_storage::testing::{Fault, ManualClock, SeededEntropy, SimDisk};
 use bop_storage::{
     BeginError, CatalogueError, Damage, DbKind, Health, Housekeeping, Limits, Manager, Options,
@@ -33,7 +33,7 @@ fn open(disk: &SimDisk, manifest: &MemoryManifest) -> Manager {
     let runtime = Runtime {
         clock: Arc::new(ManualClock::new(1_700_000_000_000_000)),
         entropy: Arc::new(SeededEntropy::new(7)),
-        spawn: Arc::new(SystemSpawn),
+        ..Runtime::system()
     };
     let options = Options::new()
         .limits(limits())

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use bop_storage::manifest::{GenerationRow, Manifest, MemoryManifest};
-use bop_storage::runtime::{Clock, Runtime, SystemEntropy, SystemSpawn};
+use bop_storage::runtime::{Clock, Runtime};
 use bop_storage::testing::{Fault, ManualClock, SimDisk};
 use bop_storage::{
     CatalogueError, DbKind, ErrorCode, Housekeeping, JobError, JobId, JobInfo, JobState, Limits,
@@ -54,8 +54,7 @@ impl Rig {
     pub(crate) fn options(&self) -> Options {
         let runtime = Runtime {
             clock: Arc::clone(&self.clock) as _,
-            entropy: Arc::new(SystemEntropy),
-            spawn: Arc::new(SystemSpawn),
+            ..Runtime::system()
         };
         Options::new()
             .limits(Limits::tiny())

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests, not tests themselves")]
 
 use bop_storage::manifest::{ManifestStore, MemoryManifest, Table, scan_all};
-use bop_storage::runtime::{Runtime, SystemEntropy, SystemSpawn};
+use bop_storage::runtime::Runtime;
 use bop_storage::testing::{ManualClock, SimDisk};
 use bop_storage::{Housekeeping, Limits, Lsn, Manager, Options, PageNo};
 use std::sync::Arc;
@@ -36,8 +36,7 @@ impl Rig {
     pub(crate) fn open_with(&self, limits: Limits) -> Manager {
         let runtime = Runtime {
             clock: Arc::clone(&self.clock) as _,
-            entropy: Arc::new(SystemEntropy),
-            spawn: Arc::new(SystemSpawn),
+            ..Runtime::system()
         };
         let options = Options::new()
             .limits(limits)

@@ -1,7 +1,7 @@
 //! A store on a simulated disk, and what its metrics say.
 
 use bop_storage::manifest::MemoryManifest;
-use bop_storage::runtime::{Runtime, SystemSpawn};
+use bop_storage::runtime::Runtime;
 use bop_storage::testing::{ManualClock, SeededEntropy, SimDisk};
 use bop_storage::{
     Db, DbKind, Housekeeping, Limits, Manager, MetricValue, MetricsReport, Options, PageNo,
@@ -34,7 +34,7 @@ impl Rig {
         let runtime = Runtime {
             clock: Arc::clone(&self.clock) as _,
             entropy: Arc::new(SeededEntropy::new(7)),
-            spawn: Arc::new(SystemSpawn),
+            ..Runtime::system()
         };
         let options = Options::new()
             .limits(limits)

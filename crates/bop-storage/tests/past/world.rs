@@ -2,7 +2,7 @@
 
 use bop_storage::io::IoBackend;
 use bop_storage::manifest::MemoryManifest;
-use bop_storage::runtime::{Clock, Runtime, SystemEntropy, SystemSpawn};
+use bop_storage::runtime::{Clock, Runtime};
 use bop_storage::testing::{ManualClock, SimDisk, SplitMix64};
 use bop_storage::{
     At, CommitError, Db, DbKind, Housekeeping, Limits, Lsn, Manager, Options, PageNo, ReadTxn,
@@ -220,8 +220,7 @@ impl World {
     pub(crate) fn open(&mut self) {
         let runtime = Runtime {
             clock: Arc::clone(&self.clock) as _,
-            entropy: Arc::new(SystemEntropy),
-            spawn: Arc::new(SystemSpawn),
+            ..Runtime::system()
         };
         let options = Options::new()
             .limits(self.shape.limits())

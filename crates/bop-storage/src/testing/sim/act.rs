@@ -5,6 +5,7 @@
 use super::content::{Content, end_of};
 use super::faults::{Faults, Lie};
 use super::names::{Inode, Names, Node};
+use super::tap::Tapped;
 use crate::io::errno::ENOSPC;
 use crate::io::{BLOCK_BYTES, Block};
 use crate::testing::SplitMix64;
@@ -22,6 +23,9 @@ pub(super) struct State {
     pub(super) random: SplitMix64,
     pub(super) capacity: Option<u64>,
     pub(super) locked: bool,
+    /// See [`digest`](super::digest).
+    pub(super) trace: u64,
+    pub(super) tap: Tapped,
 }
 
 /// How a call ended that did not end well.

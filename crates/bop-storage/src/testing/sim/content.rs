@@ -16,16 +16,13 @@
 //!
 //! Never: draws a random number that decides what a crash keeps (the caller's chooser does).
 
+use super::block::BlockBytes;
 use super::{Chooser, Doubt, SECTOR_BYTES};
 use crate::io::{BLOCK_BYTES, Block};
 use crate::testing::SplitMix64;
 use imbl::OrdMap;
 use std::path::Path;
-use std::sync::{Arc, LazyLock};
-
-type BlockBytes = Arc<[u8; BLOCK_BYTES]>;
-
-static ZERO: LazyLock<BlockBytes> = LazyLock::new(|| Arc::new([0; BLOCK_BYTES]));
+use xxhash_rust::xxh3::Xxh3;
 
 const BLOCK: u64 = BLOCK_BYTES as u64;
 const SECTORS_PER_BLOCK: usize = BLOCK_BYTES / SECTOR_BYTES;
@@ -63,7 +60,7 @@ impl Content {
         for (index, chunk) in (0u64..).zip(bytes.chunks(BLOCK_BYTES)) {
             let mut block = [0; BLOCK_BYTES];
             block[..chunk.len()].copy_from_slice(chunk);
-            content.set_durable(index, Arc::new(block));
+            content.set_durable(index, BlockBytes::new(block));
         }
         content.durable_bytes = bytes.len() as u64;
         content
@@ -94,7 +91,7 @@ impl Content {
     /// Writes whole blocks; a sync makes them durable.
     pub(super) fn write(&mut self, first: u64, blocks: &[Block]) {
         for (index, block) in (first..).zip(blocks) {
-            self.push_version(index, shared(block), Fate::Dirty);
+            self.push_version(index, BlockBytes::new(block.0), Fate::Dirty);
         }
         self.grow(end_of(first, blocks));
     }
@@ -104,7 +101,7 @@ impl Content {
     pub(super) fn write_durable(&mut self, first: u64, blocks: &[Block]) {
         for (index, block) in (first..).zip(blocks) {
             self.pending.remove(&index);
-            self.set_durable(index, shared(block));
+            self.set_durable(index, BlockBytes::new(block.0));
         }
         self.durable_bytes = self.durable_bytes.max(end_of(first, blocks));
         let durable_bytes = self.durable_bytes;
@@ -119,7 +116,7 @@ impl Content {
         let torn_for_readers = random.chance(1, 2);
         for (index, block) in (first..).zip(blocks) {
             let before = self.live(index);
-            self.push_version(index, shared(block), fate);
+            self.push_version(index, BlockBytes::new(block.0), fate);
             if torn_for_readers {
                 self.push_version(index, torn(&before, block, random), fate);
             }
@@ -140,7 +137,7 @@ impl Content {
         self.pending_lengths.clear();
         for (index, block) in std::mem::take(&mut self.pending) {
             match (block.fate, block.versions.last()) {
-                (Fate::Dirty, Some(newest)) => self.set_durable(index, Arc::clone(newest)),
+                (Fate::Dirty, Some(newest)) => self.set_durable(index, newest.clone()),
                 _ => drop(self.pending.insert(index, block)),
             }
         }
@@ -202,7 +199,7 @@ impl Content {
                     bytes[range.clone()].copy_from_slice(&block.versions[version][range]);
                 }
             }
-            after.set_durable(*index, Arc::new(bytes));
+            after.set_durable(*index, BlockBytes::new(bytes));
         }
         after.cut_to(after.durable_bytes);
         after
@@ -219,16 +216,29 @@ impl Content {
         out
     }
 
+    /// Adds what a reader sees: the length, and each block that is not all zeros.
+    pub(super) fn digest(&self, hasher: &mut Xxh3) {
+        hasher.update(&self.bytes().to_le_bytes());
+        let settled = self.settled();
+        for (index, block) in &settled.durable {
+            hasher.update(&index.to_le_bytes());
+            hasher.update(&block.digest().to_le_bytes());
+        }
+    }
+
     /// Damages a byte of the durable image and of every version.
     pub(super) fn flip(&mut self, byte: u64, mask: u8) {
         let index = byte / BLOCK;
         let within = usize::try_from(byte % BLOCK).unwrap_or(0);
-        let mut durable = *self.durable_block(index);
-        durable[within] ^= mask;
-        self.set_durable(index, Arc::new(durable));
+        let flipped = |block: &BlockBytes| {
+            let mut bytes = **block;
+            bytes[within] ^= mask;
+            BlockBytes::new(bytes)
+        };
+        self.set_durable(index, flipped(&self.durable_block(index)));
         if let Some(block) = self.pending.get_mut(&index) {
             for version in &mut block.versions {
-                Arc::make_mut(version)[within] ^= mask;
+                *version = flipped(version);
             }
         }
     }
@@ -263,17 +273,18 @@ impl Content {
         match self.pending.get(&index) {
             Some(Pending { versions, fate }) if *fate != Fate::FailedReverted => versions
                 .last()
-                .map_or_else(|| self.durable_block(index), Arc::clone),
+                .map_or_else(|| self.durable_block(index), BlockBytes::clone),
             _ => self.durable_block(index),
         }
     }
 
     fn durable_block(&self, index: u64) -> BlockBytes {
-        Arc::clone(self.durable.get(&index).unwrap_or(&ZERO))
+        let durable = self.durable.get(&index);
+        durable.map_or_else(BlockBytes::zero, BlockBytes::clone)
     }
 
     fn set_durable(&mut self, index: u64, bytes: BlockBytes) {
-        if Arc::ptr_eq(&bytes, &ZERO) || *bytes == **ZERO {
+        if bytes.is_zero() {
             self.durable.remove(&index);
         } else {
             self.durable.insert(index, bytes);
@@ -291,7 +302,7 @@ impl Content {
             }
             let mut block = *self.durable_block(index);
             block[usize::try_from(bytes % BLOCK).unwrap_or(0)..].fill(0);
-            self.set_durable(index, Arc::new(block));
+            self.set_durable(index, BlockBytes::new(block));
         }
     }
 }
@@ -313,15 +324,7 @@ fn torn(before: &BlockBytes, block: &Block, random: &mut SplitMix64) -> BlockByt
             old.copy_from_slice(new);
         }
     }
-    Arc::new(bytes)
-}
-
-fn shared(block: &Block) -> BlockBytes {
-    if block.0 == **ZERO {
-        Arc::clone(&ZERO)
-    } else {
-        Arc::new(block.0)
-    }
+    BlockBytes::new(bytes)
 }
 
 /// Where a transfer ends, in bytes; one of nothing ends nowhere.

@@ -5,9 +5,11 @@
 //! - a hung call holds no lock while it hangs.
 
 use super::act::{Act, Broken, State};
+use super::digest::traced;
 use super::faults::{Class, Fault, Faults, Verdict};
 use super::file::SimFile;
 use super::names::Names;
+use super::tap::Tapped;
 use crate::io::errno::{EINVAL, EIO};
 use crate::io::{
     BufferPool, Disk, DiskFile, FileEntry, IoFailure, IoOp, LockFailure, OpenMode, StoreLock,
@@ -51,6 +53,8 @@ impl SimDisk {
             random: SplitMix64::new(seed),
             capacity,
             locked: false,
+            trace: 0,
+            tap: Tapped::default(),
         };
         Self {
             shared: Arc::new(Shared {
@@ -168,8 +172,9 @@ impl SimDisk {
         act: Act<'_>,
     ) -> Result<(), IoFailure> {
         let mut state = self.shared.state.lock();
+        state.trace = traced(state.trace, op, path, offset);
         let answer = match state.faults.next(Class::Change, op) {
-            Verdict::Go => state.perform(act),
+            Verdict::Go => self.perform_seen(&mut state, op, act),
             Verdict::Lie(lie) => state.perform_lying(act, lie),
             Verdict::Fail(errno) => {
                 if !state.faults.is_cut() {

@@ -4,7 +4,8 @@
 //! is durable and what a crash may lose, keep or tear; and the plan of what fails when.
 //!
 //! Reading order: `content` (one file) -> `names` (the tree) -> `faults` (what fails when) ->
-//! `act` (what each call does) -> `disk` and `file` (the seam) -> `images` (crash images and raw bytes).
+//! `act` (what each call does) -> `disk` and `file` (the seam) -> `images` (crash images and raw bytes), `digest`,
+//! `tap` (a look into each call).
 //!
 //! Invariants
 //! - everything is decided by seeds and by the order of calls;
@@ -14,16 +15,20 @@
 //! Never: sleeps, or keeps a file outside memory.
 
 mod act;
+mod block;
 mod content;
+mod digest;
 mod disk;
 mod faults;
 mod file;
 mod images;
 mod names;
+mod tap;
 
 pub use disk::SimDisk;
 pub use faults::Fault;
 pub use images::Doubt;
+pub use tap::Tap;
 
 use images::Chooser;
 
