@@ -57,6 +57,7 @@ const STAGES: &[Stage] = &[
     stage(IMAGES, "sequences::", &[("BOP_CRASH_ALL", "1")]),
     stage(IMAGES, "images::power_cuts_", &[("BOP_CRASH_SEEDS", "80")]),
     stage(IMAGES, "faults::", &[("BOP_CRASH_ALL", "1")]),
+    stage(IMAGES, "errnos::", &[("BOP_CRASH_ALL", "1")]),
     stage("bop-storage/past", "faults::", &[]),
     stage("bop-storage/past", "killed::", &[]),
     stage("bop-storage/backup", "power::", &[]),

@@ -15,21 +15,21 @@ use std::time::Duration;
 
 /// Calls of which one fails.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
-enum Class {
+pub(crate) enum Class {
     Changes,
     Reads,
 }
 
 /// A way to fail.
 #[derive(Copy, Clone, Debug)]
-struct Case {
-    class: Class,
-    fault: Fault,
-    manifest: ManifestFault,
+pub(crate) struct Case {
+    pub(crate) class: Class,
+    pub(crate) fault: Fault,
+    pub(crate) manifest: ManifestFault,
     /// Which share of the calls is tried: every one, or every so-manieth from one on that the seed
     /// chooses. `BOP_CRASH_ALL=1` tries all.
-    stride: usize,
-    steps: u32,
+    pub(crate) stride: usize,
+    pub(crate) steps: u32,
 }
 
 fn limits() -> Limits {
@@ -41,7 +41,7 @@ fn limits() -> Limits {
     limits
 }
 
-const STEPS: u32 = 16;
+pub(crate) const STEPS: u32 = 16;
 
 /// Where the runs of a seed start: at a new store, or at one that was not closed.
 fn origin(ground: Ground, seed: u64) -> Start {
@@ -67,12 +67,27 @@ struct Start {
 
 /// Fails one call after the other until a run meets no failure any more.
 fn fail_each(test: &'static str, range: Range<u64>, case: Case) {
-    fail_each_on(Ground::Simulated, test, range, case);
+    let tried = fail_each_on(Ground::Simulated, test, range, case);
+    if !is_replay() {
+        assert_budgets(case, &tried);
+    }
 }
 
-fn fail_each_on(ground: Ground, test: &'static str, range: Range<u64>, case: Case) {
-    let mut done = Done::default();
-    let (mut runs, mut poisoned) = (0_u64, 0_u64);
+/// What came of some runs.
+#[derive(Default)]
+pub(crate) struct Tried {
+    pub(crate) runs: u64,
+    pub(crate) poisoned: u64,
+    done: Done,
+}
+
+pub(crate) fn fail_each_on(
+    ground: Ground,
+    test: &'static str,
+    range: Range<u64>,
+    case: Case,
+) -> Tried {
+    let mut tried = Tried::default();
     for seed in seeds(range) {
         let _replay = Replay::new(test, ground, seed);
         let stride = one_of(case.stride * ground.less());
@@ -90,9 +105,9 @@ fn fail_each_on(ground: Ground, test: &'static str, range: Range<u64>, case: Cas
                 Class::Changes => session.rig.disk.op_count(),
                 Class::Reads => session.rig.disk.read_count(),
             };
-            runs += 1;
-            poisoned += u64::from(session.in_flight.is_some());
-            done.add(&session.done);
+            tried.runs += 1;
+            tried.poisoned += u64::from(session.in_flight.is_some());
+            tried.done.add(&session.done);
             aftermath(session, call, case)
                 .unwrap_or_else(|violation| panic!("{case:?}, call {call}: {violation}"));
             if calls <= call {
@@ -100,21 +115,28 @@ fn fail_each_on(ground: Ground, test: &'static str, range: Range<u64>, case: Cas
             }
         }
     }
+    let Tried {
+        runs,
+        poisoned,
+        done,
+    } = &tried;
     println!(
         "{test}, {ground}, {:?}: {runs} runs, {poisoned} ended unknown, {done:?}",
         case.fault
     );
     println!("proved: {runs} error loops");
-    assert!(0 < runs && 0 < done.commits, "{done:?}");
-    // A sample says little of what each sort of call does: all of them are tried in memory.
-    if !is_replay() && ground == Ground::Simulated {
-        assert_budgets(case, runs, poisoned, &done);
-    }
+    assert!(0 < *runs && 0 < done.commits, "{done:?}");
+    tried
 }
 
-/// Enough was tried.
-fn assert_budgets(case: Case, runs: u64, poisoned: u64, done: &Done) {
-    assert!(runs >= 30, "{runs} runs");
+/// Enough was tried. A sample, of real files, says little of what each sort of call does.
+fn assert_budgets(case: Case, tried: &Tried) {
+    let Tried {
+        runs,
+        poisoned,
+        done,
+    } = tried;
+    assert!(*runs >= 30, "{runs} runs");
     assert!(done.commits >= 50, "{done:?}");
     assert!(done.rejected >= 3, "{done:?}");
     let fills = case.fault == Fault::Full;
@@ -122,9 +144,9 @@ fn assert_budgets(case: Case, runs: u64, poisoned: u64, done: &Done) {
     // A single failure is made good in a fresh segment, whatever call it hits.
     match (case.class, case.fault) {
         (Class::Changes, fault) if is_for_ever(fault) => {
-            assert!(poisoned >= 3, "{poisoned} poisoned");
+            assert!(*poisoned >= 3, "{poisoned} poisoned");
         }
-        _ => assert_eq!(poisoned, 0, "ended unknown"),
+        _ => assert_eq!(*poisoned, 0, "ended unknown"),
     }
 }
 

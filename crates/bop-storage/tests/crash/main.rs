@@ -6,7 +6,7 @@
 //! world     the expected state, kept outside the store      rig      disk + manifest that crash together
 //! session   a seeded workload on a rig, step by step (fill: its pages)
 //! oracle   opens what is left and judges it
-//! images    power cuts, again inside recovery               faults   the N-th call fails
+//! images    power cuts, again inside recovery               faults   the N-th call fails (errnos: in any way)
 //! every_call   what a cut within each call would leave, by one run (camera: takes it)
 //! sequences    the same of all sequences of a few operations
 //! hangs     the N-th call does not return                   lies     the N-th write is lost or misplaced
@@ -24,6 +24,7 @@
 
 mod camera;
 mod crowd;
+mod errnos;
 mod every_call;
 mod faults;
 mod fill;
