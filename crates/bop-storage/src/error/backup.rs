@@ -61,6 +61,12 @@ pub enum BackupError {
         /// Who does what.
         what: String,
     },
+    /// It is not known what the directory of a store's backups has.
+    #[error("the directory of the backups could not be looked at: {why}")]
+    NotLookedAt {
+        /// Why.
+        why: String,
+    },
     /// The store is damaged: what is lost would be lost in the backup, too.
     #[error("the store is damaged: {0}")]
     StoreDamaged(#[source] Damage),
@@ -172,7 +178,7 @@ impl BackupError {
             | Self::NotEmpty { .. }
             | Self::Leftover { .. } => ErrorCode::TargetExists,
             Self::InsideStore { .. } => ErrorCode::Usage,
-            Self::Busy { .. } => ErrorCode::Busy,
+            Self::Busy { .. } | Self::NotLookedAt { .. } => ErrorCode::Busy,
             Self::StoreDamaged(_) => ErrorCode::Corrupt,
             Self::Damaged { findings }
                 if findings

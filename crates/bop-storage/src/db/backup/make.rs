@@ -124,7 +124,7 @@ impl Engine {
             tracing::warn!(%error, "what older backups needed stays");
         }
         self.note_target(&dir);
-        self.backing_up.known.have_changed();
+        self.backing_up.watch.have_changed();
         tracing::info!(number = report.number, lsn = %report.lsn, "backed up");
         Ok(report)
     }
