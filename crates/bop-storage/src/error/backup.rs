@@ -134,6 +134,9 @@ pub enum BackupError {
         /// The operating system's answer.
         source: Arc<std::io::Error>,
     },
+    /// It was broken off: [`BackupOptions::cancelled_by`](crate::BackupOptions::cancelled_by).
+    #[error("the backup was broken off; the next one goes on with what was copied")]
+    Cancelled,
     /// The store is closed, or closing.
     #[error("the store is closed")]
     Closed,
@@ -199,6 +202,7 @@ impl BackupError {
                 ErrorCode::OutOfSpace
             }
             Self::File { .. } => ErrorCode::Io,
+            Self::Cancelled => ErrorCode::Cancelled,
             Self::Closed => ErrorCode::Closed,
         }
     }
