@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod backup;
+mod stranger;
 
 use bop_control::{CLIENTS_MAX, Client, Failure, Feed, Options, Request, Server, Terminal};
 use bop_storage::error::ErrorCode;
