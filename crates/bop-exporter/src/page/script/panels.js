@@ -2,6 +2,7 @@
 
 const HOLDERS_MAX = 12;
 const LATENCIES = [
+  ["bop_commit_seconds", "commit"],
   ["bop_log_write_seconds", "device write"],
   ["bop_log_flush_seconds", "flush of a batch"],
   ["bop_sync_seconds", "sync of files"],
