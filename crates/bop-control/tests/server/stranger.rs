@@ -1,4 +1,7 @@
 //! Somebody else's process: the owner of a store answers himself and root, whoever can reach the socket.
+//!
+//! The child is this program again. No test beside it opens a store a second time, so nobody misses a lock that a child has
+//! between its fork and its exec.
 
 use crate::{LONG, Served, framed};
 use std::io::{Read, Write};
