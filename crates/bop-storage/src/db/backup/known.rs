@@ -25,8 +25,11 @@ use std::time::{Duration, Instant};
 /// How old what a scrape is told may be. A look reads the index of every backup there.
 const SCRAPE_AGE_MAX: Duration = Duration::from_secs(10);
 
-/// How long whoever has the directory looked at waits for what is found.
-const LOOK_WAIT: Duration = Duration::from_millis(200);
+/// How long a scrape waits that has the directory looked at.
+const SCRAPE_WAIT: Duration = Duration::from_millis(200);
+
+/// How long anybody else waits who does: enough for the indexes on a slow disk, and little for one who asks at night.
+const LOOK_WAIT: Duration = Duration::from_secs(1);
 
 /// A look that takes longer is told.
 const LOOK_PATIENCE: Duration = Duration::from_secs(5);
@@ -129,23 +132,24 @@ impl BackupTimes {
 impl Engine {
     /// What is known. It is as new as now, unless the directory does not answer at once.
     pub(super) fn known_backups(&self) -> KnownBackups {
-        self.backups_not_older_than(Duration::ZERO)
+        self.backups_not_older_than(Duration::ZERO, LOOK_WAIT)
     }
 
     /// The times, for whoever asks again and again.
     pub(crate) fn backup_times(&self) -> BackupTimes {
-        BackupTimes::of(self.backups_not_older_than(SCRAPE_AGE_MAX).last.as_ref())
+        let known = self.backups_not_older_than(SCRAPE_AGE_MAX, SCRAPE_WAIT);
+        BackupTimes::of(known.last.as_ref())
     }
 
-    fn backups_not_older_than(&self, age_max: Duration) -> KnownBackups {
+    fn backups_not_older_than(&self, age_max: Duration, wait: Duration) -> KnownBackups {
         let watch = &self.backing_up.watch;
         if watch.begin(Instant::now(), age_max) {
-            self.look_at_backups();
+            self.look_at_backups(wait);
         }
         watch.known(Instant::now())
     }
 
-    fn look_at_backups(&self) {
+    fn look_at_backups(&self, wait: Duration) {
         let (watch, disk) = (Arc::clone(&self.backing_up.watch), Arc::clone(&self.disk));
         let (give, take) = promise();
         let look = Box::new(move || {
@@ -159,7 +163,7 @@ impl Engine {
         });
         match self.runtime.spawn.spawn("bop-backups", look) {
             // One who did not wait long enough is told so by what is known.
-            Ok(_) => drop(take.wait(Some(Instant::now() + LOOK_WAIT))),
+            Ok(_) => drop(take.wait(Some(Instant::now() + wait))),
             Err(error) => {
                 let why = format!("no thread for it: {error}");
                 let failed = Err(BackupError::NotLookedAt { why });
