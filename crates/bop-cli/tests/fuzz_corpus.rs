@@ -63,6 +63,6 @@ macro_rules! corpora {
 }
 
 corpora! {
-    at catalogue_section change_record chunk import_file lmdb manifest_rows names operations patch
+    at catalogue_section change_record chunk frames import_file lmdb manifest_rows names operations patch
     record record_stream seal_index segment_header superblock
 }

@@ -94,10 +94,21 @@ impl Client {
         json: bool,
         caller: &mut dyn Caller,
     ) -> Result<u8, Failure> {
-        let request = request.clone();
-        self.say(&Said::Run { json, request })?;
+        self.say(&Said::Run {
+            json,
+            progress: caller.shows_progress(),
+            request: request.clone(),
+        })?;
         loop {
-            match self.hear(caller.out())? {
+            let told = match self.hear()? {
+                Frame::Message(told) => told,
+                Frame::Bytes(bytes) => {
+                    hand_on(&bytes, caller.out())?;
+                    continue;
+                }
+            };
+            match told {
+                Told::Progress { done, total } => caller.progress(done, total),
                 Told::Ask { name, question } => {
                     let why_not = caller.confirm(&name, &question).err();
                     self.say(&Said::Answer(why_not))?;
@@ -115,7 +126,7 @@ impl Client {
     /// As for [`Client::run`].
     pub fn sql(self, spec: &SqlSpec) -> Result<SqlClient, Failure> {
         self.say(&Said::Sql(spec.clone()))?;
-        match self.hear(&mut io::sink())? {
+        match self.hear_told(&mut io::sink())? {
             Told::Done { .. } => Ok(SqlClient {
                 client: self,
                 in_transaction: false,
@@ -139,16 +150,17 @@ impl Client {
         }
     }
 
+    fn hear(&self) -> Result<Frame<Told>, Failure> {
+        let frame = read_frame(&self.stream, self.at_most(ANSWER_PATIENCE));
+        frame.map_err(|error| broken(&error))
+    }
+
     /// Hands bytes on until a message comes.
-    fn hear(&self, out: &mut dyn Write) -> Result<Told, Failure> {
+    fn hear_told(&self, out: &mut dyn Write) -> Result<Told, Failure> {
         loop {
-            match read_frame(&self.stream, self.at_most(ANSWER_PATIENCE)) {
-                Ok(Frame::Bytes(bytes)) => {
-                    let written = out.write_all(&bytes).and_then(|()| out.flush());
-                    written.map_err(|error| Failure::of_output(&error))?;
-                }
-                Ok(Frame::Message(told)) => return Ok(told),
-                Err(error) => return Err(broken(&error)),
+            match self.hear()? {
+                Frame::Bytes(bytes) => hand_on(&bytes, out)?,
+                Frame::Message(told) => return Ok(told),
             }
         }
     }
@@ -173,7 +185,7 @@ impl SqlClient {
         out: &mut dyn Write,
     ) -> Result<Option<SqlRefused>, Failure> {
         self.client.say(&Said::Piece(piece))?;
-        match self.client.hear(out)? {
+        match self.client.hear_told(out)? {
             Told::Done { in_transaction, .. } => {
                 self.in_transaction = in_transaction;
                 Ok(None)
@@ -188,6 +200,11 @@ impl SqlClient {
     pub fn is_in_transaction(&self) -> bool {
         self.in_transaction
     }
+}
+
+fn hand_on(bytes: &[u8], out: &mut dyn Write) -> Result<(), Failure> {
+    let written = out.write_all(bytes).and_then(|()| out.flush());
+    written.map_err(|error| Failure::of_output(&error))
 }
 
 /// No socket, or one that was left behind.

@@ -34,6 +34,9 @@ mod client;
 mod server;
 mod terminal;
 
+#[cfg(feature = "testing")]
+pub mod testing;
+
 pub use cells::{Cells, Explain, Kind};
 pub use client::{Client, SqlClient};
 pub use commands::{Call, Caller, run};

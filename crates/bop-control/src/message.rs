@@ -3,7 +3,7 @@
 //! ```text
 //!   client            server
 //!   Hello  ---------> Welcome, or Failed: another version, another user's, too many clients
-//!   Run    ---------> bytes of the answer, Ask ... then Done or Failed: the end
+//!   Run    ---------> bytes of the answer, Ask, Progress ... then Done or Failed: the end
 //!     Answer ------->   what was asked
 //!   Sql    ---------> Done: a session is open, or Failed: the end
 //!     Piece -------->   bytes of the answer, then Done or Failed: the next piece
@@ -18,7 +18,7 @@ use crate::sql::SqlRefused;
 use serde::{Deserialize, Serialize};
 
 /// The version of what is said.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// From the client.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -33,6 +33,8 @@ pub(crate) enum Said {
     Run {
         /// Whether the answer is JSON.
         json: bool,
+        /// Whether it is to be told how far the work is, where it takes long.
+        progress: bool,
         /// It.
         request: Request,
     },
@@ -86,6 +88,13 @@ pub(crate) enum Told {
         name: String,
         /// In words.
         question: String,
+    },
+    /// So much is done. It is left out where the client has not taken what was told before.
+    Progress {
+        /// Bytes or pages.
+        done: u64,
+        /// Of so many.
+        total: u64,
     },
     /// It was done.
     Done {

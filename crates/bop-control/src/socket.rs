@@ -168,6 +168,17 @@ pub(crate) fn is_connected(stream: &UnixStream) -> bool {
     wait_while_connected(stream, Duration::ZERO)
 }
 
+/// Whether the peer has taken most of what was sent, so that a short message has room.
+pub(crate) fn has_room(stream: &UnixStream) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let mut asked = [PollFd::new(stream, PollFlags::OUT)];
+    let no_time = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    matches!(poll(&mut asked, Some(&no_time)), Ok(1)) && asked[0].revents() == PollFlags::OUT
+}
+
 /// Waits for so long, or until the peer closes its end or this one reads no more; `false` then.
 pub(crate) fn wait_while_connected(stream: &UnixStream, time: Duration) -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -186,6 +197,7 @@ pub(crate) fn wait_while_connected(stream: &UnixStream, time: Duration) -> bool 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     #[test]
@@ -260,7 +272,10 @@ mod tests {
         let client = dir.connect().unwrap();
         let (server, _) = listener.accept().unwrap();
         assert!(check_client(&server).is_ok() && check_server(&client).is_ok());
-        assert!(is_connected(&server));
+        assert!(is_connected(&server) && has_room(&server));
+        server.set_nonblocking(true).unwrap();
+        while (&server).write(&[0; 1024]).is_ok() {}
+        assert!(!has_room(&server), "nobody reads");
         drop(client);
         assert!(!is_connected(&server));
     }

@@ -22,6 +22,7 @@ mod change_record;
 mod checksums;
 mod chunk;
 mod files;
+mod frames;
 mod import_file;
 mod input;
 mod lmdb;
@@ -40,6 +41,7 @@ mod text;
 pub use catalogue_section::catalogue_section;
 pub use change_record::change_record;
 pub use chunk::chunk;
+pub use frames::frames;
 pub use import_file::import_file;
 pub use lmdb::lmdb;
 pub use manifest_rows::manifest_rows;
@@ -56,11 +58,12 @@ pub use text::{at, names};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets. Each has a program in `fuzz_targets` and a directory in `corpus`.
-pub const TARGETS: [Target; 15] = [
+pub const TARGETS: [Target; 16] = [
     ("at", at),
     ("catalogue_section", catalogue_section),
     ("change_record", change_record),
     ("chunk", chunk),
+    ("frames", frames),
     ("import_file", import_file),
     ("lmdb", lmdb),
     ("manifest_rows", manifest_rows),

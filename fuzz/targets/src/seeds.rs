@@ -40,6 +40,7 @@ pub fn all() -> Vec<Seed> {
     all.extend(rows());
     all.extend(lmdb());
     all.extend(sqlite());
+    all.extend(conversations());
     all
 }
 
@@ -106,6 +107,100 @@ fn texts() -> Vec<Seed> {
     for (nth, ops) in operations.into_iter().enumerate() {
         all.push(("operations", nth.to_string(), ops.to_vec()));
     }
+    all
+}
+
+const HELLO: &str = r#"{"hello":{"protocol":2}}"#;
+
+/// One of each kind of message, by name.
+const SAID: [(&str, &[&str]); 9] = [
+    (
+        "list",
+        &[
+            HELLO,
+            r#"{"run":{"json":true,"progress":false,"request":"list"}}"#,
+        ],
+    ),
+    (
+        "drop",
+        &[
+            HELLO,
+            r#"{"run":{"json":false,"progress":false,"request":{"drop":{"database":"orders","yes":false,"now":true}}}}"#,
+            r#"{"answer":{"code":"usage","message":"not dropped","hint":null,"reader_left":false}}"#,
+            r#"{"answer":null}"#,
+        ],
+    ),
+    (
+        "backup",
+        &[
+            r#"{"run":{"json":true,"progress":true,"request":{"backup":{"dir":"/kept","keep":2,"copy":true}}}}"#,
+        ],
+    ),
+    (
+        "past",
+        &[
+            r#"{"run":{"json":true,"progress":false,"request":{"fork":{"database":"a","new_name":"b","at":"time:2026-03-01T12:00:00Z"}}}}"#,
+            r#"{"run":{"json":true,"progress":false,"request":{"restore":{"database":"a","at":"snapshot:before"}}}}"#,
+            r#"{"run":{"json":true,"progress":false,"request":{"retention":{"database":"a","change":{"window_us":9,"bytes":null,"default":true}}}}}"#,
+        ],
+    ),
+    (
+        "follow",
+        &[
+            r#"{"run":{"json":false,"progress":false,"request":{"commits":{"database":null,"feed":{"from":1,"cursor":"c","follow":true}}}}}"#,
+        ],
+    ),
+    (
+        "sql",
+        &[
+            HELLO,
+            r#"{"sql":{"database":"orders","at":"lsn:4096","create":true,"write":true}}"#,
+            r#"{"piece":{"sql":"select 1","mode":"list","header":false}}"#,
+        ],
+    ),
+    (
+        "told",
+        &[
+            r#"{"welcome":{"protocol":2}}"#,
+            r#"{"ask":{"name":"orders","question":"Drop it?"}}"#,
+            r#"{"progress":{"done":1,"total":2}}"#,
+            r#"{"done":{"status":3,"in_transaction":true}}"#,
+        ],
+    ),
+    (
+        "failed",
+        &[
+            r#"{"failed":{"code":"database_not_found","message":"no database \"x\"","hint":"did you mean \"y\"?","reader_left":false}}"#,
+        ],
+    ),
+    (
+        "refused",
+        &[
+            r#"{"refused":{"failure":{"code":"sql","message":"syntax error","hint":null,"reader_left":false},"offset":7}}"#,
+        ],
+    ),
+];
+
+/// What is said over the control socket: by clients, and by the owner of a store.
+fn conversations() -> Vec<Seed> {
+    let framed = |kind: u8, payload: &[u8]| {
+        let length = u32::try_from(payload.len() + 1).unwrap();
+        [&length.to_le_bytes()[..], &[kind], payload].concat()
+    };
+    let mut all: Vec<Seed> = SAID
+        .into_iter()
+        .map(|(name, messages)| {
+            let frames = messages.iter().map(|one| framed(0, one.as_bytes()));
+            (
+                "frames",
+                name.to_owned(),
+                frames.collect::<Vec<_>>().concat(),
+            )
+        })
+        .collect();
+    let bytes = [framed(1, b"1|2\n"), framed(0, b"[[[["), framed(7, b"?")].concat();
+    all.push(("frames", "bytes".to_owned(), bytes));
+    all.push(("frames", "long".to_owned(), u32::MAX.to_le_bytes().to_vec()));
     all
 }
 

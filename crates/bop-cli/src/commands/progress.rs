@@ -36,6 +36,11 @@ impl Progress {
         Self { bar }
     }
 
+    /// Whether anybody sees it.
+    fn is_shown(&self) -> bool {
+        !self.bar.is_hidden()
+    }
+
     /// `done` of `total` are done.
     pub(super) fn set(&self, done: u64, total: u64) {
         self.bar.set_length(total);
@@ -76,6 +81,10 @@ impl Caller for WithBar {
 
     fn is_waiting(&mut self) -> bool {
         self.terminal.is_waiting()
+    }
+
+    fn shows_progress(&self) -> bool {
+        self.bar.is_shown()
     }
 
     fn progress(&mut self, done: u64, total: u64) {

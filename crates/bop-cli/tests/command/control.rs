@@ -374,7 +374,7 @@ fn hostile_clients_harm_nobody() {
         framed(br#"{"hello":{"protocol":99}}"#),
         [
             &greeting[..],
-            &framed(br#"{"run":{"json":false,"request":"no such"}}"#),
+            &framed(br#"{"run":{"json":false,"progress":false,"request":"no such"}}"#),
         ]
         .concat(),
         [

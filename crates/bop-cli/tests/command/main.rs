@@ -14,6 +14,7 @@ mod manifest;
 mod operations;
 mod past;
 mod salvage;
+mod sessions;
 mod shell;
 mod shell_equal;
 mod space;

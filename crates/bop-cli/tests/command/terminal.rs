@@ -1,7 +1,9 @@
-//! What `bop` asks at a terminal: the prompt of `sql`, the question of `drop`.
+//! What `bop` asks and shows at a terminal: the prompt of `sql`, the question of `drop`, how far a backup is, what is
+//! watched. Whoever has the store open, it looks the same.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use crate::control::Owner;
 use crate::store::Store;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use std::ffi::OsStr;
@@ -93,6 +95,12 @@ impl Terminal {
         while self.shown.recv_timeout(PATIENCE).is_ok() {}
         self.child.wait().unwrap().code()
     }
+
+    /// Ends it.
+    fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
 }
 
 #[test]
@@ -152,22 +160,77 @@ fn the_prompt_completes_words_and_remembers_what_was_typed() {
     );
 }
 
+/// Does something twice: with a store that nobody has open, and with one that another process has.
+fn here_and_there(act: impl Fn(&Store)) {
+    let store = Store::new();
+    store.ok(&["sql", "d", "create table t(x); insert into t values (1)"]);
+    act(&store);
+    let owner = Owner::of(&store, &[]);
+    act(&store);
+    owner.end();
+}
+
 #[test]
 fn drop_does_what_it_is_answered() {
-    let store = Store::new();
-    store.ok(&["create", "d"]);
-    for (answer, exit) in [("n", 2), ("", 2), ("y", 0)] {
-        store.ok(&["info", "d"]);
-        let mut terminal = Terminal::run(&store, &["drop", "d"]);
-        terminal.shows("Drop database \"d\"");
-        terminal.shows("[y/N] ");
-        terminal.types(&format!("{answer}\n"));
-        terminal.shows(if exit == 0 {
-            "dropped d"
-        } else {
-            "not dropped"
-        });
-        assert_eq!(terminal.ends(), Some(exit), "{answer:?}");
-    }
-    store.fails(1, &["info", "d"]);
+    here_and_there(|store| {
+        store.ok(&["create", "e"]);
+        for (answer, exit) in [("n", 2), ("", 2), ("y", 0)] {
+            store.ok(&["info", "e"]);
+            let mut terminal = Terminal::run(store, &["drop", "e"]);
+            terminal.shows("Drop database \"e\"");
+            terminal.shows("[y/N] ");
+            terminal.types(&format!("{answer}\n"));
+            terminal.shows(if exit == 0 {
+                "dropped e"
+            } else {
+                "not dropped"
+            });
+            assert_eq!(terminal.ends(), Some(exit), "{answer:?}");
+        }
+        store.fails(1, &["info", "e"]);
+    });
+}
+
+#[test]
+fn who_waits_for_a_backup_an_export_or_an_import_sees_how_far_it_is() {
+    here_and_there(|store| {
+        for (command, counted, done) in [
+            (&["backup", "kept"][..], "iB/", "backup "),
+            (
+                &["export", "d", "d.sqlite", "--force"],
+                " pages",
+                "exported 2 pages",
+            ),
+            (&["import", "e", "d.sqlite"], " pages", "imported 2 pages"),
+        ] {
+            let mut terminal = Terminal::run(store, command);
+            // The bar has its name first, and counts behind it.
+            terminal.shows(&format!("{} ", command[0]));
+            terminal.shows(counted);
+            terminal.shows(done);
+            assert_eq!(terminal.ends(), Some(0), "{command:?}");
+        }
+        // Who keeps the answer gets nothing but the answer.
+        let json = store.json(&["backup", "kept"]);
+        assert!(json["backup"].is_u64(), "{json}");
+        store.ok(&["drop", "e", "--yes"]);
+    });
+}
+
+#[test]
+fn a_status_that_is_watched_is_drawn_in_its_place() {
+    const CLEARED: &str = "\x1b[H\x1b[2J";
+    here_and_there(|store| {
+        let mut terminal = Terminal::run(store, &["status", "--watch", "--every", "100ms"]);
+        assert_eq!(terminal.shows(CLEARED), "");
+        for _ in 0..3 {
+            let screen = terminal.shows(CLEARED);
+            let (first, last) = (screen.find("health        ok"), screen.find("chunks "));
+            assert_eq!((first, last.is_some()), (Some(0), true), "{screen:?}");
+            assert!(!screen.contains('\x1b'), "{screen:?}");
+        }
+        terminal.kill();
+        // Where it is kept, one look follows the other.
+        assert!(!store.ok(&["status"]).contains('\x1b'));
+    });
 }

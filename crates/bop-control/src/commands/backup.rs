@@ -1,10 +1,13 @@
-//! `bop backup`: the store as it is now, into a directory.
+//! `bop backup`: the store as it is now, into a directory. It ends when nobody waits for it any more: the next
+//! one goes on with what was copied.
 
 use super::Call;
 use crate::failure::Failure;
-use bop_storage::{BackupOptions, BackupReport};
+use bop_storage::{BackupError, BackupOptions, BackupReport};
 use serde_json::json;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Runs the command. `dir` is absolute.
 pub(super) fn run(
@@ -13,13 +16,22 @@ pub(super) fn run(
     keep: NonZeroUsize,
     copy: bool,
 ) -> Result<u8, Failure> {
+    let cancelled = Arc::new(AtomicBool::new(false));
     let options = BackupOptions::new().keep(keep).copy(copy);
+    let options = options.cancelled_by(Arc::clone(&cancelled));
     let Call {
         manager, caller, ..
     } = call;
     let made = manager.backup(dir, &options, &mut |progress| {
         caller.progress(progress.done_bytes, progress.total_bytes);
-    })?;
+        if !caller.is_waiting() {
+            cancelled.store(true, Ordering::Release);
+        }
+    });
+    let made = match made {
+        Err(BackupError::Cancelled) => return Err(Failure::ended()),
+        made => made?,
+    };
     let BackupReport {
         number,
         lsn,

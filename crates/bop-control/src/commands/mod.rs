@@ -51,7 +51,13 @@ pub trait Caller {
     /// Whether the caller still waits. May be asked often.
     fn is_waiting(&mut self) -> bool;
 
-    /// So much of a long piece of work is done, in bytes or in pages: for whoever shows that.
+    /// Whether anybody sees how far a long piece of work is.
+    fn shows_progress(&self) -> bool {
+        false
+    }
+
+    /// So much of a long piece of work is done, in bytes or in pages: for whoever shows that. Told after each piece;
+    /// nothing is waited for.
     fn progress(&mut self, _done: u64, _total: u64) {}
 
     /// Lets time pass, or less of it if the caller leaves meanwhile.

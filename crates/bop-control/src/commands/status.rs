@@ -1,12 +1,14 @@
 //! `bop status`: whether the store is well, and what is to be known of it at a glance; `bop doctor`: what is wrong
 //! with it, and what to do. Exit status 3 where something does not work.
+//!
+//! Never: waits for a device, also not for that of the backups: it is asked while one may be the trouble.
 
 use super::Call;
 use super::health::{Reason, is_healthy, reasons, takes_commits};
 use crate::failure::Failure;
 use crate::output::utc;
-use bop_storage::error::{BackupError, ErrorCode};
-use bop_storage::{BackupInfo, Lag, LastBackup, Manager, SpaceReport, StoreStatus};
+use bop_storage::error::ErrorCode;
+use bop_storage::{BackupInfo, KnownBackups, Lag, LastBackup, Manager, SpaceReport, StoreStatus};
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::time::Duration;
@@ -26,8 +28,7 @@ struct Look {
     lag: Lag,
     space: SpaceReport,
     readers: usize,
-    /// Of what is read in the directory of the backups.
-    backup: Result<Option<LastBackup>, BackupError>,
+    backup: KnownBackups,
     reasons: Vec<Reason>,
 }
 
@@ -38,7 +39,7 @@ impl Look {
         Self {
             space: manager.space(),
             readers: databases.iter().map(|info| info.readers).sum(),
-            backup: manager.last_backup(),
+            backup: manager.known_backups(),
             reasons: reasons(manager, &status, &lag, &databases),
             status,
             lag,
@@ -129,7 +130,8 @@ fn to_json(look: &Look) -> Value {
     })
 }
 
-fn backup_json(backup: &Result<Option<LastBackup>, BackupError>) -> Value {
+/// What is known, and why that may be old.
+fn backup_json(backup: &KnownBackups) -> Value {
     let info = |info: &BackupInfo| {
         json!({
             "backup": info.number,
@@ -137,15 +139,19 @@ fn backup_json(backup: &Result<Option<LastBackup>, BackupError>) -> Value {
             "verified_us": info.verified_us,
         })
     };
-    match backup {
-        Ok(None) => Value::Null,
-        Ok(Some(last)) => json!({
+    let mut json = match (&backup.last, &backup.doubt) {
+        (None, None) => return Value::Null,
+        (None, Some(_)) => json!({}),
+        (Some(last), _) => json!({
             "dir": last.dir.display().to_string(),
             "newest": last.newest.as_ref().map(info),
             "verified": last.verified.as_ref().map(info),
         }),
-        Err(error) => json!({ "error": error.to_string() }),
+    };
+    if let Some(doubt) = &backup.doubt {
+        json["error"] = doubt.to_string().into();
     }
+    json
 }
 
 /// The databases that have most in chunks, the largest first.
@@ -223,12 +229,16 @@ fn readers_text(look: &Look) -> String {
     }
 }
 
-fn backup_text(backup: &Result<Option<LastBackup>, BackupError>) -> String {
-    let last = match backup {
-        Ok(None) => return "none was ever made".to_owned(),
-        Ok(Some(last)) => last,
-        Err(error) => return format!("not known: {error}"),
-    };
+fn backup_text(backup: &KnownBackups) -> String {
+    match (&backup.last, &backup.doubt) {
+        (None, None) => "none was ever made".to_owned(),
+        (None, Some(doubt)) => format!("not known: {doubt}"),
+        (Some(last), None) => last_text(last),
+        (Some(last), Some(doubt)) => format!("{}; this may be old: {doubt}", last_text(last)),
+    }
+}
+
+fn last_text(last: &LastBackup) -> String {
     let newest = last.newest.as_ref().map_or_else(
         || "none is there".to_owned(),
         |info| format!("{} of {}", info.number, utc(info.state_us)),

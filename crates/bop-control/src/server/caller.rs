@@ -1,18 +1,20 @@
 //! The caller of a request that came over the socket.
 //!
-//! Invariant: whoever does not take what is sent to him in time is as good as gone.
+//! Invariants
+//! - whoever does not take what is sent to him in time is as good as gone;
+//! - no work waits for one who is to be told how far it is: what he has no room for he is not told.
 
 use crate::commands::Caller;
 use crate::failure::Failure;
 use crate::message::{Said, Told};
-use crate::socket::{is_connected, wait_while_connected};
+use crate::socket::{has_room, is_connected, wait_while_connected};
 use crate::wire::{WireError, read_message, write_bytes, write_message};
 use bop_storage::error::ErrorCode;
 use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a client may take for a frame.
 pub(super) const WRITE_PATIENCE: Duration = Duration::from_secs(30);
@@ -23,11 +25,17 @@ const ANSWER_PATIENCE: Duration = Duration::from_secs(120);
 /// Bytes that are sent at once.
 const HELD_BYTES: usize = 64 * 1024;
 
+/// The shortest time between two words on how far the work is.
+const PROGRESS_PAUSE: Duration = Duration::from_millis(100);
+
 /// A client.
 pub(super) struct RemoteCaller {
     stream: Arc<UnixStream>,
     stopping: Arc<AtomicBool>,
     held: Vec<u8>,
+    shows_progress: bool,
+    /// When it was told last how far the work is.
+    told: Option<Instant>,
 }
 
 impl RemoteCaller {
@@ -36,7 +44,14 @@ impl RemoteCaller {
             stream: Arc::clone(stream),
             stopping: Arc::clone(stopping),
             held: Vec::new(),
+            shows_progress: false,
+            told: None,
         }
+    }
+
+    /// Whether it wants to be told how far the work is.
+    pub(super) fn show_progress(&mut self, yes: bool) {
+        self.shows_progress = yes;
     }
 
     /// Sends a message behind all that was written before.
@@ -93,6 +108,26 @@ impl Caller for RemoteCaller {
                 format_args!("not dropped: {name:?} was not confirmed: {error}"),
             )),
         }
+    }
+
+    fn shows_progress(&self) -> bool {
+        self.shows_progress
+    }
+
+    fn progress(&mut self, done: u64, total: u64) {
+        let now = Instant::now();
+        let is_soon =
+            |told: Instant| now.saturating_duration_since(told) < PROGRESS_PAUSE && done < total;
+        if !self.shows_progress || self.told.is_some_and(is_soon) || !has_room(&self.stream) {
+            return;
+        }
+        self.told = Some(now);
+        // Whether he is gone is asked for elsewhere.
+        let _ = write_message(
+            &self.stream,
+            &Told::Progress { done, total },
+            PROGRESS_PAUSE,
+        );
     }
 
     fn is_waiting(&mut self) -> bool {

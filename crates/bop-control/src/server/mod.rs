@@ -54,16 +54,21 @@ pub struct Options {
     allow_writes: bool,
     sql_deadline: Duration,
     sql_bytes_max: u64,
+    sql_idle_max: Duration,
+    sql_transaction_idle_max: Duration,
 }
 
 impl Options {
-    /// No SQL, and with it none that writes; a piece of SQL may take a minute and answer 256 MiB.
+    /// No SQL, and with it none that writes; a piece of SQL may take a minute and answer 256 MiB; a session may be idle
+    /// for ten minutes, with an open transaction for thirty seconds.
     pub fn new() -> Self {
         Self {
             sql: None,
             allow_writes: false,
             sql_deadline: Duration::from_secs(60),
             sql_bytes_max: 256 << 20,
+            sql_idle_max: Duration::from_secs(600),
+            sql_transaction_idle_max: Duration::from_secs(30),
         }
     }
 
@@ -103,6 +108,25 @@ impl Options {
             ..self
         }
     }
+
+    /// How long a session of SQL may be idle before it is ended.
+    #[must_use]
+    pub fn sql_idle_max(self, time: Duration) -> Self {
+        Self {
+            sql_idle_max: time,
+            ..self
+        }
+    }
+
+    /// How long it may be with an open transaction, which is rolled back then: others wait for it to write, and what it
+    /// reads is kept for it.
+    #[must_use]
+    pub fn sql_transaction_idle_max(self, time: Duration) -> Self {
+        Self {
+            sql_transaction_idle_max: time,
+            ..self
+        }
+    }
 }
 
 impl Default for Options {
@@ -118,6 +142,8 @@ impl fmt::Debug for Options {
             .field("allow_writes", &self.allow_writes)
             .field("sql_deadline", &self.sql_deadline)
             .field("sql_bytes_max", &self.sql_bytes_max)
+            .field("sql_idle_max", &self.sql_idle_max)
+            .field("sql_transaction_idle_max", &self.sql_transaction_idle_max)
             .finish()
     }
 }

@@ -20,7 +20,12 @@ pub(super) fn serve(place: &Place) {
     let shared = &place.shared;
     let mut caller = RemoteCaller::new(&place.stream, &shared.stopping);
     let last = match greet(place, &mut caller) {
-        Ok(Said::Run { json, request }) => {
+        Ok(Said::Run {
+            json,
+            progress,
+            request,
+        }) => {
+            caller.show_progress(progress);
             let door = shared.options.sql.as_deref();
             let call = Call::new(&shared.manager, door, json, &mut caller);
             match commands::run(call, &request) {

@@ -25,12 +25,6 @@ use bop_storage::error::ErrorCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long a session may be idle.
-const IDLE_PATIENCE: Duration = Duration::from_secs(600);
-
-/// How long a transaction may: others wait for it to write, and what it reads is kept for it.
-const TRANSACTION_PATIENCE: Duration = Duration::from_secs(30);
-
 /// Serves a session; answers the last word.
 pub(super) fn serve(place: &Place, caller: &mut RemoteCaller, spec: &SqlSpec) -> Told {
     let mut session = match open(place, spec) {
@@ -51,8 +45,8 @@ pub(super) fn serve(place: &Place, caller: &mut RemoteCaller, spec: &SqlSpec) ->
             return Told::Failed(Failure::of_output(&error));
         }
         let patience = match session.is_in_transaction() {
-            true => TRANSACTION_PATIENCE,
-            false => IDLE_PATIENCE,
+            true => place.shared.options.sql_transaction_idle_max,
+            false => place.shared.options.sql_idle_max,
         };
         let piece = match read_message(&place.stream, patience) {
             Ok(Said::Piece(piece)) => piece,
@@ -85,7 +79,7 @@ fn open(place: &Place, spec: &SqlSpec) -> Result<Box<dyn SqlSession>, Failure> {
 }
 
 fn idle_too_long(session: &dyn SqlSession, patience: Duration) -> Told {
-    let seconds = patience.as_secs();
+    let seconds = patience.as_secs_f64();
     let what = match session.is_in_transaction() {
         true => format!("idle for {seconds} s: the transaction was rolled back"),
         false => format!("idle for {seconds} s"),

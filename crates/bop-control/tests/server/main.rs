@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod backup;
+mod stranger;
+
 use bop_control::{CLIENTS_MAX, Client, Failure, Feed, Options, Request, Server, Terminal};
 use bop_storage::error::ErrorCode;
 use bop_storage::{DbKind, Manager};
@@ -63,10 +66,10 @@ fn framed(payload: &[u8]) -> Vec<u8> {
 /// Frames of a conversation, of which any may be wrong, cut off or something else.
 fn conversations() -> impl Strategy<Value = Vec<u8>> {
     let words = [
-        r#"{"hello":{"protocol":1}}"#,
+        r#"{"hello":{"protocol":2}}"#,
         r#"{"hello":{"protocol":7}}"#,
-        r#"{"run":{"json":true,"request":"list"}}"#,
-        r#"{"run":{"json":true,"request":{"drop":{"database":"orders","yes":false,"now":true}}}}"#,
+        r#"{"run":{"json":true,"progress":false,"request":"list"}}"#,
+        r#"{"run":{"json":true,"progress":false,"request":{"drop":{"database":"orders","yes":false,"now":true}}}}"#,
         r#"{"answer":{"code":"usage","message":"no"}}"#,
         r#"{"sql":{"database":"orders","at":"lsn:x","create":true,"write":true}}"#,
         r#"{"piece":{"sql":"select 1","mode":"list","header":false}}"#,

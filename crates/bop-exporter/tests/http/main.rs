@@ -2,7 +2,9 @@
 
 mod answers;
 mod browser;
+mod figures;
 mod guests;
+mod looks;
 mod page;
 mod rig;
 mod sources;

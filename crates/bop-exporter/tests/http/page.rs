@@ -4,9 +4,9 @@
 
 use crate::browser::{self, Browser};
 use crate::rig::{LONG, Rig, commit, raw};
-use bop_control::Request;
-use bop_storage::{Db, Manager};
-use serde_json::{Value, json};
+use crate::{figures, looks};
+use bop_storage::{BackupOptions, Db, Manager};
+use serde_json::Value;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Of more databases than the page has rows for.
@@ -19,9 +19,17 @@ fn now() -> bop_storage::At {
     "now".parse().unwrap()
 }
 
+fn tenant(number: u32) -> String {
+    format!("tenant {number:03}")
+}
+
+fn database(store: &Manager, number: u32) -> Db {
+    store.database(&tenant(number)).unwrap()
+}
+
 fn populate(store: &Manager) -> Db {
     for number in 0..DATABASES {
-        raw(store, &format!("tenant {number:03}"));
+        raw(store, &tenant(number));
     }
     let orders = raw(store, "orders");
     store
@@ -36,17 +44,19 @@ fn populate(store: &Manager) -> Db {
     orders
 }
 
-/// Commits for as long as `work` takes.
-fn beside_commits(db: &Db, work: impl FnOnce()) {
+/// Commits to each for as long as `work` takes.
+fn beside_commits(databases: &[Db], work: impl FnOnce()) {
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let mut byte = 0_u8;
-            while !is_over.load(Ordering::Acquire) {
-                byte = byte.wrapping_add(1);
-                commit(db, byte);
-            }
-        });
+        for db in databases {
+            scope.spawn(|| {
+                let mut byte = 0_u8;
+                while !is_over.load(Ordering::Acquire) {
+                    byte = byte.wrapping_add(1);
+                    commit(db, byte);
+                }
+            });
+        }
         // The thread ends, also where the work panics.
         let _over = Over(&is_over);
         work();
@@ -64,70 +74,6 @@ impl Drop for Over<'_> {
 fn open(browser: &mut Browser, rig: &Rig) {
     browser.go_to(&format!("http://{}/", rig.exporter.local_addr()));
     browser.wait_for("document.body.dataset.state === 'live' && document.body.dataset.lists >= 1");
-}
-
-/// What the page has as the value of a figure.
-fn shown(browser: &mut Browser, figure: &str) -> String {
-    let expression = format!("document.querySelector('[data-figure=\"{figure}\"]').dataset.value");
-    browser.value(&expression).as_str().unwrap().to_owned()
-}
-
-fn check_figures(browser: &mut Browser, rig: &Rig) {
-    // Nothing changes any more, and the page has what was asked after that.
-    let answers = "document.body.dataset.answers";
-    let before = browser.value(&format!("Number({answers})"));
-    let before = before.as_u64().unwrap();
-    browser.wait_for(&format!("{answers} >= {}", before + 2));
-    let json =
-        |request: &Request| -> Value { serde_json::from_str(&rig.printed(request)).unwrap() };
-    let status = json(&Request::Status {
-        every_ms: None,
-        redraw: false,
-    });
-    for name in [
-        "path",
-        "published",
-        "checkpointed",
-        "truncated",
-        "lag_bytes",
-        "lag_commits",
-        "readers",
-    ] {
-        let told = &status[name];
-        let told = told
-            .as_str()
-            .map_or_else(|| told.to_string(), str::to_owned);
-        assert_eq!(shown(browser, name), told, "{name}");
-    }
-    let metrics = &json(&Request::Stats)["metrics"];
-    assert_eq!(
-        shown(browser, "commits"),
-        metrics["bop_log_commits_total"].to_string()
-    );
-    for part in ["p50", "p95", "p99"] {
-        let told = shown(browser, &format!("bop_log_write_seconds.{part}"));
-        let (told, own) = (
-            told.parse::<f64>().unwrap(),
-            &metrics["bop_log_write_seconds"][part],
-        );
-        assert!(
-            (told - own.as_f64().unwrap()).abs() < 1e-12,
-            "{part}: {told} and {own}"
-        );
-    }
-    assert_eq!(shown(browser, "databases"), (DATABASES + 4).to_string());
-    let lists = browser.value("Number(document.body.dataset.lists)");
-    browser.wait_for(&format!("document.body.dataset.lists > {lists}"));
-    let space = json(&Request::Space { database: None });
-    let parts = [
-        "live_bytes",
-        "dead_bytes",
-        "log_bytes",
-        "reserve_bytes",
-        "manifest_bytes",
-    ];
-    let total: u64 = parts.iter().map(|part| space[part].as_u64().unwrap()).sum();
-    assert_eq!(shown(browser, "total_bytes"), total.to_string());
 }
 
 /// Names of the rows, in their order, each behind its level.
@@ -189,15 +135,6 @@ fn check_tree(browser: &mut Browser) {
     assert_eq!(browser.value(current), "orders");
 }
 
-/// Nothing is cut off on a narrow screen.
-fn check_phone(browser: &mut Browser) {
-    let narrow = json!({ "width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": true });
-    browser.call("Emulation.setDeviceMetricsOverride", narrow);
-    browser.wait_for("innerWidth === 360");
-    assert_eq!(browser.value("document.documentElement.scrollWidth"), 360);
-    browser.call("Emulation.clearDeviceMetricsOverride", json!({}));
-}
-
 /// That the browser had nothing to complain of, and asked nobody else.
 fn check_reports(browser: &Browser, rig: &Rig) {
     let own = format!("http://{}/", rig.exporter.local_addr());
@@ -218,22 +155,35 @@ fn the_page_shows_what_the_command_line_says_asks_nobody_else_and_complains_of_n
         return;
     };
     let rig = Rig::new();
-    let orders = populate(&rig.store);
+    let busy = [
+        populate(&rig.store),
+        database(&rig.store, 0),
+        database(&rig.store, 1),
+    ];
+    let kept = tempfile::tempdir().unwrap();
+    let made = rig
+        .store
+        .backup(kept.path(), &BackupOptions::new(), &mut |_| ());
+    made.unwrap();
     let mut browser = Browser::start(&chromium);
-    beside_commits(&orders, || {
+    beside_commits(&busy, || {
         open(&mut browser, &rig);
         browser.wait_for("document.body.dataset.answers >= 4");
-        browser.wait_for(
-            "Number(document.getElementById('commits-rate').textContent.replace(/,/g, '')) > 0",
-        );
+        for rate in ["commits-rate", "writes-rate"] {
+            browser.wait_for(&format!(
+                "Number(document.getElementById('{rate}').textContent.replace(/,/g, '')) > 0"
+            ));
+        }
+        looks::take_pictures(&mut browser);
         assert_ne!(
             browser.value("document.querySelector('#chart .line-a').getAttribute('d')"),
             ""
         );
     });
-    check_figures(&mut browser, &rig);
+    figures::check(&mut browser, &rig);
     check_tree(&mut browser);
-    check_phone(&mut browser);
+    looks::check_schemes(&mut browser);
+    looks::check_phone(&mut browser);
     check_reports(&browser, &rig);
 
     // It says so when there is nobody any more.

@@ -70,7 +70,8 @@ pub(crate) struct Rig {
 
 impl Rig {
     pub(crate) fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        // The page shows the path, and pictures are made of it.
+        let dir = tempfile::Builder::new().prefix("shop-").tempdir().unwrap();
         let store = open(dir.path());
         let exporter = Exporter::start(store.clone(), anew()).unwrap();
         Self {

@@ -5,6 +5,9 @@
 use crate::rig::{LONG, anew, get, of, open, raw};
 use bop_control::{CONTROL_DIR, Failure, Request, SOCKET, Server};
 use bop_exporter::{Exporter, Source, StoreSocket};
+use bop_storage::manifest::MemoryManifest;
+use bop_storage::testing::{Fault, SimDisk};
+use bop_storage::{BackupOptions, Housekeeping, Manager};
 use std::os::unix::net::UnixListener;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
@@ -145,6 +148,37 @@ fn a_store_that_hangs_is_given_up_and_the_end_does_not_wait_for_it() {
     );
     exporter.stop();
     assert!(begun.elapsed() < LONG / 3, "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_directory_of_backups_that_hangs_keeps_no_judgement_from_who_asks() {
+    let disk = SimDisk::new(1);
+    let options = bop_storage::Options::new()
+        .housekeeping(Housekeeping::Manual)
+        .disk(Arc::new(disk.clone()), Arc::new(MemoryManifest::new()));
+    let store = Manager::open("simulated", options).unwrap();
+    raw(&store, "orders");
+    let kept = tempfile::tempdir().unwrap();
+    let made = store.backup(kept.path(), &BackupOptions::new(), &mut |_| ());
+    made.unwrap();
+    let exporter = Exporter::start(store.clone(), anew()).unwrap();
+    let at = exporter.local_addr();
+    disk.fail_read_at(disk.read_count(), Fault::Hang);
+    let status = get(at, "/api/status");
+    disk.wait_until_hung(1);
+    assert_eq!(status.status, 200, "{}", status.body);
+    let doubt = status.json()["backup"]["error"].to_string();
+    assert!(doubt.contains("no answer for"), "{doubt}");
+    for path in ["/healthz", "/readyz", "/api/status"] {
+        let answer = get(at, path);
+        assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+    }
+    disk.release_hung();
+    let until = Instant::now() + LONG;
+    while get(at, "/api/status").json()["backup"]["newest"]["backup"] != 1 {
+        assert!(Instant::now() < until, "it is not found");
+        std::thread::yield_now();
+    }
 }
 
 #[test]

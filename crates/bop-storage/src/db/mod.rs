@@ -101,7 +101,7 @@ mod verify_log;
 mod write;
 
 pub use backup::{
-    BackupInfo, BackupOptions, BackupProgress, BackupReport, BackupStage, LastBackup,
+    BackupInfo, BackupOptions, BackupProgress, BackupReport, BackupStage, KnownBackups, LastBackup,
     RestoredStore, VerifiedBackup,
 };
 pub use commit_feed::{CommitsCursor, CommitsFrom};

@@ -23,7 +23,7 @@
 //!
 //! Never: releases what a database needs.
 
-use super::backup::KnownBackups;
+use super::backup::BackupWatch;
 use super::engine::Engine;
 use super::relocate::is_aside;
 use crate::canary::{Canary, is_planted};
@@ -67,8 +67,8 @@ pub(super) struct BackingUp {
     lease: Mutex<Weak<LogLease>>,
     /// Held while one is made.
     pub(super) alone: Mutex<()>,
-    /// When there was one last.
-    pub(super) known: Arc<KnownBackups>,
+    /// What is known of those that were made.
+    pub(super) watch: Arc<BackupWatch>,
 }
 
 /// Keeps the log from a position on for a backup, until it is dropped or lost.

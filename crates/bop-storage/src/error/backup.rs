@@ -61,6 +61,12 @@ pub enum BackupError {
         /// Who does what.
         what: String,
     },
+    /// It is not known what the directory of a store's backups has.
+    #[error("the directory of the backups could not be looked at: {why}")]
+    NotLookedAt {
+        /// Why.
+        why: String,
+    },
     /// The store is damaged: what is lost would be lost in the backup, too.
     #[error("the store is damaged: {0}")]
     StoreDamaged(#[source] Damage),
@@ -128,6 +134,9 @@ pub enum BackupError {
         /// The operating system's answer.
         source: Arc<std::io::Error>,
     },
+    /// It was broken off: [`BackupOptions::cancelled_by`](crate::BackupOptions::cancelled_by).
+    #[error("the backup was broken off; the next one goes on with what was copied")]
+    Cancelled,
     /// The store is closed, or closing.
     #[error("the store is closed")]
     Closed,
@@ -172,7 +181,7 @@ impl BackupError {
             | Self::NotEmpty { .. }
             | Self::Leftover { .. } => ErrorCode::TargetExists,
             Self::InsideStore { .. } => ErrorCode::Usage,
-            Self::Busy { .. } => ErrorCode::Busy,
+            Self::Busy { .. } | Self::NotLookedAt { .. } => ErrorCode::Busy,
             Self::StoreDamaged(_) => ErrorCode::Corrupt,
             Self::Damaged { findings }
                 if findings
@@ -193,6 +202,7 @@ impl BackupError {
                 ErrorCode::OutOfSpace
             }
             Self::File { .. } => ErrorCode::Io,
+            Self::Cancelled => ErrorCode::Cancelled,
             Self::Closed => ErrorCode::Closed,
         }
     }

@@ -1,11 +1,13 @@
 //! The next backup: what is there is not copied again, and what nobody needs goes.
 
 use crate::ground::{Ground, fill, open, options, sums, verify, write};
-use bop_storage::{BackupOptions, Manager};
+use bop_storage::{BackupError, BackupOptions, BackupStage, ErrorCode, Housekeeping, Manager};
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 fn files(dir: &Path) -> BTreeSet<PathBuf> {
     let mut found = BTreeSet::new();
@@ -107,6 +109,62 @@ fn so_many_backups_stay_and_each_restores_its_own_moment() {
         .filter(|path| path.parent() == Some(&ground.backups().join("backups")));
     assert_eq!(rest.count(), 2, "{left:?}");
     ground.verify().unwrap();
+}
+
+fn bytes(dir: &Path) -> u64 {
+    let files = std::fs::read_dir(dir).unwrap();
+    files
+        .map(|file| file.unwrap().metadata().unwrap().len())
+        .sum()
+}
+
+#[test]
+fn a_backup_that_was_broken_off_is_gone_on_with() {
+    let ground = Ground::new();
+    // Nothing changes in between.
+    let options = options().housekeeping(Housekeeping::Manual);
+    let store = Manager::open(ground.store(), options).unwrap();
+    fill(&store);
+    for round in 0..4 {
+        for page in 0..20 {
+            let page = 20 * (round + 1) + page;
+            write(&store, "two", page, page.into());
+        }
+        store.checkpoint().unwrap();
+    }
+    // The same, had it not been broken off.
+    let copy = BackupOptions::new().copy(true);
+    let whole = store
+        .backup(ground.path("whole"), &copy, &mut |_| ())
+        .unwrap();
+    assert!(5 <= whole.chunks, "{whole:?}");
+
+    let cancelled = Arc::new(AtomicBool::new(false));
+    let (options, mut chunks) = (copy.clone().cancelled_by(Arc::clone(&cancelled)), 0);
+    let broken_off = store.backup(ground.backups(), &options, &mut |progress| {
+        // A chunk of this store is one piece.
+        chunks += usize::from(progress.stage == BackupStage::Chunks);
+        cancelled.store(chunks == 2, Ordering::Release);
+    });
+    let error = broken_off.unwrap_err();
+    assert!(matches!(error, BackupError::Cancelled), "{error}");
+    assert_eq!(error.code(), ErrorCode::Cancelled);
+    let dir = ground.backups();
+    let there = [dir.join("log"), dir.join("chunks")].map(|part| bytes(&part));
+    assert_eq!(std::fs::read_dir(dir.join("chunks")).unwrap().count(), 2);
+    assert_eq!(std::fs::read_dir(dir.join("backups")).unwrap().count(), 0);
+    ground.verify().unwrap_err();
+
+    let rest = store.backup(&dir, &copy, &mut |_| ()).unwrap();
+    assert_eq!((rest.number, rest.chunks), (1, whole.chunks));
+    assert_eq!(rest.copied_chunks, whole.copied_chunks - 2);
+    assert_eq!(
+        rest.copied_bytes,
+        whole.copied_bytes - there[0] - there[1],
+        "{whole:?}, {there:?}, {rest:?}"
+    );
+    ground.verify().unwrap();
+    assert_eq!(ground.restored_sums("new"), sums(&store));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use crate::ground::{Ground, LONG, Told, fill, open, sums, verify, write};
 use bop_storage::testing::SplitMix64;
 use bop_storage::{BackupError, BackupOptions, Manager};
 use std::io::Write;
+use std::num::NonZeroUsize;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -16,6 +17,8 @@ const CHILD_MOMENT: &str = "BOP_BACKUP_MOMENT_US";
 const RUNS: u64 = 100;
 const SEED: u64 = 17;
 const SIGKILL: i32 = 9;
+/// So many backups stay: no child finishes more before it is killed, so each that was finished can be verified.
+const KEEP: NonZeroUsize = NonZeroUsize::new(32).unwrap();
 
 /// What the child does, for ever: commits by two threads, and one backup after the other.
 #[test]
@@ -28,14 +31,17 @@ fn child() {
     let store = open(&dir.join("store"));
     let stop = AtomicBool::new(false);
     std::thread::scope(|threads| {
-        threads.spawn(|| {
-            let mut number = moment;
-            while !stop.load(Ordering::Relaxed) {
-                number += 1;
-                let database = ["one", "two", "fork"][number as usize % 3];
-                write(&store, database, 1 + (number % 11) as u32, number);
-            }
-        });
+        for databases in [["one", "fork"], ["two", "one"]] {
+            let (store, stop) = (&store, &stop);
+            threads.spawn(move || {
+                let mut number = moment;
+                while !stop.load(Ordering::Relaxed) {
+                    number += 1;
+                    let database = databases[number as usize % 2];
+                    write(store, database, 1 + (number % 11) as u32, number);
+                }
+            });
+        }
         threads.spawn(|| {
             // The moment is one of time, and of no event.
             std::thread::sleep(Duration::from_micros(moment));
@@ -44,8 +50,8 @@ fn child() {
         });
         let mut round = 0;
         loop {
-            let copy = BackupOptions::new().copy(round % 2 == 1);
-            let made = store.backup(dir.join("backups"), &copy, &mut |_| ());
+            let options = BackupOptions::new().keep(KEEP).copy(round % 2 == 1);
+            let made = store.backup(dir.join("backups"), &options, &mut |_| ());
             let mut out = std::io::stdout().lock();
             match made {
                 Ok(made) => writeln!(out, "@{}", made.number).unwrap(),
@@ -86,7 +92,7 @@ fn whatever_backup_is_there_restores_wherever_its_process_is_killed() {
     let first = ground.backup(&store).unwrap();
     store.close(LONG).unwrap();
     let mut random = SplitMix64::new(SEED);
-    let (mut newest, mut in_the_middle) = (first.number, 0);
+    let (mut newest, mut in_the_middle, mut verified) = (first.number, 0, 0);
     for nth in 0..RUNS {
         let moment = random.next_u64() % 120_000;
         let _told = Told(format!("seed {SEED}: run {nth}, killed after {moment} us"));
@@ -97,7 +103,13 @@ fn whatever_backup_is_there_restores_wherever_its_process_is_killed() {
             newest <= found && said <= Some(found),
             "{newest}, {said:?}, {there:?}"
         );
-        if newest < found || nth % 10 == 0 {
+        // Each that was finished; now and then those before, too, which share their files with it.
+        for number in newest + 1..=found {
+            let one = BackupOptions::new().number(number);
+            verify(&ground.backups(), &one).unwrap();
+            verified += 1;
+        }
+        if nth % 25 == 0 {
             for info in &there {
                 let one = BackupOptions::new().number(info.number);
                 verify(&ground.backups(), &one).unwrap();
@@ -106,7 +118,8 @@ fn whatever_backup_is_there_restores_wherever_its_process_is_killed() {
         in_the_middle += u64::from(found == newest);
         newest = found;
     }
-    println!("{newest} backups were finished, {in_the_middle} runs finished none");
+    println!("{verified} backups were finished and verified, {in_the_middle} runs finished none");
+    assert_eq!(verified, newest - first.number);
     assert!(
         newest > 10 && in_the_middle > 10,
         "{newest}, {in_the_middle}"

@@ -4,8 +4,8 @@ use crate::rig::{Rig, WAIT, commit, noise, number, of_label, summary};
 use bop_storage::io::IoOp;
 use bop_storage::testing::Fault;
 use bop_storage::{
-    BackupOptions, CommitsFrom, DbKind, Durability, Failing, Housekeeping, Limits, Manager,
-    NewEntry, Options, PageNo,
+    BackupOptions, CommitsFrom, DbKind, Durability, Failing, Housekeeping, KnownBackups, Limits,
+    Manager, NewEntry, Options, PageNo,
 };
 use std::thread;
 use std::time::Instant;
@@ -145,26 +145,44 @@ fn backups_are_known_soon_and_nobody_waits_for_their_directory() {
     assert_eq!((last(), verified()), (0, 0));
     rig.disk.wait_until_hung(1);
     assert_eq!((last(), verified()), (0, 0));
+    // Whoever wants it newer than that does not wait either, and is told why it is not.
+    let known = store.known_backups();
+    assert_eq!(known.last, None);
+    let doubt = known.doubt.unwrap().to_string();
+    assert!(doubt.contains("no answer for"), "{doubt}");
     rig.disk.release_hung();
-    let made_us = store
-        .last_backup()
-        .unwrap()
-        .unwrap()
-        .newest
-        .unwrap()
-        .made_us;
+    let known = known_when(&store, |known| known.doubt.is_none());
+    let made_us = known.last.unwrap().newest.unwrap().made_us;
     assert_eq!((last(), verified()), (made_us / 1_000_000, 0));
 
     let restored = Options::new().limits(Limits::tiny());
     let proof = Manager::verify_backup(dir.path(), None, &restored, &options, &mut |_| ()).unwrap();
-    // Whoever looks lets all know.
-    store.last_backup().unwrap();
+    // What one has looked up all know.
+    let is_verified = |known: &KnownBackups| {
+        let last = known.last.as_ref();
+        last.is_some_and(|last| last.verified.is_some())
+    };
+    known_when(&store, is_verified);
     assert_eq!(verified(), proof.verified_us / 1_000_000);
-    // What is known stays known when the directory is gone.
+    // What is known stays known when the directory is gone, and that it is gone is told.
     dir.close().unwrap();
-    store.last_backup().unwrap_err();
+    let known = known_when(&store, |known| known.doubt.is_some());
+    assert!(is_verified(&known));
     assert_eq!(
         (last(), verified()),
         (made_us / 1_000_000, proof.verified_us / 1_000_000)
     );
+}
+
+/// What is known of the backups when it is what is waited for.
+fn known_when(store: &Manager, is_so: impl Fn(&KnownBackups) -> bool) -> KnownBackups {
+    let until = Instant::now() + WAIT;
+    loop {
+        let known = store.known_backups();
+        if is_so(&known) {
+            return known;
+        }
+        assert!(Instant::now() < until, "{known:?}");
+        std::thread::yield_now();
+    }
 }

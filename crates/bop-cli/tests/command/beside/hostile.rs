@@ -14,7 +14,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// The first word of a client that is understood.
-pub(crate) const HELLO: &[u8] = br#"{"hello":{"protocol":1}}"#;
+pub(crate) const HELLO: &[u8] = br#"{"hello":{"protocol":2}}"#;
 
 /// What whoever waits for an answer waits at most.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -42,9 +42,9 @@ pub(super) fn half_open(store: &Store) -> Vec<UnixStream> {
         framed(HELLO)[..3].to_vec(),
         framed(HELLO),
         // It takes nothing of what it is told, which is more and more.
-        greeted(br#"{"run":{"json":false,"request":{"commits":{"database":null,"feed":{"from":1,"cursor":null,"follow":true}}}}}"#),
+        greeted(br#"{"run":{"json":false,"progress":false,"request":{"commits":{"database":null,"feed":{"from":1,"cursor":null,"follow":true}}}}}"#),
         // It is asked, and does not answer.
-        greeted(br#"{"run":{"json":false,"request":{"drop":{"database":"orders","yes":false,"now":true}}}}"#),
+        greeted(br#"{"run":{"json":false,"progress":false,"request":{"drop":{"database":"orders","yes":false,"now":true}}}}"#),
         // It has the turn to write to a database of its own.
         [
             greeted(br#"{"sql":{"database":"held","at":null,"create":true,"write":true}}"#),
@@ -132,8 +132,8 @@ impl Chance {
     fn conversation(&mut self) -> Vec<u8> {
         let words: [&[u8]; 6] = [
             HELLO,
-            br#"{"run":{"json":true,"request":"stats"}}"#,
-            br#"{"run":{"json":true,"request":{"drop":{"database":"orders","yes":false,"now":true}}}}"#,
+            br#"{"run":{"json":true,"progress":false,"request":"stats"}}"#,
+            br#"{"run":{"json":true,"progress":false,"request":{"drop":{"database":"orders","yes":false,"now":true}}}}"#,
             br#"{"sql":{"database":"orders","at":"lsn:x","create":true,"write":true}}"#,
             br#"{"piece":{"sql":"select 1","mode":"list","header":false}}"#,
             br#"{"hello":[[[[[[[["#,

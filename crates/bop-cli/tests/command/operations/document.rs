@@ -41,7 +41,8 @@ pub(super) struct Command {
 /// The blocks of a document.
 ///
 /// # Panics
-/// At a block without a stage, of no command, or that does not end, and at a stage without a block.
+/// At a block without a stage, of no command, or that does not end, at a stage without a block, and at a command where
+/// nobody runs it.
 pub(super) fn blocks(text: &str) -> Vec<Block> {
     let mut blocks = Vec::new();
     let mut stage: Option<(usize, String)> = None;
@@ -74,10 +75,11 @@ pub(super) fn blocks(text: &str) -> Vec<Block> {
                 stage,
                 commands,
             });
-        } else {
-            let is_other = line.starts_with("```") && line.len() > 3;
+        } else if let Some(fence) = line.strip_prefix("```") {
+            let is_known = ["text", "yaml", "rust"].contains(&fence);
+            let mut inside = lines.by_ref().take_while(|(line, _)| *line != "```");
             assert!(
-                !is_other || line == "```text" || line == "```yaml" || line == "```rust",
+                is_known && inside.all(|(line, _)| !line.starts_with("$ ")),
                 "line {number}: commands stand in a fence that is called console"
             );
         }
@@ -191,6 +193,12 @@ $ bop status      # exit status 3
     #[should_panic(expected = "line 2: no stage is named")]
     fn a_block_without_a_stage_is_refused() {
         blocks("# Title\n```console\n$ bop list\n```\n");
+    }
+
+    #[test]
+    #[should_panic(expected = "line 2: commands stand in a fence")]
+    fn a_command_that_nobody_runs_is_refused() {
+        blocks("# Title\n```text\nx = y\n$ bop list\n```\n");
     }
 
     #[test]

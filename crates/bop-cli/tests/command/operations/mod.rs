@@ -1,8 +1,9 @@
 //! The documents for operators: each command in them is run, in the situation that it is written for, and ends and
-//! prints as the document says; each error code has its entry.
+//! prints as the document says; each error code has its entry, and the command of each alert is one.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod alerts;
 mod application;
 mod codes;
 mod damages;
@@ -12,10 +13,11 @@ mod stages;
 
 use document::{Block, Command, blocks, is_shown, text_of};
 use stages::Stage;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// What a command of a document may begin with.
-const PROGRAMS: [&str; 5] = ["bop", "df", "ls", "rm", "mv"];
+const PROGRAMS: [&str; 6] = ["bop", "df", "du", "ls", "rm", "mv"];
 
 /// Runs all commands of a document.
 #[track_caller]
@@ -111,5 +113,43 @@ fn each_command_about_a_symptom_does_what_it_says() {
 #[test]
 fn each_command_of_the_other_documents_does_what_it_says() {
     run_document("operations/monitoring.md", 3);
-    run_document("operations/upgrade.md", 3);
+    run_document("operations/upgrade.md", 7);
+    run_document("operations/capacity.md", 5);
+}
+
+/// The documents with commands that are run.
+const RUN: [&str; 6] = [
+    "runbook.md",
+    "faults.md",
+    "troubleshooting.md",
+    "monitoring.md",
+    "upgrade.md",
+    "capacity.md",
+];
+
+#[test]
+fn no_document_has_a_command_that_is_not_run_and_none_names_one_that_is_not_there() {
+    let docs = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operations");
+    let (mut documents, mut named) = (0, BTreeSet::new());
+    for entry in std::fs::read_dir(docs).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let text = text_of(&format!("operations/{name}"));
+        let is_run = RUN.contains(&name.as_str());
+        assert!(is_run || blocks(&text).is_empty(), "{name} is not run");
+        let inline = text.split('`').filter_map(|span| span.strip_prefix("bop "));
+        let commands = inline.filter_map(|span| span.split_whitespace().next());
+        // Neither options of all commands, nor what stands for any.
+        let commands = commands.filter(|word| word.starts_with(|c: char| c.is_ascii_lowercase()));
+        named.extend(commands.map(str::to_owned));
+        documents += 1;
+    }
+    assert!(RUN.len() < documents);
+    assert!(15 < named.len(), "{named:?}");
+    for command in named {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_bop"))
+            .args([&command, "--help"])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "bop {command}: {output:?}");
+    }
 }

@@ -131,6 +131,9 @@ pub(super) fn set(name: &str) -> Option<Option<Stage>> {
         "quota" => with_quota("70KiB", 14),
         "over-quota" => with_quota("32KiB", 6),
         "lost-cursor" => lost_cursor(),
+        "job-waiting" => job_waiting(),
+        "forgotten" => forgotten(),
+        "inserts" => inserts(),
         "log-at-cap" => log_at_cap(),
         "poisoned" => poisoned(),
         "stalled" => stalled(),
@@ -284,6 +287,32 @@ fn lost_cursor() -> Stage {
         application.checkpoint();
         manager.cursors().iter().any(|cursor| cursor.lost)
     });
+    stage
+}
+
+/// A scrub that nobody has begun.
+fn job_waiting() -> Stage {
+    let stage = stopped();
+    let options = bop_storage::Options::new().housekeeping(Housekeeping::Manual);
+    let application = Application::open(&stage.store(), options);
+    application.manager().scrub(None).unwrap();
+    stage.keep(application)
+}
+
+/// A database that was dropped, and a snapshot, of which nobody has thought for long.
+fn forgotten() -> Stage {
+    let stage = running(Stage::new(), |_| {});
+    stage.bop(&["create", "old"]);
+    stage.bop(&["drop", "old", "--yes"]);
+    stage.bop(&["snapshot", "create", "orders", "before"]);
+    stage
+}
+
+/// Inserts in a file, each a commit of its own.
+fn inserts() -> Stage {
+    let stage = running(Stage::new(), |_| {});
+    let row = format!("insert into lines values ('{}');\n", "x".repeat(100));
+    fs::write(stage.dir().join("inserts.sql"), row.repeat(1000)).unwrap();
     stage
 }
 

@@ -2,6 +2,7 @@
 
 const HOLDERS_MAX = 12;
 const LATENCIES = [
+  ["bop_commit_seconds", "commit"],
   ["bop_log_write_seconds", "device write"],
   ["bop_log_flush_seconds", "flush of a batch"],
   ["bop_sync_seconds", "sync of files"],
@@ -55,10 +56,11 @@ function readerText(reader) {
 
 function backupText(backup) {
   if (!backup) return "none was ever made";
-  if (backup.error) return `not known: ${backup.error}`;
-  const { newest, verified } = backup;
+  const { dir, newest, verified, error } = backup;
+  if (!dir) return `not known: ${error}`;
   const made = newest ? `${newest.backup} of ${since(newest.state_us)}` : "none is there";
-  return `${made}; ${verified?.verified_us ? `verified ${since(verified.verified_us)}` : "none was verified"}`;
+  const proved = verified?.verified_us ? `verified ${since(verified.verified_us)}` : "none was verified";
+  return `${made}; ${proved}${error ? `; this may be old: ${error}` : ""}`;
 }
 
 function showLatency(metrics) {

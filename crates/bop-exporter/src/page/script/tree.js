@@ -75,7 +75,9 @@ function rowOf({ one, level, forks, isOpen, isDim }) {
   const size = element("span", "", bytes(one.bytes));
   size.dataset.value = String(one.bytes);
   const chunks = inChunks.get(one.id);
-  row.append(name, size, element("span", "", chunks === undefined ? UNKNOWN : bytes(chunks)));
+  const stored = element("span", "", chunks === undefined ? UNKNOWN : bytes(chunks));
+  stored.dataset.value = String(chunks);
+  row.append(name, size, stored);
   row.append(element("span", "", count(one.snapshots)));
   return row;
 }

@@ -14,7 +14,6 @@ use crate::error::{BackupError, Damage, Place, Reject};
 use crate::ids::Lsn;
 use crate::io::{Block, Disk, IoFailure, OpenMode, layout, remove_if_there};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 /// A finished backup.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -40,7 +39,7 @@ pub struct BackupInfo {
     pub verified_us: Option<u64>,
 }
 
-/// What is known of a store's backups.
+/// What a store's backups were when they were looked at.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct LastBackup {
@@ -85,7 +84,7 @@ fn is_gone(error: &BackupError) -> bool {
         if findings.iter().all(|one| one.reason == Reject::Missing))
 }
 
-/// What is known of the backups of the store on `disk`.
+/// What there is of the backups of the store on `disk`. It waits for their directory.
 pub(super) fn last_backup(disk: &dyn Disk) -> Result<Option<LastBackup>, BackupError> {
     let Some(dir) = noted_target(disk)? else {
         return Ok(None);
@@ -120,13 +119,6 @@ fn noted_target(disk: &dyn Disk) -> Result<Option<PathBuf>, BackupError> {
 }
 
 impl Engine {
-    pub(super) fn last_backup(&self) -> Result<Option<LastBackup>, BackupError> {
-        let since = Instant::now();
-        let last = last_backup(self.disk.as_ref());
-        self.backing_up.known.found(since, &last);
-        last
-    }
-
     /// Notes where a backup went, if that is another place than before. The backup is good without.
     pub(super) fn note_target(&self, dir: &Path) {
         let noted = noted_target(self.disk.as_ref());

@@ -68,6 +68,7 @@ struct Counts {
 struct Making<'a, 'p> {
     engine: &'a Engine,
     shelf: &'a Shelf,
+    options: &'a BackupOptions,
     /// Chunks may be linked.
     links: bool,
     /// The newest good one.
@@ -108,6 +109,7 @@ impl Engine {
             let making = Making {
                 engine: self,
                 shelf: &shelf,
+                options,
                 links,
                 last: last.as_ref(),
                 told: Told::new(log.chain(chunks).sum(), progress),
@@ -124,7 +126,7 @@ impl Engine {
             tracing::warn!(%error, "what older backups needed stays");
         }
         self.note_target(&dir);
-        self.backing_up.known.have_changed();
+        self.backing_up.watch.have_changed();
         tracing::info!(number = report.number, lsn = %report.lsn, "backed up");
         Ok(report)
     }
@@ -165,11 +167,12 @@ impl Engine {
         }
     }
 
-    fn check_going_on(&self) -> Result<(), BackupError> {
-        if self.lifecycle.is_closing() {
-            return Err(BackupError::Closed);
+    fn check_going_on(&self, options: &BackupOptions) -> Result<(), BackupError> {
+        match (self.lifecycle.is_closing(), options.is_cancelled()) {
+            (true, _) => Err(BackupError::Closed),
+            (false, true) => Err(BackupError::Cancelled),
+            (false, false) => Ok(()),
         }
-        Ok(())
     }
 
     fn superblock(&self) -> Result<Superblock, BackupError> {
@@ -218,7 +221,7 @@ impl Making<'_, '_> {
         drop((lease, log));
         self.engine.shorten_for_cursors();
         for one in &held {
-            self.engine.check_going_on()?;
+            self.check_going_on()?;
             self.take_chunk(one)?;
         }
         let registered = segments.iter().map(|segment| {
@@ -247,12 +250,16 @@ impl Making<'_, '_> {
         self.finish(&index)
     }
 
+    fn check_going_on(&self) -> Result<(), BackupError> {
+        self.engine.check_going_on(self.options)
+    }
+
     /// Everything is there: it becomes a backup.
     fn finish(self, index: &BackupIndex) -> Result<BackupReport, BackupError> {
         let failed = |failure| self.shelf.failed(failure);
         let contradicts = |reason| Shelf::damaged(&names::index(index.number), reason);
         index.check().map_err(contradicts)?;
-        self.engine.check_going_on()?;
+        self.check_going_on()?;
         self.shelf.sync().map_err(failed)?;
         self.shelf.write_index(index).map_err(failed)?;
         let of = |of: StateOf| index.states.iter().filter(|state| state.of == of).count();
@@ -292,10 +299,10 @@ impl Making<'_, '_> {
             return Ok(backed);
         }
         let mut sink = self.begin(&path)?;
-        let (engine, told) = (self.engine, &mut self.told);
+        let (engine, options, told) = (self.engine, self.options, &mut self.told);
         let file = part.segment.file.as_ref();
         let copied = copy_file(file, bytes, &mut sink, |piece| {
-            engine.check_going_on()?;
+            engine.check_going_on(options)?;
             if is_lost() {
                 return Err(BackupError::LogReleased);
             }
@@ -391,9 +398,9 @@ impl Making<'_, '_> {
         }
         let mut sink = self.begin(path)?;
         let mut digest = ChunkHasher::new(chunk.bytes);
-        let (engine, told) = (self.engine, &mut self.told);
+        let (engine, options, told) = (self.engine, self.options, &mut self.told);
         let copied = copy_file(file.as_ref(), chunk.bytes, &mut sink, |piece| {
-            engine.check_going_on()?;
+            engine.check_going_on(options)?;
             digest.update(piece);
             told.done(BackupStage::Chunks, piece.len() as u64);
             Ok(())

@@ -29,7 +29,8 @@ mod restore;
 mod states;
 mod verify;
 
-pub(super) use known::KnownBackups;
+pub(super) use known::BackupWatch;
+pub use known::KnownBackups;
 pub use last::{BackupInfo, LastBackup};
 pub use make::BackupReport;
 pub use options::{BackupOptions, BackupProgress, BackupStage};
@@ -132,11 +133,27 @@ impl Manager {
     }
 
     /// Where the last backup of this store went, and what is there: the newest one, and the newest that was
-    /// verified. `None` when there never was one. Reads the directory of the backups.
+    /// verified; as it is now, or, where the directory of the backups does not answer within a moment, as it was
+    /// when it did.
     ///
-    /// # Errors
-    /// That directory cannot be read, or an index in it not be believed.
-    pub fn last_backup(&self) -> Result<Option<LastBackup>, BackupError> {
-        self.engine().last_backup()
+    /// # Example
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// use bop_storage::{BackupOptions, Manager, Options};
+    ///
+    /// let store = Manager::open(dir.path().join("store"), Options::new())?;
+    /// store.backup(dir.path().join("backups"), &BackupOptions::new(), &mut |_| ())?;
+    /// let known = store.known_backups();
+    /// match (known.last, known.doubt) {
+    ///     (Some(last), None) => println!("{:?} in {}", last.newest, last.dir.display()),
+    ///     (None, None) => println!("none was ever made"),
+    ///     (_, Some(doubt)) => println!("not known: {doubt}"),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn known_backups(&self) -> KnownBackups {
+        self.engine().known_backups()
     }
 }

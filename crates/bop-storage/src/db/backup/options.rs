@@ -3,6 +3,7 @@
 use crate::io::{Disk, IoBackend};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Options of [`Manager::backup`](crate::Manager::backup) and of what is done with backups.
 ///
@@ -19,6 +20,7 @@ pub struct BackupOptions {
     pub(super) number: Option<u64>,
     pub(super) io: IoBackend,
     pub(super) disk: Option<Arc<dyn Disk>>,
+    cancelled: Option<Arc<AtomicBool>>,
 }
 
 impl BackupOptions {
@@ -31,6 +33,7 @@ impl BackupOptions {
             number: None,
             io: IoBackend::Auto,
             disk: None,
+            cancelled: None,
         }
     }
 
@@ -68,6 +71,21 @@ impl BackupOptions {
             disk: Some(disk),
             ..self
         }
+    }
+
+    /// A backup that is being made is broken off when that becomes true: with
+    /// [`BackupError::Cancelled`](crate::BackupError::Cancelled), before its next piece. What was copied stays for the next.
+    #[must_use]
+    pub fn cancelled_by(self, cancelled: Arc<AtomicBool>) -> Self {
+        Self {
+            cancelled: Some(cancelled),
+            ..self
+        }
+    }
+
+    pub(super) fn is_cancelled(&self) -> bool {
+        let cancelled = self.cancelled.as_ref();
+        cancelled.is_some_and(|cancelled| cancelled.load(Ordering::Acquire))
     }
 }
 
