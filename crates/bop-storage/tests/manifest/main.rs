@@ -26,4 +26,5 @@ mod panics;
 mod rows;
 mod stalls;
 mod ten_subscribers;
+mod worker;
 mod writer;
