@@ -340,13 +340,20 @@ fn read_single<R: Row<Key = Single>>(
         .map_err(damage)
 }
 
-/// A table's only row, which the store can do without: `None` when it is damaged or missing.
+/// A table's only row, which the store can do without: `None` when it is damaged or missing. A row under
+/// another key is told, too: it may be the one that is missing.
 fn read_optional<R: Row<Key = Single>>(
     store: &dyn ManifestStore,
     store_id: StoreId,
     must_be: bool,
     damaged: &mut Vec<Damage>,
 ) -> Result<Option<R>, ManifestError> {
+    scan_all(store, R::TABLE, |key, _| {
+        if Single::decode(&key).is_none() {
+            let reason = Reject::Invalid("not a key of this table");
+            damaged.push(row_damage(R::TABLE, &key, reason));
+        }
+    })?;
     match read_single(store, store_id) {
         Ok(row) => Ok(Some(row)),
         Err(ManifestError::Damaged(damage)) => {
