@@ -40,6 +40,7 @@ mod placement;
 mod policy;
 mod queue;
 mod range_row;
+mod readers;
 mod rebuild;
 mod rows;
 mod schema;

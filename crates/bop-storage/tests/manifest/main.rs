@@ -23,6 +23,7 @@ mod lineage_rows;
 mod map_growth;
 mod model;
 mod panics;
+mod reader_table;
 mod rows;
 mod stalls;
 mod ten_subscribers;
