@@ -22,6 +22,7 @@ mod lineage_reference;
 mod lineage_rows;
 mod map_growth;
 mod model;
+mod operations;
 mod panics;
 mod reader_table;
 mod rows;
