@@ -28,5 +28,6 @@ mod reader_table;
 mod rows;
 mod stalls;
 mod ten_subscribers;
+mod trimming;
 mod worker;
 mod writer;
