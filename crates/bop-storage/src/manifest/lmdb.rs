@@ -297,6 +297,49 @@ mod tests {
     use super::*;
     use crate::error::ErrorCode;
     use crate::limits::Limits;
+    use parking_lot::Condvar;
+
+    /// More who read at once than there are places: the last ones wait for those who are there, and writers
+    /// for nobody.
+    #[test]
+    fn more_readers_at_once_than_places_wait_for_each_other() {
+        const READERS: usize = READERS_MAX as usize + 76;
+        let dir = tempfile::tempdir().unwrap();
+        let limits = Limits::default().validated().unwrap();
+        let manifest = LmdbManifest::create(dir.path(), &limits, &[]).unwrap();
+        let (inside, let_go) = (Mutex::new(0), Mutex::new(false));
+        let (entered, gone) = (Condvar::new(), Condvar::new());
+        std::thread::scope(|scope| {
+            let readers: Vec<_> = (0..READERS)
+                .map(|_| {
+                    scope.spawn(|| {
+                        manifest.read(|_, _| {
+                            *inside.lock() += 1;
+                            entered.notify_all();
+                            let mut let_go = let_go.lock();
+                            gone.wait_while(&mut let_go, |let_go| !*let_go);
+                            Ok(())
+                        })
+                    })
+                })
+                .collect();
+            let mut there = inside.lock();
+            entered.wait_while(&mut there, |there| *there < READERS_MAX);
+            drop(there);
+            let key = vec![1];
+            let (table, value) = (Table::Chunks, vec![2]);
+            manifest
+                .commit(&[Write::Put { table, key, value }])
+                .unwrap();
+            assert_eq!(*inside.lock(), READERS_MAX, "the others wait");
+            *let_go.lock() = true;
+            gone.notify_all();
+            for reader in readers {
+                reader.join().unwrap().unwrap();
+            }
+        });
+        assert_eq!(*inside.lock(), READERS as u32);
+    }
 
     /// Somebody else has all places: told as what it is, and over when one is free.
     #[test]
