@@ -19,6 +19,7 @@ mod closed_rows;
 mod cursor_row;
 mod cursors;
 mod database_row;
+mod dense;
 mod describe;
 mod edit;
 mod edit_ranges;
