@@ -10,6 +10,7 @@
 //! stalls    the same with all threads, and another segment
 //! ways      all ways to commit, a power cut
 //! crowd     many writers, a power cut                 overtaking  what follows a hung change
+//! catalogue names come and go beside writers, a power cut
 //! ```
 //! Each scenario runs on the simulated disk, and a share of it on real files by each backend, whose
 //! shadow the simulated disk is. A failure prints its seed and the command that runs it again.
@@ -19,6 +20,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod catalogue;
 mod crowd;
 mod faults;
 mod ground;
