@@ -3,9 +3,10 @@
 //! ```text
 //!   the program `soak`, in release       -- its answers, and whether it grows
 //!   the model's operations, as a test    -- each state of the past against what it was
+//!   from ten minutes on: the manifest's tests at their full size, one after the other
 //! ```
 //! The program's directory is on the disk of the build directory, and gone afterwards; the model is in memory,
-//! and begins with seeds that nobody had. What both say goes on to whoever asked.
+//! and begins with seeds that nobody had. What all say goes on to whoever asked.
 //!
 //! Never: judges; the programs' exit statuses say.
 
@@ -14,23 +15,27 @@ use crate::tasks::{Failure, cargo};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-/// The model, as a test of which the build is that of all others; what is built is told as JSON.
-const MODEL: [&str; 6] = [
-    "test",
-    "--workspace",
-    "--test",
-    "past",
-    "--no-run",
-    "--message-format=json-render-diagnostics",
+/// A soak of so many seconds has time for the manifest's tests at their full size: a few minutes.
+const LARGE_SECONDS_MIN: u32 = 600;
+
+/// The manifest's tests that can be larger than they are in CI, and what makes them so.
+const LARGE: [(&str, &str, &str); 3] = [
+    ("map_growth::", "BOP_MANIFEST_MAP_MIB", "1024"),
+    ("flips::used_bytes", "BOP_MANIFEST_EVERY_BYTE", "1"),
+    ("trimming::", "BOP_FEED_CHANGES", "1000000"),
 ];
 
-/// Builds and runs both.
+/// Builds and runs them.
 pub(crate) fn soak(root: &Path, seconds: u32) -> Result<(), Failure> {
     // With the command, whose dependencies have the features of soak's and more: so both are made
     // of the same builds, and the engine is compiled once.
     let build = ["build", "--release", "-p", "soak", "-p", "bop-cli"];
     cargo(root, "build soak", &build, &[])?;
-    let model = build_model(root)?;
+    let model = build_test(root, "past")?;
+    let manifest = match LARGE_SECONDS_MIN <= seconds {
+        true => Some(build_test(root, "manifest")?),
+        false => None,
+    };
     let target = root.join("target");
     let binary = target.join("release/soak");
     let mut model = Ended(start_model(&model, seconds)?);
@@ -50,26 +55,43 @@ pub(crate) fn soak(root: &Path, seconds: u32) -> Result<(), Failure> {
     })?;
     let status = model.0.wait();
     let status = status.map_err(|source| failed("wait for", "the model of the past", source))?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(failed("soak", "the model of the past", status))
+    if !status.success() {
+        return Err(failed("soak", "the model of the past", status));
     }
+    manifest.map_or(Ok(()), |program| run_large(&program))
 }
 
-/// Returns the program.
-fn build_model(root: &Path) -> Result<PathBuf, Failure> {
-    const WHAT: &str = "the model of the past";
+/// The manifest's tests at their full size.
+fn run_large(program: &Path) -> Result<(), Failure> {
+    for (filter, variable, value) in LARGE {
+        let mut command = Command::new(program);
+        let command = command.args([filter, "--nocapture"]).env(variable, value);
+        let status = command.status();
+        let status = status.map_err(|source| failed("start", program.display(), source))?;
+        if !status.success() {
+            return Err(failed(
+                "soak",
+                format!("{filter} with {variable}={value}"),
+                status,
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Builds a test program, as the build of all others does, and returns it: what is built is told as JSON.
+fn build_test(root: &Path, test: &str) -> Result<PathBuf, Failure> {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(program);
     command
-        .args(MODEL)
+        .args(["test", "--workspace", "--test", test, "--no-run"])
+        .arg("--message-format=json-render-diagnostics")
         .current_dir(root)
         .stderr(Stdio::inherit());
     let built = command.output();
-    let built = built.map_err(|source| failed("build", WHAT, source))?;
+    let built = built.map_err(|source| failed("build", test, source))?;
     if !built.status.success() {
-        return Err(failed("build", WHAT, built.status));
+        return Err(failed("build", test, built.status));
     }
     let told = String::from_utf8_lossy(&built.stdout);
     let mut programs = told.lines().filter_map(|line| {
@@ -77,7 +99,7 @@ fn build_model(root: &Path) -> Result<PathBuf, Failure> {
         Some(PathBuf::from(path.split_once('"')?.0))
     });
     let program = programs.next();
-    program.ok_or_else(|| failed("build", WHAT, "cargo names no program"))
+    program.ok_or_else(|| failed("build", test, "cargo names no program"))
 }
 
 fn start_model(program: &Path, seconds: u32) -> Result<Child, Failure> {

@@ -3,11 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::store::Store;
+use bop_storage::{DbKind, Manager, Options};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 #[test]
 fn sql_makes_the_store_and_the_database() {
@@ -209,6 +211,34 @@ fn create_list_info_rename_and_drop() {
     assert_eq!(store.json(&["info", "c"])["id"], info["id"]);
     store.ok(&["drop", "c", "--yes"]);
     assert_eq!(store.json(&["list"]).as_array().unwrap().len(), 1);
+}
+
+/// They are asked for a thousand at a time, in the order in which they were made, and listed by name.
+#[test]
+fn more_databases_than_are_asked_for_at_once_are_all_listed_by_name() {
+    const DATABASES: usize = 2_001;
+    let store = Store::new();
+    let made = Manager::open(store.store(), Options::new()).unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..32 {
+            let made = &made;
+            scope.spawn(move || {
+                for number in (thread..DATABASES).step_by(32) {
+                    let name = format!("db-{number:04}");
+                    made.create_database(&name, DbKind::Raw).unwrap();
+                }
+            });
+        }
+    });
+    made.close(Duration::from_secs(60)).unwrap();
+    let list = store.json(&["list"]);
+    let list = list.as_array().unwrap();
+    let names: Vec<&str> = list.iter().filter_map(|d| d["name"].as_str()).collect();
+    let expected: Vec<String> = (0..DATABASES)
+        .map(|number| format!("db-{number:04}"))
+        .collect();
+    assert_eq!(names, expected);
+    assert_eq!(store.ok(&["list"]).matches("db-").count(), DATABASES);
 }
 
 #[test]

@@ -3,12 +3,24 @@
 use super::Call;
 use crate::failure::Failure;
 use crate::output::render_table;
-use bop_storage::DatabaseInfo;
+use bop_storage::{DatabaseInfo, DbId};
 use serde_json::Value;
+
+/// Databases that are asked for at once: a store of very many is not held up, and whoever does not wait
+/// any more is not answered to the end.
+const PAGE: usize = 1_000;
 
 /// Runs the command.
 pub(super) fn run(call: &mut Call<'_>) -> Result<u8, Failure> {
-    let databases = call.manager.databases();
+    let mut databases = Vec::new();
+    let mut from = Some(DbId::default());
+    while let Some(first) = from {
+        call.check_wanted()?;
+        let page = call.manager.databases_from(first, PAGE);
+        from = page.last().and_then(|last| last.id.next());
+        databases.extend(page);
+    }
+    databases.sort_by(|one, other| one.name.cmp(&other.name));
     let json = databases
         .iter()
         .map(super::info::to_json)

@@ -114,6 +114,13 @@ pub enum ManifestError {
         /// The limit `manifest_map_bytes_max`.
         limit: u64,
     },
+    /// There is no place for one more reader, though this process has not taken them all: another one
+    /// has the manifest's file open.
+    #[error("manifest: all {limit} places for readers are taken, also by another process")]
+    ReadersFull {
+        /// How many there are.
+        limit: u32,
+    },
     /// The store is closed.
     #[error("the manifest is closed")]
     Closed,
@@ -152,7 +159,7 @@ impl ManifestError {
                 ErrorCode::LimitReached
             }
             Self::Engine { .. } | Self::Invariant { .. } => ErrorCode::Manifest,
-            Self::Full { .. } => ErrorCode::LimitReached,
+            Self::Full { .. } | Self::ReadersFull { .. } => ErrorCode::LimitReached,
             Self::Panic(_) => ErrorCode::Panic,
             Self::Stalled { .. } => ErrorCode::Stalled,
             Self::Closed => ErrorCode::Closed,

@@ -39,7 +39,7 @@ const LOCK_FILE: &str = "lock.mdb";
 /// The name of an environment that is being made, inside the scratch directory.
 const NEW_DIR: &str = "manifest.new";
 /// Reads at the same moment; each takes a slot of LMDB's reader table for the length of a call.
-const READERS_MAX: u32 = 1024;
+pub(super) const READERS_MAX: u32 = 1024;
 
 /// The one table that LMDB knows of; ours are told apart by the first byte of a key.
 pub(super) type Rows = heed::Database<'static, Bytes, Bytes>;
@@ -93,11 +93,24 @@ impl Environment {
             .map_err(|error| engine("open table", error))?
             .commit()
             .ok_or(ManifestError::Closed)?;
-        Ok(Self {
+        let environment = Self {
             env,
             rows,
             map_bytes_max,
-        })
+        };
+        environment.clear_stale_readers()?;
+        Ok(environment)
+    }
+
+    /// Frees the places of readers whose process has ended: each would keep pages from being used
+    /// again. Ours have none; whoever else looked at the file and was killed may have.
+    pub(super) fn clear_stale_readers(&self) -> Result<usize, ManifestError> {
+        let cleared = self.env.clear_stale_readers();
+        let cleared = cleared.map_err(|error| engine("clear readers", error))?;
+        if 0 < cleared {
+            tracing::warn!(cleared, "readers of the manifest had ended without a word");
+        }
+        Ok(cleared)
     }
 
     /// What the map grows to next: twice its size, as far as the limit allows.
@@ -314,6 +327,9 @@ pub(super) fn engine(operation: &'static str, error: heed::Error) -> ManifestErr
                     errno,
                 });
             }
+        }
+        heed::Error::Mdb(MdbError::ReadersFull) => {
+            return ManifestError::ReadersFull { limit: READERS_MAX };
         }
         heed::Error::Mdb(MdbError::Invalid) => return damaged(&data, Reject::Magic),
         heed::Error::Mdb(MdbError::Corrupted | MdbError::PageNotFound) => {

@@ -6,7 +6,8 @@
 //! ```
 //! Invariants
 //! - numbers are dense from `first` to `next`;
-//! - a transaction trims at most [`TRIM_ROWS_MAX`] rows: a long trim is spread over many;
+//! - a transaction trims as many rows as it appends, and at most [`TRIM_ROWS_MAX`] more: a long trim is
+//!   spread over many, and one transaction of tens of thousands of changes does not pass the bound;
 //! - nothing grows without bound: a cursor that is dead, or too slow, holds back nothing, and is told
 //!   when it comes back.
 //!
@@ -28,7 +29,7 @@ pub const CHANGES_MAX: u64 = 100_000;
 /// The newest changes are kept though nobody asked for them: for whoever looks.
 pub const CHANGES_KEPT: u64 = 1_000;
 
-/// Changes that one transaction trims at most.
+/// Changes that one transaction trims at most, beside as many as it appends.
 pub const TRIM_ROWS_MAX: u64 = 1_000;
 
 /// Appends `changes` to the feed of `after`, trims it, and says with which writes.
@@ -47,7 +48,8 @@ pub(super) fn append(
         row.next = row.next.next().unwrap_or(row.next);
     }
     let keep = keep_from(&row, after.cursors.values(), now_us);
-    let end = keep.get().min(row.first.get() + TRIM_ROWS_MAX);
+    let trimmed_max = TRIM_ROWS_MAX + changes.len() as u64;
+    let end = keep.get().min(row.first.get() + trimmed_max);
     writes.extend((row.first.get()..end).map(|number| Write::Delete {
         table: Table::Changes,
         key: ChangeNo::new(number).encode(),
@@ -81,8 +83,10 @@ fn keep_from<'c>(
 mod tests {
     use super::*;
     use crate::ids::{CursorId, Epoch, Lsn};
+    use crate::manifest::{ChangeKind, Manifest, ManifestStore, MemoryManifest};
     use crate::name::DbName;
 
+    const STORE: StoreId = StoreId::new([5; 16]);
     const HOUR_US: u64 = 3_600_000_000;
 
     fn feed(first: u64, next: u64) -> FeedRow {
@@ -141,5 +145,44 @@ mod tests {
         assert_eq!(kept(&far, &[cursor(5, 10)], 20), 100_001, "too slow");
         let young = feed(1, 11);
         assert_eq!(kept(&young, &[], 20), 1, "nothing to trim");
+    }
+
+    fn state() -> ManifestState {
+        let store = MemoryManifest::new();
+        store
+            .commit(&Manifest::initial_writes(STORE).unwrap())
+            .unwrap();
+        ManifestState::load(&store, STORE).unwrap()
+    }
+
+    /// However many changes one transaction makes, and however slow a live cursor is.
+    #[test]
+    fn a_transaction_of_many_changes_does_not_pass_the_bound() {
+        let mut rows = state();
+        rows.feed = Some(feed(1, CHANGES_MAX + 1));
+        rows.cursors.insert(CursorId::new(1), cursor(1, 10));
+        let change = Change {
+            kind: ChangeKind::Truncated,
+            time_us: 1,
+            database: None,
+            name: None,
+            number: 0,
+            lsn: Lsn::new(5),
+        };
+        for appended in [10_000, 2_500, 1, 2 * CHANGES_MAX] {
+            let before = rows.feed.unwrap();
+            let changes = vec![change.clone(); usize::try_from(appended).unwrap()];
+            let writes = append(STORE, &mut rows, &changes, 20).unwrap();
+            let after = rows.feed.unwrap();
+            assert_eq!(after.next.get(), before.next.get() + appended);
+            assert_eq!(after.next.get() - after.first.get(), CHANGES_MAX);
+            assert_eq!(writes.len() as u64, 2 * appended, "as many are trimmed");
+        }
+        // With nobody to keep them for, each transaction trims a bounded number more.
+        rows.cursors.clear();
+        let before = rows.feed.unwrap();
+        append(STORE, &mut rows, &[change], 20).unwrap();
+        let trimmed = rows.feed.unwrap().first.get() - before.first.get();
+        assert_eq!(trimmed, 1 + TRIM_ROWS_MAX);
     }
 }

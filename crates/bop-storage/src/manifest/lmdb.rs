@@ -12,16 +12,18 @@
 //! Invariants
 //! - a transaction lives inside one call and inside a guard of `slot`: shared for reads and
 //!   commits, exclusive to grow the map and to close;
+//! - at most as many read at once as LMDB has places for: the next ones wait;
 //! - after a failed commit no transaction is tried in the same environment, unless it failed for
 //!   lack of space: then every page that it wrote is unused, and the next one writes its own.
 //!
 //! Never: sets a flag that weakens LMDB's syncs, keeps a read transaction beyond a call.
 
-use super::env::{self, Environment};
+use super::env::{self, Environment, READERS_MAX};
+use super::readers::Readers;
 use super::store::{ManifestStore, RawRow, SCAN_ROWS_MAX, Table, Write, check_keys};
 use crate::error::ManifestError;
 use crate::limits::ValidLimits;
-use heed::{MdbError, RoTxn};
+use heed::{MdbError, RoTxn, WithoutTls};
 use parking_lot::{Mutex, RwLock};
 use rustix::io::Errno;
 use std::fmt;
@@ -32,6 +34,7 @@ use std::path::{Path, PathBuf};
 pub struct LmdbManifest {
     store: PathBuf,
     slot: RwLock<Option<Environment>>,
+    readers: Readers,
     /// Held by the one writer; the failure that ended the environment for commits.
     writer: Mutex<Option<ManifestError>>,
 }
@@ -79,6 +82,7 @@ impl LmdbManifest {
         Ok(Self {
             store: store.to_owned(),
             slot: RwLock::new(Some(Environment::open(store, limits)?)),
+            readers: Readers::new(READERS_MAX, limits.io_deadline),
             writer: Mutex::new(None),
         })
     }
@@ -95,6 +99,18 @@ impl LmdbManifest {
     pub fn map_bytes(&self) -> u64 {
         let slot = self.slot.read();
         slot.as_ref().map_or(0, |e| e.env.info().map_size as u64)
+    }
+
+    /// Reads in a transaction of its own.
+    fn read<T>(
+        &self,
+        read: impl FnOnce(&Environment, &RoTxn<'_>) -> Result<T, heed::Error>,
+    ) -> Result<T, ManifestError> {
+        let _place = self.readers.enter()?;
+        let slot = self.slot.read();
+        let environment = slot.as_ref().ok_or(ManifestError::Closed)?;
+        let txn = begin_read(environment)?;
+        read(environment, &txn).map_err(|error| env::engine("read", error))
     }
 
     /// Grows the map. When that fails for another reason than the limit, the environment is gone:
@@ -127,6 +143,19 @@ impl Refused {
             error => Self::Other(env::engine(operation, error)),
         }
     }
+}
+
+/// Begins to read. When all places are taken, some may be those of processes that have ended.
+fn begin_read(environment: &Environment) -> Result<RoTxn<'_, WithoutTls>, ManifestError> {
+    let begun = match environment.env.read_txn() {
+        Err(heed::Error::Mdb(MdbError::ReadersFull))
+            if 0 < environment.clear_stale_readers()? =>
+        {
+            environment.env.read_txn()
+        }
+        begun => begun,
+    };
+    begun.map_err(|error| env::engine("read", error))
 }
 
 /// Commits the first transaction of an environment, which grows until it has room for it.
@@ -185,36 +214,28 @@ fn is_out_of_space(error: &ManifestError) -> bool {
 
 impl ManifestStore for LmdbManifest {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, ManifestError> {
-        let slot = self.slot.read();
-        let environment = slot.as_ref().ok_or(ManifestError::Closed)?;
-        let read = || {
-            let txn = environment.env.read_txn()?;
-            let value = environment.rows.get(&txn, &full_key(table, key))?;
+        self.read(|environment, txn| {
+            let value = environment.rows.get(txn, &full_key(table, key))?;
             Ok(value.map(<[u8]>::to_vec))
-        };
-        read().map_err(|error| env::engine("read", error))
+        })
     }
 
     fn scan(&self, table: Table, from: &[u8], limit: usize) -> Result<Vec<RawRow>, ManifestError> {
-        let slot = self.slot.read();
-        let environment = slot.as_ref().ok_or(ManifestError::Closed)?;
         let (first, behind) = (full_key(table, from), [table.number() + 1]);
-        let read = || {
-            let txn = environment.env.read_txn()?;
-            if has_strangers(environment, &txn)? {
+        let rows = self.read(|environment, txn| {
+            if has_strangers(environment, txn)? {
                 return Ok(None);
             }
             let range = (
                 Bound::Included(first.as_slice()),
                 Bound::Excluded(behind.as_slice()),
             );
-            let rows = environment.rows.range(&txn, &range)?;
+            let rows = environment.rows.range(txn, &range)?;
             rows.take(limit.min(SCAN_ROWS_MAX))
                 .map(|row| row.map(|(key, value)| (key[1..].to_vec(), value.to_vec())))
                 .collect::<Result<Vec<_>, heed::Error>>()
                 .map(Some)
-        };
-        let rows = read().map_err(|error| env::engine("read", error))?;
+        })?;
         rows.ok_or_else(|| env::damaged_data("a key of no table"))
     }
 
@@ -268,5 +289,89 @@ impl Drop for LmdbManifest {
 impl fmt::Debug for LmdbManifest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "LmdbManifest({})", self.store.display())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorCode;
+    use crate::limits::Limits;
+    use parking_lot::Condvar;
+
+    /// More who read at once than there are places: the last ones wait for those who are there, and writers
+    /// for nobody.
+    #[test]
+    fn more_readers_at_once_than_places_wait_for_each_other() {
+        const READERS: usize = READERS_MAX as usize + 76;
+        let dir = tempfile::tempdir().unwrap();
+        let limits = Limits::default().validated().unwrap();
+        let manifest = LmdbManifest::create(dir.path(), &limits, &[]).unwrap();
+        let (inside, let_go) = (Mutex::new(0), Mutex::new(false));
+        let (entered, gone) = (Condvar::new(), Condvar::new());
+        std::thread::scope(|scope| {
+            let readers: Vec<_> = (0..READERS)
+                .map(|_| {
+                    scope.spawn(|| {
+                        manifest.read(|_, _| {
+                            *inside.lock() += 1;
+                            entered.notify_all();
+                            let mut let_go = let_go.lock();
+                            gone.wait_while(&mut let_go, |let_go| !*let_go);
+                            Ok(())
+                        })
+                    })
+                })
+                .collect();
+            let mut there = inside.lock();
+            entered.wait_while(&mut there, |there| *there < READERS_MAX);
+            drop(there);
+            let key = vec![1];
+            let (table, value) = (Table::Chunks, vec![2]);
+            manifest
+                .commit(&[Write::Put { table, key, value }])
+                .unwrap();
+            assert_eq!(*inside.lock(), READERS_MAX, "the others wait");
+            *let_go.lock() = true;
+            gone.notify_all();
+            for reader in readers {
+                reader.join().unwrap().unwrap();
+            }
+        });
+        assert_eq!(*inside.lock(), READERS as u32);
+    }
+
+    /// Somebody else has all places: told as what it is, and over when one is free.
+    #[test]
+    fn a_table_full_of_other_readers_is_told_and_nothing_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        let limits = Limits::tiny().validated().unwrap();
+        let put = Write::Put {
+            table: Table::Chunks,
+            key: vec![1],
+            value: vec![2],
+        };
+        let manifest =
+            LmdbManifest::create(dir.path(), &limits, std::slice::from_ref(&put)).unwrap();
+        {
+            let slot = manifest.slot.read();
+            let environment = slot.as_ref().unwrap();
+            let mut others: Vec<_> = (0..READERS_MAX)
+                .map(|_| environment.env.read_txn().unwrap())
+                .collect();
+            let full = manifest.get(Table::Chunks, &[1]).unwrap_err();
+            assert!(
+                matches!(full, ManifestError::ReadersFull { limit: READERS_MAX }),
+                "{full}"
+            );
+            assert_eq!(full.code(), ErrorCode::LimitReached);
+            let full = manifest.scan(Table::Chunks, &[], 9).unwrap_err();
+            assert_eq!(full.code(), ErrorCode::LimitReached);
+            manifest.commit(&[put]).unwrap();
+            drop(others.pop());
+            assert!(manifest.get(Table::Chunks, &[1]).unwrap().is_some());
+        }
+        assert_eq!(manifest.scan(Table::Chunks, &[], 9).unwrap().len(), 1);
+        assert!(manifest.failure().is_none());
     }
 }

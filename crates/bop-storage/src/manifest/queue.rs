@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   room --push--> waiting --take--> in the writer's batch --> answered
-//!     |               '--withdrawn by the deadline of whoever asked--> never began
+//!     |               |--withdrawn by the deadline of whoever asked--> never began
+//!     |               '--given up, with all that come--> answered with the reason
 //!     '--full--> waits for room until its deadline
 //! ```
 //! Invariants
@@ -93,7 +94,8 @@ pub(super) struct Queue {
 struct Inner {
     waiting: VecDeque<(RequestId, Box<dyn Request>)>,
     next: u64,
-    closed: bool,
+    /// Why no more requests are taken, if so.
+    closed: Option<ManifestError>,
 }
 
 impl Queue {
@@ -101,7 +103,7 @@ impl Queue {
         let inner = Inner {
             waiting: VecDeque::new(),
             next: 0,
-            closed: false,
+            closed: None,
         };
         Self {
             inner: Mutex::new(inner),
@@ -118,7 +120,7 @@ impl Queue {
     ) -> Result<RequestId, ManifestError> {
         let asked = Instant::now();
         let mut inner = self.inner.lock();
-        while !inner.closed && REQUESTS_MAX <= inner.waiting.len() {
+        while inner.closed.is_none() && REQUESTS_MAX <= inner.waiting.len() {
             let timed_out = match deadline {
                 None => {
                     self.room.wait(&mut inner);
@@ -126,13 +128,13 @@ impl Queue {
                 }
                 Some(deadline) => self.room.wait_until(&mut inner, deadline).timed_out(),
             };
-            if timed_out && !inner.closed && REQUESTS_MAX <= inner.waiting.len() {
+            if timed_out && inner.closed.is_none() && REQUESTS_MAX <= inner.waiting.len() {
                 let waited = asked.elapsed();
                 return Err(ManifestError::Stalled { waited });
             }
         }
-        if inner.closed {
-            return Err(ManifestError::Closed);
+        if let Some(reason) = &inner.closed {
+            return Err(reason.clone());
         }
         let id = RequestId(inner.next);
         inner.next += 1;
@@ -171,17 +173,36 @@ impl Queue {
     /// Waits for a request, for `patience` at most; `false` when none will come any more.
     pub(super) fn wait_for_work(&self, patience: Duration) -> bool {
         let mut inner = self.inner.lock();
-        if inner.waiting.is_empty() && !inner.closed {
+        if inner.waiting.is_empty() && inner.closed.is_none() {
             self.work.wait_for(&mut inner, patience);
         }
-        !inner.waiting.is_empty() || !inner.closed
+        !inner.waiting.is_empty() || inner.closed.is_none()
     }
 
     /// Takes no more requests; those that wait can still be taken.
     pub(super) fn close(&self) {
-        self.inner.lock().closed = true;
+        let closed = ManifestError::Closed;
+        self.inner.lock().closed.get_or_insert(closed);
         self.work.notify_all();
         self.room.notify_all();
+    }
+
+    /// Takes no more requests, nor lets any of those that wait be written: they are handed out, to be
+    /// answered.
+    pub(super) fn give_up(&self, reason: &ManifestError) -> Vec<Box<dyn Request>> {
+        let mut inner = self.inner.lock();
+        inner.closed = Some(reason.clone());
+        let waiting = std::mem::take(&mut inner.waiting);
+        drop(inner);
+        self.room.notify_all();
+        waiting.into_iter().map(|(_, request)| request).collect()
+    }
+
+    /// Why it was given up, if so.
+    pub(super) fn failure(&self) -> Option<ManifestError> {
+        let inner = self.inner.lock();
+        let failed = |reason: &&ManifestError| !matches!(reason, ManifestError::Closed);
+        inner.closed.as_ref().filter(failed).cloned()
     }
 }
 

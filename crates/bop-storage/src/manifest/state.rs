@@ -10,6 +10,7 @@
 use super::closed_rows::{ClosedRow, SalvageRow};
 use super::cursor_row::CursorRow;
 use super::database_row::DatabaseRow;
+use super::dense::Dense;
 use super::feed_rows::{FeedRow, RunRow};
 use super::generation_row::{GenerationKey, GenerationRow};
 use super::job_rows::{JobIdsRow, JobRow, ScrubRow};
@@ -340,13 +341,20 @@ fn read_single<R: Row<Key = Single>>(
         .map_err(damage)
 }
 
-/// A table's only row, which the store can do without: `None` when it is damaged or missing.
+/// A table's only row, which the store can do without: `None` when it is damaged or missing. A row under
+/// another key is told, too: it may be the one that is missing.
 fn read_optional<R: Row<Key = Single>>(
     store: &dyn ManifestStore,
     store_id: StoreId,
     must_be: bool,
     damaged: &mut Vec<Damage>,
 ) -> Result<Option<R>, ManifestError> {
+    scan_all(store, R::TABLE, |key, _| {
+        if Single::decode(&key).is_none() {
+            let reason = Reject::Invalid("not a key of this table");
+            damaged.push(row_damage(R::TABLE, &key, reason));
+        }
+    })?;
     match read_single(store, store_id) {
         Ok(row) => Ok(Some(row)),
         Err(ManifestError::Damaged(damage)) => {
@@ -364,16 +372,16 @@ fn read_table<R: Row>(
     store_id: StoreId,
     mut damaged: impl FnMut(Option<R::Key>, Damage),
 ) -> Result<OrdMap<R::Key, R>, ManifestError> {
-    let mut rows = OrdMap::new();
+    let mut rows = Dense::new();
     scan_all(store, R::TABLE, |key, value| {
         let Some(id) = R::Key::decode(&key) else {
             let reason = Reject::Invalid("not a key of this table");
             return damaged(None, row_damage(R::TABLE, &key, reason));
         };
         match unseal(store_id, R::TABLE, &key, &value).and_then(R::decode_version) {
-            Ok(row) => drop(rows.insert(id, row)),
+            Ok(row) => rows.insert(id, row),
             Err(reason) => damaged(Some(id), row_damage(R::TABLE, &key, reason)),
         }
     })?;
-    Ok(rows)
+    Ok(rows.finish())
 }

@@ -183,7 +183,9 @@ impl Manifest {
     /// # Errors
     /// That of `edit`; [`ManifestError::Invariant`] for what must not be; what the store refuses;
     /// [`ManifestError::Panic`]. A panic of `edit` has changed nothing; after one of the store's
-    /// commit every transaction fails until the store is opened again.
+    /// commit, and after too many of the writer's own, every transaction fails until the store is
+    /// opened again. [`ManifestError::Closed`] to whom the writer could not tell: it may have been
+    /// changed.
     pub fn transact<T: Send + 'static>(
         &self,
         edit: impl FnOnce(&mut Edit<'_>) -> Result<T, ManifestError> + Send + 'static,
@@ -318,7 +320,8 @@ impl Manifest {
 
     /// Why no transaction can be made until the store is opened again, if so.
     pub fn failure(&self) -> Option<ManifestError> {
-        self.core.store.failure()
+        let failed = self.core.store.failure();
+        failed.or_else(|| self.core.queue.failure())
     }
 
     /// Whether [`Manifest::state`] is all that the store has: not after a commit that failed, until

@@ -16,6 +16,8 @@
 //! - a batch ends by its size and by its time: whoever is first does not wait for thousands;
 //! - a panic fails its request, or its batch when it is the writer's own: the worker outlives it, and
 //!   the next batch first reads all rows again. Nothing is tried twice, so there is no limit to that;
+//! - a panic outside of that, as of whatever writes the log down, begins the worker's loop anew,
+//!   [`WORKER_RESTARTS_MAX`] times; then everybody who waits, or comes, is answered with it;
 //! - answers, the bell, and the wakers of tasks behind both, run outside the turn and inside a fence: a
 //!   task may ask for the next change at once, and one that panics fails nobody else.
 //!
@@ -31,7 +33,7 @@ use super::state::ManifestState;
 use super::store::{ManifestStore, Write};
 use crate::error::ManifestError;
 use crate::ids::StoreId;
-use crate::runtime::{Bell, Clock, Joiner, Spawn};
+use crate::runtime::{Bell, Clock, Joiner, Spawn, fence};
 use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -40,8 +42,11 @@ use std::time::{Duration, Instant};
 /// Rows that one transaction changes, unless its first request alone changes more.
 const BATCH_ROWS_MAX: usize = 4096;
 
-/// How long requests are taken into one transaction.
-const BATCH_TIME_MAX: Duration = Duration::from_millis(10);
+/// How long requests are taken into one transaction, in microseconds.
+const BATCH_TIME_US_MAX: u64 = 10_000;
+
+/// How often the worker's loop is begun anew while the store is open.
+const WORKER_RESTARTS_MAX: u32 = 8;
 
 /// How long the worker sleeps when nothing happens. It is woken by what does.
 const IDLE: Duration = Duration::from_secs(60);
@@ -96,8 +101,8 @@ impl Core {
         let before = self.state.read().clone();
         let mut after = before.clone();
         let mut touched = BTreeSet::new();
-        let begun = Instant::now();
-        while touched.len() < BATCH_ROWS_MAX && begun.elapsed() < BATCH_TIME_MAX {
+        let until_us = self.clock.monotonic_us().saturating_add(BATCH_TIME_US_MAX);
+        while touched.len() < BATCH_ROWS_MAX && self.clock.monotonic_us() < until_us {
             let Some(request) = self.queue.take() else {
                 break;
             };
@@ -139,6 +144,31 @@ impl Core {
         Ok(writes)
     }
 
+    /// Writes what waits, until no more will come. Where a panic gets this far nobody knows what it
+    /// has left: the rows are read again, as after a commit that failed.
+    fn serve(&self) {
+        for restarts in 0..=WORKER_RESTARTS_MAX {
+            let served = fence("served the manifest's queue", || {
+                while self.queue.wait_for_work(IDLE) {
+                    self.write_batch(self.turn.lock());
+                }
+            });
+            let Err(panic) = served else {
+                return;
+            };
+            *self.turn.lock() = true;
+            // What writes it down may be what fell.
+            tell(|| tracing::error!(%panic, restarts, "the manifest's writer fell"));
+            if restarts == WORKER_RESTARTS_MAX {
+                let error = ManifestError::Panic(Box::new(panic));
+                for request in self.queue.give_up(&error) {
+                    tell(|| request.failed(error.clone()));
+                }
+                tell(|| self.bell.ring());
+            }
+        }
+    }
+
     /// Finds out what a commit that failed has left.
     pub(super) fn read_again(&self, unsure: &mut bool) -> Result<(), ManifestError> {
         if *unsure {
@@ -161,13 +191,16 @@ pub(super) fn read_rows(store: &Fenced, store_id: StoreId) -> Result<ManifestSta
     })
 }
 
-/// Tells somebody who may panic; that is logged.
+/// Tells somebody who may panic; that is logged, if whatever writes the log down does not panic, too.
 fn tell(told: impl FnOnce()) {
-    let fenced: Result<(), ManifestError> = fenced("told of a change of the manifest", || {
-        told();
-        Ok(())
+    let logged = fence("wrote down a panic", || {
+        let fenced: Result<(), ManifestError> = fenced("told of a change of the manifest", || {
+            told();
+            Ok(())
+        });
+        drop(fenced);
     });
-    drop(fenced);
+    drop(logged);
 }
 
 /// One request, on top of those before it.
@@ -220,9 +253,7 @@ impl Worker {
             let (core, guard) = (Arc::clone(core), EndGuard(Arc::clone(&ended)));
             let body = move || {
                 let _guard = guard;
-                while core.queue.wait_for_work(IDLE) {
-                    core.write_batch(core.turn.lock());
-                }
+                core.serve();
             };
             let joiner = spawn.spawn("bop-manifest", Box::new(body))?;
             *running = Some(Running { joiner, ended });

@@ -13,6 +13,7 @@
 //! stalls    the same with all threads, and another segment
 //! ways      all ways to commit, a power cut
 //! crowd     many writers, a power cut                 overtaking  what follows a hung change
+//! catalogue names come and go beside writers, a power cut
 //! ```
 //! Each scenario runs on the simulated disk, and a share of it on real files by each backend, whose
 //! shadow the simulated disk is. A failure prints its seed and the command that runs it again.
@@ -23,6 +24,7 @@
 )]
 
 mod camera;
+mod catalogue;
 mod crowd;
 mod errnos;
 mod every_call;

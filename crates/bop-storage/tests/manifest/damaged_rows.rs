@@ -13,7 +13,7 @@ use bop_storage::error::{CatalogueError, Damage, ErrorCode, ManifestError, Place
 use bop_storage::ids::{DbId, DbKind, Epoch, Incarnation, Lsn, SegmentId};
 use bop_storage::manifest::{
     ClosedRow, CursorPlace, CursorRow, JobKind, Manifest, ManifestState, ManifestStore,
-    MemoryManifest, RunRow, SalvageRow, ScrubRow, SnapshotKey, SnapshotRow, Table, scan_all,
+    MemoryManifest, RunRow, SalvageRow, ScrubRow, SnapshotKey, SnapshotRow, Table, Write, scan_all,
 };
 use bop_storage::point::Point;
 use std::time::Duration;
@@ -64,6 +64,40 @@ fn a_flipped_byte_closes_what_it_touches() {
                 check_contained(&image, table, &key);
             }
         }
+    }
+}
+
+/// A flipped byte of the key: the row is not where it is looked for, and nobody need miss it.
+#[test]
+fn the_only_row_of_a_table_under_another_key_is_told() {
+    let (store, manifest) = sample();
+    manifest.begin_run(run_of(1)).unwrap();
+    for table in [Table::Feed, Table::Run, Table::JobIds] {
+        let image = store.snapshot();
+        let value = image.get(table, &[0; 8]).unwrap().unwrap();
+        let (key, moved) = (vec![0; 8], vec![0, 0, 0, 0x10, 0, 0, 0, 0]);
+        image
+            .commit(&[
+                Write::Delete { table, key },
+                Write::Put {
+                    table,
+                    key: moved,
+                    value,
+                },
+            ])
+            .unwrap();
+        let opened = reopen(&image).unwrap();
+        let place = Place::Manifest {
+            table: table.name(),
+            key: "0000001000000000".to_owned(),
+        };
+        let findings = opened.verify().unwrap();
+        let told = findings.iter().find(|finding| finding.place == place);
+        assert!(told.is_some(), "{table:?}: {findings:?}");
+        // No database needs it, and the next run has its own.
+        assert!(opened.state().damaged().is_empty());
+        opened.begin_run(run_of(2)).unwrap();
+        assert_eq!(opened.state().run(), Some(&run_of(2)));
     }
 }
 

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests, not tests themselves")]
 
-use bop_storage::manifest::{ManifestStore, MemoryManifest, Table, scan_all};
+use bop_storage::manifest::{ManifestState, ManifestStore, MemoryManifest, Table, scan_all};
 use bop_storage::runtime::Runtime;
 use bop_storage::testing::{ManualClock, SimDisk};
 use bop_storage::{Housekeeping, Limits, Lsn, Manager, Options, PageNo};
@@ -34,16 +34,26 @@ impl Rig {
     }
 
     pub(crate) fn open_with(&self, limits: Limits) -> Manager {
+        Manager::open("simulated", self.options(limits)).unwrap()
+    }
+
+    /// All rows, of a store that nobody has open.
+    pub(crate) fn rows(&self) -> ManifestState {
+        let options = self.options(Limits::tiny());
+        let inspection = Manager::inspect_manifest("simulated", &options).unwrap();
+        inspection.state()
+    }
+
+    fn options(&self, limits: Limits) -> Options {
         let runtime = Runtime {
             clock: Arc::clone(&self.clock) as _,
             ..Runtime::system()
         };
-        let options = Options::new()
+        Options::new()
             .limits(limits)
             .runtime(runtime)
             .housekeeping(Housekeeping::Manual)
-            .disk(Arc::new(self.disk.clone()), Arc::new(self.manifest.clone()));
-        Manager::open("simulated", options).unwrap()
+            .disk(Arc::new(self.disk.clone()), Arc::new(self.manifest.clone()))
     }
 
     /// What a kill at this moment leaves.

@@ -3,16 +3,18 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::panic,
     reason = "a test fails by panicking, its helpers too"
 )]
 
 use crate::feed_rig::{DAY_US, Flag, LONG, Rig, write};
-use bop_storage::error::FeedError;
-use bop_storage::ids::ChangeNo;
+use bop_storage::error::{Damage, FeedError, Place, Reject};
+use bop_storage::ids::{ChangeNo, Epoch};
 use bop_storage::manifest::{
-    CHANGES_KEPT, CHANGES_MAX, CURSORS_MAX, ChangeKind, TRIM_ROWS_MAX, Table,
+    CHANGES_KEPT, CHANGES_MAX, CURSORS_MAX, ChangeKind, ChangePage, ManifestStore, RunRow,
+    TRIM_ROWS_MAX, Table, Write,
 };
-use bop_storage::{ChangesCursor, DbKind, ErrorCode, FeedStart, Manager};
+use bop_storage::{ChangesCursor, DbKind, ErrorCode, FeedStart, Limits, Manager, ManifestError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
@@ -142,6 +144,117 @@ fn a_long_trim_is_spread_over_many_transactions() {
         assert!(now < before && before - now <= 3 * TRIM_ROWS_MAX);
         before = now;
     }
+}
+
+/// A checkpoint tells of each dirty database in one transaction. More of them than one transaction trims
+/// beside what it appends do not make the feed longer.
+#[test]
+fn a_checkpoint_of_two_thousand_databases_trims_as_much_as_it_tells() {
+    const DATABASES: u64 = 2 * TRIM_ROWS_MAX;
+    let rig = Rig::new();
+    let mut limits = Limits::tiny();
+    limits.databases_max = u32::try_from(DATABASES).unwrap();
+    limits.log_bytes_max = 64 << 20;
+    let store = rig.open_with(limits);
+    let names: Vec<String> = (0..DATABASES)
+        .map(|number| format!("db-{number}"))
+        .collect();
+    for name in &names {
+        store.create_database(name, DbKind::Raw).unwrap();
+    }
+    for round in 1..=3 {
+        for name in &names {
+            write(&store, name, round);
+        }
+        store.checkpoint().unwrap();
+        let kept = rig.changes_kept();
+        assert_eq!(kept, CHANGES_KEPT, "after checkpoint {round}");
+    }
+}
+
+/// A row that LMDB lost: whoever reads up to it is told so, and so is whoever verifies. What lies before
+/// and behind it is read, and no database needs it.
+#[test]
+fn a_change_that_is_missing_is_told_to_whoever_comes_to_it() {
+    let rig = Rig::new();
+    let store = rig.open();
+    store.create_database("a", DbKind::Raw).unwrap();
+    happen(&store, 4);
+    let cursor = store.subscribe_changes("c", FeedStart::Oldest).unwrap();
+    let all = store.changes(ChangeNo::new(1), usize::MAX).unwrap();
+    let (lost, behind) = (all.changes[3].0, all.changes[4].0);
+    let (table, key) = (Table::Changes, lost.get().to_be_bytes().to_vec());
+    rig.manifest
+        .commit(&[Write::Delete { table, key }])
+        .unwrap();
+    let is_it = |damage: &Damage| {
+        damage.reason == Reject::Missing
+            && matches!(&damage.place, Place::Manifest { table, key }
+                if *table == "changes" && *key == format!("{:016x}", lost.get()))
+    };
+    let told = |refused: Result<ChangePage, FeedError>| match refused.unwrap_err() {
+        FeedError::Manifest(ManifestError::Damaged(damage)) => assert!(is_it(&damage), "{damage}"),
+        error => panic!("{error}"),
+    };
+    told(cursor.read(usize::MAX));
+    told(store.changes(lost, 1));
+    assert_eq!(
+        store.changes(behind, 1).unwrap().changes,
+        all.changes[4..=4]
+    );
+    let before = cursor.read(3).unwrap();
+    assert_eq!(before.changes, all.changes[..3]);
+    let findings = store.verify().findings;
+    assert!(findings.len() == 1 && is_it(&findings[0]), "{findings:?}");
+    // Also at the next opening, and where the last one is lost.
+    drop(cursor);
+    store.close(LONG).unwrap();
+    let store = rig.open();
+    assert_eq!(store.verify().findings, findings);
+    write(&store, "a", 9);
+    store.checkpoint().unwrap();
+    let last = store.changes(behind, usize::MAX).unwrap().changes.pop();
+    let (table, key) = (Table::Changes, last.unwrap().0.get().to_be_bytes().to_vec());
+    rig.manifest
+        .commit(&[Write::Delete { table, key }])
+        .unwrap();
+    assert_eq!(store.verify().findings.len(), 2);
+    store.changes(behind, usize::MAX).unwrap_err();
+}
+
+/// Who has the store open, or had it last: a kill leaves no time of closing.
+#[test]
+fn the_run_says_who_has_the_store_open_and_whether_it_was_closed() {
+    let rig = Rig::new();
+    let store = rig.open();
+    store.create_database("a", DbKind::Raw).unwrap();
+    let rig = rig.killed();
+    drop(store);
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    let boot = u128::from_str_radix(&boot.trim().replace('-', ""), 16).unwrap();
+    let killed = *rig.rows().run().unwrap();
+    let expected = RunRow {
+        epoch: Epoch::new(1),
+        boot: boot.to_be_bytes(),
+        pid: std::process::id(),
+        opened_us: 1_000_000,
+        closed_us: None,
+    };
+    assert_eq!(killed, expected);
+    rig.clock.advance(50);
+    let store = rig.open();
+    rig.clock.advance(7);
+    store.close(LONG).unwrap();
+    drop(store);
+    let closed = *rig.rows().run().unwrap();
+    assert!(killed.epoch < closed.epoch);
+    let expected = RunRow {
+        epoch: closed.epoch,
+        opened_us: 1_000_050,
+        closed_us: Some(1_000_057),
+        ..expected
+    };
+    assert_eq!(closed, expected);
 }
 
 #[test]

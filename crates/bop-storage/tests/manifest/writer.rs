@@ -8,10 +8,17 @@
 )]
 
 use crate::gates::{failure, power_cut};
+use bop_storage::checksum::RollingChecksum;
+use bop_storage::ids::{DbId, DbKind, Generation, Incarnation, Lsn, SegmentId};
 use bop_storage::io::IoFailure;
-use bop_storage::manifest::{Edit, Gate, Manifest, MemoryManifest, SegmentRow};
+use bop_storage::manifest::{
+    CheckpointedHead, DatabaseRow, DatabaseState, Edit, Gate, GenerationRow, Manifest,
+    MemoryManifest, SegmentRow,
+};
+use bop_storage::name::DbName;
 use bop_storage::runtime::SystemSpawn;
-use bop_storage::{ManifestError, StoreId};
+use bop_storage::testing::ManualClock;
+use bop_storage::{ManifestError, Policy, StoreId};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -19,14 +26,14 @@ use std::task::{Context, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bop_storage::ids::{Incarnation, SegmentId};
-
-const STORE: StoreId = StoreId::new([7; 16]);
+pub(crate) const STORE: StoreId = StoreId::new([7; 16]);
 const SOON: Duration = Duration::from_millis(20);
-const LONG: Duration = Duration::from_secs(50);
+pub(crate) const LONG: Duration = Duration::from_secs(50);
 
 /// Registers the segment `number`.
-fn register(number: u64) -> impl FnOnce(&mut Edit<'_>) -> Result<u64, ManifestError> + Send {
+pub(crate) fn register(
+    number: u64,
+) -> impl FnOnce(&mut Edit<'_>) -> Result<u64, ManifestError> + Send {
     move |edit| {
         let row = SegmentRow {
             incarnation: Incarnation::new(number),
@@ -37,29 +44,29 @@ fn register(number: u64) -> impl FnOnce(&mut Edit<'_>) -> Result<u64, ManifestEr
     }
 }
 
-fn registered(manifest: &Manifest) -> Vec<u64> {
+pub(crate) fn registered(manifest: &Manifest) -> Vec<u64> {
     let state = manifest.state();
     state.segments().map(|(id, _)| id.get()).collect()
 }
 
 /// Commits of the store: counted, held up while `hold`, failing while `fail`.
 #[derive(Default)]
-struct Commits {
+pub(crate) struct Commits {
     count: AtomicUsize,
     state: Mutex<State>,
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct State {
-    hold: bool,
+pub(crate) struct State {
+    pub(crate) hold: bool,
     /// A commit is held up.
     there: bool,
     fail: bool,
 }
 
 impl Commits {
-    fn of(store: &MemoryManifest) -> Arc<Self> {
+    pub(crate) fn of(store: &MemoryManifest) -> Arc<Self> {
         let commits = Arc::new(Self::default());
         let gate = Arc::clone(&commits);
         let gate: Gate = Arc::new(move || gate.pass());
@@ -82,12 +89,12 @@ impl Commits {
         Ok(())
     }
 
-    fn set(&self, change: impl FnOnce(&mut State)) {
+    pub(crate) fn set(&self, change: impl FnOnce(&mut State)) {
         change(&mut self.state.lock().unwrap());
         self.changed.notify_all();
     }
 
-    fn wait_until_one_is_held(&self) {
+    pub(crate) fn wait_until_one_is_held(&self) {
         let state = self.state.lock().unwrap();
         let waited = self
             .changed
@@ -98,6 +105,45 @@ impl Commits {
     fn count(&self) -> usize {
         self.count.load(Ordering::Relaxed)
     }
+}
+
+/// With a clock that stands still.
+fn with_a_clock() -> (Manifest, Arc<Commits>, Arc<ManualClock>) {
+    let (store, clock) = (MemoryManifest::new(), Arc::new(ManualClock::new(1)));
+    let manifest = Manifest::initialize(Arc::new(store.clone()), STORE).unwrap();
+    let manifest = manifest.with_clock(Arc::clone(&clock) as _);
+    manifest.start(&SystemSpawn).unwrap();
+    (manifest, Commits::of(&store), clock)
+}
+
+/// A database without pages, at a generation.
+fn publish(edit: &mut Edit<'_>, id: DbId, generation: u64) -> Result<(), ManifestError> {
+    let checkpointed = match generation {
+        0 => CheckpointedHead::NONE,
+        _ => CheckpointedHead {
+            generation: Generation::new(generation),
+            lsn: Lsn::new(100 * generation),
+            time_us: generation,
+            page_count: 0,
+            rolling_checksum: RollingChecksum::EMPTY,
+        },
+    };
+    let row = DatabaseRow {
+        name: DbName::new(&format!("db-{}", id.get())).unwrap(),
+        kind: DbKind::Raw,
+        state: DatabaseState::Live,
+        page_size: None,
+        created_us: 1,
+        catalogue_lsn: Lsn::new(id.get()),
+        checkpointed,
+        policy: Policy::default(),
+        origin: None,
+    };
+    if 0 < generation {
+        let own = GenerationRow::of_head(&checkpointed, None);
+        edit.put_generation(id, checkpointed.generation, own);
+    }
+    edit.put_database(id, row)
 }
 
 fn started() -> (Arc<Manifest>, MemoryManifest, Arc<Commits>) {
@@ -273,6 +319,93 @@ fn who_waits_for_rows_is_woken_by_the_transaction_that_has_them() {
         manifest.transact(register(number)).unwrap();
     }
     assert!(waits.join().unwrap());
+}
+
+/// A batch ends with the request that brings it to 4,096 rows; one row less, and the next comes with it.
+#[test]
+fn a_batch_ends_by_its_rows() {
+    for (rows, transactions) in [(2048, 3), (2047, 2)] {
+        let (manifest, commits, _) = with_a_clock();
+        commits.set(|state| state.hold = true);
+        let first = manifest.submit(register(1)).unwrap();
+        commits.wait_until_one_is_held();
+        let asked = [0, 2048, 4096].map(|from| {
+            let edit = move |edit: &mut Edit<'_>| {
+                (from..from + rows).try_for_each(|nth| register(nth + 2)(edit).map(drop))
+            };
+            manifest.submit(edit).unwrap()
+        });
+        commits.set(|state| state.hold = false);
+        first.wait().unwrap();
+        for answer in asked {
+            answer.wait().unwrap();
+        }
+        assert_eq!(commits.count(), transactions, "three times {rows} rows");
+    }
+}
+
+/// A batch ends with the request behind which it has taken 10 ms; a microsecond less, and the next comes
+/// with it.
+#[test]
+fn a_batch_ends_by_its_time() {
+    for (us, transactions) in [(5_000, 4), (4_999, 3)] {
+        let (manifest, commits, clock) = with_a_clock();
+        commits.set(|state| state.hold = true);
+        let first = manifest.submit(register(1)).unwrap();
+        commits.wait_until_one_is_held();
+        let asked: Vec<_> = (2..=7)
+            .map(|number| {
+                let clock = Arc::clone(&clock);
+                let edit = move |edit: &mut Edit<'_>| {
+                    clock.advance(us);
+                    register(number)(edit)
+                };
+                manifest.submit(edit).unwrap()
+            })
+            .collect();
+        commits.set(|state| state.hold = false);
+        first.wait().unwrap();
+        for answer in asked {
+            answer.wait().unwrap();
+        }
+        assert_eq!(commits.count(), transactions, "six times {us} us");
+    }
+}
+
+#[test]
+fn who_waits_for_a_generation_is_woken_by_it_or_a_newer_one_and_told_when_none_comes() {
+    let (manifest, _, _) = started();
+    let (one, two) = (DbId::new(1), DbId::new(2));
+    let generation = Generation::new;
+    manifest
+        .transact(move |edit| publish(edit, one, 0))
+        .unwrap();
+    assert!(!manifest.wait_for_generation(one, generation(1), SOON));
+    assert!(
+        !manifest.wait_for_generation(two, generation(0), SOON),
+        "none is there"
+    );
+    let waiting = [(one, 1), (one, 3), (two, 2)].map(|(id, number)| {
+        let manifest = Arc::clone(&manifest);
+        thread::spawn(move || manifest.wait_for_generation(id, generation(number), LONG))
+    });
+    manifest
+        .transact(move |edit| publish(edit, two, 1))
+        .unwrap();
+    manifest
+        .transact(move |edit| publish(edit, one, 1))
+        .unwrap();
+    manifest
+        .transact(move |edit| publish(edit, one, 5))
+        .unwrap();
+    assert!(!manifest.wait_for_generation(two, generation(2), SOON));
+    manifest
+        .transact(move |edit| publish(edit, two, 2))
+        .unwrap();
+    for waits in waiting {
+        assert!(waits.join().unwrap());
+    }
+    assert!(manifest.wait_for_generation(one, generation(4), Duration::ZERO));
 }
 
 /// Without a thread whoever asks writes what waits, of others too.
