@@ -180,6 +180,9 @@ fn the_page_shows_what_the_command_line_says_asks_nobody_else_and_complains_of_n
             ""
         );
     });
+    // What is left to be done is done now, and not by somebody in the background between two looks.
+    rig.store.checkpoint().unwrap();
+    commit(&busy[0], 1);
     figures::check(&mut browser, &rig);
     check_tree(&mut browser);
     looks::check_schemes(&mut browser);
