@@ -53,7 +53,7 @@ const IMAGES: &str = "bop-storage/crash";
 const STRACE: &str = "bop-libsql/strace";
 
 const STAGES: &[Stage] = &[
-    stage(IMAGES, "every_call::", &[("BOP_CRASH_SEEDS", "450")]),
+    stage(IMAGES, "every_call::", &[("BOP_CRASH_SEEDS", "330")]),
     stage(IMAGES, "sequences::", &[("BOP_CRASH_ALL", "1")]),
     stage(IMAGES, "images::power_cuts_", &[("BOP_CRASH_SEEDS", "80")]),
     stage(IMAGES, "faults::", &[("BOP_CRASH_ALL", "1")]),

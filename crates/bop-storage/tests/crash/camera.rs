@@ -2,9 +2,10 @@
 //!
 //! Invariant: an image comes with what is promised at that moment; under one promise it is taken once.
 
-use crate::oracle::{Promise, Standing};
+use crate::oracle::{Found, Promise, Standing, look};
 use crate::rig::{Keep, ManifestFault, Rig};
 use crate::world::World;
+use bop_storage::Limits;
 use bop_storage::io::IoOp;
 use bop_storage::manifest::MemoryManifest;
 use bop_storage::testing::{SimDisk, SplitMix64};
@@ -22,9 +23,35 @@ pub(crate) struct Image {
     pub(crate) promise: Arc<Promise>,
     pub(crate) digest: u64,
     /// The call within which the power goes.
-    pub(crate) call: u64,
+    call: u64,
     pub(crate) op: IoOp,
-    pub(crate) keep: Keep,
+    keep: Keep,
+}
+
+impl Image {
+    /// Opens and reads it: it must be what was promised. Of eight one is verified, and goes on, and two more are
+    /// verified.
+    ///
+    /// # Errors
+    /// The violation, in words.
+    pub(crate) fn judge(self, limits: &Limits, random: &mut SplitMix64) -> Result<Found, String> {
+        let Self {
+            rig,
+            promise,
+            call,
+            op,
+            keep,
+            ..
+        } = self;
+        let seed = random.next_u64();
+        let judged =
+            look(rig, limits, &promise.expected()).and_then(|judged| match random.below(8) {
+                0 => judged.verified()?.goes_on(limits, seed),
+                1 | 2 => Ok(judged.verified()?.found()),
+                _ => Ok(judged.found()),
+            });
+        judged.map_err(|violation| format!("within call {call} ({op}), {keep:?}: {violation}"))
+    }
 }
 
 /// Takes images while a session runs.

@@ -13,7 +13,6 @@
 use crate::camera::{Camera, Image, images_of_a_call};
 use crate::ground::Ground;
 use crate::images::limits_of;
-use crate::oracle::look;
 use crate::replay::{Replay, is_replay, seeds};
 use crate::rig::{ManifestFault, Rig};
 use crate::session::{Session, Weather};
@@ -41,7 +40,6 @@ struct Tally {
     within: BTreeMap<IoOp, u64>,
     appeared: u64,
     vanished: u64,
-    went_on: u64,
     /// Of all calls and images: two runs of a seed come to the same.
     digest: u64,
 }
@@ -85,37 +83,20 @@ impl Explorer {
     }
 
     fn judge_one(&mut self, life: usize, image: Image) {
-        let Image {
-            rig,
-            promise,
-            digest,
-            call,
-            op,
-            keep,
-        } = image;
+        let (digest, op) = (image.digest, image.op);
+        let in_flight = image.promise.expected().in_flight.is_some();
         let begins = life + 1 < LIVES && self.random.chance(1, NEXT_LIFE);
         let seed = self.random.next_u64();
-        let next = begins.then(|| rig.copied(seed, ManifestFault::Either));
-        let expected = promise.expected();
-        let judged =
-            look(rig, &self.limits, &expected).and_then(|judged| match self.random.below(8) {
-                0 => {
-                    self.tally.went_on += 1;
-                    judged.verified()?.goes_on(&self.limits, seed)
-                }
-                1 | 2 => Ok(judged.verified()?.found()),
-                _ => Ok(judged.found()),
-            });
-        let found = judged.unwrap_or_else(|violation| {
-            panic!("life {life}, within call {call} ({op}), {keep:?}: {violation}")
-        });
+        let next = begins.then(|| image.rig.copied(seed, ManifestFault::Either));
+        let judged = image.judge(&self.limits, &mut self.random);
+        let found = judged.unwrap_or_else(|violation| panic!("life {life}, {violation}"));
         self.tally.trace(digest);
         self.tally.images[life] += 1;
         *self.tally.within.entry(op).or_default() += 1;
         match found.which {
             Which::InFlight => self.tally.appeared += 1,
             Which::Acknowledged => {
-                self.tally.vanished += u64::from(expected.in_flight.is_some());
+                self.tally.vanished += u64::from(in_flight);
             }
         }
         if let Some(next) = next {
@@ -169,7 +150,7 @@ fn share(test: &'static str, first: u64) {
         let within = tally.within.get(&op).copied().unwrap_or(0);
         assert!(within >= 5, "{within} images within {op}");
     }
-    let counts = [tally.appeared, tally.vanished, tally.went_on];
+    let counts = [tally.appeared, tally.vanished];
     assert!(counts.iter().all(|count| *count >= 50), "{tally:?}");
 }
 

@@ -6,11 +6,12 @@
 //! and all of it.
 
 use crate::camera::{Camera, images_of_a_call};
-use crate::oracle::check;
+use crate::replay::one_of;
 use crate::rig::{ManifestFault, Rig};
 use crate::session::{Op, Session, Weather};
 use crate::world::World;
 use bop_storage::Limits;
+use bop_storage::testing::SplitMix64;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -62,11 +63,10 @@ fn try_one(origin: &(Rig, World), ops: &[Op], seed: u64) -> u64 {
     session.rig.disk.set_tap(None);
     let taken = camera.taken();
     let images = taken.len() as u64;
+    let mut random = SplitMix64::new(seed);
     for image in taken {
-        let (call, op, keep) = (image.call, image.op, image.keep);
-        check(image.rig, &limits, &image.promise.expected(), seed).unwrap_or_else(|violation| {
-            panic!("{ops:?}, within call {call} ({op}), {keep:?}: {violation}")
-        });
+        let judged = image.judge(&limits, &mut random);
+        judged.unwrap_or_else(|violation| panic!("{ops:?}, {violation}"));
     }
     session.leave(false);
     images
@@ -76,8 +76,7 @@ fn try_one(origin: &(Rig, World), ops: &[Op], seed: u64) -> u64 {
 fn try_all(length: u32, stride: usize) -> (u64, u64) {
     let origin = origin();
     let (mut sequences, mut images) = (0, 0);
-    let stride = crate::replay::one_of(stride);
-    for number in (0..Op::ALL.len().pow(length)).step_by(stride) {
+    for number in (0..Op::ALL.len().pow(length)).step_by(one_of(stride)) {
         images += try_one(&origin, &sequence(number, length), number as u64);
         sequences += 1;
     }
