@@ -53,7 +53,7 @@ const IMAGES: &str = "bop-storage/crash";
 const STRACE: &str = "bop-libsql/strace";
 
 const STAGES: &[Stage] = &[
-    stage(IMAGES, "every_call::", &[("BOP_CRASH_SEEDS", "330")]),
+    stage(IMAGES, "every_call::", &[("BOP_CRASH_SEEDS", "300")]),
     stage(IMAGES, "sequences::", &[("BOP_CRASH_ALL", "1")]),
     stage(IMAGES, "images::power_cuts_", &[("BOP_CRASH_SEEDS", "80")]),
     stage(IMAGES, "faults::", &[("BOP_CRASH_ALL", "1")]),
@@ -64,7 +64,7 @@ const STAGES: &[Stage] = &[
     stage("bop-storage/manifest_injected", "", &[]),
     stage("bop-libsql/sql", "faults::", &[("BOP_FAULTS_ALL", "1")]),
     stage(STRACE, "images::", &[("BOP_RECORDED_IMAGES", "1000")]),
-    stage(STRACE, "kills::", &[("BOP_KILL_POINTS", "4500")]),
+    stage(STRACE, "kills::", &[("BOP_KILL_POINTS", "4000")]),
     stage(STRACE, "pair::", &[]),
 ];
 
@@ -91,6 +91,7 @@ fn prove_all(programs: &Programs) -> Result<(), Failure> {
         eprintln!("--- {at} s: {} {}", stage.program, stage.filter);
         let told = run(programs, stage, stage.environment)?;
         for (count, kind) in told.lines().filter_map(proved) {
+            eprintln!("    {count} {kind}");
             if let Some((_, sum)) = sums.iter_mut().find(|(name, _)| kind.starts_with(**name)) {
                 *sum += count;
             }

@@ -16,6 +16,9 @@ pub(crate) const CHILD_DIR: &str = "BOP_STRACE_CHILD";
 pub(crate) const CHILD_SHAPE: &str = "BOP_STRACE_SHAPE";
 /// How many commits it makes.
 pub(crate) const CHILD_COMMITS: &str = "BOP_STRACE_COMMITS";
+/// How often a row has the text of its commit; [`WIDTH`] where it is not said.
+pub(crate) const CHILD_WIDTH: &str = "BOP_STRACE_WIDTH";
+pub(crate) const WIDTH: usize = 6;
 /// The only database.
 pub(crate) const DATABASE: &str = "traced";
 
@@ -105,21 +108,27 @@ pub(crate) fn run_if_asked() {
     };
     let shape = Shape::named(&std::env::var(CHILD_SHAPE).unwrap());
     let commits = std::env::var(CHILD_COMMITS).unwrap().parse().unwrap();
+    let width = std::env::var(CHILD_WIDTH).map_or(WIDTH, |width| width.parse().unwrap());
     let pipe = Announcer::on_stdout();
-    if let Err(error) = run(&dir, shape, commits, &pipe) {
+    if let Err(error) = run(&dir, shape, (commits, width), &pipe) {
         pipe.say(&format!("error opening {}", error.code()));
     }
     pipe.say("end");
 }
 
-fn run(dir: &Path, shape: Shape, commits: u32, pipe: &Announcer) -> Result<(), Error> {
+fn run(
+    dir: &Path,
+    shape: Shape,
+    (commits, width): (u32, usize),
+    pipe: &Announcer,
+) -> Result<(), Error> {
     let store = Store::open(dir, shape.options())?;
     pipe.say(&format!("backend {}", store.manager().status().backend));
     let connection = store.connect(DATABASE)?;
     let mut failures = 0;
     for number in 1..=commits {
         pipe.say(&format!("pending {number}"));
-        match commit(&connection, number) {
+        match commit(&connection, number, width) {
             Ok(()) => pipe.say(&format!("done {number}")),
             Err(code) => {
                 pipe.say(&format!("error {number} {code}"));
@@ -138,10 +147,10 @@ fn run(dir: &Path, shape: Shape, commits: u32, pipe: &Announcer) -> Result<(), E
 }
 
 /// One commit, or the stable name of the engine's error.
-fn commit(connection: &Connection, number: u32) -> Result<(), String> {
+fn commit(connection: &Connection, number: u32, width: usize) -> Result<(), String> {
     let inserted = connection.execute(
         "INSERT INTO entry VALUES (?, ?)",
-        (number, text_of(number).repeat(6)),
+        (number, text_of(number).repeat(width)),
     );
     match inserted {
         Ok(_) => Ok(()),

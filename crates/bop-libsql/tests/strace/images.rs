@@ -4,7 +4,7 @@
 //! The engine's own crash suite simulates the disk, and the manifest's commits as a whole. Here log,
 //! chunks and the pages of the manifest are cut together, as they reached the kernel.
 
-use crate::child::{DATABASE, Shape, text_of};
+use crate::child::{DATABASE, Shape, WIDTH, text_of};
 use crate::medium::{Keep, Medium};
 use crate::{Traced, common, made, strace_works, to_be_had, traced};
 use bop_libsql::{Connection, Store};
@@ -67,7 +67,7 @@ fn cut_everywhere(shape: Shape, images: usize) -> usize {
             for keep in KEEPS {
                 let image = TempDir::new().unwrap();
                 medium.leave(image.path(), keep, &mut random);
-                if let Err(why) = judge(image.path(), shape, &said) {
+                if let Err(why) = judge(image.path(), shape, WIDTH, &said) {
                     let kept = image.keep();
                     panic!(
                         "cut before line {moment}, {keep:?}: {why}; see {}",
@@ -112,7 +112,7 @@ impl Said {
 
 /// Opens what is left, twice: all that was acknowledged is there, and no more than was begun, in whole
 /// rows, and every checksum is right.
-pub(crate) fn judge(image: &Path, shape: Shape, said: &Said) -> Result<(), String> {
+pub(crate) fn judge(image: &Path, shape: Shape, width: usize, said: &Said) -> Result<(), String> {
     let Said { done, begun } = *said;
     let mut before = None;
     for nth in ["first", "second"] {
@@ -128,7 +128,7 @@ pub(crate) fn judge(image: &Path, shape: Shape, said: &Said) -> Result<(), Strin
         }
         let right = (1..)
             .zip(rows)
-            .all(|(nth, row)| row == (nth, text_of(nth).repeat(6)));
+            .all(|(nth, row)| row == (nth, text_of(nth).repeat(width)));
         if !right || before.is_some_and(|before| before != count) {
             return Err(format!(
                 "other rows than were written, at the {nth} opening"

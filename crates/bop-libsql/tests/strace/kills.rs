@@ -4,17 +4,19 @@
 //! everything that a process leaves half done: files without their names, names without their files, LMDB between
 //! two of its writes, a checkpoint between any two of its steps.
 
-use crate::child::Shape;
+use crate::child::{CHILD_WIDTH, Shape, WIDTH};
 use crate::common::process::announced;
 use crate::images::{Said, judge};
 use crate::pair::SIGKILL;
-use crate::{injected, made, strace_works, to_be_had};
+use crate::{injecting, made, strace_works, to_be_had};
 use bop_storage::io::IoBackend;
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt;
 use tempfile::TempDir;
 
-const COMMITS: u32 = 60;
+/// Commits of a run, and how wide their rows are: a block, a page and more, several pages, several fragments. The
+/// first alone where the environment does not say how many places there must be.
+const WORKLOADS: [(u32, usize); 4] = [(60, WIDTH), (60, 60), (60, 300), (40, 1000)];
 
 /// The calls that change files, or make that durable.
 const CALLS: &[&str] = &[
@@ -48,30 +50,50 @@ fn a_process_that_is_killed_at_any_call_leaves_a_whole_store() {
         Some(_) => (1, usize::MAX),
         None => (7, PLACES_EACH),
     };
-    let mut killed: BTreeMap<(&str, &str), u64> = BTreeMap::new();
-    for shape in shapes() {
-        for call in CALLS {
-            let places = (1..).step_by(stride).take_while(|nth| {
-                let dir = killed_at(shape, call, *nth);
-                dir.is_some_and(|(dir, said)| {
-                    let judged = judge(dir.path(), shape, &said);
-                    judged.unwrap_or_else(|why| {
-                        panic!(
-                            "{}, {call} {nth}: {why}; see {}",
-                            shape.name(),
-                            dir.keep().display()
-                        )
-                    });
-                    true
+    let workloads = if wanted.is_some() { WORKLOADS.len() } else { 1 };
+    // Each way of doing I/O by itself: a run waits for its devices.
+    let killed: BTreeMap<String, usize> = std::thread::scope(|scope| {
+        let ways: Vec<_> = shapes()
+            .into_iter()
+            .map(|shape| {
+                scope.spawn(move || {
+                    let of = WORKLOADS[..workloads].iter();
+                    of.flat_map(|workload| kill_each(shape, *workload, stride, most))
+                        .collect::<Vec<_>>()
                 })
-            });
-            let count = places.take(most).count();
-            killed.insert((shape.name(), call), count as u64);
-        }
-    }
-    let all: u64 = killed.values().sum();
+            })
+            .collect();
+        let ended = ways.into_iter().map(|way| way.join());
+        ended.flat_map(Result::unwrap).collect()
+    });
+    let all = killed.values().sum::<usize>() as u64;
     println!("proved: {all} kill points");
     assert!(all >= wanted.unwrap_or(40), "{all}: {killed:?}");
+}
+
+/// How many places of each kind of call there were, of those that are tried.
+fn kill_each(
+    shape: Shape,
+    workload: (u32, usize),
+    stride: usize,
+    most: usize,
+) -> Vec<(String, usize)> {
+    let killed = CALLS.iter().map(|call| {
+        let what = format!("{}, {workload:?}, {call}", shape.name());
+        let places = (1..).step_by(stride).take_while(|nth| {
+            let dir = killed_at(shape, workload, call, *nth);
+            dir.is_some_and(|(dir, said)| {
+                let judged = judge(dir.path(), shape, workload.1, &said);
+                judged.unwrap_or_else(|why| {
+                    panic!("{what} {nth}: {why}; see {}", dir.keep().display())
+                });
+                true
+            })
+        });
+        let count = places.take(most).count();
+        (what, count)
+    });
+    killed.collect()
 }
 
 fn shapes() -> Vec<Shape> {
@@ -84,10 +106,16 @@ fn shapes() -> Vec<Shape> {
 
 /// The store of a child that was killed at its `nth` such call, and what it had said; `None` when it made
 /// fewer.
-fn killed_at(shape: Shape, call: &str, nth: u64) -> Option<(TempDir, Said)> {
+fn killed_at(
+    shape: Shape,
+    (commits, width): (u32, usize),
+    call: &str,
+    nth: u64,
+) -> Option<(TempDir, Said)> {
     let dir = made(shape);
     let how = format!("signal=KILL:when={nth}");
-    let output = injected(dir.path(), shape, ("child_commits", COMMITS), call, &how);
+    let mut child = injecting(dir.path(), shape, ("child_commits", commits), call, &how);
+    let output = child.env(CHILD_WIDTH, width.to_string()).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     let said: Vec<&str> = said.lines().filter_map(announced).collect();
     if output.status.signal() != Some(SIGKILL) {

@@ -262,8 +262,13 @@ fn traced(dir: TempDir, shape: Shape, commits: u32, calls: &str, more: &[&str]) 
 /// Runs a `child` on a store under `strace`, which does something at one of its calls: `how` is the end of
 /// `inject=CALL:`.
 fn injected(dir: &Path, shape: Shape, child: (&str, u32), call: &str, how: &str) -> Output {
+    injecting(dir, shape, child, call, how).output().unwrap()
+}
+
+fn injecting(dir: &Path, shape: Shape, child: (&str, u32), call: &str, how: &str) -> Command {
     let (child, commits) = child;
-    Command::new("strace")
+    let mut command = Command::new("strace");
+    command
         .args(["-f", "-qq", "-e", "signal=none", "-o", "/dev/null"])
         .args(["-e", &format!("trace={call}")])
         .args(["-e", &format!("inject={call}:{how}")])
@@ -272,9 +277,8 @@ fn injected(dir: &Path, shape: Shape, child: (&str, u32), call: &str, how: &str)
         .env(CHILD_DIR, dir)
         .env(CHILD_SHAPE, shape.name())
         .env(CHILD_COMMITS, commits.to_string())
-        .stdin(Stdio::null())
-        .output()
-        .unwrap()
+        .stdin(Stdio::null());
+    command
 }
 
 /// Of these, what can be done by backends that are to be had here; the others are told of.
