@@ -29,5 +29,6 @@ mod rows;
 mod stalls;
 mod ten_subscribers;
 mod trimming;
+mod typed_model;
 mod worker;
 mod writer;
