@@ -6,15 +6,15 @@
     reason = "a test ends by a panic, its helpers too"
 )]
 
+use crate::catalogue_rows::{CatalogueRows, Cut};
 use bop_storage::catalogue::{
     Catalogue, CatalogueChange, DatabaseState, DbName, Replayed, Retention, decode_section,
     encode_delta, encode_section,
 };
 use bop_storage::error::{CatalogueError, Damage, Place, Reject};
-use bop_storage::ids::{CursorId, DbId, DbKind, Lsn, StoreId};
-use bop_storage::manifest::{CursorPlace, CursorRow, Manifest, ManifestStore, MemoryManifest};
+use bop_storage::ids::{CursorId, DbId, DbKind, Lsn};
+use bop_storage::manifest::{CursorPlace, CursorRow};
 use proptest::prelude::*;
-use std::sync::Arc;
 use std::time::Duration;
 
 const DATABASES_MAX: u32 = 8;
@@ -248,9 +248,7 @@ fn check_same(catalogue: &Catalogue, model: &Model) {
 proptest! {
     #[test]
     fn the_catalogue_is_the_model(ops in prop::collection::vec(op(), 0..60)) {
-        let store_id = StoreId::new([1; 16]);
-        let store: Arc<dyn ManifestStore> = Arc::new(MemoryManifest::new());
-        let manifest = Manifest::initialize(Arc::clone(&store), store_id).unwrap();
+        let mut rows = CatalogueRows::new();
         let (mut live, mut model) = (Catalogue::new(), Model::default());
         let (mut replayed, mut lsn) = (Catalogue::new(), 0);
         let mut sections: Vec<Vec<u8>> = Vec::new();
@@ -286,8 +284,7 @@ proptest! {
             }
             // The rows follow the log at any distance.
             if n % 7 == 3 {
-                let rows = live.clone();
-                manifest.transact(move |edit| rows.write_rows(edit)).unwrap();
+                rows.follow(&live, Cut::nth(n / 7));
             }
             check_same(&live, &model);
         }
@@ -301,11 +298,7 @@ proptest! {
             prop_assert_eq!(&whole.catalogue, &live);
         }
         prop_assert_eq!(&decode_section(&encode_section(&live, &[])).unwrap().catalogue, &live);
-        let rows = live.clone();
-        manifest.transact(move |edit| rows.write_rows(edit)).unwrap();
-        let reopened = Manifest::open(store, store_id).unwrap();
-        prop_assert_eq!(&Catalogue::from_rows(&reopened.state()), &live);
-        prop_assert_eq!(reopened.verify().unwrap(), []);
+        rows.follow(&live, Cut::Reopened);
     }
 
     #[test]

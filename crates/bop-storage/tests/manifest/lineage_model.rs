@@ -7,17 +7,16 @@
     reason = "a test ends by a panic, its helpers too"
 )]
 
+use super::catalogue_rows::{CatalogueRows, Cut};
 use super::lineage_reference::{At, KINDS, Model, NAMES, Op, SNAPSHOTS_MAX, limits, point};
 use bop_storage::catalogue::{
     Catalogue, CatalogueChange, Replayed, Restore, decode_section, encode_delta, encode_section,
 };
 use bop_storage::error::CatalogueError;
-use bop_storage::ids::{DbId, Lsn, StoreId};
+use bop_storage::ids::{DbId, Lsn};
 use bop_storage::log::format::{CatalogueEntry, RawRecord, Record, encode_catalogue};
-use bop_storage::manifest::{Manifest, ManifestStore, MemoryManifest};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 fn op() -> impl Strategy<Value = Op> {
     let name = || prop::sample::select(NAMES);
@@ -222,9 +221,7 @@ proptest! {
 
     #[test]
     fn forks_and_snapshots_are_the_model(ops in prop::collection::vec(op(), 0..70)) {
-        let store_id = StoreId::new([1; 16]);
-        let store: Arc<dyn ManifestStore> = Arc::new(MemoryManifest::new());
-        let manifest = Manifest::initialize(Arc::clone(&store), store_id).unwrap();
+        let mut rows = CatalogueRows::new();
         let mut rig = Rig {
             live: Catalogue::new(),
             replayed: Catalogue::new(),
@@ -240,9 +237,7 @@ proptest! {
                 rig.write_section();
             }
             if n % 7 == 3 {
-                let rows = rig.live.clone();
-                manifest.transact(move |edit| rows.write_rows(edit)).unwrap();
-                prop_assert_eq!(&Catalogue::from_rows(&manifest.state()), &rig.live);
+                rows.follow(&rig.live, Cut::nth(n / 7));
             }
         }
         prop_assert_eq!(&rig.replayed, &rig.live);
@@ -253,12 +248,6 @@ proptest! {
         }
         let section = decode_section(&encode_section(&rig.live, &[])).unwrap();
         prop_assert_eq!(&section.catalogue, &rig.live);
-        let rows = rig.live.clone();
-        manifest.transact(move |edit| rows.write_rows(edit)).unwrap();
-        let reopened = Manifest::open(store, store_id).unwrap();
-        let read = Catalogue::from_rows(&reopened.state());
-        prop_assert_eq!(&read, &rig.live);
-        check_same(&read, &rig.model);
-        prop_assert_eq!(reopened.verify().unwrap(), []);
+        rows.follow(&rig.live, Cut::Reopened);
     }
 }

@@ -3,6 +3,7 @@
 
 mod catalogue_model;
 mod catalogue_names;
+mod catalogue_rows;
 mod commit_cursors;
 mod commit_cursors_killed;
 mod commit_cursors_model;

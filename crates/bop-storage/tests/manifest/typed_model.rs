@@ -1,5 +1,5 @@
 //! Random operations on the rows that no other model with power cuts has: segments, those set aside, closed
-//! databases, snapshots, moved sections, watermarks, scrubs, policies and runs. What a cut leaves is what was
+//! databases, snapshots, moved sections, histories, watermarks, scrubs, policies and runs. What a cut leaves is what was
 //! committed, each transaction as a whole, and it verifies.
 //!
 //! The reference has plain maps of small numbers and knows nothing of rows, keys or checksums.
@@ -14,16 +14,17 @@ use crate::rows::{ONE, TWO, reopen, sample};
 use bop_storage::catalogue::DbName;
 use bop_storage::checksum::RollingChecksum;
 use bop_storage::error::{Damage, ManifestError, Place, Reject};
-use bop_storage::ids::{ChunkId, DbId, Epoch, Incarnation, JobId, Lsn, SegmentId};
+use bop_storage::ids::{ChunkId, DbId, Epoch, Generation, Incarnation, JobId, Lsn, SegmentId};
 use bop_storage::manifest::{
-    ClosedRow, Edit, Manifest, ManifestState, MovedTo, Moves, RunRow, SalvageRow, ScrubRow,
-    SegmentRow, SnapshotKey, SnapshotRow,
+    ClosedRow, Edit, GenerationRow, HistoryLink, Manifest, ManifestState, MovedTo, Moves, RunRow,
+    SalvageRow, ScrubRow, SegmentRow, SnapshotKey, SnapshotRow,
 };
 use bop_storage::point::Point;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+const GENERATION: Generation = Generation::new(1);
 const LONG: Duration = Duration::from_secs(50);
 
 /// An operation; numbers are ids and what a row is told apart by.
@@ -59,6 +60,9 @@ enum Op {
     },
     /// The section of the first database goes to a chunk of its own.
     Move,
+    /// The second database's generation gets a history, in a chunk of its own, if it has none.
+    KeepHistory,
+    ForgetHistory,
     /// The log is checkpointed and shortened by so much.
     Shorten {
         by: u8,
@@ -94,6 +98,7 @@ struct Reference {
     closed: BTreeMap<bool, u8>,
     snapshots: Vec<u8>,
     chunk: u64,
+    history: Option<u64>,
     checkpointed: u64,
     scrubbed: BTreeMap<bool, u8>,
     quotas: BTreeMap<bool, u8>,
@@ -131,6 +136,8 @@ impl Reference {
             }
             Op::DropSnapshot { at } => next.snapshots.retain(|known| *known != at),
             Op::Move => next.chunk = next_chunk,
+            Op::KeepHistory => drop(next.history.get_or_insert(next_chunk)),
+            Op::ForgetHistory => next.history = None,
             Op::Shorten { by } => next.checkpointed += u64::from(by),
             Op::Scrubbed { two, pages } => drop(next.scrubbed.insert(two, pages)),
             Op::Quota { two, bytes } => drop(next.quotas.insert(two, bytes)),
@@ -167,6 +174,7 @@ impl Reference {
                 .map(|(key, _)| small(key.lsn.get()))
                 .collect(),
             chunk: link.chunk.get(),
+            history: history_of(state).map(|link| link.chunk.get()),
             checkpointed: state.watermarks().checkpointed.get(),
             scrubbed: both
                 .into_iter()
@@ -181,6 +189,10 @@ impl Reference {
             run: state.run().map(|run| (run.epoch.get(), run.closed_us)),
         }
     }
+}
+
+fn history_of(state: &ManifestState) -> Option<HistoryLink> {
+    state.generation(TWO, GENERATION)?.history
 }
 
 fn database(two: bool) -> DbId {
@@ -246,16 +258,13 @@ fn edit(op: &Op, edit: &mut Edit<'_>, next_chunk: u64) -> Result<(), ManifestErr
         Op::ForgetClosed { two } => edit.delete_closed(database(two)),
         Op::Snapshot { at } => edit.put_snapshot(key(at), snapshot(at))?,
         Op::DropSnapshot { at } => edit.delete_snapshot(key(at)),
-        Op::Move => {
-            let link = edit.state().ranges(ONE).next().unwrap().1.links()[0];
-            let to = MovedTo {
-                chunk: ChunkId::new(next_chunk),
-                section: link.section,
-                bytes: 4096,
-            };
-            edit.insert_chunk(to.chunk, 4096, 78)?;
-            edit.move_sections(ONE, &Moves::from([((link.chunk, link.section), to)]));
-            edit.delete_chunk(link.chunk);
+        Op::Move => move_section(edit, next_chunk)?,
+        Op::KeepHistory => keep_history(edit, next_chunk)?,
+        Op::ForgetHistory => {
+            let link = history_of(edit.state());
+            edit.delete_history(TWO, GENERATION);
+            link.into_iter()
+                .for_each(|link| edit.delete_chunk(link.chunk));
         }
         Op::Shorten { by } => {
             let up = |lsn: Lsn| Lsn::new(lsn.get() + u64::from(by));
@@ -279,6 +288,35 @@ fn edit(op: &Op, edit: &mut Edit<'_>, next_chunk: u64) -> Result<(), ManifestErr
         }
         Op::BeginRun | Op::EndRun { .. } => {}
     }
+    Ok(())
+}
+
+fn move_section(edit: &mut Edit<'_>, next_chunk: u64) -> Result<(), ManifestError> {
+    let link = edit.state().ranges(ONE).next().unwrap().1.links()[0];
+    let to = MovedTo {
+        chunk: ChunkId::new(next_chunk),
+        section: link.section,
+        bytes: 4096,
+    };
+    edit.insert_chunk(to.chunk, 4096, 78)?;
+    edit.move_sections(ONE, &Moves::from([((link.chunk, link.section), to)]));
+    edit.delete_chunk(link.chunk);
+    Ok(())
+}
+
+fn keep_history(edit: &mut Edit<'_>, next_chunk: u64) -> Result<(), ManifestError> {
+    if history_of(edit.state()).is_some() {
+        return Ok(());
+    }
+    let link = HistoryLink {
+        chunk: ChunkId::new(next_chunk),
+        section: 0,
+        bytes: 4096,
+    };
+    edit.insert_chunk(link.chunk, 4096, 79)?;
+    let row = *edit.state().generation(TWO, GENERATION).unwrap();
+    let history = Some(link);
+    edit.put_generation(TWO, GENERATION, GenerationRow { history, ..row });
     Ok(())
 }
 
@@ -314,6 +352,8 @@ fn op() -> impl Strategy<Value = Op> {
         some.clone().prop_map(|at| Op::Snapshot { at }),
         some.clone().prop_map(|at| Op::DropSnapshot { at }),
         Just(Op::Move),
+        Just(Op::KeepHistory),
+        Just(Op::ForgetHistory),
         some.clone().prop_map(|by| Op::Shorten { by }),
         (two, some.clone()).prop_map(|(two, pages)| Op::Scrubbed { two, pages }),
         (two, some.clone()).prop_map(|(two, bytes)| Op::Quota { two, bytes }),
