@@ -106,6 +106,9 @@ pub const fn forbidden(character: char) -> bool {
 /// One round is not enough for every text: folding can yield characters that compose anew. Folding
 /// starts from NFD because a few letters fold differently when composed (Greek iota subscript).
 fn fold(text: &str) -> String {
+    if text.is_ascii() {
+        return text.to_ascii_lowercase();
+    }
     let mut folded: String = text.nfc().collect();
     loop {
         let next: String = folded.nfd().default_case_fold().nfc().collect();

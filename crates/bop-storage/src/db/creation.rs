@@ -1,13 +1,20 @@
 //! Creating many databases with one record of the log.
 //!
 //! ```text
-//! wait --> whoever gets the catalogue's slot takes all that wait --> one record --> durable --> all answered
-//!   '--the slot did not come in time--> withdrawn, if it still waits; else its end is unknown after a while
+//! ask --nobody leads--> lead --has the slot--> takes all that wait, lets go of the lead
+//!  |                     ^ |                     --> one record --> durable --> all answered
+//!  |                     | '--the slot did not come in time--> refused, lets go of the lead
+//!  '--somebody leads--> wait --the lead is let go of, it is the oldest--> lead
+//!                        '--too long--> withdrawn, if it still waits; else its end is unknown after a while
 //! ```
+//! One leader waits for the catalogue's slot, and the others for him: a slot that goes from hand to hand wakes
+//! each of them for nothing, one after the other.
+//!
 //! Invariants
 //! - an answer rests on durable records alone, a refusal for the name of another one in the same
 //!   record too;
 //! - names are given out in the order in which they were asked for;
+//! - somebody leads while anybody waits, whatever becomes of a leader;
 //! - nobody waits for ever for whoever makes his, and is in a call that hangs.
 //!
 //! Never: makes a record without a database, or with more than [`TOGETHER_MAX`].
@@ -15,10 +22,10 @@
 use super::engine::Engine;
 use super::slot::SlotGuard;
 use crate::catalogue::CatalogueChange;
-use crate::error::{CatalogueError, CommitError, LogFailure};
+use crate::error::{CatalogueError, CommitError, LogFailure, Rejection};
 use crate::ids::{DbId, DbKind};
 use crate::log::Priority;
-use crate::runtime::{Promise, Waited, after, promise};
+use crate::runtime::{Pending, Promise, Waited, after, promise};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -27,49 +34,81 @@ use std::time::Instant;
 /// Databases of one record at most: with the longest names they fit the smallest segment.
 const TOGETHER_MAX: usize = 128;
 
+type Answer = Result<DbId, CatalogueError>;
+
 /// Who waits for a database to be created.
-#[derive(Default)]
-pub(super) struct Creations(Mutex<Waiting>);
+#[derive(Clone, Default)]
+pub(super) struct Creations(Arc<Mutex<Waiting>>);
 
 #[derive(Default)]
 struct Waiting {
-    queue: VecDeque<Creation>,
+    is_led: bool,
+    /// Those who wait for whoever leads.
+    queue: VecDeque<Follower>,
     next: u64,
 }
 
-struct Creation {
+struct Follower {
     number: u64,
     name: String,
     kind: DbKind,
-    promise: Promise<Result<DbId, CatalogueError>>,
+    promise: Promise<Word>,
+}
+
+/// What a follower is told.
+enum Word {
+    Done(Answer),
+    Lead(Lead),
+}
+
+/// What became of whoever asked.
+enum Place {
+    Leader(Lead),
+    Follower(u64, Pending<Word>),
+}
+
+/// The right to make the next record; passed on when it is dropped.
+struct Lead(Creations);
+
+impl Drop for Lead {
+    fn drop(&mut self) {
+        let mut waiting = self.0.0.lock();
+        let oldest = waiting.queue.pop_front();
+        waiting.is_led = oldest.is_some();
+        drop(waiting);
+        if let Some(oldest) = oldest {
+            oldest.promise.give(Word::Lead(Self(self.0.clone())));
+        }
+    }
 }
 
 impl Creations {
-    fn push(
-        &self,
-        name: &str,
-        kind: DbKind,
-        promise: Promise<Result<DbId, CatalogueError>>,
-    ) -> u64 {
+    fn ask(&self, name: &str, kind: DbKind) -> Place {
         let mut waiting = self.0.lock();
+        if !waiting.is_led {
+            waiting.is_led = true;
+            return Place::Leader(Lead(self.clone()));
+        }
         let number = waiting.next;
         waiting.next += 1;
-        waiting.queue.push_back(Creation {
+        let (promise, pending) = promise();
+        waiting.queue.push_back(Follower {
             number,
             name: name.to_owned(),
             kind,
             promise,
         });
-        number
+        Place::Follower(number, pending)
     }
 
-    fn take(&self) -> Vec<Creation> {
+    /// Those whose databases fit into a leader's record.
+    fn take(&self) -> Vec<Follower> {
         let mut waiting = self.0.lock();
-        let count = waiting.queue.len().min(TOGETHER_MAX);
+        let count = waiting.queue.len().min(TOGETHER_MAX - 1);
         waiting.queue.drain(..count).collect()
     }
 
-    /// Takes one back; `false` when somebody makes it already.
+    /// Takes one back; `false` when it does not wait any more.
     fn withdraw(&self, number: u64) -> bool {
         let mut waiting = self.0.lock();
         let before = waiting.queue.len();
@@ -86,25 +125,30 @@ impl std::fmt::Debug for Creations {
 
 impl Engine {
     /// Creates a database, together with whoever else waits for that.
-    pub(super) fn create_with_others(
-        &self,
-        name: &str,
-        kind: DbKind,
-    ) -> Result<DbId, CatalogueError> {
-        let (promise, pending) = promise();
-        let number = self.creations.push(name, kind, promise);
-        while !pending.is_over() {
-            match self.catalogue_slot() {
-                Ok(_slot) if pending.is_over() => break,
-                Ok(slot) => self.create_waiting(slot),
-                Err(error) if self.creations.withdraw(number) => return Err(error),
-                Err(_) => break,
-            }
+    pub(super) fn create_with_others(&self, name: &str, kind: DbKind) -> Answer {
+        match self.creations.ask(name, kind) {
+            Place::Leader(lead) => self.create_leading(lead, name, kind),
+            Place::Follower(number, pending) => match self.follow(number, &pending)? {
+                Word::Done(answer) => answer,
+                Word::Lead(lead) => self.create_leading(lead, name, kind),
+            },
         }
-        // Somebody else makes it, and may not come back from the device.
+    }
+
+    /// Waits for whoever leads.
+    fn follow(&self, number: u64, pending: &Pending<Word>) -> Result<Word, CatalogueError> {
         let asked = Instant::now();
-        match pending.wait(Some(after(asked, self.limits.io_deadline))) {
-            Waited::Answer(answer) => answer,
+        let waited = self.limits.writer_wait;
+        let mut word = pending.wait(Some(after(asked, waited)));
+        if matches!(word, Waited::TimedOut) {
+            if self.creations.withdraw(number) {
+                return Err(CommitError::from(Rejection::Timeout { waited }).into());
+            }
+            // Somebody makes it, and may not come back from the device.
+            word = pending.wait(Some(after(Instant::now(), self.limits.io_deadline)));
+        }
+        match word {
+            Waited::Answer(word) => Ok(word),
             Waited::Lost => Err(CatalogueError::Closed),
             Waited::TimedOut => {
                 let waited = asked.elapsed();
@@ -117,10 +161,29 @@ impl Engine {
         }
     }
 
-    fn create_waiting(&self, slot: SlotGuard) {
-        let waiting = self.creations.take();
+    /// Makes one's own and those that wait. Whoever leads next waits for the slot meanwhile.
+    fn create_leading(&self, lead: Lead, name: &str, kind: DbKind) -> Answer {
+        let slot = self.catalogue_slot()?;
+        let followers = self.creations.take();
+        drop(lead);
+        let mut answers = self.create_all((name, kind), &followers, slot).into_iter();
+        let own = answers.next().unwrap_or(Err(CatalogueError::Closed));
+        for (follower, answer) in followers.into_iter().zip(answers) {
+            follower.promise.give(Word::Done(answer));
+        }
+        own
+    }
+
+    /// With one record; the answers in the same order.
+    fn create_all(
+        &self,
+        own: (&str, DbKind),
+        followers: &[Follower],
+        slot: SlotGuard,
+    ) -> Vec<Answer> {
         let planned = {
-            let wanted = waiting.iter().map(|one| (one.name.as_str(), one.kind));
+            let others = followers.iter().map(|one| (one.name.as_str(), one.kind));
+            let wanted = std::iter::once(own).chain(others);
             let cell = self.catalogue.lock();
             cell.catalogue
                 .plan_creates(wanted, self.limits.databases_max)
@@ -132,12 +195,11 @@ impl Engine {
                 .commit_changes(changes, Priority::User, slot, None)
                 .map(drop),
         };
-        for (creation, planned) in waiting.into_iter().zip(planned) {
-            let answer = committed.clone().and(planned);
-            creation
-                .promise
-                .give(answer.map(|change| change.database()));
-        }
+        let answer = |planned: Result<CatalogueChange, _>| {
+            let made = committed.clone().and(planned);
+            made.map(|change| change.database())
+        };
+        planned.into_iter().map(answer).collect()
     }
 }
 

@@ -56,7 +56,8 @@ fn who_asks_while_a_record_is_written_shares_the_next_one() {
                 scope.spawn(move || engine.create_with_others(&name, DbKind::Raw))
             })
             .collect();
-        while engine.creations.0.lock().queue.len() < 60 {
+        // One leads, the others wait for it.
+        while engine.creations.0.lock().queue.len() < 59 {
             thread::yield_now();
         }
         disk.release_hung();
@@ -116,7 +117,7 @@ fn who_shares_a_record_that_hangs_is_told_in_time() {
         let first = create("first");
         disk.wait_until_hung(1);
         let others = ["a", "b", "c"].map(create);
-        while engine.creations.0.lock().queue.len() < 3 {
+        while engine.creations.0.lock().queue.len() < 2 {
             thread::yield_now();
         }
         disk.fail_next(IoOp::WriteDurable, Fault::Hang);
@@ -137,4 +138,71 @@ fn who_shares_a_record_that_hangs_is_told_in_time() {
         assert_eq!(answers.iter().filter(|answer| unknown(answer)).count(), 2);
     });
     assert_eq!(names(&engine).len(), 4, "all of them are there in the end");
+}
+
+fn follower(creations: &Creations, name: &str) -> (u64, Pending<Word>) {
+    match creations.ask(name, DbKind::Raw) {
+        Place::Follower(number, pending) => (number, pending),
+        Place::Leader(_) => panic!("{name} leads"),
+    }
+}
+
+fn leads(pending: &Pending<Word>) -> Option<Lead> {
+    match pending.wait(Some(Instant::now())) {
+        Waited::Answer(Word::Lead(lead)) => Some(lead),
+        _ => None,
+    }
+}
+
+/// A leader goes without having made anything: the oldest that waits leads, past one that has gone
+/// without a word, and not one that has withdrawn; after the last the next to come does.
+#[test]
+fn the_lead_goes_to_the_oldest_that_waits() {
+    let creations = Creations::default();
+    let Place::Leader(lead) = creations.ask("first", DbKind::Raw) else {
+        panic!("nobody led before");
+    };
+    drop(follower(&creations, "gone"));
+    let (_, second) = follower(&creations, "second");
+    let (third_number, third) = follower(&creations, "third");
+    let (fourth_number, fourth) = follower(&creations, "fourth");
+    drop(lead);
+    let lead = leads(&second).expect("the oldest that is there");
+    assert!(creations.withdraw(third_number));
+    drop(lead);
+    assert!(leads(&third).is_none());
+    assert!(!creations.withdraw(fourth_number), "it waits no more");
+    drop(leads(&fourth).expect("the only one"));
+    assert!(matches!(
+        creations.ask("fifth", DbKind::Raw),
+        Place::Leader(_)
+    ));
+}
+
+/// Somebody has the catalogue's slot for too long: who leads and who follows are both told so, nothing is
+/// made, and when the slot is free again names can be had.
+#[test]
+fn without_the_slot_all_are_refused_and_later_ones_are_not() {
+    let (disk, manifest) = (SimDisk::new(1), MemoryManifest::new());
+    let engine = engine(&disk, &manifest);
+    let slot = engine.catalogue_slot().unwrap();
+    let answers = thread::scope(|scope| {
+        let asked = ["a", "b", "c"].map(|name| {
+            let engine = &engine;
+            scope.spawn(move || engine.create_with_others(name, DbKind::Raw))
+        });
+        asked.map(|one| one.join().unwrap())
+    });
+    for answer in answers {
+        let rejected = matches!(
+            answer,
+            Err(CatalogueError::Commit(CommitError::Rejected(
+                Rejection::Timeout { .. }
+            )))
+        );
+        assert!(rejected, "{answer:?}");
+    }
+    drop(slot);
+    engine.create_with_others("a", DbKind::Raw).unwrap();
+    assert_eq!(names(&engine), BTreeSet::from(["a".to_owned()]));
 }

@@ -368,7 +368,9 @@ impl Engine {
         };
         if let Some(state) = databases.get(&id) {
             // One that was brought back may have another name than the one it was dropped with.
-            state.rename(&present_name);
+            if **state.name() != present_name {
+                state.rename(&present_name);
+            }
             return Ok(Arc::clone(state));
         }
         let view = self.with_bases_in(&databases, |bases| bases.view(id, kind));
