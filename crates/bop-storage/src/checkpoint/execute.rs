@@ -74,6 +74,9 @@ pub struct NewGeneration {
     pub rolling_checksum: RollingChecksum,
 }
 
+/// Versions whose images are read together.
+const TOGETHER: usize = 512;
+
 /// Where the sections of a database come from.
 pub trait SectionSource {
     /// How the database is cut.
@@ -91,11 +94,20 @@ pub trait SectionSource {
     /// Damage, or an I/O failure.
     fn load(&self, page: PageNo) -> Result<Option<BasePage>, ReadError>;
 
-    /// A version of a page that is in the log.
+    /// A version of a page that is in the log. `before` is an older one of the same page, which this one may
+    /// be a patch of.
     ///
     /// # Errors
     /// As for [`SectionSource::load`].
-    fn load_version(&self, page: PageNo, version: PageVersion) -> Result<BasePage, ReadError>;
+    fn load_version(
+        &self,
+        page: PageNo,
+        version: PageVersion,
+        before: Option<&BasePage>,
+    ) -> Result<BasePage, ReadError>;
+
+    /// These are loaded next: what they need can be read together.
+    fn expect_versions(&self, versions: &[Superseded]);
 }
 
 /// Writes the sections of `planned` and returns how many pages they have.
@@ -159,24 +171,36 @@ impl OpenSection<'_> {
         Ok(())
     }
 
+    /// Versions of a page stand far apart in the log, and mostly each is a patch of the one before.
+
     fn push_versions(&mut self, source: &dyn SectionSource) -> Result<(), ChunkFailure> {
-        for Superseded { page, version } in &source.history().versions {
-            self.push(*page, || source.load_version(*page, *version).map(Some))?;
+        let mut before: Option<(PageNo, BasePage)> = None;
+        for together in source.history().versions.chunks(TOGETHER) {
+            source.expect_versions(together);
+            for Superseded { page, version } in together {
+                let of_page = before.take().filter(|(of, _)| of == page);
+                let of_page = of_page.as_ref().map(|(_, before)| before);
+                let load = || source.load_version(*page, *version, of_page).map(Some);
+                before = self.push(*page, load)?.map(|pushed| (*page, pushed));
+            }
         }
+        source.expect_versions(&[]);
         Ok(())
     }
+
+    /// Returns the page that it pushed, if there is one.
 
     fn push(
         &mut self,
         page: PageNo,
         load: impl FnOnce() -> Result<Option<BasePage>, ReadError>,
-    ) -> Result<(), ChunkFailure> {
+    ) -> Result<Option<BasePage>, ChunkFailure> {
         if (self.cancelled)() {
             return Err(CheckpointError::Closed.into());
         }
         let database = self.database;
         let loaded = load().map_err(|error| ChunkFailure::Unreadable { database, error })?;
-        if let Some(found) = loaded {
+        if let Some(found) = &loaded {
             let BasePage {
                 content,
                 hash,
@@ -184,10 +208,10 @@ impl OpenSection<'_> {
                 packing,
             } = found;
             self.writer
-                .push_packed(page, version, hash, &content, &packing)?;
+                .push_packed(page, *version, *hash, content, packing)?;
             self.pages += 1;
         }
-        Ok(())
+        Ok(loaded)
     }
 }
 

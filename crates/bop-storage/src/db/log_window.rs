@@ -1,9 +1,11 @@
 //! The part of the log that copies read ahead.
 //!
 //! A checkpoint asks for one page at a time, and their images mostly stand one behind the other, as they
-//! were committed: one read of the device serves many, and the next one is under way meanwhile.
+//! were committed: one read of the device serves many, and the next one is under way meanwhile. Those that
+//! stand far apart it can tell before: they are read all at a time ([`Expected`]).
 //!
 //! ```text
+//!   an image that was expected ------------------> shown
 //!   an image inside the window ------------------> shown
 //!   one that begins where the window ended ------> a window of four times as much, from there on
 //!      '-- the window was a largest one ---------> what an errand has read by now; another one reads on
@@ -12,9 +14,9 @@
 //! Invariant: what it answers is what the file had at some time since the segment was made; the caller
 //! proves it, and reads the device where it is not what it must be.
 //!
-//! Never: reads again what failed; more than two buffers.
+//! Never: reads again what failed; more than two buffers, and what is expected.
 
-use crate::ids::{Incarnation, SegmentId};
+use super::log_expected::{Expected, FileKey, ImagePlace, file_key};
 use crate::io::{BLOCK_BYTES, Block, zeroed_blocks};
 use crate::log::LogSegment;
 use crate::runtime::{Errands, Pending, Waited};
@@ -33,12 +35,10 @@ const SKIPPED_MAX: u64 = 64 << 10;
 
 /// One window, for whoever copies: checkpoints are made one at a time.
 pub(crate) struct LogWindow {
+    expected: Mutex<Expected>,
     window: Mutex<Window>,
     errands: Arc<Errands>,
 }
-
-/// A file of the log, in one of its lives.
-type FileKey = (SegmentId, Incarnation);
 
 #[derive(Default)]
 struct Window {
@@ -84,9 +84,15 @@ impl Read {
 impl LogWindow {
     pub(super) fn new(errands: Arc<Errands>) -> Self {
         Self {
+            expected: Mutex::default(),
             window: Mutex::default(),
             errands,
         }
+    }
+
+    /// Reads images that are asked for next, instead of those that were expected before.
+    pub(super) fn expect(&self, images: Vec<ImagePlace>) {
+        self.expected.lock().read(images);
     }
 
     /// Shows `bytes` bytes of a segment's file from `offset` on; `None` when they could not be read, or
@@ -98,16 +104,17 @@ impl LogWindow {
         bytes: usize,
         show: impl FnOnce(&[u8]) -> T,
     ) -> Option<T> {
+        let expected = self.expected.lock();
+        if let Some(image) = expected.at(segment, offset, bytes) {
+            return Some(show(image));
+        }
+        drop(expected);
         let mut window = self.window.lock();
         if window.at(segment, offset, bytes).is_none() {
             window.load(segment, offset, bytes, &self.errands)?;
         }
         window.at(segment, offset, bytes).map(show)
     }
-}
-
-fn key(segment: &LogSegment) -> FileKey {
-    (segment.id, segment.incarnation)
 }
 
 impl Window {
@@ -121,7 +128,7 @@ impl Window {
         let image = window
             .get(..self.bytes)?
             .get(start..start.checked_add(bytes)?)?;
-        (self.file == Some(key(segment))).then_some(image)
+        (self.file == Some(file_key(segment))).then_some(image)
     }
 
     fn load(
@@ -138,13 +145,13 @@ impl Window {
             return None;
         }
         let follows = self.start <= start && start <= self.end() + SKIPPED_MAX;
-        let goes_on = self.file == Some(key(segment)) && follows;
+        let goes_on = self.file == Some(file_key(segment)) && follows;
         if !(goes_on && self.slide(segment, start)) || self.at(segment, offset, bytes).is_none() {
             let count = if goes_on { 4 * self.count } else { 1 };
             self.count = count.clamp(count_min, WINDOW_BLOCKS);
             let buffer = std::mem::take(&mut self.spare);
             self.show(start, Read::new(segment, start, self.count, buffer))?;
-            self.file = Some(key(segment));
+            self.file = Some(file_key(segment));
         }
         if self.count == WINDOW_BLOCKS && self.ahead.is_none() {
             self.read_ahead(segment, errands);
@@ -155,7 +162,7 @@ impl Window {
     /// Goes on to what was read ahead, with what the window has from `start` on; `false` when nothing
     /// was that begins where the window ends.
     fn slide(&mut self, segment: &LogSegment, start: u64) -> bool {
-        let (file, end) = (key(segment), self.end());
+        let (file, end) = (file_key(segment), self.end());
         let Some(ahead) = self.ahead.take() else {
             return false;
         };
@@ -196,7 +203,7 @@ impl Window {
         if !start.is_multiple_of(BLOCK) || segment.capacity_bytes <= start {
             return;
         }
-        let (segment, file) = (Arc::clone(segment), key(segment));
+        let (segment, file) = (Arc::clone(segment), file_key(segment));
         let buffer = std::mem::take(&mut self.spare);
         let read = errands.send(move || Read::new(&segment, start, WINDOW_BLOCKS, buffer));
         self.ahead = read.ok().map(|read| Ahead { file, start, read });
@@ -210,16 +217,16 @@ impl fmt::Debug for LogWindow {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
-    use crate::ids::Lsn;
+    use crate::ids::{Incarnation, Lsn, SegmentId};
     use crate::io::{Disk, OpenMode};
     use crate::runtime::SystemSpawn;
     use crate::testing::{Fault, SimDisk};
     use std::path::Path;
 
     /// A segment whose every block is filled with its number.
-    fn segment(disk: &SimDisk, id: u64, blocks: u16) -> Arc<LogSegment> {
+    pub(in super::super) fn segment(disk: &SimDisk, id: u64, blocks: u16) -> Arc<LogSegment> {
         let path = format!("segment-{id}");
         let file = disk.open(Path::new(&path), OpenMode::CreateNew).unwrap();
         for number in 0..blocks {

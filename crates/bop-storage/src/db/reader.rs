@@ -9,6 +9,7 @@
 use super::log_window::LogWindow;
 use super::resolve::Through;
 use crate::cache::{PageCache, PageKey};
+use crate::checkpoint::Superseded;
 use crate::error::ReadError;
 use crate::ids::{Lsn, PageNo, PageSize};
 use crate::log::format::record::Encoding;
@@ -86,21 +87,22 @@ impl PageReader {
         match view.find(page) {
             Found::Zero => Ok(None),
             Found::Base => view.base().load(page),
-            Found::Log(at) => Ok(Some(self.load_version(view, page, at)?)),
+            Found::Log(at) => Ok(Some(self.load_version(view, page, at, None)?)),
         }
     }
 
     /// A version of a page that is in the log, to be copied into a chunk; perhaps not the newest that
-    /// `view` has.
+    /// `view` has. `before` is an older version, if one is at hand.
     pub(crate) fn load_version(
         &self,
         view: &View,
         page: PageNo,
         at: PageVersion,
+        before: Option<&BasePage>,
     ) -> Result<BasePage, ReadError> {
         let (content, packing) = match self.cache.peek(key(view, page, at.version)) {
             Some(content) => (content, packing_of(at)),
-            None => self.load_windowed(view, page, at)?,
+            None => self.load_windowed(view, page, at, before)?,
         };
         Ok(BasePage {
             content,
@@ -108,6 +110,20 @@ impl PageReader {
             version: at.version,
             packing,
         })
+    }
+
+    /// Reads the images of versions that are copied next, those that are not in memory, all at a time.
+    pub(crate) fn expect_versions(&self, view: &View, versions: &[Superseded]) {
+        let missing = versions.iter().filter(|expected| {
+            let Superseded { page, version } = expected;
+            self.cache.peek(key(view, *page, version.version)).is_none()
+        });
+        let places = missing.filter_map(|expected| {
+            let at = expected.version;
+            let (segment, offset) = self.ring.locate(at.image_lsn)?;
+            Some((segment, offset, at.form.bytes()))
+        });
+        self.window.expect(places.collect());
     }
 
     /// A version of a page that is in the log, if it is in memory.

@@ -25,7 +25,7 @@ use crate::io::{BLOCK_BYTES, Block, blocks_for, zeroed_blocks};
 use crate::log::format::record::Encoding;
 use crate::log::format::{Patch, PatchBase, full_page};
 use crate::page::PageBytes;
-use crate::view::{Packing, PageVersion, View};
+use crate::view::{BasePage, Packing, PageVersion, View};
 use zerocopy::IntoBytes;
 
 /// Where the bases of a patch may come from.
@@ -81,9 +81,9 @@ impl PageReader {
         at: PageVersion,
         through: Through,
     ) -> Result<PageBytes, ReadError> {
-        match self.resolve(view, page, at, through) {
+        match self.resolve(view, page, at, through, None) {
             Err(ReadError::Damaged(first)) => {
-                let second = self.resolve(view, page, at, Through::Device)?;
+                let second = self.resolve(view, page, at, Through::Device, None)?;
                 tracing::warn!(%page, %first, "a page read wrong once and right the second time");
                 Ok(second)
             }
@@ -91,17 +91,19 @@ impl PageReader {
         }
     }
 
-    /// The same for a copy, which mostly goes through the log as it was written.
+    /// The same for a copy, which mostly goes through the log as it was written, or from a version of a page
+    /// to the next: `before` is the one at hand.
     pub(super) fn load_windowed(
         &self,
         view: &View,
         page: PageNo,
         at: PageVersion,
+        before: Option<&BasePage>,
     ) -> Result<(PageBytes, Packing), ReadError> {
         if let Some(found) = self.full_in_window(view, page, at) {
             return Ok(found);
         }
-        let content = match self.resolve(view, page, at, Through::Window) {
+        let content = match self.resolve(view, page, at, Through::Window, before) {
             // The window may be older than what stands there now.
             Err(ReadError::Damaged(_)) => self.load_checked(view, page, at, Through::Device),
             other => other,
@@ -144,6 +146,7 @@ impl PageReader {
         page: PageNo,
         at: PageVersion,
         through: Through,
+        before: Option<&BasePage>,
     ) -> Result<PageBytes, ReadError> {
         let size = view.head().page_size.unwrap_or(PageSize::DEFAULT);
         let (mut patches, mut next) = (Vec::new(), at);
@@ -159,6 +162,10 @@ impl PageReader {
             }
             let base = self.base_of(next, &image, size)?;
             patches.push((next, image));
+            let at_hand = before.filter(|one| (one.hash, one.version) == (base.hash, base.version));
+            if let Some(one) = at_hand {
+                break Buffer::copy_of(&one.content);
+            }
             match self.rests(view, page, next, &base, through)? {
                 Rests::On(content) => break content,
                 Rests::OnImage(below) => next = below,

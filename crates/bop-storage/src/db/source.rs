@@ -14,7 +14,7 @@ use super::state::DbState;
 use crate::catalogue::Entry;
 use crate::checkpoint::{
     Chain, DirtyDatabase, History, Kept, NewGeneration, Origin, RangeNo, Ranges, SectionSource,
-    Window, history,
+    Superseded, Window, history,
 };
 use crate::error::{CheckpointError, ReadError};
 use crate::ids::{PageNo, PageSize};
@@ -70,8 +70,17 @@ impl SectionSource for Source {
         self.reader.load_for_copy(&self.view, page)
     }
 
-    fn load_version(&self, page: PageNo, version: PageVersion) -> Result<BasePage, ReadError> {
-        self.reader.load_version(&self.view, page, version)
+    fn load_version(
+        &self,
+        page: PageNo,
+        version: PageVersion,
+        before: Option<&BasePage>,
+    ) -> Result<BasePage, ReadError> {
+        self.reader.load_version(&self.view, page, version, before)
+    }
+
+    fn expect_versions(&self, versions: &[Superseded]) {
+        self.reader.expect_versions(&self.view, versions);
     }
 }
 
