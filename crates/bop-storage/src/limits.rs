@@ -24,8 +24,8 @@ pub struct Limits {
     pub segment_bytes_max: u64,
     /// Spare segments kept ready.
     pub segments_spare_min: u32,
-    /// The log's cap: a checkpoint starts at half at the latest, commits wait at full. What was let in
-    /// before may begin a segment, which comes on top.
+    /// The log's cap: a checkpoint starts at half at the latest, commits get slower from three quarters on
+    /// and wait at full. What was let in before may begin a segment, which comes on top.
     pub log_bytes_max: u64,
     /// Bytes of the log that are kept for cursors over commits alone: segments that nobody else needs. It
     /// is part of the log's cap, and gives way where the log itself comes near that: more than half of

@@ -172,7 +172,6 @@ impl OpenSection<'_> {
     }
 
     /// Versions of a page stand far apart in the log, and mostly each is a patch of the one before.
-
     fn push_versions(&mut self, source: &dyn SectionSource) -> Result<(), ChunkFailure> {
         let mut before: Option<(PageNo, BasePage)> = None;
         for together in source.history().versions.chunks(TOGETHER) {
@@ -189,7 +188,6 @@ impl OpenSection<'_> {
     }
 
     /// Returns the page that it pushed, if there is one.
-
     fn push(
         &mut self,
         page: PageNo,

@@ -61,3 +61,42 @@ fn a_large_transaction_that_waits_for_room_keeps_no_log() {
     });
     assert_eq!(large.begin_read().unwrap().page_count(), 40);
 }
+
+/// Commits that no checkpoint keeps up with get slower in the last quarter of the log, and none of them is
+/// refused while there is room; when there is room again they are as fast as before.
+#[test]
+fn commits_get_slower_before_the_log_is_full() {
+    let (disk, manifest) = (SimDisk::new(1), MemoryManifest::new());
+    let store = open(&disk, &manifest, LONG);
+    let db = store.create_database("small", DbKind::Raw).unwrap();
+    let (engine, mut random) = (db.engine(), 1_u64);
+    let mut commit = || {
+        let mut write = db.begin_write(LONG).unwrap();
+        let mut content = vec![0; 8192];
+        for word in content.chunks_exact_mut(8) {
+            random = random.wrapping_mul(6_364_136_223_846_793_005) + 1;
+            word.copy_from_slice(&random.to_be_bytes());
+        }
+        write.write_page(PageNo::FIRST, &content).unwrap();
+        write.commit().unwrap();
+    };
+    let paced = || {
+        let text = store.metrics_text();
+        let name = "\nbop_log_paced_commits_total ";
+        let (_, value) = text.split_once(name).unwrap();
+        value.lines().next().unwrap().parse::<u64>().unwrap()
+    };
+    let cap = engine.limits().log_bytes_max;
+    while engine.log().ring().held_bytes() < cap / 4 * 3 {
+        assert_eq!(paced(), 0);
+        commit();
+    }
+    while engine.log().ring().held_bytes() < cap {
+        commit();
+    }
+    let slow = paced();
+    assert!(slow > 10, "{slow} of some thirty commits");
+    engine.checkpoint().unwrap();
+    (0..30).for_each(|_| commit());
+    assert_eq!(paced(), slow);
+}

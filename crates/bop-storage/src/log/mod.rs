@@ -23,6 +23,7 @@ mod lead;
 mod member;
 #[cfg(test)]
 pub(crate) mod models;
+mod pace;
 mod parts;
 mod queue;
 pub mod recover;

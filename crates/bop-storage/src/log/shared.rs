@@ -8,6 +8,7 @@
 
 use super::format::{BatchLayout, EncodedRecord};
 use super::member::{Placed, Priority, Publish, Waits};
+use super::pace::bytes_per_second;
 use super::parts::LogParts;
 use super::queue::Health;
 use super::seal::SealGatherer;
@@ -183,12 +184,20 @@ impl Shared {
         let mut state = self.state.lock();
         // Room is asked for once, and again whenever some was made and was not enough.
         let mut asked_at = None;
+        let mut paced = None;
         loop {
             if let Some(rejection) = self.refusal(&state, priority) {
                 return Err(rejection);
             }
             let Some(shortage) = self.shortage(&state, bytes, priority) else {
-                break;
+                let until = *paced.get_or_insert_with(|| self.pace(&mut state, bytes, priority));
+                let waits = until.filter(|_| patience == Patience::Wait && self.is_paced(&state));
+                let until = waits.map(|until| until.min(deadline));
+                let Some(until) = until.filter(|until| Instant::now() < *until) else {
+                    break;
+                };
+                self.room.wait_until(&mut state, until);
+                continue;
             };
             let shortened = state.shortened;
             if matches!(shortage, Shortage::Log(_))
@@ -285,6 +294,28 @@ impl Shared {
             .stuck
             .clone()
             .filter(|_| priority != Priority::Housekeeping)
+    }
+
+    /// Until when a record waits for the sake of the pace.
+    fn pace(&self, state: &mut State, bytes: u64, priority: Priority) -> Option<Instant> {
+        if priority != Priority::User {
+            return None;
+        }
+        let left = self.left_bytes(state);
+        let max = self.parts.limits.log_bytes_max;
+        let until = state.pace.admit(Instant::now(), bytes, left, max);
+        until.inspect(|_| self.parts.meters.commit_paced())
+    }
+
+    /// Whether the log is so full that records are let in slowly.
+    fn is_paced(&self, state: &State) -> bool {
+        bytes_per_second(self.left_bytes(state), self.parts.limits.log_bytes_max).is_some()
+    }
+
+    /// Bytes that can be written before commits wait for room: until a segment begins at the cap.
+    fn left_bytes(&self, state: &State) -> u64 {
+        let held = self.parts.ring.held_bytes() + self.parts.spares.next_capacity_bytes();
+        state.writer.left_bytes() + self.parts.limits.log_bytes_max.saturating_sub(held)
     }
 
     fn shortage(&self, state: &State, bytes: u64, priority: Priority) -> Option<Shortage> {

@@ -18,6 +18,7 @@
 
 use super::gather::Gathering;
 use super::member::{Entry, Member, Priority, Waits};
+use super::pace::Pace;
 use super::queue::{Forming, Health, Queue};
 use super::writer::Writer;
 use crate::error::LogFailure;
@@ -84,6 +85,7 @@ pub(super) struct State {
     pub(super) window: Option<Window>,
     pub(super) writer: Writer,
     pub(super) gathering: Gathering,
+    pub(super) pace: Pace,
     /// How often the log was shortened.
     pub(super) shortened: u64,
     /// When the background thread has to write what waits, unless somebody does before.
@@ -105,6 +107,7 @@ impl State {
             window: None,
             writer,
             gathering: Gathering::default(),
+            pace: Pace::default(),
             shortened: 0,
             due_at: None,
             stuck: None,

@@ -107,6 +107,15 @@ impl Writer {
         self.segment.as_ref()
     }
 
+    /// Bytes of batches that the active segment still takes.
+    pub(crate) fn left_bytes(&self) -> u64 {
+        let left = self.segment.as_ref().and_then(|segment| {
+            let used = self.position.end.bytes_since(segment.base)?;
+            Some(segment.data_bytes().saturating_sub(used))
+        });
+        left.unwrap_or(0)
+    }
+
     /// The active segment as it would be left now.
     pub(crate) fn sealed_now(&self) -> Option<Sealed> {
         let segment = self.segment.as_ref()?;

@@ -82,6 +82,8 @@ metrics! {
         "Writes of a batch that failed, by what failed",
     REWRITES: Counter "bop_log_rewrites_total" "attempts"
         "Attempts to write a failed batch into a fresh segment, by what had failed",
+    PACED: Counter "bop_log_paced_commits_total" "commits"
+        "Commits that were let in slowly, because the log was nearly full",
     STALLS: Counter "bop_log_stalls_total" "batches"
         "Batches taken from a write that did not return in time",
     ERRORS: Counter "bop_errors_total" "errors"

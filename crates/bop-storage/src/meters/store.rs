@@ -25,6 +25,7 @@ pub struct StoreMeters {
     commits: Counter,
     write_failures: Vec<Counter>,
     rewrites: Vec<Counter>,
+    paced: Counter,
     stalls: Counter,
     errors: Vec<Counter>,
     checkpoints: Counter,
@@ -108,6 +109,7 @@ impl StoreMeters {
             commits: counter(&list::COMMITS),
             write_failures: kinds(&list::WRITE_FAILURES),
             rewrites: kinds(&list::REWRITES),
+            paced: counter(&list::PACED),
             stalls: counter(&list::STALLS),
             errors: ErrorCode::ALL.iter().map(of_code).collect(),
             checkpoints: counter(&list::CHECKPOINTS),
@@ -184,6 +186,11 @@ impl StoreMeters {
         self.sync.record_duration(took, Instant::now());
     }
 
+    /// A commit waits because the log is nearly full.
+    pub fn commit_paced(&self) {
+        self.paced.add(1);
+    }
+
     /// A checkpoint rests for commits.
     pub fn checkpoint_rests(&self) {
         self.checkpoint_rests.add(1);
@@ -240,6 +247,7 @@ impl StoreMeters {
             list::COMMITS => number(&self.commits),
             list::WRITE_FAILURES => kinds(&self.write_failures),
             list::REWRITES => kinds(&self.rewrites),
+            list::PACED => number(&self.paced),
             list::STALLS => number(&self.stalls),
             list::ERRORS => {
                 let codes = ErrorCode::ALL.iter().map(|code| code.as_str());

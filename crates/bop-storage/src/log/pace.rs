@@ -1,0 +1,120 @@
+//! How fast records are let in when the log is nearly full.
+//!
+//! Commits that outrun the checkpoint would fill the log at full speed and then stand still until it ends.
+//! In the last quarter of the log they are let in more and more slowly instead, so that the checkpoint is
+//! done first: every writer gets slower, and none is refused.
+//!
+//! ```text
+//!   taken:  0 ------ 3/4 of the cap -------------------- cap
+//!           |  as they come  |  slower with what is left  |  wait for room
+//! ```
+//! Invariants
+//! - nobody waits longer than [`WAIT_MAX`] for the sake of the pace;
+//! - as long as there is room, a record that has waited is let in.
+//!
+//! Never: waits, reads a clock, refuses.
+
+use std::time::{Duration, Instant};
+
+/// Nobody waits longer.
+pub(super) const WAIT_MAX: Duration = Duration::from_millis(500);
+
+/// At full speed a log takes so long through its last quarter, or longer.
+const ZONE_SECONDS: u64 = 4;
+
+/// Bytes a second at the beginning of the last quarter at least: a small log is not slower than a device.
+const BEGIN_MIN: u64 = 16 << 20;
+
+/// Bytes a second at its end.
+const END: u64 = 256 << 10;
+
+/// When the next record is let in.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    next: Option<Instant>,
+}
+
+impl Pace {
+    /// When a record of `bytes` bytes that comes now is let in, if not at once. `left` bytes of a log of `max`
+    /// are to be had.
+    pub(super) fn admit(
+        &mut self,
+        now: Instant,
+        bytes: u64,
+        left: u64,
+        max: u64,
+    ) -> Option<Instant> {
+        let Some(rate) = bytes_per_second(left, max) else {
+            self.next = None;
+            return None;
+        };
+        let at = self
+            .next
+            .map_or(now, |next| next.clamp(now, now + WAIT_MAX));
+        let takes = Duration::from_micros(bytes.saturating_mul(1_000_000) / rate);
+        self.next = at.checked_add(takes);
+        (now < at).then_some(at)
+    }
+}
+
+/// `None`: as they come.
+pub(super) fn bytes_per_second(left: u64, max: u64) -> Option<u64> {
+    let zone = max / 4;
+    if zone <= left {
+        return None;
+    }
+    let begin = (zone / ZONE_SECONDS).max(BEGIN_MIN);
+    let rate = u128::from(begin) * u128::from(left) / u128::from(zone);
+    Some(u64::try_from(rate).unwrap_or(u64::MAX).max(END))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+    const MAX: u64 = 1024 * MIB;
+
+    #[test]
+    fn the_less_is_left_the_slower() {
+        let rate = |left: u64| bytes_per_second(left, MAX).map(|rate| rate / 1024);
+        assert_eq!(rate(MAX), None);
+        assert_eq!(rate(256 * MIB), None);
+        assert_eq!(rate(192 * MIB), Some(48 * 1024));
+        assert_eq!(rate(64 * MIB), Some(16 * 1024));
+        assert_eq!(rate(2 * MIB), Some(512));
+        assert_eq!(rate(0), Some(256));
+        let small = |left: u64| bytes_per_second(left, MIB).map(|rate| rate / MIB);
+        assert_eq!(small(MIB / 4 - 1), Some(15));
+        assert_eq!(small(MIB / 8), Some(8));
+    }
+
+    #[test]
+    fn records_come_one_behind_the_other_at_the_rate_and_none_waits_for_long() {
+        let now = Instant::now();
+        let mut pace = Pace::default();
+        let mut wait = |left: u64, bytes: u64| {
+            let at = pace.admit(now, bytes, left * MIB, MAX);
+            at.map(|at| (at - now).as_millis())
+        };
+        assert_eq!(wait(500, 100 * MIB), None);
+        // 16 MiB a second: the first at once, each behind the one before.
+        assert_eq!(wait(64, MIB), None);
+        assert_eq!(wait(64, 2 * MIB), Some(62));
+        assert_eq!(wait(64, 16 * MIB), Some(187));
+        assert_eq!(wait(64, MIB), Some(500));
+        // There is room again.
+        assert_eq!(wait(300, MIB), None);
+        assert_eq!(wait(64, MIB), None);
+    }
+
+    #[test]
+    fn a_pause_is_not_made_up_for() {
+        let (now, mut pace) = (Instant::now(), Pace::default());
+        assert_eq!(pace.admit(now, MIB, 64 * MIB, MAX), None);
+        let later = now + Duration::from_secs(9);
+        assert_eq!(pace.admit(later, MIB, 64 * MIB, MAX), None);
+        let next = pace.admit(later, MIB, 64 * MIB, MAX);
+        assert_eq!(next, Some(later + Duration::from_micros(62_500)));
+    }
+}
