@@ -2,10 +2,10 @@
 //!
 //! | file | owns |
 //! |---|---|
-//! | `session` | a client's connection |
-//! | `rules` | what it may do |
-//! | `run` | the statements of a text, one after the other |
-//! | `failures` | SQLite's errors as people see them |
+//! | `connection` | a client's connection |
+//! | `failures` | errors of opening and of files as people see them |
+//!
+//! What a session may do, and how it is done, stands in [`bop_sqlite_common::sql`], for both doors to SQLite.
 //!
 //! # Example
 //! ```
@@ -32,17 +32,17 @@
 //! # }
 //! ```
 
+mod connection;
 mod failures;
-mod rules;
-mod run;
-mod session;
 
-pub use run::{Stopped, TakeRows, run};
+pub use bop_sqlite_common::sql::{Stopped, TakeRows};
 
 use crate::transfer::{Overwrite, export_file_at, import_file};
-use crate::{OpenOptions, Store, damage_found};
+use crate::{Connection, OpenOptions, Store, damage_found};
 use bop_control::{ExportWanted, Failure, SqlDoor, SqlSession, SqlWanted, Transferred};
-use session::Session;
+use bop_sqlite_common::sql::{self, Session};
+use bop_storage::error::ErrorCode;
+use connection::{Lent, Owned};
 use std::fmt;
 use std::path::Path;
 
@@ -62,7 +62,13 @@ impl Door {
 
 impl SqlDoor for Door {
     fn open(&self, wanted: &SqlWanted) -> Result<Box<dyn SqlSession>, Failure> {
-        Ok(Box::new(Session::open(&self.store, wanted)?))
+        let connection = Owned::open(&self.store, wanted)?;
+        let session = Session::begin(connection, wanted);
+        let session = session.map_err(|error| {
+            let message = format!("database {:?}: {error}", wanted.database);
+            Failure::new(ErrorCode::Sql, message)
+        })?;
+        Ok(Box::new(session))
     }
 
     fn integrity_check(&self, database: &str, max: usize) -> Result<Vec<String>, String> {
@@ -116,4 +122,18 @@ impl fmt::Debug for Door {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Door").field(&self.store).finish()
     }
+}
+
+/// Runs all of `sql`, and hands its rows to `rows`. A NUL at its end is no part of it: with one there SQLite need
+/// not copy the text.
+///
+/// # Errors
+/// The first statement that fails, after the rows that it had; or what `rows` answers.
+pub fn run<R: TakeRows + ?Sized>(
+    store: &Store,
+    connection: &Connection,
+    sql: &[u8],
+    rows: &mut R,
+) -> Result<(), Stopped<R::Error>> {
+    sql::run(&Lent { store, connection }, sql, rows)
 }
