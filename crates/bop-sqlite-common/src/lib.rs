@@ -9,6 +9,7 @@
 
 pub mod codes;
 pub mod engine_error;
+pub mod export;
 pub mod fence;
 pub mod functions;
 pub mod page_one;

@@ -20,7 +20,7 @@ use bop_sqlite_common::codes;
 use bop_sqlite_common::engine_error::{EngineError, ErrorSlot};
 use bop_sqlite_common::shown;
 use bop_sqlite_common::soundness::{Asked, damage_found};
-use bop_sqlite_common::sql::{Handle, Session, SqlConnection, SqlFailure, Watched};
+use bop_sqlite_common::sql::{self, Handle, Session, SqlConnection, SqlFailure, Watched};
 use bop_storage::error::ErrorCode;
 use std::path::Path;
 use std::sync::Arc;
@@ -131,23 +131,18 @@ impl SqlDoor for Door {
         _file: &Path,
         _progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Transferred, Failure> {
-        Err(no_files("imports"))
+        let message = "the program that has the store open by the extension imports no files";
+        Err(Failure::new(ErrorCode::NotSupported, message)
+            .with_hint("let it close the store, then import: bop reads the file by libSQL"))
     }
 
     fn export(
         &self,
-        _wanted: &ExportWanted<'_>,
-        _progress: &mut dyn FnMut(u64, u64),
+        wanted: &ExportWanted<'_>,
+        progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Transferred, Failure> {
-        Err(no_files("exports"))
+        sql::export(self.hub.manager(), wanted, progress)
     }
-}
-
-fn no_files(what: &str) -> Failure {
-    let message = format!("the program that has the store open by the extension {what} no files");
-    Failure::new(ErrorCode::NotSupported, message).with_hint(
-        "VACUUM INTO, and reading files, is for the program itself; bop backup copies the store",
-    )
 }
 
 /// A client's session.

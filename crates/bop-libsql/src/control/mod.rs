@@ -37,7 +37,7 @@ mod failures;
 
 pub use bop_sqlite_common::sql::{Stopped, TakeRows};
 
-use crate::transfer::{Overwrite, export_file_at, import_file};
+use crate::transfer::import_file;
 use crate::{Connection, OpenOptions, Store, damage_found};
 use bop_control::{ExportWanted, Failure, SqlDoor, SqlSession, SqlWanted, Transferred};
 use bop_sqlite_common::sql::{self, Session};
@@ -101,20 +101,7 @@ impl SqlDoor for Door {
         wanted: &ExportWanted<'_>,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Transferred, Failure> {
-        let ExportWanted {
-            database,
-            at,
-            file,
-            force,
-        } = *wanted;
-        let overwrite = if force { Overwrite::Yes } else { Overwrite::No };
-        let report = export_file_at(&self.store, database, at, file, overwrite, progress)?;
-        Ok(Transferred {
-            pages: report.pages,
-            page_bytes: report.page_size.map(|size| size.get()),
-            through_sqlite: false,
-            rolling_checksum: report.rolling_checksum.to_string(),
-        })
+        sql::export(self.store.manager(), wanted, progress)
     }
 }
 

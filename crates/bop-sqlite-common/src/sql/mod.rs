@@ -10,10 +10,12 @@
 //! | `run` | the statements of a text, one after the other |
 //! | `refused` | SQLite's errors as people see them |
 //! | `session` | all of it, as the control socket wants it |
+//! | `files` | exports |
 //!
 //! Both doors have their SQLite run it, so that neither lets in more than the other, and both print the same bytes.
 //! Whoever opens a connection says how by [`SqlConnection`].
 
+mod files;
 mod functions;
 mod guard;
 mod handle;
@@ -23,6 +25,7 @@ mod run;
 mod session;
 mod statement;
 
+pub use files::export;
 pub use functions::{SqlAddresses, SqlFunctions};
 pub use guard::Watched;
 pub use handle::{Handle, SqlFailure};

@@ -60,6 +60,10 @@ pub(super) enum Action<'a> {
     Pragma(&'a str, Option<&'a str>),
     /// Attaches a file of this name.
     Attach(&'a str),
+    /// Declares a virtual table that a query names, `json_each` or `pragma_table_list`: older versions ask by the code
+    /// of an update of the schema's table, and run nothing of it. A statement that says so itself they refuse, since
+    /// nobody has the schema writable here.
+    Declares,
     /// Changes rows or the schema.
     Changes,
     /// SQLite does not say, among others for a name that is only known when the statement runs.
@@ -72,6 +76,7 @@ impl<'a> Action<'a> {
         match (code, first, second) {
             // READ, SELECT, TRANSACTION, SAVEPOINT, RECURSIVE
             (20 | 21 | 22 | 32 | 33, _, _) => Self::Reads,
+            (23, Some("sqlite_master"), _) => Self::Declares,
             (19, Some(name), value) => Self::Pragma(name, value),
             (24, Some(file), _) => Self::Attach(file),
             (31, _, Some(name)) => Self::Function(name),
@@ -85,7 +90,7 @@ impl<'a> Action<'a> {
 /// The rules of a session that only reads.
 pub(super) fn lets_reader(action: Action<'_>) -> bool {
     match action {
-        Action::Reads => true,
+        Action::Reads | Action::Declares => true,
         Action::Function(name) => is_harmless(name),
         Action::Pragma(name, value) => {
             let is_in = |names: &[&str]| {
@@ -101,7 +106,7 @@ pub(super) fn lets_reader(action: Action<'_>) -> bool {
 /// The rules of a session that writes: no file but the store's, no code, no schema by hand.
 pub(super) fn lets_writer(action: Action<'_>) -> bool {
     match action {
-        Action::Reads | Action::Changes => true,
+        Action::Reads | Action::Declares | Action::Changes => true,
         // What VACUUM attaches has no name; a name without a slash is one of the store.
         Action::Attach(file) => !file.contains('/') && !starts_with_file(file),
         Action::Function(name) => is_harmless(name),
@@ -136,6 +141,8 @@ mod tests {
         for changes in (1..=18).chain([23, 24, 25, 26, 27, 28, 29, 30]) {
             assert!(!lets(changes, Some("x"), Some("y")), "{changes}");
         }
+        assert!(lets(23, Some("sqlite_master"), Some("sql")));
+        assert!(!lets(18, Some("sqlite_master"), None));
         for unknown in [-1, 0, 34, 1000] {
             assert!(!lets(unknown, None, None), "{unknown}");
         }
