@@ -31,7 +31,9 @@
 //! - `immutable=1`, `nolock=1` and `cache=shared` are refused.
 //! - While a store is open `bop list`, `sql`, `backup` and the other commands ask this process, over the
 //!   store's control socket: its SQLite runs `bop sql`, in connections of its own, which keep the store open for
-//!   nobody. `BOP_CONTROL=read` lets them only read, `off` starts no socket.
+//!   nobody. `BOP_CONTROL=read` lets them only read, `off` starts no socket, `BOP_SQL_DEADLINE_SECONDS` says how long
+//!   their statements may run. A program that forks children which go on with SQLite sets `off`: a statement that
+//!   runs meanwhile may hold a mutex of SQLite's, which stays locked in the child.
 //! - One process has the store open, from its first connection to the end of its last one. To open a store
 //!   takes a few durable writes: a program that often connects keeps a connection. A child that it forks
 //!   gets an error from connections that were open, and must open its own, when the parent has none.

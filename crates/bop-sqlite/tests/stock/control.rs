@@ -102,12 +102,14 @@ fn the_environment_says_whether_others_may_ask() {
     owner.does("begin()");
     assert!(!owner.has_socket() && owner.client().is_none());
     owner.does("end()");
-    let Some(mut owner) = Owner::start(&[("BOP_CONTROL", "sometimes")]) else {
-        return;
-    };
-    let why = owner.does("why_not()");
-    assert!(
-        why.contains("BOP_CONTROL") && why.contains("sometimes"),
-        "{why}"
-    );
+    for (variable, value, words) in [
+        ("BOP_CONTROL", "sometimes", "sometimes"),
+        ("BOP_SQL_DEADLINE_SECONDS", "0", "zero"),
+    ] {
+        let Some(mut owner) = Owner::start(&[(variable, value)]) else {
+            return;
+        };
+        let why = owner.does("why_not()");
+        assert!(why.contains(variable) && why.contains(words), "{why}");
+    }
 }
