@@ -134,7 +134,7 @@ impl Connection {
         errors: &Arc<ErrorSlot>,
     ) -> rusqlite::Result<rusqlite::Connection> {
         let sqlite = rusqlite::Connection::open_with_flags_vfs_and_wal(
-            uri_of(name),
+            shown::uri_of(name),
             options.flags(),
             hub.vfs_name(),
             ffi::wal_manager(Arc::clone(hub), Arc::clone(errors)),
@@ -187,20 +187,6 @@ fn refuse_memory(name: &str) -> Result<(), CatalogueError> {
     })
 }
 
-/// The name as a URI, so that no name (`file:x`, `a?b`) means anything else to SQLite.
-fn uri_of(name: &str) -> String {
-    let mut uri = String::with_capacity("file:".len() + name.len());
-    uri.push_str("file:");
-    for byte in name.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.') {
-            uri.push(char::from(byte));
-        } else {
-            uri.push_str(&format!("%{byte:02x}"));
-        }
-    }
-    uri
-}
-
 impl Deref for Connection {
     type Target = rusqlite::Connection;
 
@@ -221,18 +207,5 @@ impl fmt::Debug for Connection {
             .field("sqlite", &self.sqlite)
             .field("last_engine_error", &self.last_engine_error())
             .finish()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_uri_escapes_whatever_sqlite_would_interpret() {
-        assert_eq!(uri_of("my-db_1.x"), "file:my-db_1.x");
-        assert_eq!(uri_of("file:a?b#c d%e"), "file:file%3aa%3fb%23c%20d%25e");
-        assert_eq!(uri_of(":memory:"), "file:%3amemory%3a");
-        assert_eq!(uri_of("\u{e9}"), "file:%c3%a9");
     }
 }

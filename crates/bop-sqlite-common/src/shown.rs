@@ -110,6 +110,20 @@ pub fn parse_file_name(file: &str) -> Result<(&str, Option<At>), EngineError> {
     }
 }
 
+/// The name of a file as a URI, so that no name (`file:x`, `a?b`) means anything else to SQLite.
+pub fn uri_of(name: &str) -> String {
+    let mut uri = String::with_capacity("file:".len() + name.len());
+    uri.push_str("file:");
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.') {
+            uri.push(char::from(byte));
+        } else {
+            uri.push_str(&format!("%{byte:02x}"));
+        }
+    }
+    uri
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,5 +148,13 @@ mod tests {
             let error = parse_file_name(file).unwrap_err();
             assert!(matches!(error, EngineError::At { .. }), "{file}: {error}");
         }
+    }
+
+    #[test]
+    fn a_uri_escapes_whatever_sqlite_would_interpret() {
+        assert_eq!(uri_of("my-db_1.x"), "file:my-db_1.x");
+        assert_eq!(uri_of("file:a?b#c d%e"), "file:file%3aa%3fb%23c%20d%25e");
+        assert_eq!(uri_of(":memory:"), "file:%3amemory%3a");
+        assert_eq!(uri_of("\u{e9}/x"), "file:%c3%a9%2fx");
     }
 }

@@ -4,14 +4,17 @@
 //! |---|---|
 //! | `BOP_IO` | how files are read and written: `auto`, `std`, `direct` or `uring` |
 //! | `BOP_COMPRESSION` | how checkpoints compress pages: `off`, `lz4`, `zstd` or `zstd:1` to `zstd:19` |
-//! | `BOP_CONTROL` | whether other processes may ask: `off`, or `read` and `write`, which are the same here |
+//! | `BOP_CONTROL` | what other processes may ask: `off`: nothing; `read`: SQL reads; `write`, as without it: all |
+//! | `BOP_SQL_DEADLINE_SECONDS` | how long one piece of others' SQL may run: 60 without it |
 //!
 //! Invariant: a variable that is empty is as good as none; one that says nothing known is an error.
 
 use bop_sqlite_common::engine_error::EngineError;
 use bop_storage::{Compression, Options};
 use std::fmt::Display;
+use std::num::NonZeroU32;
 use std::str::FromStr;
+use std::time::Duration;
 
 /// How a store is opened.
 ///
@@ -26,25 +29,39 @@ pub(crate) fn options() -> Result<Options, EngineError> {
     })
 }
 
-/// Whether other processes may ask.
+/// What the control socket offers, but for SQL; `None`: there is none.
 ///
 /// # Errors
 /// As for [`options`].
-pub(crate) fn is_asked() -> Result<bool, EngineError> {
-    Ok(set("BOP_CONTROL")?.is_none_or(|Asked(yes)| yes))
+pub(crate) fn control() -> Result<Option<bop_control::Options>, EngineError> {
+    let control = set("BOP_CONTROL")?.unwrap_or(Control::Write);
+    let deadline: Option<NonZeroU32> = set("BOP_SQL_DEADLINE_SECONDS")?;
+    let options = bop_control::Options::new().allow_writes(control == Control::Write);
+    let options = match deadline {
+        Some(seconds) => options.sql_deadline(Duration::from_secs(seconds.get().into())),
+        None => options,
+    };
+    Ok((control != Control::Off).then_some(options))
+}
+/// What `BOP_CONTROL` says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Control {
+    /// There is no control socket.
+    Off,
+    /// SQL of others reads.
+    Read,
+    /// It may write where that is asked for.
+    Write,
 }
 
-/// What `BOP_CONTROL` says.
-#[derive(PartialEq, Eq, Debug)]
-struct Asked(bool);
-
-impl FromStr for Asked {
+impl FromStr for Control {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
         match name {
-            "off" => Ok(Self(false)),
-            "read" | "write" => Ok(Self(true)),
+            "off" => Ok(Self::Off),
+            "read" => Ok(Self::Read),
+            "write" => Ok(Self::Write),
             _ => Err(format!("{name:?} is none of off, read and write")),
         }
     }
@@ -65,13 +82,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn others_may_ask_unless_it_is_off() {
-        assert_eq!("off".parse(), Ok(Asked(false)));
-        assert_eq!(
-            ("read".parse(), "write".parse()),
-            (Ok(Asked(true)), Ok(Asked(true)))
-        );
-        let error = "on".parse::<Asked>().unwrap_err();
+    fn what_others_may_ask_has_a_name() {
+        assert_eq!("off".parse(), Ok(Control::Off));
+        assert_eq!("read".parse(), Ok(Control::Read));
+        assert_eq!("write".parse(), Ok(Control::Write));
+        let error = "on".parse::<Control>().unwrap_err();
         assert!(error.contains("off, read and write"), "{error}");
     }
 }

@@ -15,6 +15,7 @@ use bop_sqlite_common::shown::{self, Shown};
 use bop_storage::Manager;
 use parking_lot::Mutex;
 use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 
 /// The open files.
@@ -36,6 +37,7 @@ pub(crate) struct Hub {
     pub(crate) supers: Supers,
     pub(crate) claims: Claims,
     pub(crate) errors: ErrorSlot,
+    closing: Arc<AtomicBool>,
 }
 
 impl Hub {
@@ -47,11 +49,17 @@ impl Hub {
             supers: Supers::default(),
             claims: Claims::default(),
             errors: ErrorSlot::default(),
+            closing: Arc::default(),
         }
     }
 
     pub(crate) fn manager(&self) -> &Manager {
         &self.manager
+    }
+
+    /// Whether the program has closed its last connection: what is done for others is to end.
+    pub(crate) fn closing(&self) -> &Arc<AtomicBool> {
+        &self.closing
     }
 
     pub(crate) fn is_of_this_process(&self) -> bool {

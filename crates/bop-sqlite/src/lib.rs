@@ -29,8 +29,11 @@
 //! - Two connections each of which waits for the other: the later one gets `SQLITE_LOCKED` at once.
 //! - The page size is that of the first commit: `VACUUM` does not change it.
 //! - `immutable=1`, `nolock=1` and `cache=shared` are refused.
-//! - While a store is open `bop list`, `status`, `backup` and the other commands ask this process, over the
-//!   store's control socket; SQL they cannot ask. `BOP_CONTROL=off` in the environment starts none.
+//! - While a store is open `bop list`, `sql`, `backup` and the other commands ask this process, over the
+//!   store's control socket: its SQLite runs `bop sql`, in connections of its own, which keep the store open for
+//!   nobody. `BOP_CONTROL=read` lets them only read, `off` starts no socket, `BOP_SQL_DEADLINE_SECONDS` says how long
+//!   their statements may run. A program that forks children which go on with SQLite sets `off`: a statement that
+//!   runs meanwhile may hold a mutex of SQLite's, which stays locked in the child.
 //! - One process has the store open, from its first connection to the end of its last one. To open a store
 //!   takes a few durable writes: a program that often connects keeps a connection. A child that it forks
 //!   gets an error from connections that were open, and must open its own, when the parent has none.
@@ -39,12 +42,13 @@
 //! # The path of a page
 //!
 //! `ffi` (C tables) -> `handle` (one pager's locks and transactions) -> `image` (bytes as pages) ->
-//! `bop_storage`. `commit` makes several databases one transaction; `names` and `stores` find the store.
+//! `bop_storage`. `door` lets other processes run SQL, on visits (`visit`). `commit` makes several databases one transaction; `names` and `stores` find the store.
 #![deny(unsafe_code)]
 
 mod claims;
 mod commit;
 mod counter;
+mod door;
 mod environment;
 mod ffi;
 mod handle;
@@ -55,6 +59,7 @@ mod pragma;
 mod scratch;
 mod stores;
 mod supers;
+mod visit;
 
 use bop_sqlite_common::engine_error::EngineError;
 pub use bop_sqlite_common::functions::Functions;

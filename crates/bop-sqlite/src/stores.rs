@@ -13,7 +13,8 @@
 //! Invariants
 //! - a store is opened once, however many threads ask for it: they wait for whoever opens or closes it;
 //! - a store that was opened before this process was forked off is left alone, and so is its socket;
-//! - its socket and the threads behind it are gone before it can be opened again.
+//! - its socket and the threads behind it are gone before it can be opened again;
+//! - whoever visits it for a client keeps it open for nobody (see `visit`).
 //!
 //! Never: holds the list's lock while a store is opened or closed.
 
@@ -22,12 +23,14 @@ use crate::environment;
 use crate::handle::Level;
 use crate::hub::Hub;
 use crate::names;
-use bop_control::Server;
+use crate::visit;
+use bop_control::{Server, SqlDoor};
 use bop_sqlite_common::engine_error::EngineError;
 use bop_storage::Manager;
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Nobody but a thread that is not in a forked child has a lock for so long.
@@ -60,7 +63,8 @@ struct Open {
 #[derive(Debug)]
 pub(crate) struct Guest {
     hub: Arc<Hub>,
-    entry: Arc<Entry>,
+    /// Where it is counted; `None` on a visit.
+    entry: Option<Arc<Entry>>,
 }
 
 impl Guest {
@@ -71,10 +75,13 @@ impl Guest {
 
 impl Drop for Guest {
     fn drop(&mut self) {
+        let Some(entry) = &self.entry else {
+            return;
+        };
         if !self.hub.is_of_this_process() {
             return;
         }
-        let mut slot = self.entry.open.lock();
+        let mut slot = entry.open.lock();
         let Some(open) = slot.as_mut() else {
             return;
         };
@@ -85,12 +92,13 @@ impl Drop for Guest {
         let is_registered = open.is_registered;
         let server = slot.take().and_then(|open| open.server);
         OPEN.write()
-            .retain(|(directory, _)| *directory != self.entry.directory);
+            .retain(|(directory, _)| *directory != entry.directory);
         if is_registered {
             return;
         }
+        self.hub.closing().store(true, Ordering::Release);
         if let Err(error) = self.hub.manager().close(CLOSE_DEADLINE) {
-            let path = self.entry.directory.display();
+            let path = entry.directory.display();
             tracing::warn!(%error, %path, "a store did not close cleanly");
             self.hub.errors.record(EngineError::Refused(
                 format!("the store {path} did not close cleanly: {error}").into(),
@@ -104,8 +112,16 @@ impl Drop for Guest {
 /// Enters the store in a directory, which is opened when it is not.
 ///
 /// # Errors
-/// [`EngineError::Open`]; [`EngineError::Forked`] in a child whose parent was opening one.
-pub(crate) fn enter(directory: &Path, create: bool) -> Result<Guest, EngineError> {
+/// [`EngineError::Open`]; [`EngineError::Forked`] in a child whose parent was opening one;
+/// [`EngineError::Refused`] on a visit to another store.
+pub(crate) fn enter(
+    directory: &Path,
+    create: bool,
+    door: impl FnOnce(&Arc<Hub>) -> Option<Arc<dyn SqlDoor>>,
+) -> Result<Guest, EngineError> {
+    if let Some(hub) = visit::visited() {
+        return enter_on_visit(hub, directory);
+    }
     let entry = entry(directory)?;
     let mut slot = lock(&entry.open)?;
     if slot.as_ref().is_some_and(|o| !o.hub.is_of_this_process()) {
@@ -118,10 +134,16 @@ pub(crate) fn enter(directory: &Path, create: bool) -> Result<Guest, EngineError
             Arc::clone(&open.hub)
         }
         None => {
-            let (options, is_asked) = (environment::options()?, environment::is_asked()?);
+            let (options, control) = (environment::options()?, environment::control()?);
             let manager = Manager::open(directory, options.create(create))?;
-            let server = is_asked.then(|| serve(&manager)).flatten();
             let hub = Arc::new(Hub::new(manager));
+            let server = control.and_then(|options| {
+                let options = match door(&hub) {
+                    Some(door) => options.sql(door),
+                    None => options,
+                };
+                serve(hub.manager(), options)
+            });
             list(&entry, &hub)?;
             *slot = Some(Open {
                 hub: Arc::clone(&hub),
@@ -133,13 +155,25 @@ pub(crate) fn enter(directory: &Path, create: bool) -> Result<Guest, EngineError
         }
     };
     drop(slot);
-    Ok(Guest { hub, entry })
+    Ok(Guest {
+        hub,
+        entry: Some(entry),
+    })
 }
 
-/// Lets other processes ask, but for SQL: that of the host has no door. A store on a full or read-only device
-/// has no socket, and works.
-fn serve(manager: &Manager) -> Option<Server> {
-    let started = Server::start(manager, bop_control::Options::new());
+/// Whoever visits a store is in it already, and does not count.
+fn enter_on_visit(hub: Arc<Hub>, directory: &Path) -> Result<Guest, EngineError> {
+    if hub.manager().path() != directory {
+        return Err(EngineError::Refused(
+            format!("{} is another store", directory.display()).into(),
+        ));
+    }
+    Ok(Guest { hub, entry: None })
+}
+
+/// Lets other processes ask. A store on a full or read-only device has no socket, and works.
+fn serve(manager: &Manager, options: bop_control::Options) -> Option<Server> {
+    let started = Server::start(manager, options);
     let started = started.inspect_err(|error| {
         tracing::warn!(%error, "there is no control socket");
     });
@@ -167,7 +201,10 @@ pub(crate) fn register(manager: &Manager) -> Result<Guest, EngineError> {
         server: None,
     });
     drop(slot);
-    Ok(Guest { hub, entry })
+    Ok(Guest {
+        hub,
+        entry: Some(entry),
+    })
 }
 
 fn entry(directory: &Path) -> Result<Arc<Entry>, EngineError> {
@@ -194,12 +231,16 @@ pub(crate) fn directories() -> Vec<PathBuf> {
 
 /// The open store that a full name, or that of a journal, is in.
 pub(crate) fn holding(name: &str) -> Option<Arc<Hub>> {
+    let is_in = |directory: &Path| {
+        names::strip_directory(name, directory).is_some_and(|rest| !names::has_slash(rest))
+    };
+    if let Some(visited) = visit::visited().filter(|hub| is_in(hub.manager().path())) {
+        return Some(visited);
+    }
     let open = OPEN.try_read_for(PATIENCE)?;
     let mut open = open.iter();
-    open.find(|(directory, _)| {
-        names::strip_directory(name, directory).is_some_and(|rest| !names::has_slash(rest))
-    })
-    .map(|(_, hub)| Arc::clone(hub))
+    open.find(|(directory, _)| is_in(directory))
+        .map(|(_, hub)| Arc::clone(hub))
 }
 
 fn list(entry: &Entry, hub: &Arc<Hub>) -> Result<(), EngineError> {
@@ -237,9 +278,12 @@ mod tests {
     fn a_store_is_opened_once_and_closed_with_its_last_guest() {
         let dir = tempfile::tempdir().unwrap();
         let path = names::absolute(&dir.path().join("store"));
-        assert!(matches!(enter(&path, false), Err(EngineError::Open(_))));
-        let first = enter(&path, true).unwrap();
-        let second = enter(&path, false).unwrap();
+        assert!(matches!(
+            enter(&path, false, |_| None),
+            Err(EngineError::Open(_))
+        ));
+        let first = enter(&path, true, |_| None).unwrap();
+        let second = enter(&path, false, |_| None).unwrap();
         assert!(Arc::ptr_eq(first.hub(), second.hub()));
         let name = path.join("app-journal");
         assert!(holding(name.to_str().unwrap()).is_some());
@@ -259,7 +303,7 @@ mod tests {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for _ in 0..5 {
-                        let guest = enter(&path, true).unwrap();
+                        let guest = enter(&path, true, |_| None).unwrap();
                         guest.hub().find("app", true).unwrap();
                     }
                 });
@@ -275,10 +319,18 @@ mod tests {
         let registration = register(&manager).unwrap();
         assert!(register(&manager).is_err());
         let path = names::absolute(dir.path());
-        let guest = enter(&path, false).unwrap();
+        let guest = enter(&path, false, |_| None).unwrap();
         drop(registration);
         assert!(Arc::ptr_eq(
-            &guest.entry.open.lock().as_ref().unwrap().hub,
+            &guest
+                .entry
+                .as_ref()
+                .unwrap()
+                .open
+                .lock()
+                .as_ref()
+                .unwrap()
+                .hub,
             guest.hub()
         ));
         drop(guest);

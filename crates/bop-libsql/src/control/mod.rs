@@ -2,10 +2,10 @@
 //!
 //! | file | owns |
 //! |---|---|
-//! | `session` | a client's connection |
-//! | `rules` | what it may do |
-//! | `run` | the statements of a text, one after the other |
-//! | `failures` | SQLite's errors as people see them |
+//! | `connection` | a client's connection |
+//! | `failures` | errors of opening and of files as people see them |
+//!
+//! What a session may do, and how it is done, stands in [`bop_sqlite_common::sql`], for both doors to SQLite.
 //!
 //! # Example
 //! ```
@@ -32,17 +32,17 @@
 //! # }
 //! ```
 
+mod connection;
 mod failures;
-mod rules;
-mod run;
-mod session;
 
-pub use run::{Stopped, TakeRows, run};
+pub use bop_sqlite_common::sql::{Stopped, TakeRows};
 
-use crate::transfer::{Overwrite, export_file_at, import_file};
-use crate::{OpenOptions, Store, damage_found};
+use crate::transfer::import_file;
+use crate::{Connection, OpenOptions, Store, damage_found};
 use bop_control::{ExportWanted, Failure, SqlDoor, SqlSession, SqlWanted, Transferred};
-use session::Session;
+use bop_sqlite_common::sql::{self, Session};
+use bop_storage::error::ErrorCode;
+use connection::{Lent, Owned};
 use std::fmt;
 use std::path::Path;
 
@@ -62,7 +62,13 @@ impl Door {
 
 impl SqlDoor for Door {
     fn open(&self, wanted: &SqlWanted) -> Result<Box<dyn SqlSession>, Failure> {
-        Ok(Box::new(Session::open(&self.store, wanted)?))
+        let connection = Owned::open(&self.store, wanted)?;
+        let session = Session::begin(connection, wanted);
+        let session = session.map_err(|error| {
+            let message = format!("database {:?}: {error}", wanted.database);
+            Failure::new(ErrorCode::Sql, message)
+        })?;
+        Ok(Box::new(session))
     }
 
     fn integrity_check(&self, database: &str, max: usize) -> Result<Vec<String>, String> {
@@ -95,20 +101,7 @@ impl SqlDoor for Door {
         wanted: &ExportWanted<'_>,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Transferred, Failure> {
-        let ExportWanted {
-            database,
-            at,
-            file,
-            force,
-        } = *wanted;
-        let overwrite = if force { Overwrite::Yes } else { Overwrite::No };
-        let report = export_file_at(&self.store, database, at, file, overwrite, progress)?;
-        Ok(Transferred {
-            pages: report.pages,
-            page_bytes: report.page_size.map(|size| size.get()),
-            through_sqlite: false,
-            rolling_checksum: report.rolling_checksum.to_string(),
-        })
+        sql::export(self.store.manager(), wanted, progress)
     }
 }
 
@@ -116,4 +109,18 @@ impl fmt::Debug for Door {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Door").field(&self.store).finish()
     }
+}
+
+/// Runs all of `sql`, and hands its rows to `rows`. A NUL at its end is no part of it: with one there SQLite need
+/// not copy the text.
+///
+/// # Errors
+/// The first statement that fails, after the rows that it had; or what `rows` answers.
+pub fn run<R: TakeRows + ?Sized>(
+    store: &Store,
+    connection: &Connection,
+    sql: &[u8],
+    rows: &mut R,
+) -> Result<(), Stopped<R::Error>> {
+    sql::run(&Lent { store, connection }, sql, rows)
 }

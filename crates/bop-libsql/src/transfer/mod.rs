@@ -14,23 +14,48 @@
 //! Never: changes the file it reads from, leaves half a file or half a database behind.
 
 mod directory;
-mod export;
 mod import;
 mod source;
 
+pub use bop_sqlite_common::export::{ExportError, ExportReport, Overwrite, Progress};
 pub use directory::{FileToImport, Imported, files_to_import, import_files};
-pub use export::{ExportError, ExportReport, Overwrite, export_file, export_file_at};
 pub use import::{ImportError, ImportReport, import_file};
 
-/// Hears how far a transfer is: pages done, pages in total.
-pub type Progress<'a> = dyn FnMut(u64, u64) + 'a;
+use bop_sqlite_common::export::{self, report};
 
-/// Pages between two calls of [`Progress`].
-const PROGRESS_PAGES: u32 = 256;
+use crate::Store;
+use bop_storage::At;
+use std::path::Path;
 
-/// Tells `progress` about page `page` of `count`, if it is time.
-fn report(progress: &mut Progress<'_>, page: u32, count: u32) {
-    if page.is_multiple_of(PROGRESS_PAGES) || page == count {
-        progress(u64::from(page), u64::from(count));
-    }
+/// Exports the database `name` as the SQLite file `path`, in rollback journal mode.
+///
+/// One snapshot is exported, whatever is committed meanwhile. It is written to a temporary file
+/// beside the target, checked against the database's checksum, synced and renamed.
+///
+/// # Errors
+/// [`ExportError`]; the target is as it was then.
+pub fn export_file(
+    store: &Store,
+    name: &str,
+    path: impl AsRef<Path>,
+    overwrite: Overwrite,
+    progress: &mut Progress<'_>,
+) -> Result<ExportReport, ExportError> {
+    export_file_at(store, name, &At::Now, path, overwrite, progress)
+}
+
+/// Exports a state of the database `name`, as [`export_file`] does the newest.
+///
+/// # Errors
+/// [`ExportError`]; the target is as it was then.
+pub fn export_file_at(
+    store: &Store,
+    name: &str,
+    at: &At,
+    path: impl AsRef<Path>,
+    overwrite: Overwrite,
+    progress: &mut Progress<'_>,
+) -> Result<ExportReport, ExportError> {
+    let manager = store.manager();
+    export::export_file(manager, name, at, path.as_ref(), overwrite, progress)
 }

@@ -17,6 +17,7 @@
 use super::import::ImportError;
 use crate::ffi::PlainFile;
 use crate::{damage_found, page_one};
+use bop_sqlite_common::export::side_file;
 use bop_storage::ids::{PageNo, PageSize};
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::config::DbConfig;
@@ -172,13 +173,6 @@ fn pragma<T: rusqlite::types::FromSql>(connection: &Connection, name: &str) -> r
 /// Bytes of a file beside `path`; 0 when there is none.
 fn side_file_bytes(path: &Path, suffix: &str) -> u64 {
     std::fs::metadata(side_file(path, suffix)).map_or(0, |metadata| metadata.len())
-}
-
-/// The file beside `path` that SQLite names by `suffix`.
-pub(super) fn side_file(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
 }
 
 /// A copy of a database in the store's scratch directory, removed when dropped.

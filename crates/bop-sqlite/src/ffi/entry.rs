@@ -12,6 +12,7 @@
 //! `bop_last_error()`: SQLite's own message for a database that cannot be opened says no more than that.
 
 use super::c::{ApiRoutines, Calls, Sql, SqlFunction};
+use super::host::Host;
 use super::vfs::{self, OPEN_ERRORS};
 use bop_sqlite_common::codes;
 use bop_sqlite_common::engine_error::{EngineError, ErrorSlot};
@@ -59,13 +60,18 @@ unsafe fn init(
     let body = || {
         // SAFETY: by the caller.
         let functions = unsafe { ApiRoutines::functions(api) };
-        if let Err(error) = vfs::register(&functions, make_default) {
-            if !message.is_null() {
-                // SAFETY: SQLite passes a place for a string that it frees.
-                unsafe { *message = copy(&Calls::of(&functions), &error.to_string()) };
+        let vfs = match vfs::registered(&functions, make_default) {
+            Ok(vfs) => vfs,
+            Err(error) => {
+                if !message.is_null() {
+                    // SAFETY: SQLite passes a place for a string that it frees.
+                    unsafe { *message = copy(&Calls::of(&functions), &error.to_string()) };
+                }
+                return codes::SQLITE_ERROR;
             }
-            return codes::SQLITE_ERROR;
-        }
+        };
+        // SAFETY: by the caller; `registered` refuses a SQLite that is too old.
+        vfs.set_host(|| unsafe { Host::of(api) });
         // SAFETY: by the caller; `register` refuses a SQLite that is too old for the table.
         let sql = unsafe { ApiRoutines::sql(api) };
         // SAFETY: SQLite calls it with the arguments of an entry point, whatever its type says.

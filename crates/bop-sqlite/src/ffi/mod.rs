@@ -7,6 +7,7 @@
 //! | `base.rs` | the part of it that is the base VFS's altogether |
 //! | `file.rs` | `sqlite3_io_methods` of a database |
 //! | `journal.rs` | `sqlite3_io_methods` of its journals, and of super-journals |
+//! | `host.rs` | none: opens connections in the SQLite, for clients of the control socket |
 //! | `entry.rs` | the entry points of the extension, and its SQL function |
 //!
 //! Invariants
@@ -24,7 +25,9 @@ mod base;
 mod c;
 mod entry;
 mod file;
+mod host;
 mod journal;
 mod vfs;
 
+pub(crate) use host::{Connection, Host};
 pub(crate) use vfs::register;

@@ -11,10 +11,15 @@
 use super::base;
 use super::c::{self, CFile, CVfs, Calls};
 use super::file;
+use super::host::Host;
 use super::journal;
 use crate::commit;
+use crate::door::Door;
+use crate::hub::Hub;
 use crate::names::{self, Known, Located};
 use crate::stores;
+use crate::visit;
+use bop_control::SqlDoor;
 use bop_sqlite_common::codes;
 use bop_sqlite_common::engine_error::{EngineError, ErrorSlot};
 use bop_sqlite_common::fence::fence;
@@ -24,8 +29,8 @@ use std::ffi::{CStr, CString, OsStr};
 use std::os::raw::{c_char, c_int};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 /// The name of the VFS.
 pub(super) const NAME: &CStr = c"bop";
@@ -40,6 +45,8 @@ pub(super) struct Vfs {
     base: *mut CVfs,
     pub(super) calls: Calls,
     is_default: AtomicBool,
+    /// The SQLite as one that runs SQL for others, or why not; unset where it did not load the extension.
+    host: OnceLock<Result<Host, String>>,
 }
 
 // SAFETY: `table` is changed only by SQLite, under its mutex; `base` and `calls` are never changed.
@@ -56,6 +63,14 @@ pub(super) static OPEN_ERRORS: LazyLock<ErrorSlot> = LazyLock::new(ErrorSlot::de
 /// # Errors
 /// [`EngineError::Refused`]: an old SQLite, or one that takes no VFS.
 pub(crate) fn register(functions: &Functions, make_default: bool) -> Result<(), EngineError> {
+    registered(functions, make_default).map(drop)
+}
+
+/// As [`register`]; answers what is registered.
+pub(super) fn registered(
+    functions: &Functions,
+    make_default: bool,
+) -> Result<&'static Vfs, EngineError> {
     let calls = Calls::of(functions);
     // SAFETY: takes no arguments and reads a constant.
     let version = unsafe { (calls.libversion_number)() };
@@ -80,7 +95,7 @@ pub(crate) fn register(functions: &Functions, make_default: bool) -> Result<(), 
     // SAFETY: the table is complete and never freed.
     let code = unsafe { (vfs.calls.vfs_register)(vfs.table, c_int::from(is_default)) };
     match code {
-        codes::SQLITE_OK => Ok(()),
+        codes::SQLITE_OK => Ok(vfs),
         code => Err(EngineError::Refused(
             format!("SQLite took no further VFS: result code {code}").into(),
         )),
@@ -101,10 +116,25 @@ impl Vfs {
             base,
             calls,
             is_default: AtomicBool::new(false),
+            host: OnceLock::new(),
         }));
         // SAFETY: nobody else knows the table yet.
         unsafe { (*vfs.table).data = std::ptr::from_ref(vfs).cast_mut().cast() };
         Ok(vfs)
+    }
+
+    /// Keeps what is found out about the SQLite that loads the extension, the first time that it does.
+    pub(super) fn set_host(&self, find: impl FnOnce() -> Result<Host, String>) {
+        if self.host.get().is_none() {
+            // Somebody may have been faster, and has found out the same.
+            let _ = self.host.set(find());
+        }
+    }
+
+    /// The door by which others run SQL in this SQLite.
+    fn door(&self, hub: &Arc<Hub>) -> Option<Arc<dyn SqlDoor>> {
+        let host = self.host.get()?.clone();
+        Some(Arc::new(Door::new(hub, host)))
     }
 
     /// Keeps an error, tells it to SQLite's log, and gives its code.
@@ -125,6 +155,9 @@ impl Vfs {
         let Ok(name) = (unsafe { CStr::from_ptr(name) }).to_str() else {
             return Ok(None);
         };
+        // Whoever visits a store can name no other.
+        let visited = visit::visited().map(|hub| hub.manager().path().to_owned());
+        let parameter = visited.or(parameter);
         let environment = std::env::var_os("BOP_STORE").filter(|value| !value.is_empty());
         let is_default = self.is_default.load(Ordering::Relaxed);
         let known = Known {
@@ -182,7 +215,7 @@ impl Vfs {
         let full_name = located
             .full_name()
             .ok_or_else(|| EngineError::Refused("the store's path is no text".into()))?;
-        let guest = stores::enter(&located.store, create)?;
+        let guest = stores::enter(&located.store, create, |hub| self.door(hub))?;
         let shown = guest.hub().find(&located.name, create)?;
         if shown.is_state() {
             // SQLite then refuses every write by itself.
@@ -263,7 +296,7 @@ unsafe fn path_of(text: *const c_char) -> PathBuf {
 ///
 /// # Safety
 /// `name` is a string.
-unsafe fn holding(name: *const c_char) -> Option<(std::sync::Arc<crate::hub::Hub>, String)> {
+unsafe fn holding(name: *const c_char) -> Option<(Arc<Hub>, String)> {
     // SAFETY: by the caller.
     let name = unsafe { CStr::from_ptr(name) }.to_str().ok()?;
     Some((stores::holding(name)?, name.to_owned()))

@@ -7,5 +7,7 @@ mod control;
 mod doors;
 mod extension;
 mod faults;
+mod owner;
 mod programs;
 mod run;
+mod sql;

@@ -1,5 +1,12 @@
 """Has a store open, and does what it is told: each line of its input is an expression, whose value it writes."""
 
+import ctypes
+import os
+
+if os.environ.get("BOP_TEST_SINGLE_THREAD"):
+    # Before anything uses SQLite: SQLITE_CONFIG_SINGLETHREAD.
+    ctypes.CDLL("libsqlite3.so.0").sqlite3_config(1)
+
 from harness import *
 
 connection = None
@@ -18,6 +25,21 @@ def end():
     """Its last connection is closed."""
     connection.close()
     return "closed"
+
+
+def pairs(count):
+    """Commits rows in pairs whose sum is nothing."""
+    for number in range(count):
+        connection.execute("INSERT INTO t VALUES (?), (-?)", (number, number))
+    return "written"
+
+
+def fails_now(sql):
+    """What SQLite says to one that waits for nobody."""
+    try:
+        connect("orders", timeout=0).execute(sql)
+    except sqlite3.Error as error:
+        return str(error)
 
 
 def why_not():

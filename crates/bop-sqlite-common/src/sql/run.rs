@@ -2,9 +2,9 @@
 //!
 //! Never: knows where the rows go.
 
-use super::failures::sql_failure;
-use crate::statement::{Prepared, SqlFailure, first_word};
-use crate::{Connection, Store};
+use super::SqlConnection;
+use super::handle::SqlFailure;
+use super::refused::failure_of;
 use bop_control::{Cells, Explain, Failure, SqlRefused, SqlRows};
 
 /// Where the rows go.
@@ -61,9 +61,8 @@ pub enum Stopped<E> {
 ///
 /// # Errors
 /// The first statement that fails, after the rows that it had; or what `rows` answers.
-pub fn run<R: TakeRows + ?Sized>(
-    store: &Store,
-    connection: &Connection,
+pub fn run<C: SqlConnection + ?Sized, R: TakeRows + ?Sized>(
+    connection: &C,
     sql: &[u8],
     rows: &mut R,
 ) -> Result<(), Stopped<R::Error>> {
@@ -73,7 +72,7 @@ pub fn run<R: TakeRows + ?Sized>(
             First::Rows(error) => Stopped::Rows(error),
             First::Sql(failure) => Stopped::Refused(SqlRefused {
                 offset: at + failure.offset.unwrap_or_else(|| first_word(rest)),
-                failure: sql_failure(store, connection, &failure),
+                failure: failure_of(connection, &failure),
             }),
         })?;
         if used == 0 {
@@ -91,12 +90,12 @@ enum First<E> {
 }
 
 /// Runs the first statement of `sql`; answers its length, 0 at the end.
-fn run_first<R: TakeRows + ?Sized>(
-    connection: &Connection,
+fn run_first<C: SqlConnection + ?Sized, R: TakeRows + ?Sized>(
+    connection: &C,
     sql: &[u8],
     rows: &mut R,
 ) -> Result<usize, First<R::Error>> {
-    let (prepared, used) = Prepared::new(connection, sql).map_err(First::Sql)?;
+    let (prepared, used) = connection.handle().prepare(sql).map_err(First::Sql)?;
     let Some(mut prepared) = prepared else {
         return Ok(used);
     };
@@ -116,4 +115,22 @@ fn run_first<R: TakeRows + ?Sized>(
     }
     end.map_err(First::Sql)?;
     Ok(used)
+}
+
+/// The byte after the blanks and comments that `text` starts with: what an error of the statement means where
+/// SQLite names no byte.
+fn first_word(text: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some(rest) = text.get(at..) {
+        at += match rest {
+            [byte, ..] if byte.is_ascii_whitespace() => 1,
+            [b'-', b'-', ..] => rest.iter().position(|b| *b == b'\n').unwrap_or(rest.len()),
+            [b'/', b'*', after @ ..] => {
+                let end = after.windows(2).position(|pair| pair == b"*/");
+                end.map_or(rest.len(), |end| end + 4)
+            }
+            _ => break,
+        };
+    }
+    at
 }

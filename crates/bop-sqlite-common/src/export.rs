@@ -1,12 +1,14 @@
-//! Export: a database of the store becomes a plain SQLite file.
+//! Export: a database of the store becomes a plain SQLite file. That takes the engine alone, and no SQLite.
+//!
+//! Invariant: pages are moved one by one: no more than one is in memory.
+//!
+//! Never: leaves half a file behind.
 
-use super::source::side_file;
-use super::{Progress, report};
-use crate::{Store, page_one};
-use bop_storage::At;
+use crate::page_one;
 use bop_storage::checksum::{PageHash, RollingChecksum};
 use bop_storage::error::{BeginError, CatalogueError, ErrorCode, PastError, ReadError};
 use bop_storage::ids::{DbKind, PageNo, PageSize};
+use bop_storage::{At, Manager};
 use bop_storage::{PageBytes, ReadTxn};
 use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, ErrorKind, Seek, SeekFrom, Write};
@@ -133,37 +135,42 @@ impl From<PastError> for ExportError {
     }
 }
 
-/// Exports the database `name` as the SQLite file `path`, in rollback journal mode.
+/// Hears how far a transfer is: pages done, pages in total.
+pub type Progress<'a> = dyn FnMut(u64, u64) + 'a;
+
+/// Pages between two calls of [`Progress`].
+const PROGRESS_PAGES: u32 = 256;
+
+/// Tells `progress` about page `page` of `count`, if it is time.
+pub fn report(progress: &mut Progress<'_>, page: u32, count: u32) {
+    if page.is_multiple_of(PROGRESS_PAGES) || page == count {
+        progress(u64::from(page), u64::from(count));
+    }
+}
+
+/// The file beside `path` that SQLite names by `suffix`.
+pub fn side_file(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// Exports a state of the database `name` as the SQLite file `path`, in rollback journal mode.
 ///
-/// One snapshot is exported, whatever is committed meanwhile. It is written to a temporary file
+/// One state is exported, whatever is committed meanwhile. It is written to a temporary file
 /// beside the target, checked against the database's checksum, synced and renamed.
 ///
 /// # Errors
 /// [`ExportError`]; the target is as it was then.
 pub fn export_file(
-    store: &Store,
-    name: &str,
-    path: impl AsRef<Path>,
-    overwrite: Overwrite,
-    progress: &mut Progress<'_>,
-) -> Result<ExportReport, ExportError> {
-    export_file_at(store, name, &At::Now, path, overwrite, progress)
-}
-
-/// Exports a state of the database `name`, as [`export_file`] does the newest.
-///
-/// # Errors
-/// [`ExportError`]; the target is as it was then.
-pub fn export_file_at(
-    store: &Store,
+    manager: &Manager,
     name: &str,
     at: &At,
-    path: impl AsRef<Path>,
+    path: &Path,
     overwrite: Overwrite,
     progress: &mut Progress<'_>,
 ) -> Result<ExportReport, ExportError> {
-    let path = path.as_ref();
-    let db = store.manager().database(name)?;
+    let db = manager.database(name)?;
     if db.kind() != DbKind::Sqlite {
         return Err(ExportError::Catalogue(CatalogueError::WrongKind {
             name: db.name(),
@@ -171,7 +178,7 @@ pub fn export_file_at(
             wanted: DbKind::Sqlite.name(),
         }));
     }
-    refuse_inside(path, store.manager().path())?;
+    refuse_inside(path, manager.path())?;
     refuse_target(path, overwrite)?;
     let read = db.begin_read_at(at)?;
     let temporary = Temporary::create(path)?;
