@@ -1,7 +1,7 @@
 //! `docs/metrics.md` against the list in the code, and that against stores to which everything
 //! happens.
 
-use crate::rig::{Rig, WAIT, checkpoint_beside_commits, commit, noise};
+use crate::rig::{Rig, WAIT, checkpoint_beside_commits, commit, noise, number};
 use bop_storage::io::IoOp;
 use bop_storage::io::errno::EIO;
 use bop_storage::testing::Fault;
@@ -257,6 +257,19 @@ fn crowded_checkpoint(rig: &Rig, told: &mut Told) {
     told.hear(&store);
 }
 
+/// Commits into a log whose last quarter fills.
+fn nearly_full_log(rig: &Rig, told: &mut Told) {
+    let store = rig.open(limits(), Housekeeping::Manual);
+    let db = store.create_database("fast", DbKind::Raw).unwrap();
+    let paced = || number(&store.metrics(), "bop_log_paced_commits_total");
+    let mut commits = 1..220;
+    while paced() == 0 {
+        let nth = commits.next().expect("slower before it is full");
+        commit(&db, nth, &noise(nth.into()));
+    }
+    told.hear(&store);
+}
+
 /// A device that never takes a write again.
 fn poison(rig: &Rig, told: &mut Told) {
     let store = rig.open(limits(), Housekeeping::Manual);
@@ -279,6 +292,7 @@ fn every_documented_metric_is_told_and_every_told_one_documented() {
     past_and_backups(&Rig::new(), &mut told);
     full_device(&Rig::new(), &mut told);
     crowded_checkpoint(&Rig::new(), &mut told);
+    nearly_full_log(&Rig::new(), &mut told);
     poison(&Rig::new(), &mut told);
 
     let mut named = BTreeSet::new();

@@ -23,18 +23,23 @@ fn durable_commits_that_were_waited_for_are_timed_and_no_others() {
         write
     };
     assert_eq!(timed(), 0);
-    change(&one).commit().unwrap();
+    let write = change(&one);
+    let begun = Instant::now();
+    write.commit().unwrap();
+    let first = begun.elapsed();
     assert_eq!(timed(), 1);
     change(&one).commit_with(Durability::RELAXED).unwrap();
     drop(change(&one).commit_async().unwrap().wait());
     one.begin_write(WAIT).unwrap().commit().unwrap();
     assert_eq!(timed(), 1, "relaxed, not waited for, or nothing to commit");
     let group = vec![change(&one), change(&other)];
+    let begun = Instant::now();
     store.group_commit(group).unwrap();
+    let second = begun.elapsed();
     assert_eq!(timed(), 2, "a group is one commit");
 
     rig.disk.fail_next(IoOp::WriteDurable, Fault::Hang);
-    let begun = thread::scope(|scope| {
+    let third = thread::scope(|scope| {
         let writer = scope.spawn(|| {
             let write = change(&one);
             let begun = Instant::now();
@@ -46,7 +51,9 @@ fn durable_commits_that_were_waited_for_are_timed_and_no_others() {
         writer.join().unwrap()
     });
     let slowest = summary(&store.metrics(), "bop_commit_seconds").p99.unwrap();
-    assert!(slowest <= begun.as_secs_f64() * 1.01, "{slowest} {begun:?}");
+    // Whichever of them it was.
+    let seen = first.max(second).max(third);
+    assert!(slowest <= seen.as_secs_f64() * 1.01, "{slowest} {seen:?}");
 }
 
 #[test]
