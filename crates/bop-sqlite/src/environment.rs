@@ -43,6 +43,7 @@ pub(crate) fn control() -> Result<Option<bop_control::Options>, EngineError> {
     };
     Ok((control != Control::Off).then_some(options))
 }
+
 /// What `BOP_CONTROL` says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Control {

@@ -25,6 +25,7 @@ use bop_sqlite_common::engine_error::{EngineError, ErrorSlot};
 use bop_sqlite_common::fence::fence;
 use bop_sqlite_common::functions::Functions;
 use parking_lot::Mutex;
+use std::cell::Cell;
 use std::ffi::{CStr, CString, OsStr};
 use std::os::raw::{c_char, c_int};
 use std::os::unix::ffi::OsStrExt;
@@ -123,11 +124,16 @@ impl Vfs {
         Ok(vfs)
     }
 
-    /// Keeps what is found out about the SQLite that loads the extension, the first time that it does.
+    /// Keeps what is found out about the SQLite that loads the extension, the first time that it does. To find it
+    /// out opens a connection, and a program may load the extension into each one: that one finds out nothing.
     pub(super) fn set_host(&self, find: impl FnOnce() -> Result<Host, String>) {
-        if self.host.get().is_none() {
+        thread_local! {
+            static FINDS: Cell<bool> = const { Cell::new(false) };
+        }
+        if self.host.get().is_none() && !FINDS.replace(true) {
             // Somebody may have been faster, and has found out the same.
             let _ = self.host.set(find());
+            FINDS.set(false);
         }
     }
 

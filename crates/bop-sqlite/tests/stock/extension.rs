@@ -32,6 +32,27 @@ fn the_extension_has_no_sqlite_in_it() {
     assert_eq!(of_sqlite.count(), 0);
 }
 
+/// A program may have its SQLite load the extension into every connection, also into those that the extension
+/// opens itself.
+#[test]
+fn every_connection_loads_it() {
+    const PROGRAM: &str = "
+import ctypes, sqlite3, sys
+def address(function): return ctypes.cast(function, ctypes.c_void_p)
+extension, sqlite = ctypes.CDLL(sys.argv[1]), ctypes.CDLL('libsqlite3.so.0')
+assert sqlite.sqlite3_auto_extension(address(extension.sqlite3_bopsqlite_init)) == 0
+for _ in range(3):
+    print(sqlite3.connect(':memory:').execute('select bop_last_error()').fetchall())
+";
+    let Some(python) = python() else {
+        return;
+    };
+    let mut command = Command::new(python);
+    command.args(["-c", PROGRAM]).arg(extension());
+    let output = Place::new().tell(&mut command).output();
+    assert_eq!(written(&output.unwrap()), "[(None,)]\n".repeat(3));
+}
+
 #[test]
 fn sessions_of_python() {
     run("sessions.py");
