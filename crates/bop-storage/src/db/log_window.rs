@@ -35,13 +35,13 @@ const SKIPPED_MAX: u64 = 64 << 10;
 
 /// One window, for whoever copies: checkpoints are made one at a time.
 pub(crate) struct LogWindow {
-    expected: Mutex<Expected>,
     window: Mutex<Window>,
     errands: Arc<Errands>,
 }
 
 #[derive(Default)]
 struct Window {
+    expected: Expected,
     file: Option<FileKey>,
     /// Where it begins in the file.
     start: u64,
@@ -84,7 +84,6 @@ impl Read {
 impl LogWindow {
     pub(super) fn new(errands: Arc<Errands>) -> Self {
         Self {
-            expected: Mutex::default(),
             window: Mutex::default(),
             errands,
         }
@@ -92,7 +91,7 @@ impl LogWindow {
 
     /// Reads images that are asked for next, instead of those that were expected before.
     pub(super) fn expect(&self, images: Vec<ImagePlace>) {
-        self.expected.lock().read(images);
+        self.window.lock().expected.read(images);
     }
 
     /// Shows `bytes` bytes of a segment's file from `offset` on; `None` when they could not be read, or
@@ -104,12 +103,10 @@ impl LogWindow {
         bytes: usize,
         show: impl FnOnce(&[u8]) -> T,
     ) -> Option<T> {
-        let expected = self.expected.lock();
-        if let Some(image) = expected.at(segment, offset, bytes) {
+        let mut window = self.window.lock();
+        if let Some(image) = window.expected.at(segment, offset, bytes) {
             return Some(show(image));
         }
-        drop(expected);
-        let mut window = self.window.lock();
         if window.at(segment, offset, bytes).is_none() {
             window.load(segment, offset, bytes, &self.errands)?;
         }

@@ -12,7 +12,7 @@
 //! - nobody waits longer than [`WAIT_MAX`] for the sake of the pace;
 //! - as long as there is room, a record that has waited is let in.
 //!
-//! Never: waits, reads a clock, refuses.
+//! Never: waits, refuses; asks for the time where nobody has to wait.
 
 use std::time::{Duration, Instant};
 
@@ -39,7 +39,7 @@ impl Pace {
     /// are to be had.
     pub(super) fn admit(
         &mut self,
-        now: Instant,
+        now: impl FnOnce() -> Instant,
         bytes: u64,
         left: u64,
         max: u64,
@@ -48,6 +48,7 @@ impl Pace {
             self.next = None;
             return None;
         };
+        let now = now();
         let at = self
             .next
             .map_or(now, |next| next.clamp(now, now + WAIT_MAX));
@@ -94,7 +95,7 @@ mod tests {
         let now = Instant::now();
         let mut pace = Pace::default();
         let mut wait = |left: u64, bytes: u64| {
-            let at = pace.admit(now, bytes, left * MIB, MAX);
+            let at = pace.admit(|| now, bytes, left * MIB, MAX);
             at.map(|at| (at - now).as_millis())
         };
         assert_eq!(wait(500, 100 * MIB), None);
@@ -111,10 +112,10 @@ mod tests {
     #[test]
     fn a_pause_is_not_made_up_for() {
         let (now, mut pace) = (Instant::now(), Pace::default());
-        assert_eq!(pace.admit(now, MIB, 64 * MIB, MAX), None);
+        assert_eq!(pace.admit(|| now, MIB, 64 * MIB, MAX), None);
         let later = now + Duration::from_secs(9);
-        assert_eq!(pace.admit(later, MIB, 64 * MIB, MAX), None);
-        let next = pace.admit(later, MIB, 64 * MIB, MAX);
+        assert_eq!(pace.admit(|| later, MIB, 64 * MIB, MAX), None);
+        let next = pace.admit(|| later, MIB, 64 * MIB, MAX);
         assert_eq!(next, Some(later + Duration::from_micros(62_500)));
     }
 }

@@ -303,7 +303,7 @@ impl Shared {
         }
         let left = self.left_bytes(state);
         let max = self.parts.limits.log_bytes_max;
-        let until = state.pace.admit(Instant::now(), bytes, left, max);
+        let until = state.pace.admit(Instant::now, bytes, left, max);
         until.inspect(|_| self.parts.meters.commit_paced())
     }
 
