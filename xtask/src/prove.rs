@@ -2,7 +2,7 @@
 //! came to.
 //!
 //! ```text
-//! one build -> each stage: a test program, with more of everything -> its lines "proved: N WHAT" -> sums, asserted
+//! one build -> stages, two at a time: a test program, with more of everything -> its lines "proved: N WHAT" -> sums, asserted
 //! --seed S: one seed of the simulated power cuts, twice; both make the same calls and leave the same images
 //! ```
 //! Invariant: what did not run was not proved: each sum has a least value.
@@ -17,17 +17,21 @@ use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::slice;
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 /// Cargo's profile: optimized, with assertions.
 const PROFILE: &str = "prove";
 
 /// What must have been tried, of each kind.
-const LEAST: [(&str, u64); 4] = [
+const LEAST: [(&str, u64); 6] = [
     ("crash images", 1_000_000),
     ("kill points", 5_000),
     ("recorder images", 1_000),
     ("error loops", 5_000),
+    ("schedules", 1_000_000),
+    ("engine schedules", 20_000),
 ];
 
 /// A run of a test program.
@@ -49,14 +53,26 @@ const fn stage(
     }
 }
 
+/// Stages that run beside each other: many wait for the disk, or have one long test.
+const LANES: usize = 2;
+
 const IMAGES: &str = "bop-storage/crash";
 const STRACE: &str = "bop-libsql/strace";
+const MODELS: &str = "bop-storage";
 
+/// The longest first.
 const STAGES: &[Stage] = &[
-    stage(IMAGES, "every_call::", &[("BOP_CRASH_SEEDS", "300")]),
-    stage(IMAGES, "sequences::", &[("BOP_CRASH_ALL", "1")]),
-    stage(IMAGES, "images::power_cuts_", &[("BOP_CRASH_SEEDS", "80")]),
+    stage(STRACE, "kills::", &[("BOP_KILL_POINTS", "4000")]),
+    stage(IMAGES, "every_call::", &[("BOP_CRASH_SEEDS", "250")]),
     stage(IMAGES, "faults::", &[("BOP_CRASH_ALL", "1")]),
+    stage(IMAGES, "sequences::", &[("BOP_CRASH_ALL", "1")]),
+    stage(
+        MODELS,
+        "log::models::",
+        &[("BOP_MODEL_ITERATIONS", "22000")],
+    ),
+    stage(MODELS, "db::models::", &[("BOP_MODEL_ITERATIONS", "2000")]),
+    stage(IMAGES, "images::power_cuts_", &[("BOP_CRASH_SEEDS", "80")]),
     stage(IMAGES, "errnos::", &[("BOP_CRASH_ALL", "1")]),
     stage("bop-storage/past", "faults::", &[]),
     stage("bop-storage/past", "killed::", &[]),
@@ -64,7 +80,6 @@ const STAGES: &[Stage] = &[
     stage("bop-storage/manifest_injected", "", &[]),
     stage("bop-libsql/sql", "faults::", &[("BOP_FAULTS_ALL", "1")]),
     stage(STRACE, "images::", &[("BOP_RECORDED_IMAGES", "1000")]),
-    stage(STRACE, "kills::", &[("BOP_KILL_POINTS", "4000")]),
     stage(STRACE, "pair::", &[]),
 ];
 
@@ -83,13 +98,25 @@ pub(crate) fn prove(root: &Path, seed: Option<u64>) -> Result<(), Failure> {
     }
 }
 
-fn prove_all(programs: &Programs) -> Result<(), Failure> {
-    let begun = Instant::now();
-    let mut sums: BTreeMap<&str, u64> = LEAST.iter().map(|(kind, _)| (*kind, 0)).collect();
-    for stage in STAGES {
-        let at = begun.elapsed().as_secs();
-        eprintln!("--- {at} s: {} {}", stage.program, stage.filter);
+/// What was proved of each kind.
+type Sums = BTreeMap<&'static str, u64>;
+
+/// Runs stages until there are none left, or one fails.
+fn run_lane(
+    programs: &Programs,
+    begun: Instant,
+    left: &Mutex<slice::Iter<'_, Stage>>,
+    sums: &Mutex<Sums>,
+) -> Result<(), Failure> {
+    loop {
+        let Some(stage) = left.lock().unwrap_or_else(PoisonError::into_inner).next() else {
+            return Ok(());
+        };
+        let from = begun.elapsed().as_secs();
         let told = run(programs, stage, stage.environment)?;
+        let to = begun.elapsed().as_secs();
+        let mut sums = sums.lock().unwrap_or_else(PoisonError::into_inner);
+        eprintln!("--- {from} s to {to} s: {} {}", stage.program, stage.filter);
         for (count, kind) in told.lines().filter_map(proved) {
             eprintln!("    {count} {kind}");
             if let Some((_, sum)) = sums.iter_mut().find(|(name, _)| kind.starts_with(**name)) {
@@ -97,6 +124,21 @@ fn prove_all(programs: &Programs) -> Result<(), Failure> {
             }
         }
     }
+}
+
+fn prove_all(programs: &Programs) -> Result<(), Failure> {
+    let begun = Instant::now();
+    let left = Mutex::new(STAGES.iter());
+    let sums = Mutex::new(LEAST.iter().map(|(kind, _)| (*kind, 0)).collect());
+    std::thread::scope(|scope| {
+        let lane = || scope.spawn(|| run_lane(programs, begun, &left, &sums));
+        let lanes = [(); LANES].map(|()| lane());
+        lanes.into_iter().try_for_each(|lane| {
+            let panicked = |_| failed("prove", "a stage", "it panicked");
+            lane.join().map_err(panicked)?
+        })
+    })?;
+    let sums = sums.into_inner().unwrap_or_else(PoisonError::into_inner);
     let mut table = Table::new();
     table.load_style(UTF8_HORIZONTAL_ONLY);
     table.set_header(["proved", "at least", "violations"]);

@@ -6,8 +6,14 @@
 //!
 //! Never: does I/O, knows a file name.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::num::NonZeroU32;
+
+/// A map by numbers that a store has given out itself, so that nobody can choose them to collide: it has the
+/// same order in each run.
+pub(crate) type IdMap<K, V> = HashMap<K, V, BuildHasherDefault<DefaultHasher>>;
 
 macro_rules! id {
     ($(#[$meta:meta])* $name:ident) => {

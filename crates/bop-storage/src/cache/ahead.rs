@@ -20,8 +20,8 @@
 
 use crate::ids::{ChunkId, PageNo};
 use crate::page::PageBytes;
+use crate::runtime::sync::Mutex;
 use crate::runtime::{Pending, Waited};
-use parking_lot::Mutex;
 use std::collections::VecDeque;
 
 /// Scans that are followed at a time. With the next bound, 4 MiB are all that ever waits, and 4 MiB come.

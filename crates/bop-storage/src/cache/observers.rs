@@ -15,7 +15,7 @@
 
 use super::page_cache::PageKey;
 use crate::page::PageBytes;
-use parking_lot::RwLock;
+use crate::runtime::sync::RwLock;
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};

@@ -21,6 +21,7 @@ use crate::error::ReadError;
 use crate::ids::{ChunkId, DbId, Lsn, PageNo, PageSize};
 use crate::page::PageBytes;
 use crate::runtime::Errands;
+use crate::runtime::sync::wait_outside;
 use quick_cache::sync::{Cache, GuardResult};
 use quick_cache::{Lifecycle, OptionsBuilder, Weighter};
 use std::collections::VecDeque;
@@ -176,14 +177,18 @@ impl PageCache {
         key: PageKey,
         load: impl FnOnce() -> Result<PageBytes, ReadError>,
     ) -> Result<PageBytes, ReadError> {
-        let guard = match self.pages.get_value_or_guard(&key, None) {
-            GuardResult::Value(page) => {
+        let found = wait_outside(|limit| match self.pages.get_value_or_guard(&key, limit) {
+            GuardResult::Timeout => None,
+            found => Some(found),
+        });
+        let guard = match found {
+            Some(GuardResult::Value(page)) => {
                 self.hit(key);
                 return Ok(page);
             }
-            GuardResult::Guard(guard) => Some(guard),
+            Some(GuardResult::Guard(guard)) => Some(guard),
             // Answered only to a bounded wait, which this is not: loading is right all the same.
-            GuardResult::Timeout => None,
+            Some(GuardResult::Timeout) | None => None,
         };
         add(&self.counters.misses, 1);
         let page = load()?;

@@ -18,6 +18,7 @@ use super::scrub::{LastChunk, Scrubbed};
 use crate::error::{Damage, ErrorCode, Reject};
 use crate::ids::DbId;
 use crate::manifest::{JobFailure, JobKind, JobLease, JobRow, ScrubRow};
+use crate::runtime::sync::now;
 use crate::runtime::{Backoff, after, fence, jitter};
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
@@ -74,7 +75,7 @@ pub(super) struct Attempt<'a> {
 
 impl<'a> Attempt<'a> {
     pub(super) fn new(engine: &'a Engine, lease: JobLease) -> Self {
-        let now = Instant::now();
+        let now = now();
         Self {
             engine,
             lease,
@@ -194,14 +195,14 @@ impl<'a> Attempt<'a> {
             if let Some(due) = engine.signals.take_beside_jobs() {
                 engine.keep_house(due);
             }
-            let now = Instant::now();
+            let now = now();
             if engine.lifecycle.is_closing() || until <= now {
                 break;
             }
             engine.signals.pause(until);
         }
         // What was not used up does not add up.
-        let now = Instant::now();
+        let now = now();
         if self.paced_from + Duration::from_secs(1) <= now {
             (self.paced_from, self.paced_bytes) = (now, 0);
         }
@@ -212,7 +213,7 @@ impl<'a> Attempt<'a> {
         if self.engine.lifecycle.is_closing() {
             return Some(Ended::Closing);
         }
-        let (now, is_full) = (Instant::now(), SCRUBS_MAX <= self.scrubbed.len());
+        let (now, is_full) = (now(), SCRUBS_MAX <= self.scrubbed.len());
         if now < self.looked + LOOK && !is_full {
             return None;
         }
@@ -231,7 +232,7 @@ impl<'a> Attempt<'a> {
     /// Writes down what is done; `false` when the job is not ours any more. Without an answer of the
     /// manifest the job goes on, for as long as its lease does.
     fn renew(&mut self) -> bool {
-        self.renewed = Instant::now();
+        self.renewed = now();
         let engine = self.engine;
         let (patience, now_us) = (engine.limits.io_deadline, engine.runtime.clock.wall_us());
         let scrubbed = self.scrubbed.clone();

@@ -5,7 +5,7 @@
 //! Never: calls anybody with its own lock held.
 
 use super::manager::Manager;
-use parking_lot::Mutex;
+use crate::runtime::sync::Mutex;
 use std::fmt;
 
 /// Whoever is to be told that the store is about to be closed.

@@ -16,11 +16,11 @@
 
 use crate::error::{RecordLogError, Rejection};
 use crate::limits::ValidLimits;
+use crate::runtime::sync::{Condvar, Mutex, ThreadId, elapsed, now, thread_id};
 use crate::runtime::{Spawn, after, fence};
-use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::thread::ThreadId;
+
 use std::time::{Duration, Instant};
 
 /// Called once, when something is durable or has failed.
@@ -81,7 +81,7 @@ impl Callbacks {
     /// Waits until one more may wait, with a thread that calls it. A callback does not wait for
     /// those behind it.
     pub(super) fn caller(&self) -> Result<Caller, RecordLogError> {
-        let started = Instant::now();
+        let started = now();
         let deadline = after(started, self.wait);
         let mut state = self.shared.state.lock();
         if state.closed {
@@ -97,8 +97,8 @@ impl Callbacks {
             if state.closed {
                 return Err(RecordLogError::Closed);
             }
-            if deadline <= Instant::now() {
-                let waited = started.elapsed();
+            if deadline <= now() {
+                let waited = elapsed(started);
                 return Err(Rejection::Timeout { waited }.into());
             }
             self.shared.changed.wait_until(&mut state, deadline);
@@ -143,7 +143,7 @@ impl Drop for Callbacks {
 
 impl State {
     fn is_own_thread(&self) -> bool {
-        self.thread == Some(std::thread::current().id())
+        self.thread == Some(thread_id())
     }
 
     fn is_busy(&self) -> bool {
@@ -174,7 +174,7 @@ impl Caller {
 impl Shared {
     fn run(&self) {
         let mut state = self.state.lock();
-        state.thread = Some(std::thread::current().id());
+        state.thread = Some(thread_id());
         loop {
             if let Some(call) = state.waiting.pop_front() {
                 state.calling = true;

@@ -31,11 +31,11 @@ use crate::io::{OpenMode, layout};
 use crate::log::HoldReason;
 use crate::manifest::CursorRow;
 use crate::pagestore::{ChunkWriter, FinishedChunk};
+use crate::runtime::sync::{elapsed, now};
 use crate::view::BasePages;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 /// The catalogue at the cut, when it changed since the last checkpoint or has tombstones to forget.
 pub(super) struct NewCatalogue {
@@ -63,11 +63,11 @@ impl Engine {
     pub(super) fn checkpoint(&self) -> Result<CheckpointReport, CheckpointError> {
         self.purge_overdue();
         let _one_at_a_time = self.checkpointing.lock();
-        let begun = Instant::now();
+        let begun = now();
         let ended = self.checkpoint_in_any_room();
         let written = ended.as_ref().ok();
         let written = written.map(|report| (report.pages, report.chunk_bytes));
-        self.meters.checkpoint_ended(begun.elapsed(), written);
+        self.meters.checkpoint_ended(elapsed(begun), written);
         let mut report = ended?;
         let rewritten = self.rewrite_half_dead();
         self.expect_past(rewritten.is_more);

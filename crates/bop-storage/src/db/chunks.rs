@@ -9,13 +9,13 @@
 //! Never: writes a chunk.
 
 use crate::error::ReadError;
+use crate::ids::IdMap;
 use crate::ids::{ChunkId, StoreId};
 use crate::io::{Disk, layout};
 use crate::manifest::ChunkRow;
 use crate::pagestore::{ChunkDigest, ChunkIdentity, ChunkReader};
-use parking_lot::Mutex;
+use crate::runtime::sync::Mutex;
 use quick_cache::sync::Cache;
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -24,7 +24,7 @@ use std::sync::{Arc, Weak};
 pub(crate) struct ChunkSet {
     disk: Arc<dyn Disk>,
     store: StoreId,
-    files: Arc<Mutex<HashMap<ChunkId, Weak<ChunkFile>>>>,
+    files: Arc<Mutex<IdMap<ChunkId, Weak<ChunkFile>>>>,
     open: Arc<OpenChunks>,
     doomed: Arc<AtomicU64>,
 }

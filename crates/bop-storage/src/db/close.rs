@@ -20,12 +20,13 @@ use crate::error::{CloseError, CommitError};
 use crate::ids::{DbId, Lsn};
 use crate::log::format::encode_close;
 use crate::runtime::after;
+use crate::runtime::sync::now;
 use std::time::{Duration, Instant};
 
 impl Engine {
     /// Closes the store; see the module.
     pub(super) fn close(&self, deadline: Duration) -> Result<(), CloseError> {
-        let until = after(Instant::now(), deadline);
+        let until = after(now(), deadline);
         let Some(closing) = self.lifecycle.begin_close() else {
             let closed = self.lifecycle.wait_until_closed(until);
             return closed.map_err(|transactions| CloseError::StillOpen { transactions });
@@ -45,7 +46,7 @@ impl Engine {
         self.records.close();
         let still_inside = closing.wait_for_transactions(until);
         self.log.close();
-        let until = until.max(after(Instant::now(), self.limits.io_deadline));
+        let until = until.max(after(now(), self.limits.io_deadline));
         // A checkpoint that runs gives up at the next page.
         let quiet = self.housekeeper.stop(&self.signals, until)
             && closing.wait_for_work(until)
@@ -68,7 +69,7 @@ impl Engine {
             tracing::warn!("a callback of an append still runs, others are behind it");
         }
         closing.refuse_all();
-        self.end_run(until.saturating_duration_since(Instant::now()));
+        self.end_run(until.saturating_duration_since(now()));
         if !self.manifest.close(until) {
             std::mem::forget(self.lock.lock().take());
             return Err(CloseError::StillStalled);

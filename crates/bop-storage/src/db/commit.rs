@@ -31,8 +31,8 @@ use crate::log::format::{
 };
 use crate::log::{LogHold, Priority};
 use crate::page_one;
+use crate::runtime::sync::Mutex;
 use crate::view::{CommittedPage, Pin};
-use parking_lot::Mutex;
 use smallvec::SmallVec;
 use std::sync::Arc;
 

@@ -18,10 +18,11 @@ use crate::error::{FeedError, ManifestError};
 use crate::ids::{DbId, Lsn};
 use crate::manifest::{CursorPlace, CursorRow};
 use crate::runtime::after;
+use crate::runtime::sync::{elapsed, now};
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Where a new cursor over commits begins.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -75,11 +76,11 @@ impl CommitsCursor {
         let wanted = filter.map(|database| engine.catalogue.lock().catalogue.find(database));
         let wanted = wanted.transpose();
         let patience = engine.limits.io_deadline;
-        let asked = Instant::now();
+        let asked = now();
         // From the look at where the log begins until the row says what is wanted of it.
         let releasing = engine.releasing.try_lock_for(patience);
         let _none_released = releasing.ok_or_else(|| ManifestError::Stalled {
-            waited: asked.elapsed(),
+            waited: elapsed(asked),
         })?;
         let oldest = engine.manifest.state().watermarks().truncated;
         let newest = engine.log.published().max(oldest);
@@ -188,7 +189,7 @@ impl CommitsCursor {
     pub fn wait(&self, patience: Duration) -> Result<bool, FeedError> {
         self.check()?;
         self.cursor.renew()?;
-        let deadline = after(Instant::now(), patience);
+        let deadline = after(now(), patience);
         let log = self.cursor.engine().log();
         let more = log.wait_published(self.cursor.next(), deadline);
         self.check()?;

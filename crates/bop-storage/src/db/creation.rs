@@ -25,11 +25,10 @@ use crate::catalogue::CatalogueChange;
 use crate::error::{CatalogueError, CommitError, LogFailure, Rejection};
 use crate::ids::{DbId, DbKind};
 use crate::log::Priority;
+use crate::runtime::sync::{Mutex, elapsed, now};
 use crate::runtime::{Pending, Promise, Waited, after, promise};
-use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
 
 /// Databases of one record at most: with the longest names they fit the smallest segment.
 const TOGETHER_MAX: usize = 128;
@@ -137,7 +136,7 @@ impl Engine {
 
     /// Waits for whoever leads.
     fn follow(&self, number: u64, pending: &Pending<Word>) -> Result<Word, CatalogueError> {
-        let asked = Instant::now();
+        let asked = now();
         let waited = self.limits.writer_wait;
         let mut word = pending.wait(Some(after(asked, waited)));
         if matches!(word, Waited::TimedOut) {
@@ -145,13 +144,13 @@ impl Engine {
                 return Err(CommitError::from(Rejection::Timeout { waited }).into());
             }
             // Somebody makes it, and may not come back from the device.
-            word = pending.wait(Some(after(Instant::now(), self.limits.io_deadline)));
+            word = pending.wait(Some(after(now(), self.limits.io_deadline)));
         }
         match word {
             Waited::Answer(word) => Ok(word),
             Waited::Lost => Err(CatalogueError::Closed),
             Waited::TimedOut => {
-                let waited = asked.elapsed();
+                let waited = elapsed(asked);
                 let unknown = CommitError::Unknown {
                     lsn: self.log.published(),
                     cause: Arc::new(LogFailure::Stalled { waited }),

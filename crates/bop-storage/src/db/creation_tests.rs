@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 fn engine(disk: &SimDisk, manifest: &MemoryManifest) -> Arc<Engine> {
     let mut limits = Limits::tiny();

@@ -20,7 +20,7 @@ use crate::error::{FeedError, ManifestError};
 use crate::ids::{ChangeNo, CursorId, DbId, Lsn};
 use crate::manifest::{CursorPlace, CursorRow, FeedPosition, FeedRow, ManifestState};
 use crate::name::DbName;
-use parking_lot::Mutex;
+use crate::runtime::sync::{Mutex, elapsed, now};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -130,7 +130,7 @@ impl<P: FeedPosition> Cursor<P> {
                 read: position,
                 acknowledged: position,
                 durable: position,
-                flushed: Instant::now(),
+                flushed: now(),
                 lost,
             }),
         };
@@ -178,7 +178,7 @@ impl<P: FeedPosition> Cursor<P> {
             let mut place = self.place.lock();
             place.acknowledged = place.acknowledged.max(next);
             place.read = place.read.max(next);
-            FLUSH_INTERVAL <= place.flushed.elapsed()
+            FLUSH_INTERVAL <= elapsed(place.flushed)
         };
         if is_due { self.flush() } else { Ok(()) }
     }
@@ -187,7 +187,7 @@ impl<P: FeedPosition> Cursor<P> {
     pub(super) fn flush(&self) -> Result<(), FeedError> {
         let acknowledged = {
             let mut place = self.place.lock();
-            place.flushed = Instant::now();
+            place.flushed = now();
             place.acknowledged
         };
         let now_us = self.engine.runtime.clock.wall_us();
@@ -204,7 +204,7 @@ impl<P: FeedPosition> Cursor<P> {
     pub(super) fn renew(&self) -> Result<(), FeedError> {
         let is_due = {
             let place = self.place.lock();
-            let waited = place.flushed.elapsed();
+            let waited = elapsed(place.flushed);
             RENEWAL <= waited || (place.durable < place.acknowledged && FLUSH_INTERVAL <= waited)
         };
         if is_due { self.flush() } else { Ok(()) }
@@ -221,7 +221,7 @@ impl<P: FeedPosition> Cursor<P> {
             read: position,
             acknowledged: position,
             durable: position,
-            flushed: Instant::now(),
+            flushed: now(),
             lost: false,
         };
         Ok(position)

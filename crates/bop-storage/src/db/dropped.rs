@@ -25,9 +25,10 @@ use crate::ids::{ChunkId, DbId, DbKind, Lsn};
 use crate::log::Priority;
 use crate::manifest::ManifestState;
 use crate::name::DbName;
+use crate::runtime::sync::now;
 use crate::runtime::{Clock, after};
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Databases whose pages one record gives up, at most.
 const PURGED_TOGETHER_MAX: usize = 100;
@@ -360,7 +361,7 @@ impl Engine {
         if let Some(until_us) = first {
             let now_us = self.now_us();
             let wait = Duration::from_micros(until_us.saturating_sub(now_us));
-            self.signals.purge_at(after(Instant::now(), wait));
+            self.signals.purge_at(after(now(), wait));
         }
     }
 

@@ -29,7 +29,7 @@ use super::spill::SpillSpace;
 use super::state::DbState;
 use crate::catalogue::Catalogue;
 use crate::error::{Damage, ReadError, Rejection};
-use crate::ids::{CommitId, DbId, Epoch, StoreId};
+use crate::ids::{CommitId, DbId, Epoch, IdMap, StoreId};
 use crate::io::{Disk, StoreLock, WatchThread, Watchdog};
 use crate::limits::ValidLimits;
 use crate::log::{Log, LogHold};
@@ -37,13 +37,13 @@ use crate::manifest::{ClosedRow, Manifest};
 use crate::meters::StoreMeters;
 use crate::pagestore::Compression;
 use crate::recordlog::{RecordLogs, RecordReader};
+use crate::runtime::sync::{Condvar, Mutex, now};
 use crate::runtime::{Errands, Runtime, after};
-use parking_lot::{Condvar, Mutex};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The catalogue, and what keeps its records in the log until a checkpoint has them.
 #[derive(Debug)]
@@ -100,7 +100,7 @@ pub(crate) struct Engine {
     pub(super) catalogue_writer: Arc<WriterSlot>,
     /// Who waits for a database to be created.
     pub(super) creations: Creations,
-    pub(super) databases: Mutex<HashMap<DbId, Arc<DbState>>>,
+    pub(super) databases: Mutex<IdMap<DbId, Arc<DbState>>>,
     /// The record logs; they have no [`DbState`].
     pub(super) records: Arc<RecordLogs>,
     pub(super) record_reader: RecordReader,
@@ -183,7 +183,7 @@ impl Engine {
             return Ok(());
         }
         let waited = self.limits.writer_wait;
-        let deadline = after(Instant::now(), waited);
+        let deadline = after(now(), waited);
         let mut shrunk = self.index_shrunk.0.lock();
         while full() {
             // Asked for again when the last one was not enough.

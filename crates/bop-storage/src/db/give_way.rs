@@ -15,6 +15,7 @@
 use super::engine::Engine;
 use crate::ids::Lsn;
 use crate::runtime::after;
+use crate::runtime::sync::now;
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
@@ -33,15 +34,15 @@ pub(super) struct Slice {
 impl Engine {
     pub(super) fn begin_slice(&self) -> Slice {
         Slice {
-            began: Cell::new(Instant::now()),
+            began: Cell::new(now()),
             published: Cell::new(self.log.published()),
         }
     }
 
     /// To be called between two pages.
     pub(super) fn give_way(&self, slice: &Slice) {
-        let now = Instant::now();
-        let took = now - slice.began.get();
+        let looked = now();
+        let took = looked - slice.began.get();
         if took < SLICE {
             return;
         }
@@ -49,9 +50,9 @@ impl Engine {
         let before = slice.published.replace(published);
         if before < published && !self.is_hurried() {
             self.meters.checkpoint_rests();
-            self.signals.pause(after(now, took.min(REST_MAX)));
+            self.signals.pause(after(looked, took.min(REST_MAX)));
         }
-        slice.began.set(Instant::now());
+        slice.began.set(now());
     }
 
     /// Whether commits may soon wait for what a checkpoint frees, or somebody waits for its end.

@@ -7,8 +7,8 @@
 
 use super::engine::Engine;
 use crate::limits::ValidLimits;
+use crate::runtime::sync::{Mutex, now};
 use crate::runtime::{Backoff, Breaker, BreakerStatus, jitter};
-use parking_lot::Mutex;
 use std::time::{Duration, Instant};
 
 /// The first wait of a breaker that opened.
@@ -89,7 +89,7 @@ impl Drop for EndGuard<'_> {
         }
         let random = jitter(self.engine.runtime.clock.as_ref());
         let breaker = self.engine.guards.of(self.work);
-        let probe_at = breaker.lock().ended(self.succeeded, Instant::now(), random);
+        let probe_at = breaker.lock().ended(self.succeeded, now(), random);
         if let Some(at) = probe_at {
             self.engine.again_at(self.work, at);
         }
@@ -105,7 +105,7 @@ impl Engine {
         body: impl FnOnce() -> Result<T, E>,
     ) -> Option<Result<T, E>> {
         if self.is_housekeeping() {
-            let admitted = self.guards.of(work).lock().admit(Instant::now());
+            let admitted = self.guards.of(work).lock().admit(now());
             if let Err(until) = admitted {
                 if let Some(until) = until {
                     self.again_at(work, until);

@@ -14,8 +14,8 @@ use super::signals::{Due, Signals};
 use crate::log::format::encode_note;
 use crate::log::format::record::NoteKind;
 use crate::log::{LogEvents, LogSegment, Priority, Silent};
+use crate::runtime::sync::{Condvar, Mutex, now};
 use crate::runtime::{Joiner, Spawn, after, fence};
-use parking_lot::{Condvar, Mutex};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
@@ -199,7 +199,7 @@ impl Engine {
     /// for that.
     fn make_spares(&self) {
         let wanted = self.limits.segments_spare_min as usize;
-        let deadline = after(Instant::now(), self.limits.io_deadline);
+        let deadline = after(now(), self.limits.io_deadline);
         let spares = self.log.spares();
         // No spare was made, whatever the reason: both count against the breaker.
         let make = || match spares.ensure_until(wanted, deadline) {

@@ -16,8 +16,9 @@ use super::engine::Engine;
 use super::garbage::{Published, delete_garbage, has_garbage, with_past};
 use crate::error::CheckpointError;
 use crate::runtime::after;
+use crate::runtime::sync::now;
 use std::iter;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Between two looks: windows are hours long.
 const LOOK_EVERY: Duration = Duration::from_secs(180);
@@ -36,12 +37,12 @@ impl Engine {
         } else {
             return;
         };
-        self.signals.free_past_at(after(Instant::now(), wait));
+        self.signals.free_past_at(after(now(), wait));
     }
 
     /// Asks for a look because something was dropped.
     pub(super) fn expect_dropped(&self) {
-        self.signals.free_past_at(after(Instant::now(), LOOK_EVERY));
+        self.signals.free_past_at(after(now(), LOOK_EVERY));
     }
 
     /// Whether any database has a past that its window will let go of.

@@ -21,8 +21,8 @@ use crate::ids::{Lsn, PageNo, PageSize};
 use crate::log::format::record::Encoding;
 use crate::log::format::{ImageForm, ImageMaker, MadeImage, PageImage, PatchBase};
 use crate::page::PageBytes;
+use crate::runtime::sync::Mutex;
 use crate::view::{Found, View};
-use parking_lot::Mutex;
 use smallvec::SmallVec;
 use std::sync::atomic::{AtomicU64, Ordering};
 

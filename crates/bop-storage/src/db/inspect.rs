@@ -10,8 +10,8 @@ use crate::error::{Damage, ManifestError, OpenError};
 use crate::ids::StoreId;
 use crate::io::StoreLock;
 use crate::manifest::{DescribedRow, Manifest, ManifestState, Table};
+use crate::runtime::sync::now;
 use std::path::Path;
-use std::time::Instant;
 
 /// The manifest of a store that nobody has open. The store stays locked while this lives.
 #[derive(Debug)]
@@ -63,6 +63,6 @@ impl ManifestInspection {
 impl Drop for ManifestInspection {
     /// Before the lock goes.
     fn drop(&mut self) {
-        self.manifest.close(Instant::now());
+        self.manifest.close(now());
     }
 }

@@ -24,7 +24,8 @@ use crate::error::{CatalogueError, ErrorCode, JobError, ManifestError};
 use crate::ids::{DbId, JobId};
 use crate::manifest::{JobFailure, JobKind, JobRow, JobState, JobToken};
 use crate::runtime::after;
-use std::time::{Duration, Instant};
+use crate::runtime::sync::now;
+use std::time::Duration;
 
 /// After a refusal of the manifest the queue is left alone for so long.
 const REFUSED_WAIT: Duration = Duration::from_secs(60);
@@ -66,7 +67,7 @@ impl Engine {
                 tracing::warn!(%error, "no job could be taken from the queue");
                 // Not before the next opening, when that is so for good.
                 if self.manifest.failure().is_none() {
-                    self.signals.jobs_at(after(Instant::now(), REFUSED_WAIT));
+                    self.signals.jobs_at(after(now(), REFUSED_WAIT));
                 }
                 return;
             }
@@ -91,7 +92,7 @@ impl Engine {
             .min();
         if let Some(from) = next {
             let wait = Duration::from_micros(from.saturating_sub(now_us));
-            self.signals.jobs_at(after(Instant::now(), wait));
+            self.signals.jobs_at(after(now(), wait));
         }
     }
 
@@ -184,7 +185,7 @@ impl Engine {
 
     /// Where nobody keeps house, whoever waits does the jobs that are due.
     pub(super) fn wait_for_job(&self, job: JobId, patience: Duration) -> Result<JobInfo, JobError> {
-        let deadline = after(Instant::now(), patience);
+        let deadline = after(now(), patience);
         loop {
             if !self.is_housekeeping() {
                 let _work = self.lifecycle.enter_work().ok_or(JobError::Closed)?;
@@ -198,7 +199,7 @@ impl Engine {
             if self.lifecycle.is_closing() {
                 return Err(JobError::Closed);
             }
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = deadline.saturating_duration_since(now());
             if left.is_zero() {
                 let waited = patience;
                 return Err(JobError::Timeout { job, waited });

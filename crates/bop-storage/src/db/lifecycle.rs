@@ -17,7 +17,7 @@
 //! Never: ends a transaction itself.
 
 use super::before_close::BeforeClose;
-use parking_lot::{Condvar, Mutex};
+use crate::runtime::sync::{Condvar, Mutex};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;

@@ -19,8 +19,8 @@
 use super::log_expected::{Expected, FileKey, ImagePlace, file_key};
 use crate::io::{BLOCK_BYTES, Block, zeroed_blocks};
 use crate::log::LogSegment;
+use crate::runtime::sync::Mutex;
 use crate::runtime::{Errands, Pending, Waited};
-use parking_lot::Mutex;
 use std::fmt;
 use std::sync::Arc;
 use zerocopy::IntoBytes;

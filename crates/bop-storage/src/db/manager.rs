@@ -28,9 +28,10 @@ use crate::ids::{ChangeNo, DbId, DbKind, Lsn};
 use crate::manifest::ChangePage;
 use crate::meters::MetricsReport;
 use crate::runtime::after;
+use crate::runtime::sync::now;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// An open store. Cheap to clone; when the last handle to it, its databases and their transactions
 /// is gone, the store is closed.
@@ -245,7 +246,7 @@ impl Manager {
     /// Waits until the log has something behind `next`, where a page of commits ended; `false` when it
     /// has nothing by the end of `patience`.
     pub fn wait_for_commits(&self, next: Lsn, patience: Duration) -> bool {
-        let deadline = after(Instant::now(), patience);
+        let deadline = after(now(), patience);
         self.engine.log().wait_published(next, deadline)
     }
 
@@ -384,7 +385,7 @@ impl Manager {
         }
         let members = group.into_iter().map(WriteTxn::into_committer);
         let members = members.collect::<Result<Vec<_>, _>>()?;
-        let since = Instant::now();
+        let since = now();
         let committed = group_commit(&self.engine, members, durability);
         self.engine.timed(since, durability, committed)
     }

@@ -54,6 +54,8 @@ mod log_needs;
 mod log_window;
 mod manager;
 mod metrics;
+#[cfg(test)]
+mod models;
 mod names;
 mod open;
 mod options;

@@ -17,13 +17,13 @@ use super::slot::{SlotGuard, SlotRefusal};
 use super::state::DbState;
 use crate::catalogue::{Catalogue, CatalogueChange, DatabaseState};
 use crate::error::{CatalogueError, CommitError, Rejection};
+use crate::ids::IdMap;
 use crate::ids::{DbId, DbKind};
 use crate::log::format::{CatalogueEntry, encode_catalogue};
 use crate::log::{HoldReason, LogHolds, Placed, Priority, Publish};
 use crate::recordlog::{RecordState, RecordWriter, WriterRefusal};
+use crate::runtime::sync::Mutex;
 use crate::view::View;
-use parking_lot::Mutex;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 impl Engine {
@@ -218,7 +218,7 @@ impl Engine {
     /// Takes a database away from its handles and readers, if it was dropped. If its pages are kept,
     /// another state has them, which nobody finds by a name before it is brought back: checkpoints
     /// write it like any other. Returns how many index entries are gone, as a negative number.
-    fn retire(&self, databases: &mut HashMap<DbId, Arc<DbState>>, state: &Arc<DbState>) -> i64 {
+    fn retire(&self, databases: &mut IdMap<DbId, Arc<DbState>>, state: &Arc<DbState>) -> i64 {
         let id = state.id();
         let cell = self.catalogue.lock();
         let has_pages = cell.catalogue.has_pages(id);

@@ -39,7 +39,7 @@ use super::strangers::check_unregistered;
 use crate::cache::PageCache;
 use crate::catalogue::Catalogue;
 use crate::error::{Damage, ManifestError, OpenError, Place, Reject};
-use crate::ids::{DbId, SegmentId, StoreId};
+use crate::ids::{DbId, IdMap, SegmentId, StoreId};
 use crate::io::{
     BufferPool, Disk, IoFailure, NativeDisk, OpenDiskError, StoreLock, WatchThread, Watchdog,
     WatchedDisk, layout,
@@ -50,10 +50,10 @@ use crate::manifest::{LmdbManifest, Manifest, Table, fenced};
 use crate::meters::StoreMeters;
 use crate::recordlog::{RecentPayloads, RecordLogs, RecordReader};
 use crate::runtime::Errands;
+use crate::runtime::sync::{Condvar, Mutex};
 use crate::superblock::Superblock;
 use crate::view::View;
-use parking_lot::{Condvar, Mutex};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64};
@@ -409,7 +409,7 @@ fn index_entries<'s>(states: impl Iterator<Item = &'s Arc<DbState>>) -> i64 {
 }
 
 /// The run-time states of databases with commits that no checkpoint covers.
-fn states_of(views: BTreeMap<DbId, View>, catalogue: &Catalogue) -> HashMap<DbId, Arc<DbState>> {
+fn states_of(views: BTreeMap<DbId, View>, catalogue: &Catalogue) -> IdMap<DbId, Arc<DbState>> {
     let states = views.into_iter().filter_map(|(id, view)| {
         let entry = catalogue.entry(id)?;
         let state = DbState::new(entry.name.as_str(), view);

@@ -19,11 +19,11 @@ use super::state::DbState;
 use crate::at::At;
 use crate::catalogue::Point;
 use crate::error::PastError;
-use crate::ids::{DbId, Lsn};
+use crate::ids::{DbId, IdMap, Lsn};
 use crate::manifest::ManifestState;
+use crate::runtime::sync::Mutex;
 use crate::view::{BasePages, Head, Pin, View};
-use parking_lot::Mutex;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -89,7 +89,7 @@ impl Engine {
     /// The same for whoever has the databases locked.
     pub(super) fn with_bases_in<R>(
         &self,
-        databases: &HashMap<DbId, Arc<DbState>>,
+        databases: &IdMap<DbId, Arc<DbState>>,
         make: impl Fn(&Bases<'_>) -> R,
     ) -> R {
         let in_log = |id: DbId, lsn: Lsn| {

@@ -15,8 +15,8 @@ use crate::cache::PageKey;
 use crate::checksum::RollingChecksum;
 use crate::ids::{Lsn, PageSize};
 use crate::log::{HoldReason, LogHold, Placed, Publish};
+use crate::runtime::sync::Mutex;
 use crate::view::{CommitPages, CommittedPage, Head, Pin, View};
-use parking_lot::Mutex;
 use std::sync::{Arc, OnceLock};
 
 /// Begins the hold of a chain, before truncation can pass its first fragment.

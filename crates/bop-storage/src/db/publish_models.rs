@@ -9,8 +9,9 @@ use crate::ids::{DbId, DbKind, Generation, PageNo};
 use crate::log::format::ImageForm;
 use crate::log::models::{explore, moment, record, start_log};
 use crate::log::{Log, LogHolds, Priority};
+use crate::runtime::sync::now;
 use crate::view::{BasePages, Found, NoBase};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const LONG: Duration = Duration::from_secs(60);
 const DATABASE: DbId = DbId::new(1);
@@ -159,7 +160,7 @@ fn all_at_once() {
         let in_log = matches!(view.find(page(number)), Found::Log(_));
         assert_eq!(in_log, copied < number, "page {number}, {copied} copied");
     }
-    assert!(log.stop(Instant::now() + LONG));
+    assert!(log.stop(now() + LONG));
 }
 
 #[test]

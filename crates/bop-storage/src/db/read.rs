@@ -8,8 +8,8 @@ use crate::checksum::RollingChecksum;
 use crate::error::{BeginError, ReadError};
 use crate::ids::{Lsn, PageNo, PageSize};
 use crate::page::PageBytes;
+use crate::runtime::sync::Mutex;
 use crate::view::{Head, Pin, Seat};
-use parking_lot::Mutex;
 use std::sync::Arc;
 
 /// A snapshot of a database. Nothing that is committed later shows in it; it blocks nobody.

@@ -23,8 +23,8 @@ use crate::recordlog::{
     WriterRefusal,
 };
 use crate::runtime::after;
+use crate::runtime::sync::now;
 use std::sync::Arc;
-use std::time::Instant;
 
 /// A new entry of a record log.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -188,7 +188,7 @@ impl Engine {
         let waited = limits.writer_wait;
         let room = self
             .records
-            .wait_for_room(bytes, after(Instant::now(), waited), full);
+            .wait_for_room(bytes, after(now(), waited), full);
         room.map_err(|refusal| match refusal {
             NoRoom::Closed => RecordLogError::Closed,
             NoRoom::Timeout => {

@@ -32,7 +32,7 @@ use crate::ids::{DbId, Lsn};
 use crate::log::{HoldReason, SealedSegment};
 use crate::manifest::{ClosedRow, CursorPlace};
 use crate::name::DbName;
-use parking_lot::Mutex;
+use crate::runtime::sync::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};

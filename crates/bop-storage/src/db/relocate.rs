@@ -26,6 +26,7 @@ use crate::log::format::{EntryKind, EntrySpec, encode_logs, logs_record_bytes};
 use crate::log::{HoldReason, Priority};
 use crate::recordlog::{Change, Item, Moved, RecordState, RecordWriter, Wanted};
 use crate::runtime::after;
+use crate::runtime::sync::now;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -61,7 +62,7 @@ impl Engine {
         kept_for: &BTreeSet<DbId>,
     ) -> Result<usize, CheckpointError> {
         let mut pace = Pace {
-            started: Instant::now(),
+            started: now(),
             bytes: 0,
         };
         let mut released = self.release_log(cut, kept_for)?;
@@ -255,7 +256,7 @@ impl Engine {
         while self.is_housekeeping()
             && !self.signals.is_stopping()
             && !self.is_room_wanted()
-            && Instant::now() < until
+            && now() < until
         {
             self.signals.pause(until);
             self.keep_house_between_pages();

@@ -17,11 +17,11 @@ use super::engine::Engine;
 use super::state::DbState;
 use crate::checkpoint::{ChunkUse, CopiedSection, PlannedRewrite, RewriteLimits, plan_rewrites};
 use crate::error::{CheckpointError, Damage, ReadError};
-use crate::ids::{ChunkId, DbId, Lsn};
+use crate::ids::{ChunkId, DbId, IdMap, Lsn};
 use crate::manifest::{ChunkUsage, ManifestState, MovedTo, Moves};
 use crate::pagestore::{ChunkWriter, FinishedChunk};
-use parking_lot::Mutex;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use crate::runtime::sync::Mutex;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// How many packs' worth of bytes are copied at once.
@@ -256,7 +256,7 @@ impl Engine {
         }
     }
 
-    fn exchange_base(&self, state: &DbState, databases: &HashMap<DbId, Arc<DbState>>) {
+    fn exchange_base(&self, state: &DbState, databases: &IdMap<DbId, Arc<DbState>>) {
         let old = Arc::clone(state.view().base());
         let make = |id| self.with_bases_in(databases, |bases| bases.view(id, state.kind()));
         let new = Arc::clone(make(state.id()).base());

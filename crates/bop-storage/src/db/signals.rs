@@ -7,7 +7,7 @@
 
 use crate::log::LogEvents;
 use crate::runtime::after;
-use parking_lot::{Condvar, Mutex};
+use crate::runtime::sync::{Condvar, Mutex, now};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -100,7 +100,7 @@ impl Signals {
     pub(crate) fn wait(&self) -> Due {
         let mut state = self.state.lock();
         loop {
-            state.ripen(Some(Instant::now()));
+            state.ripen(Some(now()));
             if state.due.anything() {
                 return std::mem::take(&mut state.due);
             }
@@ -121,7 +121,7 @@ impl Signals {
     /// Takes a note and spares that are due now, and nothing else.
     pub(crate) fn take_urgent(&self) -> Option<Due> {
         let mut state = self.state.lock();
-        state.ripen(Some(Instant::now()));
+        state.ripen(Some(now()));
         let urgent = Due {
             note: std::mem::take(&mut state.due.note),
             spares: std::mem::take(&mut state.due.spares),
@@ -133,7 +133,7 @@ impl Signals {
     /// Takes what is due now but for jobs and the end.
     pub(crate) fn take_beside_jobs(&self) -> Option<Due> {
         let mut state = self.state.lock();
-        state.ripen(Some(Instant::now()));
+        state.ripen(Some(now()));
         let (jobs, stop) = (state.due.jobs, state.due.stop);
         let kept = Due {
             jobs,
@@ -225,7 +225,7 @@ impl LogEvents for Signals {
         let mut state = self.state.lock();
         let was_armed = state
             .note_at
-            .replace(after(Instant::now(), self.note_delay))
+            .replace(after(now(), self.note_delay))
             .is_some();
         drop(state);
         // While armed the housekeeper wakes by itself, finds a later moment and sleeps again.

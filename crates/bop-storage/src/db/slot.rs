@@ -20,10 +20,10 @@
 //! Never: knows what a transaction is.
 
 use crate::runtime::after;
-use crate::runtime::sync::{Condvar, Mutex};
+use crate::runtime::sync::{Condvar, Mutex, now};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Why the slot was not given.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -128,7 +128,7 @@ impl WriterSlot {
         waiter: &Arc<Waiter>,
         wait: Duration,
     ) -> Result<SlotGuard, SlotRefusal> {
-        let deadline = after(Instant::now(), wait);
+        let deadline = after(now(), wait);
         let mut given = waiter.given.lock();
         while given.is_none() {
             if waiter.woken.wait_until(&mut given, deadline).timed_out() {

@@ -28,8 +28,8 @@ use crate::catalogue::{CatalogueChange, Point, Restore, Snapshot};
 use crate::error::{BeginError, CatalogueError, PastError};
 use crate::ids::{DbId, Lsn, PageSize};
 use crate::log::Priority;
+use crate::runtime::sync::MutexGuard;
 use crate::view::Pin;
-use parking_lot::MutexGuard;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 

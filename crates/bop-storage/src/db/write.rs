@@ -23,8 +23,8 @@ use super::state::DbState;
 use crate::error::{CommitError, ReadError, Rejection};
 use crate::ids::{DbKind, Lsn, PageNo, PageSize};
 use crate::page::PageBytes;
+use crate::runtime::sync::now;
 use std::sync::Arc;
-use std::time::Instant;
 
 /// A transaction that changes a database. Dropping it rolls it back.
 #[derive(Debug)]
@@ -237,7 +237,7 @@ impl WriteTxn {
     /// ```
     pub fn commit_with(self, durability: Durability) -> Result<ReadTxn, CommitError> {
         let engine = Arc::clone(&self.engine);
-        let since = Instant::now();
+        let since = now();
         engine.told(match self.into_committer() {
             Ok(Changed::Yes(committer)) => {
                 let placed = committer.commit(Mode::Wait(durability));

@@ -11,7 +11,7 @@
 //! Never: clears a buffer. It holds what it held last, and who takes it writes before it reads.
 
 use super::{BLOCK_BYTES, Block};
-use parking_lot::{Condvar, Mutex};
+use crate::runtime::sync::{Condvar, Mutex};
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;

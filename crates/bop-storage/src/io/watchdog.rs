@@ -20,7 +20,7 @@
 
 use super::IoOp;
 use crate::runtime::Clock;
-use parking_lot::{Condvar, Mutex, RwLock};
+use crate::runtime::sync::{Condvar, Mutex, RwLock};
 use slots::{Seen, Slots};
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};

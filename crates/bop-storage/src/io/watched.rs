@@ -15,9 +15,9 @@ use super::{
 };
 use crate::meters::StoreMeters;
 use crate::runtime::fence;
+use crate::runtime::sync::{elapsed, now};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
 
 /// A disk, and who watches its calls.
 #[derive(Debug)]
@@ -31,10 +31,10 @@ pub struct WatchedDisk {
 type SharedMeters = Arc<OnceLock<Arc<StoreMeters>>>;
 
 fn measured<T>(meters: &SharedMeters, sync: impl FnOnce() -> T) -> T {
-    let begun = Instant::now();
+    let begun = now();
     let answer = sync();
     if let Some(meters) = meters.get() {
-        meters.synced(begun.elapsed());
+        meters.synced(elapsed(begun));
     }
     answer
 }

@@ -10,7 +10,7 @@
 use super::shared::Shared;
 use super::state::Turn;
 use crate::runtime::Joiner;
-use crate::runtime::sync::{Mutex, MutexGuard};
+use crate::runtime::sync::{Mutex, MutexGuard, now};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -123,7 +123,7 @@ fn write_in_background(shared: &Shared) {
     while !state.stop {
         let waits = state.turn == Turn::Free && 0 < state.queue.records();
         match state.due_at.filter(|_| waits) {
-            Some(due) if due <= Instant::now() => {
+            Some(due) if due <= now() => {
                 // What is due stays due until nothing waits: it may be the second batch.
                 state.turn = Turn::Led;
                 MutexGuard::unlocked(&mut state, || shared.lead(None));
@@ -143,7 +143,7 @@ fn rewrite_in_background(shared: &Shared) {
         if due {
             MutexGuard::unlocked(&mut state, || shared.rewrite());
         } else if !state.stop && !state.window_failed() {
-            let wait = crate::runtime::after(Instant::now(), look_again);
+            let wait = crate::runtime::after(now(), look_again);
             shared.failed.wait_until(&mut state, wait);
         }
     }

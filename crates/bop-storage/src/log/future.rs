@@ -5,6 +5,7 @@ use super::ticket::{Answer, Ticket};
 use crate::error::{CommitError, LogFailure};
 use crate::ids::Lsn;
 use crate::runtime::after;
+use crate::runtime::sync::{elapsed, now};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -25,7 +26,7 @@ pub struct CommitFuture {
 
 impl CommitFuture {
     pub(super) fn new(ticket: Arc<Ticket>, lsn: Lsn) -> Self {
-        let asked = Instant::now();
+        let asked = now();
         Self { ticket, lsn, asked }
     }
 
@@ -34,14 +35,14 @@ impl CommitFuture {
     /// # Errors
     /// As for [`Log::append`](super::Log::append); `Unknown` when `patience` ends first.
     pub fn wait(self, patience: Duration) -> Result<Placed, CommitError> {
-        let deadline = after(Instant::now(), patience);
+        let deadline = after(now(), patience);
         loop {
             match self.ticket.wait(deadline) {
                 Answer::Done(outcome) => return outcome,
                 // Nobody tells it to lead.
                 Answer::Lead => {}
                 Answer::TimedOut => {
-                    let waited = self.asked.elapsed();
+                    let waited = elapsed(self.asked);
                     return Err(CommitError::Unknown {
                         lsn: self.lsn,
                         cause: Arc::new(LogFailure::Stalled { waited }),

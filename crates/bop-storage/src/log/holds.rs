@@ -14,7 +14,7 @@
 
 use super::parts::LogEvents;
 use crate::ids::{DbId, Lsn};
-use parking_lot::Mutex;
+use crate::runtime::sync::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 

@@ -27,9 +27,10 @@ use crate::canary::{Canary, is_planted};
 use crate::error::{CommitError, LogFailure, Rejection};
 use crate::ids::Lsn;
 use crate::io::Block;
+use crate::runtime::sync::now;
 use crate::runtime::{fence, sync};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A leader hands on after so many batches, whatever waits: its own commit returns only then.
 const LEAD_BATCHES_MAX: u32 = 8;
@@ -314,7 +315,7 @@ impl Shared {
         let refused = if window.members.iter().any(Member::is_exposed) {
             state.queue.put_back(window.into_forming());
             state.stuck = Some(rejection.clone());
-            state.due_at = Some(crate::runtime::after(Instant::now(), STUCK_RETRY));
+            state.due_at = Some(crate::runtime::after(now(), STUCK_RETRY));
             state.queue.drain_unexposed()
         } else {
             state.queue.close_gap(task.start);

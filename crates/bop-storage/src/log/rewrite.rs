@@ -22,9 +22,10 @@ use super::shared::Shared;
 use super::state::{Task, Turn};
 use crate::error::LogFailure;
 use crate::io::Block;
+use crate::runtime::sync::{elapsed, now};
 use crate::runtime::{Backoff, after, fence, jitter};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 impl Shared {
     /// Takes the window from a leader that has been in the kernel for too long. `true` when there is
@@ -34,7 +35,7 @@ impl Shared {
         let Some(window) = &state.window else {
             return false;
         };
-        let waited = window.since.elapsed();
+        let waited = elapsed(window.since);
         if window.failed.is_none() {
             if waited < self.parts.limits.stall_limit {
                 return false;
@@ -92,7 +93,7 @@ impl Shared {
     /// log is a test's, whose device does not get better by waiting.
     fn pause(&self, wait: Duration) -> bool {
         let mut state = self.state.lock();
-        let deadline = after(Instant::now(), wait);
+        let deadline = after(now(), wait);
         while !state.stop && self.parts.spawn.is_some() {
             if self.failed.wait_until(&mut state, deadline).timed_out() {
                 break;

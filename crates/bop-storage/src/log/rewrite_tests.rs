@@ -12,6 +12,7 @@ use crate::limits::Limits;
 use crate::testing::{Fault, SimDisk};
 use std::sync::mpsc;
 use std::thread;
+use std::time::Instant;
 
 /// Tells where its record is.
 struct Tells(mpsc::Sender<Placed>);

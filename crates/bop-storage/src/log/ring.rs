@@ -12,8 +12,8 @@
 use super::seal::SealJobs;
 use super::segment::{LogSegment, SealedSegment, SpareSegment};
 use crate::ids::{Lsn, SegmentId};
+use crate::runtime::sync::Mutex;
 use arc_swap::ArcSwap;
-use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -22,7 +22,7 @@ use super::segment::LogSegment;
 use crate::error::Reject;
 use crate::ids::{Lsn, StoreId};
 use crate::io::{BLOCK_BYTES, Block, IoFailure, zeroed_blocks};
-use parking_lot::{Mutex, MutexGuard};
+use crate::runtime::sync::{Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use zerocopy::IntoBytes;

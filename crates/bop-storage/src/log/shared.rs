@@ -17,7 +17,7 @@ use super::ticket::{Answer, Crowd, Outcome, Ticket};
 use crate::error::{CommitError, LogFailure, Rejection};
 use crate::ids::{Lsn, SegmentId};
 use crate::io::Block;
-use crate::runtime::sync::{AtomicU64, Condvar, Mutex, MutexGuard};
+use crate::runtime::sync::{AtomicU64, Condvar, Mutex, MutexGuard, elapsed, now};
 use crate::runtime::{Bell, after};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
@@ -133,7 +133,7 @@ impl Shared {
 
     /// How long the present write has been in flight, once that is longer than it may be.
     pub(super) fn stalled(&self, state: &State) -> Option<Duration> {
-        let waited = state.window.as_ref()?.since.elapsed();
+        let waited = elapsed(state.window.as_ref()?.since);
         (self.parts.limits.io_deadline <= waited).then_some(waited)
     }
 
@@ -152,7 +152,7 @@ impl Shared {
         } else {
             ticket.prepare(at);
         }
-        let started = Instant::now();
+        let started = now();
         let deadline = after(started, self.parts.limits.io_deadline);
         loop {
             match ticket.wait(deadline) {
@@ -178,7 +178,7 @@ impl Shared {
     ) -> Result<Taken, Rejection> {
         let bytes = self.check_size(&record)?;
         let record = Arc::new(record);
-        let started = Instant::now();
+        let started = now();
         let deadline = after(started, self.parts.limits.writer_wait);
         let batch_max = self.batch_bytes_max();
         let mut state = self.state.lock();
@@ -193,7 +193,7 @@ impl Shared {
                 let until = *paced.get_or_insert_with(|| self.pace(&mut state, bytes, priority));
                 let waits = until.filter(|_| patience == Patience::Wait && self.is_paced(&state));
                 let until = waits.map(|until| until.min(deadline));
-                let Some(until) = until.filter(|until| Instant::now() < *until) else {
+                let Some(until) = until.filter(|until| now() < *until) else {
                     break;
                 };
                 self.room.wait_until(&mut state, until);
@@ -211,11 +211,11 @@ impl Shared {
                 // What fills the queue waits for its moment: that is now.
                 state.turn = Turn::Led;
                 MutexGuard::unlocked(&mut state, || self.lead(None));
-            } else if deadline <= Instant::now() {
+            } else if deadline <= now() {
                 return Err(match shortage {
                     Shortage::Log(bytes) => Rejection::LogFull { bytes },
                     Shortage::Queue => Rejection::Timeout {
-                        waited: started.elapsed(),
+                        waited: elapsed(started),
                     },
                 });
             } else {
@@ -251,7 +251,7 @@ impl Shared {
         }
         let full = self.parts.limits.batch_bytes_max <= state.queue.bytes();
         let waits = if full { Waits::Elsewhere } else { waits };
-        let earlier = state.due_by(waits, Instant::now());
+        let earlier = state.due_by(waits, now());
         if self.parts.spawn.is_some() {
             if free && earlier {
                 self.work.notify_one();
@@ -303,7 +303,7 @@ impl Shared {
         }
         let left = self.left_bytes(state);
         let max = self.parts.limits.log_bytes_max;
-        let until = state.pace.admit(Instant::now, bytes, left, max);
+        let until = state.pace.admit(now, bytes, left, max);
         until.inspect(|_| self.parts.meters.commit_paced())
     }
 
@@ -341,7 +341,7 @@ impl Shared {
         at: Placed,
         started: Instant,
     ) -> Option<Outcome> {
-        let waited = started.elapsed();
+        let waited = elapsed(started);
         let mut state = self.state.lock();
         if ticket.is_to_lead() {
             return None;
@@ -350,7 +350,7 @@ impl Shared {
         if withdrawn.is_none() {
             // The background thread writes it, if no leader comes by.
             state.queue.abandon(ticket);
-            if state.due_by(Waits::Elsewhere, Instant::now()) {
+            if state.due_by(Waits::Elsewhere, now()) {
                 self.work.notify_one();
             }
         }

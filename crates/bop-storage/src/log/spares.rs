@@ -27,7 +27,7 @@ use crate::error::{ManifestError, SegmentError};
 use crate::ids::{Incarnation, Lsn, SegmentId, StoreId};
 use crate::io::{Block, Disk, DiskFile, IoFailure, OpenMode, layout};
 use crate::limits::ValidLimits;
-use crate::runtime::sync::Mutex;
+use crate::runtime::sync::{Mutex, now};
 use crate::runtime::{Entropy, after};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -349,7 +349,7 @@ impl SpareMaker {
         let aside: Vec<_> = aside.iter().map(|sealed| sealed.segment.id).collect();
         move_to_damaged(self.disk.as_ref(), &aside)?;
         // Whoever makes spares may not come back from the device: then nothing is used again.
-        let deadline = after(Instant::now(), self.limits.io_deadline);
+        let deadline = after(now(), self.limits.io_deadline);
         let mut recyclable = self.recyclable.try_lock_until(deadline);
         let wanted = self.capacity_bytes.load(Ordering::Relaxed);
         for sealed in released {

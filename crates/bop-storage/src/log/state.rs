@@ -24,6 +24,7 @@ use super::writer::Writer;
 use crate::error::LogFailure;
 use crate::ids::Lsn;
 use crate::meters::Batch;
+use crate::runtime::sync::now;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -135,7 +136,7 @@ impl State {
             bytes,
             entries: Arc::new(front.entries),
             members: front.members,
-            since: Instant::now(),
+            since: now(),
             failed: None,
         });
         if self.queue.records() == 0 {

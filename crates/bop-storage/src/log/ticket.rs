@@ -17,7 +17,7 @@
 use super::member::{OnEnd, Placed, Publish};
 use crate::error::CommitError;
 use crate::runtime::fence;
-use crate::runtime::sync::{Gate, Mark, Mutex};
+use crate::runtime::sync::{Gate, Mark, Mutex, now};
 use smallvec::SmallVec;
 use std::sync::{Arc, OnceLock};
 use std::task::{Poll, Waker};
@@ -172,7 +172,7 @@ impl Ticket {
             if let Some(answer) = self.take(|| Waiter::Thread) {
                 return answer;
             }
-            if deadline <= Instant::now() {
+            if deadline <= now() {
                 return Answer::TimedOut;
             }
             seat.gate.wait(seen, seat.mark, deadline);

@@ -6,7 +6,7 @@
 
 use super::format::EncodedRecord;
 use crate::ids::Lsn;
-use parking_lot::RwLock;
+use crate::runtime::sync::RwLock;
 use std::collections::VecDeque;
 use std::sync::Arc;
 

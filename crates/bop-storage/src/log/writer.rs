@@ -24,8 +24,9 @@ use crate::error::{LogFailure, Rejection};
 use crate::ids::{Epoch, Lsn, SegmentId, StoreId};
 use crate::io::{BLOCK_BYTES, Block, DiskFile, IoFailure};
 use crate::runtime::after;
+use crate::runtime::sync::{elapsed, now};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// What a roll or a write ended with, when not well.
 #[derive(Debug)]
@@ -194,9 +195,9 @@ impl Writer {
         let Some(offset) = segment.offset_of(start) else {
             return Err(WriteError::Failed(LogFailure::Exhausted { at: start }));
         };
-        let begun = Instant::now();
+        let begun = now();
         write_durable(segment.file.as_ref(), offset, buffer)?;
-        let took = begun.elapsed();
+        let took = elapsed(begun);
         self.position.end = encoded.end;
         self.position.chain_hash = self.position.chain_hash.extended(encoded.header_checksum);
         let newest = entries.last().map_or(0, |entry| entry.time_us);
@@ -225,7 +226,7 @@ pub(super) fn take_spare<E: From<Rejection>>(
     if limit < bytes {
         return Err(Rejection::TooLarge { bytes, limit }.into());
     }
-    let started = Instant::now();
+    let started = now();
     // Another thread may make spares and not come back from the device.
     let deadline = after(started, parts.limits.io_deadline);
     loop {
@@ -233,12 +234,12 @@ pub(super) fn take_spare<E: From<Rejection>>(
             Some(spare) if bytes <= spare.data_bytes() => return Ok(spare),
             Some(small) => {
                 let discarded = parts.spares.discard(small, bytes);
-                discarded.map(|()| Instant::now() < deadline)
+                discarded.map(|()| now() < deadline)
             }
             None => parts.spares.ensure_until(keep + 1, deadline),
         };
         if !in_time.map_err(Rejection::Segment)? {
-            let waited = started.elapsed();
+            let waited = elapsed(started);
             return Err(Rejection::Timeout { waited }.into());
         }
     }

@@ -11,7 +11,7 @@
 use super::store::{ManifestStore, RawRow, SCAN_ROWS_MAX, Table, Write, check_keys};
 use crate::error::ManifestError;
 use crate::io::IoFailure;
-use parking_lot::Mutex;
+use crate::runtime::sync::Mutex;
 use std::fmt;
 use std::sync::Arc;
 use xxhash_rust::xxh3::Xxh3;
@@ -45,9 +45,16 @@ impl MemoryManifest {
     /// An independent copy of the rows, without gates: what a crash at this moment leaves. Takes
     /// constant time: the copies share what neither has changed.
     pub fn snapshot(&self) -> Self {
+        self.snapshot_beside(|| ()).0
+    }
+
+    /// The same, and what `meanwhile` answers: the rows do not change until it has.
+    pub fn snapshot_beside<T>(&self, meanwhile: impl FnOnce() -> T) -> (Self, T) {
+        let rows = self.shared.rows.lock();
+        let answer = meanwhile();
         let copy = Self::new();
-        *copy.shared.rows.lock() = self.shared.rows.lock().clone();
-        copy
+        *copy.shared.rows.lock() = rows.clone();
+        (copy, answer)
     }
 
     /// Sets what is asked before each commit is applied: an error leaves it unapplied.

@@ -14,8 +14,8 @@
 
 use super::edit::Edit;
 use crate::error::ManifestError;
+use crate::runtime::sync::{Condvar, Mutex, elapsed, now};
 use crate::runtime::{Pending, Promise, promise};
-use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -118,7 +118,7 @@ impl Queue {
         request: Box<dyn Request>,
         deadline: Option<Instant>,
     ) -> Result<RequestId, ManifestError> {
-        let asked = Instant::now();
+        let asked = now();
         let mut inner = self.inner.lock();
         while inner.closed.is_none() && REQUESTS_MAX <= inner.waiting.len() {
             let timed_out = match deadline {
@@ -129,7 +129,7 @@ impl Queue {
                 Some(deadline) => self.room.wait_until(&mut inner, deadline).timed_out(),
             };
             if timed_out && inner.closed.is_none() && REQUESTS_MAX <= inner.waiting.len() {
-                let waited = asked.elapsed();
+                let waited = elapsed(asked);
                 return Err(ManifestError::Stalled { waited });
             }
         }

@@ -13,8 +13,8 @@
 
 use crate::error::ManifestError;
 use crate::runtime::after;
-use parking_lot::{Condvar, Mutex};
-use std::time::{Duration, Instant};
+use crate::runtime::sync::{Condvar, Mutex, elapsed, now};
+use std::time::Duration;
 
 /// The places for readers.
 #[derive(Debug)]
@@ -50,13 +50,13 @@ impl Readers {
     /// # Errors
     /// [`ManifestError::Stalled`] when none is free in time: as many reads have not come back.
     pub(super) fn enter(&self) -> Result<Reader<'_>, ManifestError> {
-        let asked = Instant::now();
+        let asked = now();
         let deadline = after(asked, self.patience);
         let mut free = self.free.lock();
         while *free == 0 {
             let late = self.freed.wait_until(&mut free, deadline).timed_out();
             if late && *free == 0 {
-                let waited = asked.elapsed();
+                let waited = elapsed(asked);
                 return Err(ManifestError::Stalled { waited });
             }
         }

@@ -20,8 +20,8 @@ use super::store::{ManifestStore, Table, Write};
 use super::writer::{Core, Worker, read_rows};
 use crate::error::{Damage, ManifestError};
 use crate::ids::{DbId, Generation, StoreId};
+use crate::runtime::sync::{Mutex, RwLock, now};
 use crate::runtime::{Bell, Clock, Spawn, SystemClock, Waited, after};
-use parking_lot::{Mutex, RwLock};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -207,7 +207,7 @@ impl Manifest {
         patience: Duration,
         edit: impl FnOnce(&mut Edit<'_>) -> Result<T, ManifestError> + Send + 'static,
     ) -> Result<T, ManifestError> {
-        let deadline = after(Instant::now(), patience);
+        let deadline = after(now(), patience);
         let (id, answer) = self.ask_until(deadline, edit)?;
         match answer.wait(Some(deadline)) {
             Waited::Answer(answer) => answer,
@@ -226,7 +226,7 @@ impl Manifest {
         patience: Duration,
         edit: impl FnOnce(&mut Edit<'_>) -> Result<T, ManifestError> + Send + 'static,
     ) -> Result<T, ManifestError> {
-        let deadline = after(Instant::now(), patience);
+        let deadline = after(now(), patience);
         let (id, answer) = self.ask_until(deadline, edit)?;
         match answer.wait(Some(deadline)) {
             Waited::Answer(answer) => answer,
@@ -263,7 +263,7 @@ impl Manifest {
         edit: impl FnOnce(&mut Edit<'_>) -> Result<T, ManifestError> + Send + 'static,
     ) -> Result<ManifestFuture<T>, ManifestError> {
         let (request, answer) = request(edit);
-        let id = self.core.queue.push(request, Some(Instant::now()))?;
+        let id = self.core.queue.push(request, Some(now()))?;
         self.write_unless_served(id);
         Ok(ManifestFuture(answer))
     }
@@ -282,7 +282,7 @@ impl Manifest {
         patience: Duration,
         mut holds: impl FnMut(&ManifestState) -> bool,
     ) -> bool {
-        let deadline = after(Instant::now(), patience);
+        let deadline = after(now(), patience);
         loop {
             let seen = self.core.bell.count();
             if holds(&self.state()) {

@@ -7,6 +7,7 @@ use super::list::{self, METRICS, Metric, MetricKind};
 use super::report::{MetricFamily, MetricSample, MetricValue, MetricsReport};
 use crate::error::{ErrorCode, LogFailure};
 use crate::ids::StoreId;
+use crate::runtime::sync::now;
 use std::time::{Duration, Instant};
 
 /// What can fail in the write of a batch.
@@ -88,7 +89,7 @@ impl StoreMeters {
     /// Instruments that say nothing yet.
     pub fn new(store: StoreId) -> Self {
         METRICS.iter().for_each(describe);
-        let (store, now) = (store.to_string(), Instant::now());
+        let (store, now) = (store.to_string(), now());
         let kinds = |metric: &Metric| {
             let counter = |kind| Counter::labelled(&store, metric, "kind", kind);
             FAILURE_KINDS.into_iter().map(counter).collect()
@@ -127,19 +128,19 @@ impl StoreMeters {
 
     /// A durable commit that began at `since` is visible. Called by those who commit, all at once.
     pub fn committed(&self, since: Instant) {
-        let now = Instant::now();
+        let now = now();
         let took = now.saturating_duration_since(since);
         self.commit.record_duration(took, now);
     }
 
     /// A batch went to the device.
     pub fn batch_written(&self, took: Duration) {
-        self.write.record_duration(took, Instant::now());
+        self.write.record_duration(took, now());
     }
 
     /// A batch is durable.
     pub fn batch_durable(&self, batch: &Batch) {
-        let now = Instant::now();
+        let now = now();
         let took = now.saturating_duration_since(batch.since);
         self.flush.record_duration(took, now);
         self.batch_bytes.record(batch.bytes, now);
@@ -183,7 +184,7 @@ impl StoreMeters {
 
     /// Something was synced, or not.
     pub fn synced(&self, took: Duration) {
-        self.sync.record_duration(took, Instant::now());
+        self.sync.record_duration(took, now());
     }
 
     /// A commit waits because the log is nearly full.
@@ -203,7 +204,7 @@ impl StoreMeters {
             return;
         };
         self.checkpoints.add(1);
-        self.checkpoint.record_duration(took, Instant::now());
+        self.checkpoint.record_duration(took, now());
         self.checkpoint_pages.add(pages);
         self.checkpoint_bytes.add(bytes);
     }
@@ -218,7 +219,7 @@ impl StoreMeters {
 
     /// Everything, with what the engine knows besides. Tells the application's recorder `levels`.
     pub(crate) fn report(&self, levels: &Levels) -> MetricsReport {
-        let now = Instant::now();
+        let now = now();
         let families = METRICS.iter().map(|metric| MetricFamily {
             metric: *metric,
             samples: self

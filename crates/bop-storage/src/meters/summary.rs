@@ -16,8 +16,8 @@
 //! Never: waits; its lock is held for a few dozen instructions, but while a report is made.
 
 use super::report::SummaryValue;
+use crate::runtime::sync::Mutex;
 use hdrhistogram::Histogram;
-use parking_lot::Mutex;
 use std::time::{Duration, Instant};
 
 /// Digits that are kept of a value.

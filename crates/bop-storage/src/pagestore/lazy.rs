@@ -5,8 +5,8 @@
 //! Never: knows what it holds.
 
 use crate::error::ReadError;
+use crate::runtime::sync::Mutex;
 use arc_swap::ArcSwapOption;
-use parking_lot::Mutex;
 use std::sync::Arc;
 
 #[derive(Debug)]

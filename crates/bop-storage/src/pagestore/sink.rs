@@ -19,10 +19,11 @@ use crate::error::CheckpointError;
 use crate::io::{
     BLOCK_BYTES, BUFFER_BYTES, BufferPool, DiskFile, IoFailure, IoOp, PoolBuffer, WritePart, errno,
 };
+use crate::runtime::sync::now;
 use crate::runtime::{Errands, Pending, Waited};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use xxhash_rust::xxh3::Xxh3;
 use zerocopy::IntoBytes;
 
@@ -112,7 +113,7 @@ impl BlockSink {
         path: &Path,
         pool: &Arc<BufferPool>,
     ) -> Result<Self, CheckpointError> {
-        let first = pool.take(Instant::now() + BUFFER_WAIT);
+        let first = pool.take(now() + BUFFER_WAIT);
         let first = first.ok_or(CheckpointError::Limit("no buffer within half a minute"))?;
         Ok(Self {
             file,

@@ -14,7 +14,7 @@ use super::state::{Inner, RecordState};
 use crate::error::Damage;
 use crate::ids::{DbId, Lsn};
 use crate::log::{LogHolds, Placed};
-use parking_lot::{Condvar, Mutex};
+use crate::runtime::sync::{Condvar, Mutex, now};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -278,7 +278,7 @@ impl RecordLogs {
                 room.under_way += bytes;
                 return Ok(UnderWay { logs: self, bytes });
             }
-            if deadline <= Instant::now() {
+            if deadline <= now() {
                 return Err(NoRoom::Timeout);
             }
             self.room_made.wait_until(&mut room, deadline);

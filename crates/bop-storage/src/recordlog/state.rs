@@ -13,9 +13,9 @@
 use super::index::LogIndex;
 use crate::ids::{DbId, Lsn};
 use crate::runtime::after;
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use crate::runtime::sync::{Condvar, Mutex, MutexGuard, now};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Why nobody may write to a record log.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -91,7 +91,7 @@ impl RecordState {
         self: &Arc<Self>,
         wait: Duration,
     ) -> Result<Arc<RecordWriter>, WriterRefusal> {
-        let deadline = after(Instant::now(), wait);
+        let deadline = after(now(), wait);
         let mut inner = self.inner.lock();
         loop {
             if inner.dropped {

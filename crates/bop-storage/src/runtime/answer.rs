@@ -11,7 +11,7 @@
 //!
 //! Never: runs anything of the asker under its lock.
 
-use parking_lot::{Condvar, Mutex};
+use crate::runtime::sync::{Condvar, Mutex};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;

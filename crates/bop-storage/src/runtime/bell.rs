@@ -5,7 +5,7 @@
 //! Never: says what happened; panics since a task's waker does.
 
 use super::panics::fence;
-use parking_lot::{Condvar, Mutex};
+use crate::runtime::sync::{Condvar, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 

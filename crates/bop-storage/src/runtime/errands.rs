@@ -12,10 +12,10 @@
 //! Never: more threads than it was made for; waits for an errand.
 
 use super::{Pending, Spawn, fence, promise};
-use parking_lot::{Condvar, Mutex};
+use crate::runtime::sync::{Condvar, Mutex, now};
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long a thread waits for its next errand.
 const IDLE_MAX: Duration = Duration::from_secs(10);
@@ -116,13 +116,13 @@ impl Shared {
     }
 
     fn next(&self) -> Option<Errand> {
-        let idle_until = Instant::now() + IDLE_MAX;
+        let idle_until = now() + IDLE_MAX;
         let mut state = self.state.lock();
         loop {
             if let Some(errand) = state.given.pop() {
                 return Some(errand);
             }
-            let is_idle = state.free > 0 && idle_until <= Instant::now();
+            let is_idle = state.free > 0 && idle_until <= now();
             if state.over || is_idle {
                 state.free = state.free.saturating_sub(1);
                 state.threads -= 1;

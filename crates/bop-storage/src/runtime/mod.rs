@@ -13,6 +13,8 @@ mod bell;
 mod breaker;
 mod errands;
 mod gate;
+#[cfg(test)]
+pub(crate) mod models;
 mod panics;
 mod process;
 pub(crate) mod sync;

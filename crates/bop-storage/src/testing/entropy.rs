@@ -2,7 +2,7 @@
 
 use super::SplitMix64;
 use crate::runtime::Entropy;
-use parking_lot::Mutex;
+use crate::runtime::sync::Mutex;
 
 /// Bytes drawn from a seed.
 #[derive(Debug)]

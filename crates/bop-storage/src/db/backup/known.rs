@@ -17,8 +17,8 @@
 use super::super::engine::Engine;
 use super::last::{LastBackup, last_backup};
 use crate::error::BackupError;
+use crate::runtime::sync::{Mutex, now};
 use crate::runtime::{fence, promise};
-use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -143,10 +143,10 @@ impl Engine {
 
     fn backups_not_older_than(&self, age_max: Duration, wait: Duration) -> KnownBackups {
         let watch = &self.backing_up.watch;
-        if watch.begin(Instant::now(), age_max) {
+        if watch.begin(now(), age_max) {
             self.look_at_backups(wait);
         }
-        watch.known(Instant::now())
+        watch.known(now())
     }
 
     fn look_at_backups(&self, wait: Duration) {
@@ -163,7 +163,7 @@ impl Engine {
         });
         match self.runtime.spawn.spawn("bop-backups", look) {
             // One who did not wait long enough is told so by what is known.
-            Ok(_) => drop(take.wait(Some(Instant::now() + wait))),
+            Ok(_) => drop(take.wait(Some(now() + wait))),
             Err(error) => {
                 let why = format!("no thread for it: {error}");
                 let failed = Err(BackupError::NotLookedAt { why });

@@ -46,9 +46,9 @@ use crate::limits::ValidLimits;
 use crate::manifest::{
     LmdbManifest, Manifest, ManifestState, ManifestStore, Table, Write, fenced, scan_all,
 };
+use crate::runtime::sync::now;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
 
 /// How a manifest is repaired.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
@@ -141,7 +141,7 @@ impl<'a> Target<'a> {
         let state = manifest.state();
         if self.given.is_none() {
             // Before the directory may get another name.
-            manifest.close(Instant::now());
+            manifest.close(now());
         }
         if let Some(damage) = found?.into_iter().next() {
             return Err(damage.into());

@@ -4,10 +4,11 @@
 //! watchdog, and nothing that holds a store.
 
 use super::Watchdog;
+use crate::runtime::sync::now;
 use crate::runtime::{Joiner, Spawn, after};
 use std::sync::Arc;
 use std::thread::{self, ThreadId};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The shortest sleep, for deadlines that are as good as none.
 const SLEEP_MIN_US: u64 = 1_000;
@@ -34,7 +35,7 @@ impl Watchdog {
     fn sleep(&self, until_us: u64) -> bool {
         let wait_us = until_us.saturating_sub(self.clock.monotonic_us());
         let wait = Duration::from_micros(wait_us.max(SLEEP_MIN_US));
-        let until = after(Instant::now(), wait);
+        let until = after(now(), wait);
         let mut late = self.late.lock();
         while !late.stopping && late.returned.is_empty() {
             if self.changed.wait_until(&mut late, until).timed_out() {

@@ -6,7 +6,8 @@ use super::super::shared::{Patience, Taken};
 use super::super::ticket::{Answer, Ticket};
 use super::explore;
 use super::rig::{Rig, Threads, limits};
-use std::time::{Duration, Instant};
+use crate::runtime::sync::now;
+use std::time::Duration;
 
 fn committers_commit_twice() {
     let rig = Rig::new(limits(), Threads::None);
@@ -39,7 +40,7 @@ fn one_gives_up() {
     let impatient = rig.thread(|rig| {
         let shared = rig.log.shared();
         let ticket = Ticket::new(Box::new(Silent));
-        let (order, started) = ((Priority::User, Waits::Thread), Instant::now());
+        let (order, started) = ((Priority::User, Waits::Thread), now());
         let taken = shared.enqueue(note(), order, &ticket, false, Patience::Wait);
         let Taken { at, leads } = taken.unwrap();
         if leads {

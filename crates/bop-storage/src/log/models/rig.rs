@@ -19,33 +19,12 @@ use crate::ids::{DbId, Epoch, Lsn, PageNo, PageSize, StoreId};
 use crate::io::layout;
 use crate::limits::Limits;
 use crate::log::format::SegmentIdentity;
-use crate::runtime::{Joiner, Spawn};
+use crate::runtime::Spawn;
+use crate::runtime::models::ModelSpawn;
+use crate::runtime::sync::now;
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-/// Starts the log's threads as threads of the model.
-#[derive(Debug)]
-struct ModelSpawn;
-
-struct ModelJoiner(shuttle::thread::JoinHandle<()>);
-
-impl Joiner for ModelJoiner {
-    fn join(self: Box<Self>) -> std::thread::Result<()> {
-        self.0.join()
-    }
-}
-
-impl Spawn for ModelSpawn {
-    fn spawn(
-        &self,
-        name: &str,
-        body: Box<dyn FnOnce() + Send>,
-    ) -> std::io::Result<Box<dyn Joiner>> {
-        let named = shuttle::thread::Builder::new().name(name.to_owned());
-        Ok(Box::new(ModelJoiner(named.spawn(body)?)))
-    }
-}
+use std::time::Duration;
 
 /// Stands in records that are there to take room.
 const FILLING: u64 = 1000;
@@ -217,7 +196,7 @@ impl Rig {
     /// All is said and done: nobody has the turn, nothing waits, and the device has exactly the
     /// records that were visible, each once and in the same order.
     pub(super) fn finish(&self) {
-        let deadline = Instant::now() + LONG;
+        let deadline = now() + LONG;
         assert!(self.log.wait_until_quiet(deadline));
         let state = self.log.shared().state.lock();
         assert_eq!(state.turn, Turn::Free);

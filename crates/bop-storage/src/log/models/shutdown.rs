@@ -6,7 +6,7 @@ use super::explore;
 use super::rig::{Rig, Threads, limits};
 use crate::error::{CommitError, Rejection};
 use crate::limits::Limits;
-use std::time::Instant;
+use crate::runtime::sync::now;
 
 fn assert_closed(error: &CommitError) {
     let closed = matches!(error, CommitError::Rejected(Rejection::Closed));
@@ -39,7 +39,7 @@ fn close(threads: Threads) {
         rig.append_relaxed(5).inspect_err(assert_closed).is_ok()
     });
     rig.log.close();
-    assert!(rig.log.wait_until_quiet(Instant::now() + LONG));
+    assert!(rig.log.wait_until_quiet(now() + LONG));
     rig.log.sync().unwrap();
     // The last record vouches for what is visible now.
     let vouched = rig.visible();
@@ -111,7 +111,7 @@ fn close_behind_an_unattended_commit() {
     let rig = Rig::new(limits(), Threads::Both);
     drop(rig.append_async(1).unwrap());
     rig.log.close();
-    assert!(rig.log.wait_until_quiet(Instant::now() + LONG));
+    assert!(rig.log.wait_until_quiet(now() + LONG));
     rig.log.sync().unwrap();
     assert_eq!(rig.seen(1).len(), 1, "the last record vouches for it");
     rig.log.append_last(encode_close(&[]).unwrap()).unwrap();
@@ -127,7 +127,7 @@ fn the_last_record_vouches_for_what_nobody_waited_for() {
 fn stop() {
     let rig = Rig::new(limits(), Threads::Both);
     let future = rig.append_async(1).unwrap();
-    let stopper = rig.thread(|rig| assert!(rig.log.stop(Instant::now() + LONG)));
+    let stopper = rig.thread(|rig| assert!(rig.log.stop(now() + LONG)));
     rig.append(2).unwrap();
     stopper.join().unwrap();
     // Whoever writes next takes along what the background thread left.

@@ -11,9 +11,9 @@
 
 use super::sink::ReplayedPage;
 use crate::canary::{Canary, is_planted};
-use crate::ids::{CommitId, DbId, Lsn, PageSize};
+use crate::ids::{CommitId, DbId, IdMap, Lsn, PageSize};
 use crate::log::format::{FragmentPart, MemberPages, PagesRecord};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 /// One database's pages of a transaction, and the parts they came in.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ struct Chain {
 /// The chains that are open.
 #[derive(Debug, Default)]
 pub(super) struct Chains {
-    open: HashMap<CommitId, Chain>,
+    open: IdMap<CommitId, Chain>,
 }
 
 /// The pages of a commit, by member, in the order of the record; `None` when parts are missing.

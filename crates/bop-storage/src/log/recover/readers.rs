@@ -14,8 +14,8 @@
 //! Never: judges what it reads.
 
 use super::reading::{Read, Reading, Refused};
+use crate::runtime::sync::{Condvar, Mutex};
 use crate::runtime::{Joiner, Spawn};
-use parking_lot::{Condvar, Mutex};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 

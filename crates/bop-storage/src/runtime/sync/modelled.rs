@@ -5,9 +5,10 @@
 //! blocks them all. Each lock is therefore two: the model's, which is asked first and hands over to
 //! the scheduler, and the real one around the data, which is free once the first one is had.
 //!
-//! Time is not modelled. A wait whose end is [`FAR`] away ends by a notification alone, so that a
-//! wake-up that is missing is a deadlock, which the model reports; a nearer one ends by chance.
-//! Nor are modelled: what the kernel does when it parks a thread, and memory that is weaker than
+//! Time is the model's own ([`time`]). A wait whose end is [`FAR`] away ends by a notification alone, so
+//! that a wake-up that is missing is a deadlock, which the model reports; a nearer one ends by chance,
+//! and it is that late then.
+//! Not modelled are: what the kernel does when it parks a thread, and memory that is weaker than
 //! sequential consistency, since the coroutines share one core.
 //!
 //! Never: used by a program.
@@ -16,14 +17,20 @@
     reason = "public as the types they stand for are, which public functions name"
 )]
 
-use super::super::gate;
+mod gate;
+mod rwlock;
+pub(crate) mod time;
+
+pub use gate::Gate;
+pub use rwlock::RwLock;
+
 use parking_lot::WaitTimeoutResult as RealTimeout;
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::sync as model;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
-use std::sync::PoisonError;
 use std::sync::atomic::{self, Ordering};
+use std::sync::{PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 /// A wait this long or longer is not ended by its deadline in a model.
@@ -42,7 +49,17 @@ fn point() {
 }
 
 fn is_far(deadline: Instant) -> bool {
-    FAR <= deadline.saturating_duration_since(Instant::now())
+    FAR <= deadline.saturating_duration_since(time::now())
+}
+
+/// Whether a wait of a model's thread that ends at `deadline`, which is near, is over. Others go on meanwhile.
+fn is_over(deadline: Instant) -> bool {
+    shuttle::thread::yield_now();
+    let is_over = thread_rng().gen_bool(0.5);
+    if is_over {
+        time::it_is(deadline);
+    }
+    is_over
 }
 
 /// `parking_lot::Mutex`.
@@ -71,13 +88,45 @@ impl<T: ?Sized> Mutex<T> {
         }
     }
 
-    pub fn try_lock_until(&self, deadline: Instant) -> Option<MutexGuard<'_, T>> {
-        let turn = self.turn();
+    pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        let turn = match in_model().then(|| self.turn.try_lock()) {
+            None => None,
+            Some(Ok(turn)) => Some(turn),
+            Some(Err(TryLockError::Poisoned(poisoned))) => Some(poisoned.into_inner()),
+            Some(Err(TryLockError::WouldBlock)) => return None,
+        };
         Some(MutexGuard {
-            data: Some(self.data.try_lock_until(deadline)?),
+            data: Some(self.data.try_lock()?),
             turn,
             mutex: self,
         })
+    }
+
+    pub fn try_lock_until(&self, deadline: Instant) -> Option<MutexGuard<'_, T>> {
+        if !in_model() {
+            return Some(MutexGuard {
+                data: Some(self.data.try_lock_until(deadline)?),
+                turn: None,
+                mutex: self,
+            });
+        }
+        if is_far(deadline) {
+            return Some(self.lock());
+        }
+        loop {
+            let locked = self.try_lock();
+            if locked.is_some() || is_over(deadline) {
+                return locked;
+            }
+        }
+    }
+
+    pub fn try_lock_for(&self, patience: Duration) -> Option<MutexGuard<'_, T>> {
+        self.try_lock_until(time::now() + patience)
+    }
+
+    pub fn get_mut(&mut self) -> &mut T {
+        self.data.get_mut()
     }
 
     fn turn(&self) -> Option<model::MutexGuard<'_, ()>> {
@@ -188,8 +237,15 @@ impl Condvar {
             self.wait(guard);
             return WaitTimeoutResult(false);
         }
-        MutexGuard::unlocked(guard, shuttle::thread::yield_now);
-        WaitTimeoutResult(thread_rng().gen_bool(0.5))
+        WaitTimeoutResult(MutexGuard::unlocked(guard, || is_over(deadline)))
+    }
+
+    pub fn wait_for<T: ?Sized>(
+        &self,
+        guard: &mut MutexGuard<'_, T>,
+        patience: Duration,
+    ) -> WaitTimeoutResult {
+        self.wait_until(guard, time::now() + patience)
     }
 
     pub fn notify_one(&self) {
@@ -233,72 +289,6 @@ impl AtomicU64 {
     }
 }
 
-/// [`gate::Gate`](super::super::gate::Gate).
-#[derive(Debug, Default)]
-pub struct Gate {
-    real: gate::Gate,
-    model: Mutex<ModelGate>,
-    woken: Condvar,
-}
-
-/// The word, and how often each mark was woken.
-#[derive(Debug, Default)]
-struct ModelGate {
-    word: u32,
-    wakes: [u32; 32],
-}
-
-impl Gate {
-    pub fn look(&self) -> u32 {
-        if in_model() {
-            self.model.lock().word
-        } else {
-            self.real.look()
-        }
-    }
-
-    pub fn wait(&self, seen: u32, mark: gate::Mark, deadline: Instant) {
-        if !in_model() {
-            return self.real.wait(seen, mark, deadline);
-        }
-        let mut model = self.model.lock();
-        if model.word != seen {
-            return;
-        }
-        let bit = mark.bits().trailing_zeros() as usize;
-        let before = model.wakes[bit];
-        while model.wakes[bit] == before {
-            if self.woken.wait_until(&mut model, deadline).timed_out() {
-                return;
-            }
-        }
-    }
-
-    pub fn wake_all(&self) {
-        self.wake_where(|_| true);
-        self.real.wake_all();
-    }
-
-    pub fn wake(&self, mark: gate::Mark) {
-        let bit = mark.bits().trailing_zeros() as usize;
-        self.wake_where(|other| other == bit);
-        self.real.wake(mark);
-    }
-
-    fn wake_where(&self, is_woken: impl Fn(usize) -> bool) {
-        if in_model() {
-            let mut model = self.model.lock();
-            model.word += 1;
-            let wakes = model.wakes.iter_mut().enumerate();
-            wakes
-                .filter(|(bit, _)| is_woken(*bit))
-                .for_each(|(_, wakes)| *wakes += 1);
-            drop(model);
-            self.woken.notify_all();
-        }
-    }
-}
-
 /// `std::thread::yield_now`.
 pub fn yield_now() {
     if in_model() {
@@ -306,4 +296,28 @@ pub fn yield_now() {
     } else {
         std::thread::yield_now();
     }
+}
+
+/// Waits for what a library blocks its callers for: `attempt` is told how long, and answers nothing when it
+/// was not to be had by then. A thread of a model lets the others go on in between.
+pub fn wait_outside<T>(mut attempt: impl FnMut(Option<Duration>) -> Option<T>) -> Option<T> {
+    if !in_model() {
+        return attempt(None);
+    }
+    loop {
+        let done = attempt(Some(Duration::ZERO));
+        if done.is_some() {
+            return done;
+        }
+        shuttle::thread::yield_now();
+    }
+}
+
+/// Which thread it is, of the system or of the model.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct ThreadId(std::thread::ThreadId, Option<shuttle::current::TaskId>);
+
+pub fn thread_id() -> ThreadId {
+    let task = shuttle::current::try_get_current_task();
+    ThreadId(std::thread::current().id(), task)
 }

@@ -8,8 +8,8 @@ use super::names::{Inode, Names, Node};
 use super::tap::Tapped;
 use crate::io::errno::ENOSPC;
 use crate::io::{BLOCK_BYTES, Block};
+use crate::runtime::sync::Mutex;
 use crate::testing::SplitMix64;
-use parking_lot::Mutex;
 use std::path::Path;
 use std::sync::Arc;
 

@@ -15,12 +15,12 @@ use crate::io::{
     BufferPool, Disk, DiskFile, FileEntry, IoFailure, IoOp, LockFailure, OpenMode, StoreLock,
     layout,
 };
+use crate::runtime::sync::{Condvar, Mutex, now};
 use crate::testing::SplitMix64;
-use parking_lot::{Condvar, Mutex};
 use std::fmt;
 use std::path::{Component, Path};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Bytes of the pool of buffers.
 const POOL_BYTES_MAX: u64 = 8 << 20;
@@ -137,7 +137,7 @@ impl SimDisk {
     /// # Panics
     /// When they do not within a minute: the test waits for calls that nobody makes.
     pub fn wait_until_hung(&self, count: usize) {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = now() + Duration::from_secs(60);
         let mut state = self.shared.state.lock();
         while state.faults.hung < count {
             let timed_out = self
@@ -242,7 +242,7 @@ impl SimDisk {
         answer.map_err(|errno| failure(op, path, offset, errno))
     }
 
-    fn hang(&self, state: &mut parking_lot::MutexGuard<'_, State>) {
+    fn hang(&self, state: &mut crate::runtime::sync::MutexGuard<'_, State>) {
         let since = state.faults.releases;
         state.faults.hung += 1;
         self.shared.hang.notify_all();

@@ -8,8 +8,8 @@ use super::content::Content;
 use super::disk::SimDisk;
 use super::names::{Inode, Names, Node, Tree};
 use crate::io::IoOp;
+use crate::runtime::sync::Mutex;
 use crate::testing::SplitMix64;
-use parking_lot::Mutex;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

@@ -13,8 +13,8 @@ use super::content::Content;
 use super::{Chooser, Doubt};
 use crate::io::errno::{EEXIST, EISDIR, ENOENT, ENOTDIR};
 use crate::io::{FileEntry, FileKind, IoOp};
+use crate::runtime::sync::Mutex;
 use imbl::OrdMap;
-use parking_lot::Mutex;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

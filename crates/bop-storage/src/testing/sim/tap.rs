@@ -11,7 +11,7 @@
 use super::act::{Act, State};
 use super::disk::SimDisk;
 use crate::io::IoOp;
-use parking_lot::MutexGuard;
+use crate::runtime::sync::MutexGuard;
 use std::fmt;
 use std::sync::Arc;
 
