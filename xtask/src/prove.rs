@@ -60,18 +60,23 @@ const IMAGES: &str = "bop-storage/crash";
 const STRACE: &str = "bop-libsql/strace";
 const MODELS: &str = "bop-storage";
 
+const ITERATIONS_OF_THE_LOG: (&str, &str) = ("BOP_MODEL_ITERATIONS", "22000");
+const ITERATIONS_OF_ALL: (&str, &str) = ("BOP_MODEL_ITERATIONS", "2000");
+/// Some models panic in every schedule.
+const NO_BACKTRACE: (&str, &str) = ("RUST_BACKTRACE", "0");
+
 /// The longest first.
 const STAGES: &[Stage] = &[
-    stage(STRACE, "kills::", &[("BOP_KILL_POINTS", "4000")]),
-    stage(IMAGES, "every_call::", &[("BOP_CRASH_SEEDS", "250")]),
+    stage(STRACE, "kills::", &[("BOP_KILL_POINTS", "3600")]),
+    stage(IMAGES, "every_call::", &[("BOP_CRASH_SEEDS", "355")]),
     stage(IMAGES, "faults::", &[("BOP_CRASH_ALL", "1")]),
     stage(IMAGES, "sequences::", &[("BOP_CRASH_ALL", "1")]),
     stage(
         MODELS,
         "log::models::",
-        &[("BOP_MODEL_ITERATIONS", "22000")],
+        &[ITERATIONS_OF_THE_LOG, NO_BACKTRACE],
     ),
-    stage(MODELS, "db::models::", &[("BOP_MODEL_ITERATIONS", "2000")]),
+    stage(MODELS, "db::models::", &[ITERATIONS_OF_ALL, NO_BACKTRACE]),
     stage(IMAGES, "images::power_cuts_", &[("BOP_CRASH_SEEDS", "80")]),
     stage(IMAGES, "errnos::", &[("BOP_CRASH_ALL", "1")]),
     stage("bop-storage/past", "faults::", &[]),

@@ -14,8 +14,8 @@ use crate::ids::{ChunkId, StoreId};
 use crate::io::{Disk, layout};
 use crate::manifest::ChunkRow;
 use crate::pagestore::{ChunkDigest, ChunkIdentity, ChunkReader};
-use crate::runtime::sync::Mutex;
-use quick_cache::sync::Cache;
+use crate::runtime::sync::{Mutex, wait_outside};
+use quick_cache::sync::{Cache, GuardResult};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -105,10 +105,28 @@ impl ChunkFile {
 
     /// The open chunk.
     pub(crate) fn reader(&self) -> Result<Arc<ChunkReader>, ReadError> {
-        self.open.get_or_insert_with(&self.id, || {
-            let (disk, identity) = (self.disk.as_ref(), Some(&self.identity));
-            ChunkReader::open(disk, self.store, self.id, identity).map(Arc::new)
-        })
+        let found = wait_outside(
+            |limit| match self.open.get_value_or_guard(&self.id, limit) {
+                GuardResult::Timeout => None,
+                found => Some(found),
+            },
+        );
+        match found {
+            Some(GuardResult::Value(reader)) => Ok(reader),
+            Some(GuardResult::Guard(guard)) => {
+                let reader = self.open_anew()?;
+                // Refused only when somebody else has put one there: both read the same file.
+                drop(guard.insert(Arc::clone(&reader)));
+                Ok(reader)
+            }
+            // Answered only to a bounded wait, which this is not: opening is right all the same.
+            Some(GuardResult::Timeout) | None => self.open_anew(),
+        }
+    }
+
+    fn open_anew(&self) -> Result<Arc<ChunkReader>, ReadError> {
+        let (disk, identity) = (self.disk.as_ref(), Some(&self.identity));
+        ChunkReader::open(disk, self.store, self.id, identity).map(Arc::new)
     }
 }
 

@@ -1,9 +1,24 @@
 //! A record log and a feed of commits beside databases, and power cuts among them.
 
-use super::super::{CommitsFrom, Housekeeping, NewEntry};
+use super::super::{CommitsFrom, Housekeeping, Manager, NewEntry};
 use super::ground::{Ground, LONG, Promised, counter, counts, join, look_for};
 use crate::runtime::models::explore_engine;
-use shuttle::thread::spawn;
+use shuttle::thread::{JoinHandle, spawn};
+
+/// Reads the commits of "a" until it has seen so many.
+fn follower(store: &Manager, commits: usize) -> JoinHandle<()> {
+    let cursor = store.subscribe_commits("follower", CommitsFrom::Oldest, Some("a"));
+    let cursor = cursor.unwrap();
+    spawn(move || {
+        let mut seen = 0;
+        while seen < commits {
+            let page = cursor.read(10).unwrap();
+            seen += page.commits.len();
+            cursor.acknowledge(page.next).unwrap();
+            assert!(seen == commits || cursor.wait(LONG).unwrap());
+        }
+    })
+}
 
 fn entries_votes_and_commits() {
     let ground = Ground::new();
@@ -39,19 +54,7 @@ fn entries_votes_and_commits() {
             }
         })
     };
-    let follower = {
-        let cursor = store.subscribe_commits("follower", CommitsFrom::Oldest, Some("a"));
-        let cursor = cursor.unwrap();
-        spawn(move || {
-            let mut seen = 0;
-            while seen < 3 {
-                let page = cursor.read(10).unwrap();
-                seen += page.commits.len();
-                cursor.acknowledge(page.next).unwrap();
-                assert!(seen >= 3 || cursor.wait(LONG).unwrap());
-            }
-        })
-    };
+    let follower = follower(&store, 3);
     let checkpoint = {
         let store = store.clone();
         spawn(move || assert!(store.checkpoint().is_ok()))
