@@ -1,0 +1,203 @@
+//! What is mutated, and by which tests each part of it must be noticed. Data alone.
+
+/// Files that decide one thing, and their tests.
+pub(super) struct Group {
+    /// Names the file of results, too.
+    pub(super) name: &'static str,
+    /// In `crates/bop-storage/src`.
+    pub(super) files: &'static [&'static str],
+    /// One set after the other, the quickest first: each is asked of the mutants that those before it let
+    /// live.
+    pub(super) tests: &'static [Tests],
+}
+
+/// The engine without the modules above what is tried: each mutant is compiled in a third of the time.
+pub(super) struct Part {
+    pub(super) name: &'static str,
+    /// Modules of `lib.rs`. A module imports only what stands before it there.
+    pub(super) without: &'static [&'static str],
+}
+
+/// Some tests of a program.
+pub(super) struct Tests {
+    /// Where they run; test programs need the whole engine.
+    pub(super) part: &'static Part,
+    /// As the results call them.
+    pub(super) name: &'static str,
+    /// A test program of the engine; `None`: the library's own tests.
+    pub(super) program: Option<&'static str>,
+    /// Those whose names have one of these.
+    pub(super) filters: &'static [&'static str],
+    /// But not one of these.
+    pub(super) skipped: &'static [&'static str],
+}
+
+const fn lib(
+    part: &'static Part,
+    name: &'static str,
+    filters: &'static [&'static str],
+    skipped: &'static [&'static str],
+) -> Tests {
+    Tests {
+        part,
+        name,
+        program: None,
+        filters,
+        skipped,
+    }
+}
+
+const fn program(name: &'static str, filters: &'static [&'static str]) -> Tests {
+    Tests {
+        part: &WHOLE,
+        name,
+        program: Some(name),
+        filters,
+        skipped: &[],
+    }
+}
+
+const WHOLE: Part = Part {
+    name: "whole",
+    without: &[],
+};
+
+/// Up to the log.
+const LOG: Part = Part {
+    name: "log",
+    without: &[
+        "view",
+        "cache",
+        "recordlog",
+        "pagestore",
+        "checkpoint",
+        "manifest",
+        "catalogue",
+        "superblock",
+        "backup",
+        "db",
+    ],
+};
+
+/// The manifest and what it rests on.
+const MANIFEST: Part = Part {
+    name: "manifest",
+    without: &[
+        "log",
+        "view",
+        "cache",
+        "recordlog",
+        "pagestore",
+        "checkpoint",
+        "catalogue",
+        "superblock",
+        "backup",
+        "db",
+    ],
+};
+
+/// Every byte of a log or of an index flipped: most of a minute.
+const FLIPS: &[&str] = &["recover::tests::flips", "indexed::every_flipped_byte"];
+/// Schedules of threads by the thousand, and calls that hang.
+const SLOW_DB: &[&str] = &["publish::models", "creation::tests"];
+
+/// Mutants that are no question of these tests.
+pub(super) const EXCLUDED: &[&str] = &[
+    // What a person reads: no decision hangs on it.
+    r"impl .*(Debug|Display) for",
+];
+
+pub(super) const GROUPS: &[Group] = &[
+    Group {
+        name: "tail-rule",
+        files: &["log/tail_rule.rs", "log/recover/judge.rs"],
+        tests: &[lib(
+            &LOG,
+            "lib",
+            &["log::tail_rule::", "log::recover::"],
+            FLIPS,
+        )],
+    },
+    Group {
+        name: "recovery",
+        files: &[
+            "log/recover/chains.rs",
+            "log/recover/databases.rs",
+            "log/recover/inspect.rs",
+            "log/recover/links.rs",
+            "log/recover/mod.rs",
+            "log/recover/readers.rs",
+            "log/recover/reading.rs",
+            "log/recover/replay.rs",
+            "log/recover/sink.rs",
+            "log/recover/walk.rs",
+        ],
+        tests: &[
+            lib(&LOG, "lib", &["log::recover::"], FLIPS),
+            lib(&LOG, "lib flips", FLIPS, &[]),
+        ],
+    },
+    Group {
+        name: "format",
+        files: &[
+            "log/format/batch.rs",
+            "log/format/batch_decode.rs",
+            "log/format/batch_encode.rs",
+            "log/format/bytes.rs",
+            "log/format/catalogue.rs",
+            "log/format/decode.rs",
+            "log/format/encode.rs",
+            "log/format/image.rs",
+            "log/format/patch.rs",
+            "log/format/record.rs",
+            "log/format/record_log.rs",
+            "log/format/seal.rs",
+            "log/format/segment.rs",
+        ],
+        tests: &[
+            lib(
+                &LOG,
+                "lib",
+                &[
+                    "log::format::",
+                    "log::scan::",
+                    "log::recover::tests::ordinary",
+                ],
+                &[],
+            ),
+            program("formats", &["log", "documents", "seal"]),
+        ],
+    },
+    Group {
+        name: "retry",
+        files: &[
+            "io/policy.rs",
+            "runtime/backoff.rs",
+            "runtime/breaker.rs",
+            "log/rewrite.rs",
+        ],
+        tests: &[lib(
+            &LOG,
+            "lib",
+            &["io::policy::", "runtime::", "log::rewrite::"],
+            &[],
+        )],
+    },
+    Group {
+        name: "truncation",
+        files: &[
+            "log/holds.rs",
+            "db/release.rs",
+            "db/replay.rs",
+            "db/recovery.rs",
+            "db/log_needs.rs",
+            "db/state.rs",
+        ],
+        tests: &[lib(&WHOLE, "lib", &["log::holds::", "db::"], SLOW_DB)],
+    },
+    Group {
+        name: "manifest",
+        files: &["manifest/invariants.rs", "manifest/lineage.rs"],
+        tests: &[lib(&MANIFEST, "lib", &["manifest::"], &[])],
+    },
+];
