@@ -185,15 +185,18 @@ pub(super) const GROUPS: &[Group] = &[
     },
     Group {
         name: "truncation",
-        files: &[
-            "log/holds.rs",
-            "db/release.rs",
-            "db/replay.rs",
-            "db/recovery.rs",
-            "db/log_needs.rs",
-            "db/state.rs",
-        ],
-        tests: &[lib(&WHOLE, "lib", &["log::holds::", "db::"], SLOW_DB)],
+        files: &["log/holds.rs"],
+        tests: &[lib(&LOG, "lib", &["log::holds::"], &[])],
+    },
+    Group {
+        name: "release",
+        files: &["db/release.rs", "db/log_needs.rs"],
+        tests: &[lib(&WHOLE, "lib", &["db::"], SLOW_DB)],
+    },
+    Group {
+        name: "replay",
+        files: &["db/replay.rs", "db/recovery.rs"],
+        tests: &[lib(&WHOLE, "lib", &["db::"], SLOW_DB)],
     },
     Group {
         name: "manifest",

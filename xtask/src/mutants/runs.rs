@@ -9,7 +9,7 @@ use crate::bench::failed;
 use crate::tasks::Failure;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 const PACKAGE: &str = "bop-storage";
@@ -17,8 +17,8 @@ const PROFILE: &str = "mutants";
 /// Of the group's files.
 pub(super) const SOURCES: &str = "crates/bop-storage/src";
 
-/// A mutant's tests end in this, or in five times what they take without one.
-const TESTS_SECONDS_MIN: u64 = 20;
+/// A mutant's tests end in this, or in four times what they take without one.
+const TESTS_SECONDS_MIN: u64 = 12;
 /// A build takes some seconds, and the machine may be busy.
 const BUILD_SECONDS_MAX: u64 = 600;
 
@@ -91,15 +91,17 @@ impl Place {
         build.arg("--no-run");
         let mut run = self.cargo(&tree);
         run.args(build.get_args().filter(|word| *word != "--no-run"));
-        run.arg("--").args(tests.arguments()).stdout(Stdio::null());
+        run.arg("--").args(tests.arguments());
         let mut took = Duration::ZERO;
         for mut command in [build, run] {
             let begun = Instant::now();
-            let status = command
-                .status()
+            let output = command
+                .output()
                 .map_err(|error| failed("run", "cargo test", error))?;
-            if !status.success() {
-                return Err(failed("test without a mutant", tests.name, status));
+            if !output.status.success() {
+                let said = [output.stdout, output.stderr].concat();
+                eprintln!("{}", String::from_utf8_lossy(&said));
+                return Err(failed("test without a mutant", tests.name, output.status));
             }
             took = begun.elapsed();
         }
@@ -115,7 +117,7 @@ impl Place {
     ) -> Result<Vec<(MutantId, Outcome)>, Failure> {
         let tree = tree::copy(&self.root, tests.part)?;
         let names: Vec<String> = mutants.iter().map(|id| literal(&id.name())).collect();
-        let seconds_max = TESTS_SECONDS_MIN.max(5 * took.as_secs() + 5);
+        let seconds_max = TESTS_SECONDS_MIN.max(4 * took.as_secs() + 4);
         let mut cargo = self.cargo(&tree);
         cargo.args(["mutants", "--in-place", "--colors=never", "--no-shuffle"]);
         cargo.args(["-p", PACKAGE, "--profile", PROFILE, "--all-features"]);
