@@ -219,7 +219,10 @@ fn commit(root: &Path) -> Result<String, Failure> {
 fn text_of(root: &Path, file: &str) -> Result<String, Failure> {
     let told = |error: std::io::Error| failed("read", file, error);
     let text = fs::read_to_string(root.join(file)).map_err(told)?;
-    let own = text.split("\n#[cfg(test)]\n").next().unwrap_or_default();
+    let own = text
+        .split("\n#[cfg(test)]\nmod tests {\n")
+        .next()
+        .unwrap_or_default();
     let mut git = Command::new("git");
     git.args(["hash-object", "--stdin"]);
     git.stdin(Stdio::piped()).stdout(Stdio::piped());

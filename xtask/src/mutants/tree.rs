@@ -22,8 +22,11 @@ const ITSELF: (&str, &str) = (
     "bop-storage = { path = \".\", features = [\"testing\"] }\n",
 );
 
-/// The list of the engine's modules.
-const MODULES: &str = "crates/bop-storage/src/lib.rs";
+/// The lists of modules: the engine's, and those of a program that can be had without some of its tests.
+const MODULES: [&str; 2] = [
+    "crates/bop-storage/src/lib.rs",
+    "crates/bop-storage/tests/manifest/main.rs",
+];
 
 /// Brings a copy up to date; where it is.
 pub(super) fn copy(root: &Path, part: &Part) -> Result<PathBuf, Failure> {
@@ -60,7 +63,7 @@ fn copy_file(root: &Path, tree: &Path, file: &Path, part: &Part) -> Result<(), F
         let text = String::from_utf8_lossy(&bytes).replace(ITSELF.1, "");
         bytes = text.into_bytes();
     }
-    if file == Path::new(MODULES) {
+    if MODULES.iter().any(|list| file == Path::new(list)) {
         let text = String::from_utf8_lossy(&bytes);
         bytes = without(&text, part.without).into_bytes();
     }
