@@ -220,12 +220,20 @@ pub(super) const GROUPS: &[Group] = &[
     Group {
         name: "release",
         files: &["db/release.rs", "db/log_needs.rs"],
-        tests: &[lib(&WHOLE, "lib", &["db::"], SLOW_DB)],
+        tests: &[
+            program(&WHOLE, "manifest", &["commit_cursors::"]),
+            program(&WHOLE, "metrics", &["levels::"]),
+            program(&WHOLE, "backup", &["whole::"]),
+        ],
     },
     Group {
         name: "replay",
         files: &["db/replay.rs", "db/recovery.rs"],
-        tests: &[lib(&WHOLE, "lib", &["db::"], SLOW_DB)],
+        tests: &[
+            lib(&WHOLE, "lib", &["db::"], SLOW_DB),
+            program(&WHOLE, "record_logs", &["ordinary::", "damage::"]),
+            program(&WHOLE, "engine", &["contained::", "lifecycle::"]),
+        ],
     },
     Group {
         name: "manifest",
