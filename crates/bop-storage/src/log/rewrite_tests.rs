@@ -61,6 +61,23 @@ fn activations_that_fail_are_given_up_and_their_segments_removed() {
 }
 
 #[test]
+fn the_device_has_its_rest_before_the_next_attempt() {
+    let disk = SimDisk::new(1);
+    let delay = Duration::from_millis(200);
+    let limits = Limits {
+        retry_delay_min: delay,
+        retry_delay_max: delay,
+        ..Limits::tiny()
+    };
+    let log = threaded(&disk, limits);
+    disk.fail_next(IoOp::WriteDurable, Fault::Error(EIO));
+    let begun = Instant::now();
+    append(&log).unwrap();
+    let waited = begun.elapsed();
+    assert!(delay / 2 <= waited, "half of it is not jitter: {waited:?}");
+}
+
+#[test]
 fn a_device_that_fails_for_ever_poisons_after_so_many_attempts() {
     let disk = SimDisk::new(1);
     let attempts = 3;
