@@ -227,10 +227,9 @@ pub(super) const GROUPS: &[Group] = &[
     },
     Group {
         name: "release",
-        files: &["db/release.rs", "db/log_needs.rs"],
+        files: &["db/release.rs"],
         tests: &[
             program(&WHOLE, "manifest", &["commit_cursors::"]),
-            program(&WHOLE, "metrics", &["levels::"]),
             program(&WHOLE, "backup", &["whole::"]),
         ],
     },
