@@ -83,23 +83,6 @@ const LOG: Part = Part {
     ],
 };
 
-/// The manifest and what it rests on.
-const MANIFEST: Part = Part {
-    name: "manifest",
-    without: &[
-        "log",
-        "view",
-        "cache",
-        "recordlog",
-        "pagestore",
-        "checkpoint",
-        "catalogue",
-        "superblock",
-        "backup",
-        "db",
-    ],
-};
-
 /// The manifest and the catalogue, with those of their tests that open no store.
 const CATALOGUE: Part = Part {
     name: "catalogue",
@@ -245,19 +228,16 @@ pub(super) const GROUPS: &[Group] = &[
     Group {
         name: "manifest",
         files: &["manifest/invariants.rs", "manifest/lineage.rs"],
-        tests: &[
-            lib(&MANIFEST, "lib", &["manifest::"], &[]),
-            program(
-                &CATALOGUE,
-                "manifest",
-                &[
-                    "rows::",
-                    "generations::",
-                    "jobs::",
-                    "operations::",
-                    "writer::",
-                ],
-            ),
-        ],
+        tests: &[program(
+            &CATALOGUE,
+            "manifest",
+            &[
+                "rows::",
+                "generations::",
+                "jobs::",
+                "operations::",
+                "writer::",
+            ],
+        )],
     },
 ];
