@@ -83,7 +83,7 @@ const LOG: Part = Part {
     ],
 };
 
-/// The manifest and the catalogue, with those of their tests that open no store.
+/// The manifest and the catalogue, with those of their tests that open no store and are no models.
 const CATALOGUE: Part = Part {
     name: "catalogue",
     without: &[
@@ -95,16 +95,27 @@ const CATALOGUE: Part = Part {
         "superblock",
         "backup",
         "db",
+        "catalogue_model",
+        "catalogue_names",
         "commit_cursors",
         "commit_cursors_killed",
         "commit_cursors_model",
         "commit_cursors_race",
+        "feed_model",
         "feed_rig",
         "feeds",
         "flips",
+        "job_model",
+        "lineage_model",
+        "map_growth",
+        "model",
         "panics",
+        "reader_table",
         "stalls",
         "ten_subscribers",
+        "trimming",
+        "typed_model",
+        "worker",
     ],
 };
 
