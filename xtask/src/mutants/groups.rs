@@ -239,16 +239,27 @@ pub(super) const GROUPS: &[Group] = &[
     Group {
         name: "manifest",
         files: &["manifest/invariants.rs", "manifest/lineage.rs"],
-        tests: &[program(
-            &CATALOGUE,
-            "manifest",
-            &[
-                "rows::",
-                "generations::",
-                "jobs::",
-                "operations::",
-                "writer::",
-            ],
-        )],
+        tests: &[
+            Tests {
+                part: &CATALOGUE,
+                name: "manifest",
+                program: Some("manifest"),
+                filters: &[
+                    "rows::",
+                    "generations::",
+                    "jobs::",
+                    "operations::",
+                    "writer::",
+                ],
+                skipped: &["as_many_wait_as_may", "a_flipped_byte_closes"],
+            },
+            Tests {
+                part: &CATALOGUE,
+                name: "manifest, slow ones",
+                program: Some("manifest"),
+                filters: &["as_many_wait_as_may", "a_flipped_byte_closes"],
+                skipped: &[],
+            },
+        ],
     },
 ];
