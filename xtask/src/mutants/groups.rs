@@ -250,6 +250,7 @@ pub(super) const GROUPS: &[Group] = &[
                     "jobs::",
                     "operations::",
                     "writer::",
+                    "refused::",
                 ],
                 skipped: &["as_many_wait_as_may", "a_flipped_byte_closes"],
             },
