@@ -164,7 +164,10 @@ const REFUSED: &[(&str, &str, Edited)] = &[
     (
         "cursors_stay_in_the_feed",
         "behind the newest change",
-        |edit| with_place(edit, CURSORS[0], changes(1, 2)),
+        |edit| {
+            let behind = edit.state().feed().unwrap().next.get() + 1;
+            with_place(edit, CURSORS[0], changes(1, behind))
+        },
     ),
     ("cursors_stay_in_the_feed", "back in the log", |edit| {
         with_place(edit, CURSORS[1], commits(449, ONE))
@@ -241,7 +244,8 @@ const MADE: &[(&str, Edited)] = &[
         Ok(())
     }),
     ("a cursor at the end of the changes", |edit| {
-        with_place(edit, CURSORS[0], changes(1, 1))
+        let end = edit.state().feed().unwrap().next.get();
+        with_place(edit, CURSORS[0], changes(1, end))
     }),
     ("a cursor of a feed that began anew", |edit| {
         with_place(edit, CURSORS[0], changes(2, 0))
