@@ -23,8 +23,9 @@ const ITSELF: (&str, &str) = (
 );
 
 /// The lists of modules: the engine's, and those of a program that can be had without some of its tests.
-const MODULES: [&str; 2] = [
+const MODULES: [&str; 3] = [
     "crates/bop-storage/src/lib.rs",
+    "crates/bop-storage/tests/formats/main.rs",
     "crates/bop-storage/tests/manifest/main.rs",
 ];
 
