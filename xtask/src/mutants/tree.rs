@@ -4,6 +4,9 @@
 //! itself there: for the feature `testing` of its test programs it does, and each mutant would be compiled
 //! twice for its own tests. Modules of the engine that have nothing to do with what is tried are left out.
 //!
+//! A copy's part is in the engine's version there: to cargo packages in the same place of a workspace are the
+//! same, and it would take what was built of one part for that of another.
+//!
 //! Invariant: a file that is as it was keeps its time, so that cargo builds what has changed alone.
 //!
 //! Never: writes outside of the copy.
@@ -62,6 +65,8 @@ fn copy_file(root: &Path, tree: &Path, file: &Path, part: &Part) -> Result<(), F
     let mut bytes = fs::read(&from).map_err(told)?;
     if file == Path::new(ITSELF.0) {
         let text = String::from_utf8_lossy(&bytes).replace(ITSELF.1, "");
+        let version = format!("version = \"{}+{}\"", env!("CARGO_PKG_VERSION"), part.name);
+        let text = text.replace("version.workspace = true", &version);
         bytes = text.into_bytes();
     }
     if MODULES.iter().any(|list| file == Path::new(list)) {
