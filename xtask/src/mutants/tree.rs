@@ -65,8 +65,12 @@ fn copy_file(root: &Path, tree: &Path, file: &Path, part: &Part) -> Result<(), F
     let mut bytes = fs::read(&from).map_err(told)?;
     if file == Path::new(ITSELF.0) {
         let text = String::from_utf8_lossy(&bytes).replace(ITSELF.1, "");
-        let version = format!("version = \"{}+{}\"", env!("CARGO_PKG_VERSION"), part.name);
-        let text = text.replace("version.workspace = true", &version);
+        let version = format!(
+            "\nversion = \"{}+{}\"",
+            env!("CARGO_PKG_VERSION"),
+            part.name
+        );
+        let text = text.replace("\nversion.workspace = true", &version);
         bytes = text.into_bytes();
     }
     if MODULES.iter().any(|list| file == Path::new(list)) {
