@@ -162,6 +162,7 @@ impl Tried {
         let commit = commit(root)?;
         let mut took = BTreeMap::new();
         for batch in to_try.chunks(BATCH) {
+            let texts: BTreeMap<_, _> = batch.iter().cloned().collect();
             let mut left: Vec<MutantId> = batch.iter().map(|(id, _)| id.clone()).collect();
             for tests in self.group.tests {
                 if left.is_empty() {
@@ -177,12 +178,12 @@ impl Tried {
                     if outcome == Outcome::Survived {
                         left.push(id.clone());
                     }
-                    let text = batch.iter().find(|(one, _)| *one == id);
+                    let text = texts.get(&id).cloned().unwrap_or_default();
                     let found = Found {
                         outcome,
                         by: tests.name.to_owned(),
                         commit: commit.clone(),
-                        text: text.map(|(_, text)| text.clone()).unwrap_or_default(),
+                        text,
                         reason: String::new(),
                     };
                     self.results.add(id, found);
