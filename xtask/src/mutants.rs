@@ -188,8 +188,8 @@ impl Tried {
                     };
                     self.results.add(id, found);
                 }
+                self.results.save()?;
             }
-            self.results.save()?;
         }
         Ok(())
     }

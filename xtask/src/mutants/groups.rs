@@ -184,7 +184,6 @@ pub(super) const GROUPS: &[Group] = &[
         tests: &[
             lib(&LOG, "lib", &["log::recover::"], SLOW_RECOVERY),
             lib(&LOG, "lib, models", MODELS, &[]),
-            lib(&LOG, "lib, flips", FLIPS, &[]),
         ],
     },
     Group {
