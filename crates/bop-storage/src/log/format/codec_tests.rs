@@ -17,7 +17,7 @@ use crate::point::Point;
 use proptest::prelude::*;
 use zerocopy::IntoBytes;
 
-const IDENTITY: SegmentIdentity = SegmentIdentity {
+pub(super) const IDENTITY: SegmentIdentity = SegmentIdentity {
     store: StoreId::new([7; 16]),
     segment: SegmentId::new(3),
     incarnation: Incarnation::new(99),
@@ -125,7 +125,7 @@ fn catalogue_records() -> Vec<EncodedRecord> {
     records
 }
 
-fn one_batch(records: &[EncodedRecord], lsn: Lsn) -> (Vec<Block>, EncodedBatch) {
+pub(super) fn one_batch(records: &[EncodedRecord], lsn: Lsn) -> (Vec<Block>, EncodedBatch) {
     let entries: Vec<BatchEntry<'_>> = records
         .iter()
         .zip(100..)

@@ -1,7 +1,9 @@
 //! Records whose checksums are right and whose contents cannot be: each is refused for its own reason, and
 //! none is ever written.
 
-use super::codec_tests::{member, page, reseal};
+use super::batch::{BatchHeader, BatchTrailer, header_checksum, trailer_checksum};
+use super::batch_decode::{decode_header, decode_trailer};
+use super::codec_tests::{IDENTITY, member, one_batch, page, reseal};
 use super::decode::{RawRecord, Record};
 use super::encode::*;
 use super::record::*;
@@ -310,4 +312,98 @@ fn what_would_be_refused_is_not_written() {
     let order = "heads of a close record out of order";
     assert_eq!(why(encode_close(&[head(1, 3), head(1, 4)])), order);
     assert_eq!(why(encode_close(&[head(1, Lsn::LIMIT.get())])), order);
+}
+
+/// Where the batch stands.
+const AT: Lsn = Lsn::new(8192);
+
+/// Why a header or a trailer was refused; nothing when it was believed.
+fn told<T>(read: Result<T, Reject>) -> String {
+    match read {
+        Ok(_) => String::new(),
+        Err(Reject::Invalid(why)) => why.to_owned(),
+        Err(other) => format!("{other:?}"),
+    }
+}
+
+/// What is said of a batch of one note in a block, whose header was changed and sealed again.
+fn of_header(at: Lsn, edit: impl FnOnce(&mut BatchHeader)) -> String {
+    let (mut blocks, _) = one_batch(&[encode_note(NoteKind::Idle).unwrap()], AT);
+    let bytes = blocks.as_mut_bytes();
+    let (header, _) = BatchHeader::mut_from_prefix(bytes).unwrap();
+    edit(header);
+    header.checksum = header_checksum(&IDENTITY, header).into();
+    told(decode_header(bytes, &IDENTITY, at, 1 << 20))
+}
+
+#[test]
+fn a_batch_has_room_for_what_its_header_says() {
+    let header = |edit: fn(&mut BatchHeader)| of_header(AT, edit);
+    assert_eq!(header(|_| ()), "");
+    assert_eq!(
+        header(|header| header.flags = 1.into()),
+        "Features { flags: 1 }"
+    );
+    assert_eq!(
+        header(|header| header.length_bytes = 0.into()),
+        "length of a batch"
+    );
+    assert_eq!(
+        header(|header| header.length_bytes += 8),
+        "length of a batch"
+    );
+    assert_eq!(header(|header| header.length_bytes = (1 << 20).into()), "");
+    assert_eq!(
+        header(|header| header.length_bytes = ((1 << 20) + 4096).into()),
+        "a batch that leaves its segment"
+    );
+    // Header, trailer and two directories: 104 + 2 * 49 * 40 bytes of 4096.
+    assert_eq!(header(|header| header.entries = 49.into()), "");
+    let count = "count of a batch's records";
+    assert_eq!(header(|header| header.entries = 50.into()), count);
+    assert_eq!(header(|header| header.entries = 0.into()), count);
+    assert_eq!(
+        header(|header| header.reserved[7] = 1),
+        "reserved bytes of a batch header"
+    );
+    assert_eq!(header(|header| header.durable_lsn = AT.get().into()), "");
+    assert_eq!(
+        header(|header| header.durable_lsn = (AT.get() + 1).into()),
+        "a batch that says it was durable before it was made"
+    );
+    assert_eq!(
+        header(|header| header.lsn += 1),
+        "a batch that belongs elsewhere"
+    );
+    let last = Lsn::new(Lsn::LIMIT.get() - 4096);
+    assert_eq!(
+        of_header(last, |header| header.lsn = last.get().into()),
+        "a batch beyond the number space"
+    );
+}
+
+#[test]
+fn a_trailer_stands_behind_its_batch() {
+    let trailer = |edit: fn(&mut BatchTrailer)| {
+        let (mut blocks, batch) = one_batch(&[encode_note(NoteKind::Idle).unwrap()], AT);
+        let bytes = blocks.as_mut_bytes();
+        let (before, trailer) = BatchTrailer::mut_from_suffix(bytes).unwrap();
+        edit(trailer);
+        let directory = &before[before.len() - 40..];
+        trailer.checksum = trailer_checksum(&IDENTITY, trailer, directory).into();
+        told(decode_trailer(bytes, &IDENTITY, batch.end))
+    };
+    assert_eq!(trailer(|_| ()), "");
+    assert_eq!(trailer(|trailer| trailer.magic += 1), "Magic");
+    let reserved = "reserved bytes of a batch trailer";
+    assert_eq!(trailer(|trailer| trailer.reserved = 1.into()), reserved);
+    let elsewhere = "a trailer that belongs elsewhere";
+    assert_eq!(trailer(|trailer| trailer.lsn += 4096), elsewhere);
+    let count = "count of a batch's records";
+    assert_eq!(trailer(|trailer| trailer.entries = 50.into()), count);
+    assert_eq!(trailer(|trailer| trailer.entries = 2.into()), "Checksum");
+    assert_eq!(
+        trailer(|trailer| trailer.length_bytes = (8192 + 8192).into()),
+        "a batch that leaves its segment"
+    );
 }
