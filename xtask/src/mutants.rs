@@ -49,7 +49,7 @@ pub(crate) struct Wanted {
     /// Each N-th mutant alone, from the K-th on, which is less than N
     #[arg(long, value_name = "K/N")]
     shard: Option<Shard>,
-    /// Try those again that survived
+    /// Try those again that survived, and no others
     #[arg(long)]
     survivors: bool,
     /// Try nothing, print what is known
@@ -151,7 +151,7 @@ impl Tried {
         let to_try: Vec<(MutantId, String)> = share
             .filter(|(id, text)| match self.results.find(id, text) {
                 Some(found) => wanted.survivors && found.outcome == Outcome::Survived,
-                None => true,
+                None => !wanted.survivors,
             })
             .cloned()
             .collect();
