@@ -214,6 +214,7 @@ pub(super) const GROUPS: &[Group] = &[
                 ],
                 &[],
             ),
+            lib(&LOG, "lib, recovery", &["log::recover::"], SLOW_RECOVERY),
             program(&FORMATS, "formats", &["log", "seal"]),
         ],
     },
