@@ -2,7 +2,9 @@
 //! none is ever written.
 
 use super::batch::{BatchHeader, BatchTrailer, header_checksum, trailer_checksum};
-use super::batch_decode::{decode_header, decode_trailer};
+use super::batch_decode::{
+    decode_directory, decode_header, decode_trailer, spare_parts_damage, verify_records,
+};
 use super::codec_tests::{IDENTITY, member, one_batch, page, reseal};
 use super::decode::{RawRecord, Record};
 use super::encode::*;
@@ -406,4 +408,49 @@ fn a_trailer_stands_behind_its_batch() {
         trailer(|trailer| trailer.length_bytes = (8192 + 8192).into()),
         "a batch that leaves its segment"
     );
+}
+
+/// Either half of a batch that is sound by itself, and of another batch.
+#[test]
+fn header_and_trailer_are_of_one_batch() {
+    let damage = |edit: fn(&mut BatchTrailer)| {
+        let (mut blocks, batch) = one_batch(&[encode_note(NoteKind::Idle).unwrap()], AT);
+        let bytes = blocks.as_mut_bytes();
+        let (before, trailer) = BatchTrailer::mut_from_suffix(bytes).unwrap();
+        edit(trailer);
+        let directory = &before[before.len() - 40..];
+        trailer.checksum = trailer_checksum(&IDENTITY, trailer, directory).into();
+        let header = decode_header(bytes, &IDENTITY, AT, 1 << 20).unwrap();
+        assert_eq!(header.end, batch.end);
+        let directory = decode_directory(&header, bytes).unwrap();
+        spare_parts_damage(&header, &directory, bytes, &IDENTITY)
+    };
+    let differ = Some(Reject::Invalid("header and trailer of a batch differ"));
+    assert_eq!(damage(|_| ()), None);
+    assert_eq!(damage(|trailer| trailer.epoch += 1), differ);
+    let longer = |trailer: &mut BatchTrailer| {
+        trailer.length_bytes += 4096;
+        trailer.lsn -= 4096;
+    };
+    assert_eq!(damage(longer), differ);
+}
+
+/// Records of all lengths about a block, so that the directory at the end falls on either side of each
+/// border of blocks.
+#[test]
+fn batches_of_every_length_read_back() {
+    for count in 1..=600_u64 {
+        let heads: Vec<_> = (1..=count)
+            .map(|database| (DbId::new(database), Lsn::new(database)))
+            .collect();
+        let (blocks, batch) = one_batch(&[encode_close(&heads).unwrap()], AT);
+        let bytes = blocks.as_bytes();
+        assert_eq!(batch.end.get() - AT.get(), bytes.len() as u64, "{count}");
+        let header = decode_header(bytes, &IDENTITY, AT, 1 << 20).unwrap();
+        let directory = decode_directory(&header, bytes).unwrap();
+        let records = verify_records(&header, &directory, bytes).unwrap();
+        assert_eq!(records[0].record, Record::Close(heads), "{count}");
+        let damage = spare_parts_damage(&header, &directory, bytes, &IDENTITY);
+        assert_eq!(damage, None, "{count}");
+    }
 }
