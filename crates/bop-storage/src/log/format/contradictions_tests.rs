@@ -3,7 +3,8 @@
 
 use super::batch::{BatchHeader, BatchTrailer, header_checksum, trailer_checksum};
 use super::batch_decode::{
-    decode_directory, decode_header, decode_trailer, spare_parts_damage, verify_records,
+    decode_directory, decode_header, decode_trailer, directory_by_records, spare_parts_damage,
+    verify_records,
 };
 use super::codec_tests::{IDENTITY, member, one_batch, page, reseal};
 use super::decode::{RawRecord, Record};
@@ -451,6 +452,8 @@ fn batches_of_every_length_read_back() {
         assert_eq!(batch.end.get() - AT.get(), bytes.len() as u64, "{count}");
         let header = decode_header(bytes, &IDENTITY, AT, 1 << 20).unwrap();
         let directory = decode_directory(&header, bytes).unwrap();
+        let in_front = directory_by_records(&header, |at| Ok(bytes[at..at + 40].to_vec()));
+        assert_eq!(in_front.as_ref(), Ok(&directory), "{count}");
         let records = verify_records(&header, &directory, bytes).unwrap();
         assert_eq!(records[0].record, Record::Close(heads), "{count}");
         let damage = spare_parts_damage(&header, &directory, bytes, &IDENTITY);
