@@ -2,13 +2,14 @@
 //!
 //! Owns the command line only; what a task does stands in [`tasks`], what is checked in [`tidy`].
 //!
-//! Never: changes a file, save in `fix` and `golden --bump`.
+//! Never: changes a file, save in `fix`, `golden --bump` and the results of `mutants`.
 
 #![deny(unsafe_code)]
 
 mod bench;
 mod canaries;
 mod fuzz;
+mod mutants;
 mod programs;
 mod prove;
 mod soak;
@@ -70,6 +71,8 @@ enum Task {
         #[arg(value_name = "TARGET")]
         targets: Vec<String>,
     },
+    /// Change what decides, one thing at a time, and see that the tests notice
+    Mutants(mutants::Wanted),
     /// Compare the golden files of the formats, or write new ones
     Golden {
         /// Write the files of a new format version
@@ -117,6 +120,7 @@ fn main() -> ExitCode {
         Task::Prove { seed } => prove::prove(&root, seed),
         Task::Canaries { canaries } => canaries::hunt(&root, &canaries),
         Task::FuzzSmoke { seconds, targets } => fuzz::smoke(&root, seconds, &targets),
+        Task::Mutants(wanted) => mutants::mutants(&root, &wanted),
         Task::Golden { bump } => tasks::golden(&root, bump),
     };
     match outcome {

@@ -146,7 +146,7 @@ impl IoFailure {
 
 #[cfg(test)]
 mod tests {
-    use super::super::errno::{EIO, ELOOP};
+    use super::super::errno::{EEXIST, EIO, ELOOP};
     use super::*;
 
     const OPS: &[IoOp] = &[
@@ -227,19 +227,39 @@ mod tests {
         }
     }
 
+    /// Each failure, and what it says of itself: `s`pace, `p`oisoning, the `e`ngine stops, a name is
+    /// `t`aken or `n`ot there.
     #[test]
     fn a_failure_answers_by_the_table() {
-        let failure = |op, errno| IoFailure {
-            op,
-            path: "log/x".into(),
-            offset: None,
-            errno,
-        };
-        assert!(failure(IoOp::Allocate, ENOSPC).is_out_of_space());
-        assert!(!failure(IoOp::WriteDurable, ENOSPC).is_out_of_space());
-        assert!(failure(IoOp::Sync, EIO).is_poisoning());
-        assert!(failure(IoOp::Open, EROFS).stops_engine());
-        assert!(failure(IoOp::Open, ENOENT).is_not_found());
+        let failures = [
+            (IoOp::Allocate, ENOSPC, "s...."),
+            (IoOp::WriteDurable, ENOSPC, ".p..."),
+            (IoOp::Sync, EIO, ".p..."),
+            (IoOp::Open, EROFS, "..e.."),
+            (IoOp::Link, EEXIST, "...t."),
+            (IoOp::Open, ENOENT, "....n"),
+            (IoOp::Read, EIO, "....."),
+            (IoOp::Open, EMFILE, "....."),
+        ];
+        for (op, errno, expected) in failures {
+            let failure = IoFailure {
+                op,
+                path: "log/x".into(),
+                offset: None,
+                errno,
+            };
+            let said: String = [
+                (failure.is_out_of_space(), 's'),
+                (failure.is_poisoning(), 'p'),
+                (failure.stops_engine(), 'e'),
+                (failure.is_already_there(), 't'),
+                (failure.is_not_found(), 'n'),
+            ]
+            .map(|(holds, letter)| if holds { letter } else { '.' })
+            .into_iter()
+            .collect();
+            assert_eq!(said, expected, "{failure}");
+        }
     }
 
     #[test]

@@ -264,6 +264,36 @@ mod tests {
     }
 
     #[test]
+    fn two_who_hold_the_same_position_let_go_of_it_one_by_one() {
+        let holds = LogHolds::new(Arc::new(Wanted::default()));
+        let [a, b, c] = [(); 3].map(|()| holds.hold(Lsn::new(10), HoldReason::Catalogue));
+        drop(b);
+        drop(a);
+        assert_eq!(holds.all(), [(Lsn::new(10), HoldReason::Catalogue)]);
+        drop(c);
+        assert_eq!(holds.oldest(), None);
+    }
+
+    #[test]
+    fn a_record_log_that_does_not_move_keeps_its_hold_and_all_are_told_oldest_first() {
+        let holds = LogHolds::new(Arc::new(Wanted::default()));
+        let (one, two) = (DbId::new(1), DbId::new(2));
+        let pages = holds.hold(Lsn::new(20), HoldReason::Pages(two));
+        holds.hold_records(one, Lsn::ZERO, Lsn::new(10));
+        holds.hold_records(one, Lsn::new(10), Lsn::new(10));
+        holds.hold_records(two, Lsn::ZERO, Lsn::new(30));
+        assert_eq!(
+            holds.all(),
+            [
+                (Lsn::new(10), HoldReason::Records(one)),
+                (Lsn::new(20), HoldReason::Pages(two)),
+                (Lsn::new(30), HoldReason::Records(two)),
+            ]
+        );
+        assert_eq!(pages.lsn(), Lsn::new(20));
+    }
+
+    #[test]
     fn the_oldest_hold_decides_until_its_last_owner_is_gone() {
         let holds = LogHolds::new(Arc::new(Wanted::default()));
         assert_eq!(holds.oldest(), None);

@@ -62,6 +62,59 @@ fn activations_that_fail_are_given_up_and_their_segments_removed() {
 }
 
 #[test]
+fn the_device_has_its_rest_before_the_next_attempt() {
+    let disk = SimDisk::new(1);
+    let delay = Duration::from_millis(200);
+    let limits = Limits {
+        retry_delay_min: delay,
+        retry_delay_max: delay,
+        ..Limits::tiny()
+    };
+    let log = threaded(&disk, limits);
+    disk.fail_next(IoOp::WriteDurable, Fault::Error(EIO));
+    let begun = Instant::now();
+    append(&log).unwrap();
+    let waited = begun.elapsed();
+    assert!(delay / 2 <= waited, "half of it is not jitter: {waited:?}");
+}
+
+/// Its device is a simulated one, which does not get better by waiting.
+#[test]
+fn a_log_without_threads_tries_again_at_once() {
+    let disk = SimDisk::new(1);
+    let limits = Limits {
+        retry_delay_min: LONG,
+        retry_delay_max: LONG,
+        ..Limits::tiny()
+    };
+    let log = log_within(&disk, limits);
+    disk.fail_next(IoOp::WriteDurable, Fault::Error(EIO));
+    let begun = Instant::now();
+    append(&log).unwrap();
+    assert!(begun.elapsed() < LONG / 2);
+}
+
+#[test]
+fn a_write_within_its_time_is_not_overtaken() {
+    let disk = SimDisk::new(1);
+    let limits = Limits {
+        stall_limit: LONG,
+        ..Limits::tiny()
+    };
+    let log = log_within(&disk, limits);
+    let before = append(&log).unwrap();
+    disk.fail_next(IoOp::WriteDurable, Fault::Hang);
+    thread::scope(|scope| {
+        let leader = scope.spawn(|| append(&log));
+        disk.wait_until_hung(1);
+        assert!(!log.shared().take_stalled());
+        disk.release_hung();
+        let at = leader.join().unwrap().unwrap();
+        assert_eq!(segment_of(&log, before), segment_of(&log, at));
+    });
+}
+
+#[test]
 fn a_device_that_fails_for_ever_poisons_after_so_many_attempts() {
     let disk = SimDisk::new(1);
     let attempts = 3;

@@ -36,6 +36,8 @@ impl Backoff {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::ManualClock;
+    use std::collections::BTreeSet;
 
     const BACKOFF: Backoff = Backoff {
         first: Duration::from_millis(10),
@@ -66,5 +68,18 @@ mod tests {
         let waits: Vec<_> = (0..8_u64).map(|n| BACKOFF.delay(3, n << 61)).collect();
         assert!(waits.is_sorted() && waits[0] < waits[7], "{waits:?}");
         assert!(waits[0] == Duration::from_millis(40));
+    }
+
+    #[test]
+    fn stores_that_fail_a_microsecond_apart_do_not_knock_in_step() {
+        let clock = ManualClock::new(0);
+        let waits: BTreeSet<_> = (0..64)
+            .map(|_| {
+                clock.advance(1);
+                BACKOFF.delay(3, jitter(&clock)).as_millis()
+            })
+            .collect();
+        // Half of 80 ms is not jitter; the rest is spread.
+        assert!(20 < waits.len(), "{waits:?} ms");
     }
 }

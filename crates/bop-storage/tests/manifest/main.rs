@@ -26,6 +26,7 @@ mod model;
 mod operations;
 mod panics;
 mod reader_table;
+mod refused;
 mod rows;
 mod stalls;
 mod ten_subscribers;

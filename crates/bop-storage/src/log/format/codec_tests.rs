@@ -17,13 +17,13 @@ use crate::point::Point;
 use proptest::prelude::*;
 use zerocopy::IntoBytes;
 
-const IDENTITY: SegmentIdentity = SegmentIdentity {
+pub(super) const IDENTITY: SegmentIdentity = SegmentIdentity {
     store: StoreId::new([7; 16]),
     segment: SegmentId::new(3),
     incarnation: Incarnation::new(99),
 };
 
-fn page(number: u32, content: &[u8]) -> PageImage<'_> {
+pub(super) fn page(number: u32, content: &[u8]) -> PageImage<'_> {
     let page = PageNo::new(number).unwrap();
     PageImage {
         page,
@@ -33,7 +33,7 @@ fn page(number: u32, content: &[u8]) -> PageImage<'_> {
     }
 }
 
-fn member<'a>(database: u64, pages: &'a [PageImage<'a>]) -> MemberSpec<'a> {
+pub(super) fn member<'a>(database: u64, pages: &'a [PageImage<'a>]) -> MemberSpec<'a> {
     MemberSpec {
         database: DbId::new(database),
         parent: Lsn::new(40),
@@ -125,7 +125,7 @@ fn catalogue_records() -> Vec<EncodedRecord> {
     records
 }
 
-fn one_batch(records: &[EncodedRecord], lsn: Lsn) -> (Vec<Block>, EncodedBatch) {
+pub(super) fn one_batch(records: &[EncodedRecord], lsn: Lsn) -> (Vec<Block>, EncodedBatch) {
     let entries: Vec<BatchEntry<'_>> = records
         .iter()
         .zip(100..)
@@ -371,7 +371,7 @@ proptest! {
 }
 
 /// Makes the header checksum right again, as a hostile writer would.
-fn reseal(bytes: &mut [u8]) {
+pub(super) fn reseal(bytes: &mut [u8]) {
     let Some(head) = bytes.get(4..8) else { return };
     let head = u32::from_le_bytes(head.try_into().unwrap()) as usize;
     if head < 24 || bytes.len() < head {

@@ -14,6 +14,8 @@ pub(crate) mod bytes;
 mod catalogue;
 #[cfg(test)]
 mod codec_tests;
+#[cfg(test)]
+mod contradictions_tests;
 mod decode;
 mod encode;
 mod image;

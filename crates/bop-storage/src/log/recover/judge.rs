@@ -259,4 +259,43 @@ mod tests {
         check("bxbb", None, Some(8192), "RD..");
         check("b0", None, Some(8192), "RD");
     }
+
+    /// Four blocks of bad bytes, in blocks: where they end, by what is known.
+    fn bad_end(open_end: bool, cut_off: bool, known: Lsn) -> u64 {
+        let mut span = spans("x", None).remove(0);
+        span.end = Lsn::new(4 * 4096);
+        if let Content::Bad(bad) = &mut span.content {
+            (bad.open_end, bad.cut_off) = (open_end, cut_off);
+        }
+        let verdict = Verdict::Damaged;
+        Judged { span, verdict }.end(known).get() / 4096
+    }
+
+    #[test]
+    fn bad_bytes_without_an_end_reach_as_far_as_the_log_was_durable_but_a_lost_part_was_full() {
+        let known = |bytes| Lsn::new(bytes);
+        assert_eq!(bad_end(true, false, known(0)), 1, "one block at least");
+        assert_eq!(bad_end(true, false, known(4097)), 2);
+        assert_eq!(bad_end(true, false, known(90 * 4096)), 4, "no further");
+        assert_eq!(bad_end(false, false, known(0)), 4, "its header says so");
+        assert_eq!(bad_end(true, true, known(0)), 4, "the file has lost it");
+    }
+
+    #[test]
+    fn only_a_refused_read_behind_what_is_known_may_hide_the_end_of_the_log() {
+        let hides = |picture: &str, dead_from: Option<u64>, known: u64| {
+            let known = Lsn::new(known * 4096);
+            let judged = judge(
+                spans(picture, Some(0)),
+                dead_from.map(|block| Lsn::new(block * 4096)),
+                known,
+            );
+            unknown_tail(&judged, known).is_some()
+        };
+        assert!(hides("bu", None, 1));
+        assert!(!hides("bub", None, 2), "it was durable, and is damaged");
+        assert!(!hides("bu", Some(1), 1), "the log went on elsewhere");
+        assert!(!hides("bxu", None, 1), "the log ends before it");
+        assert!(!hides("bx", None, 1), "torn bytes end it");
+    }
 }

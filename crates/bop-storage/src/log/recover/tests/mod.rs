@@ -1,6 +1,7 @@
 //! Recovery, scenario by scenario.
 
 mod abandoned;
+mod contradictions;
 mod damage;
 mod files;
 mod flips;

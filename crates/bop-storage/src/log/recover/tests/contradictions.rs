@@ -1,0 +1,134 @@
+//! Segments that contradict each other or themselves, and names that are no files.
+
+use super::writer::{TestLog, damaged};
+use crate::error::{OpenError, Reject};
+use crate::ids::{Lsn, SegmentId};
+use crate::io::errno::{EINVAL, EIO, EISDIR, ELOOP, ENOTDIR, EROFS};
+use crate::io::{IoOp, layout};
+use crate::testing::Fault;
+
+/// Two activated segments with a commit each; cleanly closed.
+fn two_segments() -> TestLog {
+    let mut log = TestLog::new();
+    log.commit(1, 1);
+    log.activate();
+    log.commit(2, 2);
+    log.close();
+    log
+}
+
+#[test]
+fn what_is_no_file_is_damage_of_its_segment_alone() {
+    for errno in [ELOOP, EISDIR, ENOTDIR, EINVAL] {
+        let log = two_segments();
+        log.disk.fail_next(IoOp::Open, Fault::Error(errno));
+        let (recovered, lines) = log.recover();
+        assert_eq!(lines, ["2:2"], "errno {errno}");
+        assert_eq!(damaged(&recovered), [1], "errno {errno}");
+        let why = &recovered.damaged.values().next().unwrap().reason;
+        assert!(matches!(why, Reject::Unreadable(_)), "{why:?}");
+    }
+}
+
+/// What another process left in the kernel's cache is to be durable before it is believed; where nothing
+/// can be written, nothing was.
+#[test]
+fn a_segment_that_cannot_be_synced_is_not_looked_at_unless_nothing_can_be_written() {
+    let log = two_segments();
+    log.disk.fail_next(IoOp::Sync, Fault::Error(EROFS));
+    assert_eq!(log.recover().1, ["1:1", "2:2"]);
+    log.disk.fail_next(IoOp::Sync, Fault::Error(EIO));
+    let refused = log.try_recover(&log.disk).unwrap_err();
+    assert!(matches!(refused, OpenError::Io(failure) if failure.errno == EIO));
+}
+
+/// A spare whose stamp is bad was never activated as long as nothing else is in it. With anything where its
+/// first batch would be, the log may have gone on there.
+#[test]
+fn a_spare_with_a_bad_stamp_is_missed_only_if_something_is_in_it() {
+    for (something, missed) in [(false, vec![]), (true, vec![0, 1])] {
+        let mut log = TestLog::new();
+        log.commit(1, 1);
+        let path = layout::segment(SegmentId::new(2));
+        log.disk.flip(&path, 20, 1);
+        if something {
+            log.disk.flip(&path, 3 * 4096 + 100, 1);
+        }
+        let (recovered, lines) = log.recover();
+        assert_eq!(lines, ["1:1"]);
+        assert_eq!(damaged(&recovered), missed, "something: {something}");
+        assert_eq!(recovered.findings.len(), 1);
+    }
+}
+
+#[test]
+fn a_predecessor_ends_inside_of_itself() {
+    let contradiction = "its predecessor cannot end where it says";
+    let refused = |log: &TestLog| match log.try_recover(&log.disk).unwrap_err() {
+        OpenError::Damaged(damage) => damage.reason,
+        other => panic!("{other}"),
+    };
+    // Before its first byte, and behind its last one.
+    for end in [Lsn::ZERO, Lsn::new(1 << 30)] {
+        let mut log = two_segments();
+        log.active.as_mut().unwrap().end = end;
+        log.activate_at(Lsn::new(1 << 30));
+        assert_eq!(refused(&log), Reject::Invalid(contradiction), "{end}");
+    }
+}
+
+#[test]
+fn a_segment_may_be_left_empty_or_full() {
+    let mut log = TestLog::new();
+    log.commit(1, 1);
+    log.activate();
+    // Nothing came into it.
+    log.activate();
+    log.commit(2, 2);
+    log.close();
+    let (recovered, lines) = log.recover();
+    assert_eq!(lines, ["1:1", "2:2"]);
+    assert!(recovered.clean && recovered.findings.is_empty());
+    // To its last byte: what was there and is not any more is damage, and no contradiction.
+    let limit = log.space().limit();
+    log.spares(1);
+    log.active.as_mut().unwrap().end = limit;
+    log.activate();
+    assert_eq!(log.recover().1, ["1:1", "2:2"]);
+}
+
+/// The only segment that was ever activated looks like a spare: both copies of the activation and the first
+/// batch are zeros.
+#[test]
+fn a_log_whose_beginning_is_zeros_is_found_behind_them() {
+    let mut log = TestLog::new();
+    for page in 1..=3 {
+        log.commit(1, page);
+    }
+    let file = log.file(SegmentId::new(1));
+    let zeros = [crate::io::Block::ZERO; 3];
+    file.write_durable_at(4096, &zeros).unwrap();
+    let (recovered, _) = log.recover();
+    assert!(damaged(&recovered).contains(&1), "{recovered:?}");
+    assert!(!recovered.spares.contains(&log.segments[0]));
+}
+
+/// Nobody can say whose commit was in a batch that is lost: it may have been the first one of a database that
+/// had just been created.
+#[test]
+fn a_database_that_was_created_before_a_hole_is_suspect_though_it_has_no_commit() {
+    let mut log = TestLog::new();
+    log.create(9, "nine");
+    log.commit(1, 1);
+    log.commit(1, 2);
+    log.ruin_batch(1);
+    let (recovered, _) = log.recover();
+    assert_eq!(damaged(&recovered), [0, 1, 9]);
+    // Behind the hole it is not.
+    let mut log = TestLog::new();
+    log.commit(1, 1);
+    log.create(9, "nine");
+    log.ruin_batch(0);
+    let (recovered, _) = log.recover();
+    assert!(!damaged(&recovered).contains(&9));
+}
