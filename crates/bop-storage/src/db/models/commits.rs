@@ -1,6 +1,6 @@
 //! Commits, reads and checkpoints beside each other: power cuts, a close and failing calls among them.
 
-use super::super::Housekeeping;
+use super::super::{Db, Housekeeping, Manager};
 use super::ground::{
     Ground, LONG, Promised, Stopped, count, counter, counts, join, look, look_for,
 };
@@ -9,20 +9,60 @@ use crate::io::IoOp;
 use crate::runtime::models::{explore_engine, run_twice};
 use crate::testing::Fault;
 use rustix::io::Errno;
-use shuttle::thread::spawn;
+use shuttle::thread::{JoinHandle, spawn};
+use std::sync::Arc;
+
+/// A store with two databases that count.
+struct Two {
+    ground: Arc<Ground>,
+    store: Manager,
+    dbs: [Db; 2],
+    promised: [Promised; 2],
+}
+
+impl Two {
+    const NAMES: [&str; 2] = ["a", "b"];
+
+    fn open() -> Self {
+        let ground = Ground::new();
+        let store = ground.open(Housekeeping::Background);
+        Self {
+            dbs: Self::NAMES.map(|name| counter(&store, name)),
+            promised: [Promised::new(), Promised::new()],
+            ground,
+            store,
+        }
+    }
+
+    /// Two count in "a", one in "b", each twice; the power is cut meanwhile.
+    fn writers_and_power_cuts(&self) -> [JoinHandle<()>; 4] {
+        let ([a, b], [of_a, of_b]) = (&self.dbs, &self.promised);
+        let promised = self.promised.clone();
+        let power = self.ground.power_cuts(
+            move || promised.each_ref().map(Promised::now),
+            |store, promised| {
+                for (name, promised) in Self::NAMES.iter().zip(promised) {
+                    assert!(promised <= look_for(store, name), "{name}");
+                }
+            },
+        );
+        let [one, two, three] = [(a, of_a), (a, of_a), (b, of_b)].map(|(db, of)| counts(2, db, of));
+        [one, two, three, power]
+    }
+
+    /// All that was counted is there, in the store that was closed and opened again.
+    fn end(self) {
+        drop(self.dbs);
+        let store = self.ground.reopened(self.store);
+        assert_eq!(Self::NAMES.map(|name| look_for(&store, name)), [4, 2]);
+    }
+}
 
 fn commits_reads_and_checkpoints() {
-    let ground = Ground::new();
-    let store = ground.open(Housekeeping::Background);
-    let (a, b) = (counter(&store, "a"), counter(&store, "b"));
-    let (of_a, of_b) = (Promised::new(), Promised::new());
-    let writers = [
-        counts(2, &a, &of_a),
-        counts(2, &a, &of_a),
-        counts(2, &b, &of_b),
-    ];
+    let two = Two::open();
+    let writers = two.writers_and_power_cuts();
     let reader = {
-        let (a, of_a) = (a.clone(), of_a.clone());
+        let (a, of_a) = (two.dbs[0].clone(), two.promised[0].clone());
         spawn(move || {
             for _ in 0..3 {
                 let before = of_a.now();
@@ -31,21 +71,12 @@ fn commits_reads_and_checkpoints() {
         })
     };
     let checkpoint = {
-        let store = store.clone();
+        let store = two.store.clone();
         spawn(move || assert!(store.checkpoint().is_ok()))
     };
-    let power = ground.power_cuts(
-        move || [of_a.now(), of_b.now()],
-        |store, [of_a, of_b]| {
-            assert!(of_a <= look_for(store, "a"));
-            assert!(of_b <= look_for(store, "b"));
-        },
-    );
     join(writers);
-    join([reader, checkpoint, power]);
-    drop((a, b));
-    let store = ground.reopened(store);
-    assert_eq!([look_for(&store, "a"), look_for(&store, "b")], [4, 2]);
+    join([reader, checkpoint]);
+    two.end();
 }
 
 #[test]
@@ -101,35 +132,20 @@ fn a_close_refuses_or_finishes_each_commit() {
 
 /// A write of the log fails while others are on their way: it is done again, elsewhere, and nobody is told.
 fn a_failing_write() {
-    let ground = Ground::new();
-    let store = ground.open(Housekeeping::Background);
-    let (a, b) = (counter(&store, "a"), counter(&store, "b"));
-    let (of_a, of_b) = (Promised::new(), Promised::new());
-    let writers = [
-        counts(2, &a, &of_a),
-        counts(2, &a, &of_a),
-        counts(2, &b, &of_b),
-    ];
+    let two = Two::open();
+    let writers = two.writers_and_power_cuts();
     let fault = {
-        let disk = ground.disk.clone();
+        let disk = two.ground.disk.clone();
         spawn(move || {
             shuttle::thread::yield_now();
-            disk.fail_next(IoOp::WriteDurable, Fault::Error(Errno::IO.raw_os_error()));
+            let fault = Fault::Error(Errno::IO.raw_os_error());
+            disk.fail_next(IoOp::WriteDurable, fault);
         })
     };
-    let power = ground.power_cuts(
-        move || [of_a.now(), of_b.now()],
-        |store, [of_a, of_b]| {
-            assert!(of_a <= look_for(store, "a"));
-            assert!(of_b <= look_for(store, "b"));
-        },
-    );
     join(writers);
-    join([fault, power]);
-    ground.disk.heal();
-    drop((a, b));
-    let store = ground.reopened(store);
-    assert_eq!([look_for(&store, "a"), look_for(&store, "b")], [4, 2]);
+    join([fault]);
+    two.ground.disk.heal();
+    two.end();
 }
 
 #[test]
