@@ -75,7 +75,7 @@ fn copy_file(root: &Path, tree: &Path, file: &Path, part: &Part) -> Result<(), F
     }
     if MODULES.iter().any(|list| file == Path::new(list)) {
         let text = String::from_utf8_lossy(&bytes);
-        bytes = without(&text, part.without).into_bytes();
+        bytes = without(&text, &part.without.concat()).into_bytes();
     }
     if fs::read(&to).is_ok_and(|there| there == bytes) {
         return Ok(());

@@ -13,10 +13,12 @@
 //! Never: reads a file, verifies a page.
 
 mod ahead;
+mod flight;
 mod hash;
 mod observers;
 mod page_cache;
 
 pub use ahead::ChunkPlace;
+pub(crate) use flight::value_or_guard;
 pub use observers::CacheObserver;
 pub use page_cache::{CacheStats, PageCache, PageKey};

@@ -15,14 +15,14 @@
 //! Never: holds a lock while it loads or calls an observer.
 
 use super::ahead::{ChunkPlace, Coming, Missed, ReadAhead};
+use super::flight::value_or_guard;
 use super::hash::PlaceHash;
 use super::observers::{CacheObserver, Observers};
 use crate::error::ReadError;
 use crate::ids::{ChunkId, DbId, Lsn, PageNo, PageSize};
 use crate::page::PageBytes;
 use crate::runtime::Errands;
-use crate::runtime::sync::wait_outside;
-use quick_cache::sync::{Cache, GuardResult};
+use quick_cache::sync::Cache;
 use quick_cache::{Lifecycle, OptionsBuilder, Weighter};
 use std::collections::VecDeque;
 use std::fmt;
@@ -177,28 +177,19 @@ impl PageCache {
         key: PageKey,
         load: impl FnOnce() -> Result<PageBytes, ReadError>,
     ) -> Result<PageBytes, ReadError> {
-        let found = wait_outside(|limit| match self.pages.get_value_or_guard(&key, limit) {
-            GuardResult::Timeout => None,
-            found => Some(found),
-        });
-        let guard = match found {
-            Some(GuardResult::Value(page)) => {
+        let guard = match value_or_guard(&self.pages, &key) {
+            Ok(page) => {
                 self.hit(key);
                 return Ok(page);
             }
-            Some(GuardResult::Guard(guard)) => Some(guard),
-            // Answered only to a bounded wait, which this is not: loading is right all the same.
-            Some(GuardResult::Timeout) | None => None,
+            Err(guard) => guard,
         };
         add(&self.counters.misses, 1);
         let page = load()?;
         let mut evicted = Evicted::default();
         // Refused only when the key was inserted meanwhile: then the cache has the page already.
-        let inserted = guard.is_some_and(|guard| {
-            let kept = guard.insert_with_lifecycle(page.clone(), &mut evicted);
-            kept.is_ok()
-        });
-        if inserted {
+        let kept = guard.insert_with_lifecycle(page.clone(), &mut evicted);
+        if kept.is_ok() {
             self.inserted(key, &page, evicted);
         }
         Ok(page)

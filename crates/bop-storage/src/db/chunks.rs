@@ -8,14 +8,14 @@
 //!
 //! Never: writes a chunk.
 
+use crate::cache::value_or_guard;
 use crate::error::ReadError;
-use crate::ids::IdMap;
-use crate::ids::{ChunkId, StoreId};
+use crate::ids::{ChunkId, IdMap, StoreId};
 use crate::io::{Disk, layout};
 use crate::manifest::ChunkRow;
 use crate::pagestore::{ChunkDigest, ChunkIdentity, ChunkReader};
-use crate::runtime::sync::{Mutex, wait_outside};
-use quick_cache::sync::{Cache, GuardResult};
+use crate::runtime::sync::Mutex;
+use quick_cache::sync::Cache;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -105,28 +105,13 @@ impl ChunkFile {
 
     /// The open chunk.
     pub(crate) fn reader(&self) -> Result<Arc<ChunkReader>, ReadError> {
-        let found = wait_outside(
-            |limit| match self.open.get_value_or_guard(&self.id, limit) {
-                GuardResult::Timeout => None,
-                found => Some(found),
-            },
-        );
-        match found {
-            Some(GuardResult::Value(reader)) => Ok(reader),
-            Some(GuardResult::Guard(guard)) => {
-                let reader = self.open_anew()?;
-                // Refused only when somebody else has put one there: both read the same file.
-                drop(guard.insert(Arc::clone(&reader)));
-                Ok(reader)
-            }
-            // Answered only to a bounded wait, which this is not: opening is right all the same.
-            Some(GuardResult::Timeout) | None => self.open_anew(),
-        }
-    }
-
-    fn open_anew(&self) -> Result<Arc<ChunkReader>, ReadError> {
-        let (disk, identity) = (self.disk.as_ref(), Some(&self.identity));
-        ChunkReader::open(disk, self.store, self.id, identity).map(Arc::new)
+        value_or_guard(&self.open, &self.id).or_else(|guard| {
+            let (disk, identity) = (self.disk.as_ref(), Some(&self.identity));
+            let reader = ChunkReader::open(disk, self.store, self.id, identity).map(Arc::new)?;
+            // Refused only when somebody else has put one there: both read the same file.
+            drop(guard.insert(Arc::clone(&reader)));
+            Ok(reader)
+        })
     }
 }
 

@@ -22,7 +22,7 @@ pub(crate) use super::gate::Mark;
 pub(crate) use modelled::time::{self, now};
 #[cfg(test)]
 pub(crate) use modelled::{
-    AtomicU64, Condvar, Gate, Mutex, MutexGuard, RwLock, ThreadId, thread_id, wait_outside,
+    AtomicU64, Condvar, Gate, Mutex, MutexGuard, RwLock, ThreadId, patience_outside, thread_id,
     yield_now,
 };
 #[cfg(not(test))]
@@ -51,9 +51,9 @@ pub(crate) fn thread_id() -> ThreadId {
     std::thread::current().id()
 }
 
-/// Waits for what a library blocks its callers for, without end: `attempt` may be told another end, and answers
-/// nothing then.
+/// How long a library may block its callers until something happens: `None` without end. Who is told so of
+/// no time lets the others go on by [`yield_now`], and asks again.
 #[cfg(not(test))]
-pub(crate) fn wait_outside<T>(attempt: impl FnOnce(Option<Duration>) -> Option<T>) -> Option<T> {
-    attempt(None)
+pub(crate) fn patience_outside() -> Option<Duration> {
+    None
 }

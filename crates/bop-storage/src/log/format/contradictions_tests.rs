@@ -13,6 +13,7 @@ use super::record::*;
 use crate::checksum::{RollingChecksum, crc64};
 use crate::error::{Reject, Rejection};
 use crate::ids::*;
+use crate::io::Block;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 const CHAIN: CommitId = CommitId::new(8);
@@ -385,16 +386,21 @@ fn a_batch_has_room_for_what_its_header_says() {
     );
 }
 
+/// A batch of one record whose trailer was changed and sealed again, and where the batch ends.
+fn with_trailer(edit: fn(&mut BatchTrailer)) -> (Vec<Block>, Lsn) {
+    let (mut blocks, batch) = one_batch(&[encode_note(NoteKind::Idle).unwrap()], AT);
+    let (before, trailer) = BatchTrailer::mut_from_suffix(blocks.as_mut_bytes()).unwrap();
+    edit(trailer);
+    let directory = &before[before.len() - 40..];
+    trailer.checksum = trailer_checksum(&IDENTITY, trailer, directory).into();
+    (blocks, batch.end)
+}
+
 #[test]
 fn a_trailer_stands_behind_its_batch() {
     let trailer = |edit: fn(&mut BatchTrailer)| {
-        let (mut blocks, batch) = one_batch(&[encode_note(NoteKind::Idle).unwrap()], AT);
-        let bytes = blocks.as_mut_bytes();
-        let (before, trailer) = BatchTrailer::mut_from_suffix(bytes).unwrap();
-        edit(trailer);
-        let directory = &before[before.len() - 40..];
-        trailer.checksum = trailer_checksum(&IDENTITY, trailer, directory).into();
-        told(decode_trailer(bytes, &IDENTITY, batch.end))
+        let (blocks, end) = with_trailer(edit);
+        told(decode_trailer(blocks.as_bytes(), &IDENTITY, end))
     };
     assert_eq!(trailer(|_| ()), "");
     assert_eq!(trailer(|trailer| trailer.magic += 1), "Magic");
@@ -415,14 +421,10 @@ fn a_trailer_stands_behind_its_batch() {
 #[test]
 fn header_and_trailer_are_of_one_batch() {
     let damage = |edit: fn(&mut BatchTrailer)| {
-        let (mut blocks, batch) = one_batch(&[encode_note(NoteKind::Idle).unwrap()], AT);
-        let bytes = blocks.as_mut_bytes();
-        let (before, trailer) = BatchTrailer::mut_from_suffix(bytes).unwrap();
-        edit(trailer);
-        let directory = &before[before.len() - 40..];
-        trailer.checksum = trailer_checksum(&IDENTITY, trailer, directory).into();
+        let (blocks, end) = with_trailer(edit);
+        let bytes = blocks.as_bytes();
         let header = decode_header(bytes, &IDENTITY, AT, 1 << 20).unwrap();
-        assert_eq!(header.end, batch.end);
+        assert_eq!(header.end, end);
         let directory = decode_directory(&header, bytes).unwrap();
         spare_parts_damage(&header, &directory, bytes, &IDENTITY)
     };

@@ -298,19 +298,9 @@ pub fn yield_now() {
     }
 }
 
-/// Waits for what a library blocks its callers for: `attempt` is told how long, and answers nothing when it
-/// was not to be had by then. A thread of a model lets the others go on in between.
-pub fn wait_outside<T>(mut attempt: impl FnMut(Option<Duration>) -> Option<T>) -> Option<T> {
-    if !in_model() {
-        return attempt(None);
-    }
-    loop {
-        let done = attempt(Some(Duration::ZERO));
-        if done.is_some() {
-            return done;
-        }
-        shuttle::thread::yield_now();
-    }
+/// A thread of a model that is blocked by a library would block all the others.
+pub fn patience_outside() -> Option<Duration> {
+    in_model().then_some(Duration::ZERO)
 }
 
 /// Which thread it is, of the system or of the model.
