@@ -7,7 +7,8 @@
 //!                    found                      found
 //! ```
 //! Invariants
-//! - a page that is found is that of the newest link that covers it and has it;
+//! - a page that is found is that of the newest link that covers it and has it: one is passed by where its
+//!   index said so, now or before;
 //! - what is not here is told from what was never written: a fork has the one from its origin.
 //!
 //! Never: writes a chunk.
@@ -20,10 +21,10 @@ use crate::error::ReadError;
 use crate::ids::{ChunkId, DbId, Generation, Lsn, PageNo};
 use crate::manifest::{ChunkRow, LinkKind, ManifestState, RangeLink, RangeRow};
 use crate::page::PageBytes;
-use crate::pagestore::{ChunkReader, StoredPage};
+use crate::pagestore::{ChunkReader, PageSet, StoredPage};
 use crate::view::{BasePage, BasePages};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// What a generation's chunks say of a page.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -53,6 +54,8 @@ struct Section {
     /// Pages from the start of the range that the section may answer for.
     pages: u32,
     kind: LinkKind,
+    /// Those that it has, once a page was missed here.
+    present: OnceLock<PageSet>,
 }
 
 impl Section {
@@ -70,7 +73,22 @@ impl Section {
             index: link.section,
             pages: link.pages,
             kind: link.kind,
+            present: OnceLock::new(),
         }
+    }
+
+    /// Whether it is known that the section has not the `nth` page of its range.
+    fn lacks(&self, nth: u64) -> bool {
+        self.present.get().is_some_and(|present| !present.has(nth))
+    }
+
+    /// The `nth` page is not here: nor will others be, so that is made quick to see.
+    fn missed(&self, reader: &ChunkReader) -> Result<(), ReadError> {
+        if self.kind == LinkKind::Delta && self.present.get().is_none() {
+            // Somebody else may have been quicker, with the same.
+            drop(self.present.set(reader.page_set(self.index)?));
+        }
+        Ok(())
     }
 }
 
@@ -154,8 +172,12 @@ impl ChunkBase {
     /// # Errors
     /// Damage, or an I/O failure.
     pub(crate) fn look_up(&self, page: PageNo) -> Result<Lookup<PageBytes>, ReadError> {
-        // What is there of the newest link is the page of a slot: the index need not be asked.
-        if let Some(newest) = self.covering(page).next()
+        // What is there of the newest link that may have the page is the page of a slot: the index need not
+        // be asked.
+        let nth = self.nth(page);
+        let mut covering = self.covering(page);
+        let newest = covering.find(|section| section.kind == LinkKind::Base || !section.lacks(nth));
+        if let Some(newest) = newest
             && let Some(content) = self.cache.get_if_there(newest.place(page).into())
         {
             return Ok(Lookup::Found(content));
@@ -226,15 +248,20 @@ impl ChunkBase {
         Some(Lookup::NotHere)
     }
 
+    /// Counted from 0 in its range.
+    fn nth(&self, page: PageNo) -> u64 {
+        u64::from(page.get()) - self.ranges.first_page(self.ranges.of(page))
+    }
+
     fn covering(&self, page: PageNo) -> impl Iterator<Item = &Section> {
-        let range = self.ranges.of(page);
-        let nth = u64::from(page.get()) - self.ranges.first_page(range);
-        let chain = self.chains.get(&range);
+        let chain = self.chains.get(&self.ranges.of(page));
+        let nth = self.nth(page);
         chain.into_iter().flat_map(move |chain| chain.covering(nth))
     }
 
     fn find(&self, page: PageNo) -> Result<Lookup<Slot<'_>>, ReadError> {
-        for section in self.covering(page) {
+        let nth = self.nth(page);
+        for section in self.covering(page).filter(|section| !section.lacks(nth)) {
             let reader = section.file.reader()?;
             if let Some((hash, version)) = reader.page_hash(section.index, page)? {
                 return Ok(Lookup::Found(Slot {
@@ -247,6 +274,7 @@ impl ChunkBase {
             if section.kind == LinkKind::Base {
                 return Ok(Lookup::NeverWritten);
             }
+            section.missed(&reader)?;
         }
         Ok(Lookup::NotHere)
     }

@@ -14,6 +14,7 @@ use super::frame::{check_header, check_length, read_directory, read_footer};
 use super::history::{self, HistoryPoint};
 use super::identity::{ChunkDigest, ChunkIdentity};
 use super::lazy::Lazy;
+use super::page_set::PageSet;
 use super::section::{SectionMeta, SectionRef};
 use super::section_index::SectionIndex;
 use super::source::{Source, Span};
@@ -241,6 +242,17 @@ impl ChunkReader {
             Some((PageNo::new(slot.page.get())?, hash, version))
         });
         Ok(pages.collect())
+    }
+
+    /// Which pages of a section's range it has slots for.
+    ///
+    /// # Errors
+    /// As [`ChunkReader::read_page`].
+    pub fn page_set(&self, section: u32) -> Result<PageSet, ReadError> {
+        let (meta, index) = self.index(section)?;
+        let slots = index.iter().map(|(_, slot)| slot.page.get());
+        let nth = slots.filter_map(|page| page.checked_sub(meta.first_page.get()));
+        Ok(PageSet::new(meta.pages, nth))
     }
 
     /// The payload of a section: of a catalogue section, the catalogue.
