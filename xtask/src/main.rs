@@ -50,7 +50,7 @@ enum Task {
         #[arg(value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(10..))]
         seconds: u32,
     },
-    /// All that the crash suites can try: more than half an hour on two cores, and the build before
+    /// All that the crash suites can try: a quarter of an hour on two cores, and the build before
     Prove {
         /// One seed of the simulated power cuts, twice: both must come to the same sums
         #[arg(long)]

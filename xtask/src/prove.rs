@@ -60,17 +60,21 @@ const IMAGES: &str = "bop-storage/crash";
 const STRACE: &str = "bop-libsql/strace";
 const MODELS: &str = "bop-storage";
 
-const ITERATIONS_OF_THE_LOG: (&str, &str) = ("BOP_MODEL_ITERATIONS", "22000");
-const ITERATIONS_OF_ALL: (&str, &str) = ("BOP_MODEL_ITERATIONS", "2000");
+const ITERATIONS_OF_THE_LOG: (&str, &str) = ("BOP_MODEL_ITERATIONS", "20000");
+const ITERATIONS_OF_ALL: (&str, &str) = ("BOP_MODEL_ITERATIONS", "1700");
 /// Some models panic in every schedule.
 const NO_BACKTRACE: (&str, &str) = ("RUST_BACKTRACE", "0");
 
 /// The longest first.
 const STAGES: &[Stage] = &[
     stage(STRACE, "kills::", &[("BOP_KILL_POINTS", "3600")]),
-    stage(IMAGES, "every_call::", &[("BOP_CRASH_SEEDS", "355")]),
+    stage(IMAGES, "every_call::", &[("BOP_CRASH_SEEDS", "245")]),
     stage(IMAGES, "faults::", &[("BOP_CRASH_ALL", "1")]),
-    stage(IMAGES, "sequences::", &[("BOP_CRASH_ALL", "1")]),
+    stage(
+        IMAGES,
+        "sequences::",
+        &[("BOP_CRASH_ALL", "1"), ("BOP_CRASH_IMAGES", "12")],
+    ),
     stage(
         MODELS,
         "log::models::",

@@ -45,9 +45,9 @@ impl Image {
         } = self;
         let seed = random.next_u64();
         let judged =
-            look(rig, limits, &promise.expected()).and_then(|judged| match random.below(8) {
+            look(rig, limits, &promise.expected()).and_then(|judged| match random.below(16) {
                 0 => judged.verified()?.goes_on(limits, seed),
-                1 | 2 => Ok(judged.verified()?.found()),
+                1..4 => Ok(judged.verified()?.found()),
                 _ => Ok(judged.found()),
             });
         judged.map_err(|violation| format!("within call {call} ({op}), {keep:?}: {violation}"))

@@ -4,8 +4,8 @@
 //! ```text
 //! session --call--> the tap takes what a cut could leave now, with what is promised now
 //!    |                                                |  alike under one promise: once
-//!    '--the step is over--> each is opened and read, and must be what was promised; three eighths are
-//!                           verified, an eighth goes on, a few are another life
+//!    '--the step is over--> each is opened and read, and must be what was promised; a quarter is
+//!                           verified, a sixteenth goes on, a few are another life
 //! ```
 //! The store itself never loses its power here, so a run of some hundred calls gives some thousand images. What
 //! it answers when it does is for `images`.
