@@ -9,7 +9,8 @@
 //! ```
 //! Invariants
 //! - what is idle takes no more than `IDLE_BYTES_MAX` for each size, in the whole process;
-//! - a buffer is empty when it is handed out: nobody reads what it held before.
+//! - a buffer is empty when it is handed out: nobody reads what it held before;
+//! - behind the content of one that fills its size from 4 KiB on is memory that may be read.
 //!
 //! Never: waits for anything but the lists' locks, which are held to push or to pop.
 
@@ -28,6 +29,13 @@ const HEAP_STEP_BYTES: usize = 120 << 10;
 
 /// The smallest and the largest size that is kept, as powers of two: 512 bytes to 64 KiB.
 const SIZES_LOG2: [u32; 2] = [9, 16];
+
+/// Memory behind the buffers that are large enough for it: some who look at a page where it is look past
+/// its end.
+const BEHIND_BYTES: usize = 256;
+
+/// The smallest size that has it: of smaller ones it would be a good part.
+const BEHIND_LOG2_MIN: u32 = 12;
 
 const SIZES: usize = (SIZES_LOG2[1] - SIZES_LOG2[0] + 1) as usize;
 
@@ -99,18 +107,22 @@ impl Idle {
         };
         let idle = list.lock().pop();
         idle.unwrap_or_else(|| {
-            grow_the_heap_at_times(1 << bytes_log2);
-            Vec::with_capacity(1 << bytes_log2)
+            let capacity = capacity_of(bytes_log2);
+            grow_the_heap_at_times(capacity);
+            Vec::with_capacity(capacity)
         })
     }
 
     /// Keeps a buffer, unless it is of no size that is kept or enough of it are.
     fn keep(&self, mut buffer: Vec<u8>) {
         let capacity = buffer.capacity();
-        if !capacity.is_power_of_two() {
+        let Some(bytes_log2) = capacity.checked_ilog2() else {
+            return;
+        };
+        if capacity != capacity_of(bytes_log2) {
             return;
         }
-        if let Some(list) = self.list(capacity.ilog2()) {
+        if let Some(list) = self.list(bytes_log2) {
             buffer.clear();
             let mut list = list.lock();
             if list.len() < IDLE_BYTES_MAX / capacity {
@@ -122,6 +134,15 @@ impl Idle {
     fn list(&self, bytes_log2: u32) -> Option<&Mutex<Vec<Vec<u8>>>> {
         self.0.get(bytes_log2.checked_sub(SIZES_LOG2[0])? as usize)
     }
+}
+
+/// Of a buffer of that size.
+fn capacity_of(bytes_log2: u32) -> usize {
+    let behind = match BEHIND_LOG2_MIN <= bytes_log2 {
+        true => BEHIND_BYTES,
+        false => 0,
+    };
+    (1 << bytes_log2) + behind
 }
 
 /// Lets the allocator have room for the next few buffers at once, when it is their turn.
@@ -160,22 +181,22 @@ mod tests {
         assert_ne!(other.as_ptr(), at, "that is of another size");
         let second = idle.take(2049);
         assert_eq!((second.as_ptr(), second.len()), (at, 0));
-        assert_eq!(second.capacity(), 4096);
+        assert_eq!(second.capacity(), 4096 + BEHIND_BYTES);
     }
 
     #[test]
     fn no_more_than_its_share_is_kept_and_nothing_of_odd_sizes() {
         let idle = Idle::new();
         for _ in 0..200 {
-            idle.keep(Vec::with_capacity(1 << 16));
+            idle.keep(Vec::with_capacity(capacity_of(16)));
         }
         let kept = |bytes_log2| idle.list(bytes_log2).map(|list| list.lock().len());
-        assert_eq!(kept(16), Some(IDLE_BYTES_MAX >> 16));
-        for capacity in [0, 1, 256, 1000, 1 << 17] {
+        for capacity in [0, 1, 256, 1000, 1 << 16, 1 << 17] {
             idle.keep(Vec::with_capacity(capacity));
         }
-        let all: usize = (9..16).filter_map(kept).sum();
-        assert_eq!(all, 0);
+        let others: usize = (9..16).filter_map(kept).sum();
+        assert_eq!(others, 0);
+        assert_eq!(kept(16), Some(IDLE_BYTES_MAX / capacity_of(16)));
         assert_eq!((kept(8), kept(17)), (None, None));
     }
 

@@ -13,7 +13,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 /// Where every page of zeros points to.
-static ZEROS: [u8; PageSize::MAX.bytes()] = [0; PageSize::MAX.bytes()];
+static ZEROS: [u8; 2 * PageSize::MAX.bytes()] = [0; 2 * PageSize::MAX.bytes()];
 
 /// The content of one page. Cloning shares it.
 #[derive(Clone)]
@@ -39,6 +39,23 @@ impl PageBytes {
     /// A page that is the content of `buffer`, without copying.
     pub fn of(buffer: Buffer) -> Self {
         Self(Content::Shared(Arc::new(buffer)))
+    }
+
+    /// Bytes of memory that the page takes.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        match &self.0 {
+            Content::Zeros(size) => size.bytes(),
+            Content::Shared(bytes) => bytes.capacity(),
+        }
+    }
+
+    /// So many bytes behind the page are memory of its own, too: whoever looks at it where it is, and past
+    /// its end, does no harm. What is there means nothing. Of a page of 4 KiB or more, 256 at least.
+    pub fn readable_past_end(&self) -> usize {
+        match &self.0 {
+            Content::Zeros(size) => ZEROS.len() - size.bytes(),
+            Content::Shared(bytes) => bytes.capacity() - bytes.len(),
+        }
     }
 }
 
@@ -87,5 +104,19 @@ mod tests {
         buffer.resize(8192, 0);
         assert_eq!(zeros, PageBytes::of(buffer));
         assert_ne!(zeros, PageBytes::zeroed(PageSize::DEFAULT));
+    }
+
+    #[test]
+    fn behind_a_page_from_4_kib_on_there_is_memory() {
+        for bytes_log2 in 12..=16 {
+            let size = PageSize::new(1 << bytes_log2).unwrap();
+            let pages = [
+                PageBytes::zeroed(size),
+                PageBytes::copy_of(&vec![1; size.bytes()]),
+            ];
+            for page in pages {
+                assert!(256 <= page.readable_past_end(), "{page:?}");
+            }
+        }
     }
 }

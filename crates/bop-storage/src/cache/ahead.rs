@@ -3,17 +3,18 @@
 //! ```text
 //!   a miss at a page --no stream expects it--> a new stream: load this page alone
 //!                    '--a stream expects it--> the stream has it: hand it out
-//!                                         |--> it is coming: wait, and have the next ones fetched
-//!                                         '--> it has not: load four times as many as the last time;
-//!                                              from the largest window on, have the next one fetched
+//!                                         |--> it is coming: wait
+//!                                         '--> it has not: load four times as many as the last time
+//!   from the largest window on, whoever waits or loads has the next ones fetched
 //! ```
 //! They wait here and not among the cached pages: a page comes into the cache when it is asked for, as
 //! one that was loaded alone does. Otherwise its first use would count as a second one, and a scan would
 //! look like something that is read again and again.
 //!
 //! Invariants
-//! - at most [`STREAMS_MAX`] streams wait, each with less than [`WINDOW_BYTES_MAX`] of pages and as much
-//!   that is coming; who was not used for longest gives way;
+//! - at most [`STREAMS_MAX`] streams wait, each with less than [`WINDOW_BYTES_MAX`] of pages and
+//!   [`COMING_MAX`] times as much that is coming; who was not used for longest gives way;
+//! - what is coming for a stream ascends, and stands behind what waits;
 //! - a page is handed out once.
 //!
 //! Never: loads a page, holds its lock while somebody does.
@@ -24,10 +25,13 @@ use crate::runtime::sync::Mutex;
 use crate::runtime::{Pending, Waited};
 use std::collections::VecDeque;
 
-/// Scans that are followed at a time. With the next bound, 4 MiB are all that ever waits, and 4 MiB come.
+/// Scans that are followed at a time. With the next bounds, 4 MiB are all that ever waits, and 16 MiB come.
 const STREAMS_MAX: usize = 16;
 /// What is loaded for one miss.
 const WINDOW_BYTES_MAX: usize = 256 << 10;
+/// Windows that are fetched for a scan at a time: a device is quicker with several, and while one is read
+/// another one is checked and copied.
+const COMING_MAX: usize = 4;
 /// A scan may pass by so many pages: those of a table stand among those of its index.
 const SKIPPED_MAX: u32 = 4;
 
@@ -71,12 +75,24 @@ struct Stream {
     /// The number of the first page that waits, or of the one that is wanted next.
     next: u32,
     pages: VecDeque<PageBytes>,
-    coming: Option<Coming>,
+    coming: VecDeque<Coming>,
     /// What the last load was for.
     window_bytes: usize,
 }
 
 impl Stream {
+    /// Nothing of it is there but that `place` was asked for.
+    fn past(place: &ChunkPlace) -> Self {
+        Self {
+            chunk: place.chunk,
+            section: place.section,
+            next: place.page.get().saturating_add(1),
+            pages: VecDeque::new(),
+            coming: VecDeque::new(),
+            window_bytes: 0,
+        }
+    }
+
     /// Whether it is here that `place` would be asked for.
     fn expects(&self, place: &ChunkPlace) -> bool {
         // Fewer than 512 pages wait: they are of 512 bytes at least. What is coming begins behind them.
@@ -101,21 +117,25 @@ impl ReadAhead {
         let Some(mut stream) = found.and_then(|at| streams.remove(at)) else {
             return Missed::Load(0);
         };
-        let skipped = (place.page.get() - stream.next) as usize;
+        let page = place.page.get();
+        let skipped = (page - stream.next) as usize;
         stream.pages.drain(..skipped.min(stream.pages.len()));
-        let ready = stream.pages.pop_front();
-        stream.next = place.page.get().saturating_add(1);
-        let window_bytes = stream.window_bytes;
-        let coming = match ready {
-            None => stream.coming.take(),
-            Some(_) => None,
+        stream.next = page.saturating_add(1);
+        let missed = match (stream.pages.pop_front(), stream.coming.front()) {
+            (Some(page), _) => Missed::Ready(page),
+            // A window may have ended early: what is between it and the next one is loaded alone.
+            (None, Some(coming)) if page < coming.first => Missed::Load(0),
+            (None, Some(_)) => stream
+                .coming
+                .pop_front()
+                .map_or(Missed::Load(0), Missed::Wait),
+            (None, None) => {
+                stream.window_bytes = (4 * stream.window_bytes).min(WINDOW_BYTES_MAX);
+                Missed::Load(stream.window_bytes)
+            }
         };
         streams.push_front(stream);
-        match (ready, coming) {
-            (Some(page), _) => Missed::Ready(page),
-            (None, Some(coming)) => Missed::Wait(coming),
-            (None, None) => Missed::Load((4 * window_bytes).min(WINDOW_BYTES_MAX)),
-        }
+        missed
     }
 
     /// Waits for what is coming; the page, if it is among it.
@@ -126,17 +146,27 @@ impl ReadAhead {
         let skipped = place.page.get().checked_sub(coming.first)? as usize;
         pages.drain(..skipped.min(pages.len()));
         let page = pages.pop_front()?;
-        self.loaded(place, WINDOW_BYTES_MAX, pages);
+        self.loaded(place, page.len(), pages);
         Some(page)
     }
 
     /// Whether somebody should fetch more for the stream that has just gone past `place`: from which
-    /// page on, and how many bytes.
-    pub(super) fn wants_more(&self, place: &ChunkPlace) -> Option<(PageNo, usize)> {
+    /// page on, and how many bytes. The pages have `page_bytes` each.
+    pub(super) fn wants_more(
+        &self,
+        place: &ChunkPlace,
+        page_bytes: usize,
+    ) -> Option<(PageNo, usize)> {
         let streams = self.streams.lock();
         let stream = streams.iter().find(|stream| stream.is_past(place))?;
-        let first = stream.next.checked_add(stream.pages.len() as u32)?;
-        let is_due = stream.window_bytes == WINDOW_BYTES_MAX && stream.coming.is_none();
+        let first = match stream.coming.back() {
+            Some(coming) => {
+                let pages = WINDOW_BYTES_MAX.checked_div(page_bytes)?.max(1);
+                coming.first.checked_add(u32::try_from(pages).ok()?)?
+            }
+            None => stream.next.checked_add(stream.pages.len() as u32)?,
+        };
+        let is_due = stream.window_bytes == WINDOW_BYTES_MAX && stream.coming.len() < COMING_MAX;
         is_due.then_some((PageNo::new(first)?, WINDOW_BYTES_MAX))
     }
 
@@ -145,32 +175,20 @@ impl ReadAhead {
         let mut streams = self.streams.lock();
         let stream = streams.iter_mut().find(|stream| stream.is_past(place));
         if let Some(stream) = stream {
-            stream.coming = Some(coming);
+            stream.coming.push_back(coming);
         }
     }
 
-    /// `pages` were loaded, which stand behind `place`, when so many bytes were to be.
-    pub(super) fn loaded(
-        &self,
-        place: &ChunkPlace,
-        window_bytes: usize,
-        pages: VecDeque<PageBytes>,
-    ) {
-        let next = place.page.get().saturating_add(1);
+    /// The page at `place`, of so many bytes, was loaded, and with it `pages`, which stand behind it.
+    pub(super) fn loaded(&self, place: &ChunkPlace, page_bytes: usize, pages: VecDeque<PageBytes>) {
         let mut streams = self.streams.lock();
         let past = streams.iter().position(|stream| stream.is_past(place));
-        if let Some(at) = past {
-            streams.remove(at);
-        }
+        let known = past.and_then(|at| streams.remove(at));
+        let mut stream = known.unwrap_or_else(|| Stream::past(place));
+        stream.pages = pages;
+        stream.window_bytes = stream.window_bytes.max(page_bytes);
         streams.truncate(STREAMS_MAX - 1);
-        streams.push_front(Stream {
-            chunk: place.chunk,
-            section: place.section,
-            next,
-            pages,
-            coming: None,
-            window_bytes,
-        });
+        streams.push_front(stream);
     }
 }
 
@@ -202,7 +220,7 @@ mod tests {
                 let bytes = bytes.max(4096);
                 let count = bytes / 4096;
                 let behind = (number + 1..).take(count - 1).map(page).collect();
-                ahead.loaded(&place(number), bytes, behind);
+                ahead.loaded(&place(number), 4096, behind);
                 count
             }
         }

@@ -83,7 +83,7 @@ pub struct CacheStats {
     pub evictions: u64,
     /// Pages in the cache.
     pub pages: u64,
-    /// Bytes of the pages in the cache.
+    /// Bytes of memory that the pages in the cache take.
     pub bytes: u64,
     /// The most that they may be.
     pub bytes_max: u64,
@@ -94,7 +94,7 @@ pub struct CacheStats {
 
 /// A bounded cache of pages with single-flight loads.
 pub struct PageCache {
-    pages: Cache<PageKey, PageBytes, ByLength, PlaceHash, Collect>,
+    pages: Cache<PageKey, PageBytes, ByMemory, PlaceHash, Collect>,
     bytes_max: u64,
     ahead: ReadAhead,
     errands: Option<Arc<Errands>>,
@@ -132,10 +132,10 @@ struct Counters {
 }
 
 impl PageCache {
-    /// A cache for pages of at most `bytes_max` bytes in all.
+    /// A cache for pages that take at most `bytes_max` bytes of memory in all.
     pub fn new(bytes_max: u64) -> Self {
         Self {
-            pages: Cache::with_options(options(bytes_max), ByLength, PlaceHash, Collect),
+            pages: Cache::with_options(options(bytes_max), ByMemory, PlaceHash, Collect),
             bytes_max,
             ahead: ReadAhead::default(),
             errands: None,
@@ -204,7 +204,7 @@ impl PageCache {
     /// Whatever `load` answers of this page; the next caller loads again.
     pub fn get_or_load_run<L>(&self, place: ChunkPlace, load: L) -> Result<PageBytes, ReadError>
     where
-        L: Fn(PageNo, usize) -> Result<VecDeque<PageBytes>, ReadError> + Send + 'static,
+        L: Fn(PageNo, usize) -> Result<VecDeque<PageBytes>, ReadError> + Send + Clone + 'static,
     {
         self.get_or_load_missed(place.into(), || {
             let (came, bytes) = match self.ahead.missed(&place) {
@@ -213,7 +213,7 @@ impl PageCache {
                 Missed::Load(bytes) => (None, bytes),
             };
             let page = came.map_or_else(|| self.load_run(&place, bytes, &load), Ok)?;
-            self.fetch_more(&place, load);
+            self.fetch_more(&place, page.len(), load);
             Ok(page)
         })
     }
@@ -229,25 +229,27 @@ impl PageCache {
         let mut pages = load(place.page, bytes)?;
         let page = pages.pop_front();
         let page = page.unwrap_or_else(|| PageBytes::zeroed(PageSize::DEFAULT));
-        self.ahead.loaded(place, bytes.max(page.len()), pages);
+        self.ahead.loaded(place, page.len(), pages);
         Ok(page)
     }
 
     /// Has the pages fetched that a scan will come to, if it is one and somebody is free for that.
-    fn fetch_more<L>(&self, place: &ChunkPlace, load: L)
+    fn fetch_more<L>(&self, place: &ChunkPlace, page_bytes: usize, load: L)
     where
-        L: Fn(PageNo, usize) -> Result<VecDeque<PageBytes>, ReadError> + Send + 'static,
+        L: Fn(PageNo, usize) -> Result<VecDeque<PageBytes>, ReadError> + Send + Clone + 'static,
     {
         let Some(errands) = &self.errands else {
             return;
         };
-        if let Some((first, bytes)) = self.ahead.wants_more(place) {
+        while let Some((first, bytes)) = self.ahead.wants_more(place, page_bytes) {
+            let load = load.clone();
             // What fails is told to whoever asks for it.
             let fetch = move || load(first, bytes).unwrap_or_default();
-            if let Ok(pages) = errands.send(fetch) {
-                let first = first.get();
-                self.ahead.comes(place, Coming { first, pages });
-            }
+            let Ok(pages) = errands.send(fetch) else {
+                return;
+            };
+            let first = first.get();
+            self.ahead.comes(place, Coming { first, pages });
         }
     }
 
@@ -342,13 +344,13 @@ impl fmt::Debug for PageCache {
     }
 }
 
-/// A page weighs what it is long. The few dozen bytes of key and counters are not counted.
+/// A page weighs its memory. The few dozen bytes of key and counters are not counted.
 #[derive(Copy, Clone)]
-struct ByLength;
+struct ByMemory;
 
-impl Weighter<PageKey, PageBytes> for ByLength {
+impl Weighter<PageKey, PageBytes> for ByMemory {
     fn weight(&self, _: &PageKey, page: &PageBytes) -> u64 {
-        page.len() as u64
+        page.memory_bytes() as u64
     }
 }
 
