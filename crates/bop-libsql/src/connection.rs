@@ -18,6 +18,12 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// libSQL is compiled with another default for triggers than SQLite. The engine checkpoints when it has to, so
+/// the hook is free for whoever wants it. SQLite may look at pages of the main database where they are, not at
+/// those of plain files that are attached.
+const AT_CONNECT: &str = "PRAGMA recursive_triggers = 0; PRAGMA wal_autocheckpoint = 0;
+     PRAGMA main.mmap_size = 0x7fff0000";
+
 /// How a connection is opened.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
@@ -142,11 +148,9 @@ impl Connection {
         // rusqlite panics above what SQLite can count.
         let longest = Duration::from_millis(i32::MAX.unsigned_abs().into());
         sqlite.busy_timeout(options.busy_timeout.min(longest))?;
-        // libSQL is compiled with other defaults than SQLite.
+        // As of triggers.
         sqlite.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, false)?;
-        sqlite.pragma_update(None, "recursive_triggers", false)?;
-        // The engine checkpoints when it has to; the hook is free for whoever wants it.
-        sqlite.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
+        sqlite.execute_batch(AT_CONNECT)?;
         Ok(sqlite)
     }
 

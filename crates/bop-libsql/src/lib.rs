@@ -54,6 +54,7 @@
 //! # The path of a page
 //!
 //! `ffi` (C tables) -> `session` (one pager's transactions) -> `bop_storage` (pages and commits).
+//! Pages that a scan comes by are not copied: `lent` has them as long as SQLite looks at them.
 //! `page_one`, of `bop-sqlite-common`, is the only place that knows SQLite's file header; `transfer` moves whole databases
 //! from and to plain files.
 #![deny(unsafe_code)]
@@ -65,6 +66,7 @@ mod error;
 mod faults;
 mod ffi;
 mod hub;
+mod lent;
 mod pages;
 mod pool;
 mod session;

@@ -38,13 +38,14 @@ mod group;
 use crate::engine_error::{EngineError, ErrorSlot};
 use crate::faults::{self, Point};
 use crate::hub::Hub;
+use crate::lent::Lent;
 use crate::page_one;
 use crate::pages::{change_counter, file_bytes, page_within};
 use crate::shown::Shown;
 use crate::turns::Place;
 use bop_storage::canary::{Canary, is_planted};
 use bop_storage::ids::{Lsn, PageNo};
-use bop_storage::{Durability, ReadTxn, ResetTxn, Savepoint, WriteTxn};
+use bop_storage::{Durability, PageBytes, ReadTxn, ResetTxn, Savepoint, WriteTxn};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -312,6 +313,50 @@ impl Session {
             page_one::to_shown(out, change_counter(lsn));
         }
         Ok(())
+    }
+
+    /// A page where it is, for a pager that only reads. `None` for one that has to be copied: page 1, which is
+    /// shown otherwise than it is stored, and one that is not there or not of `bytes` bytes.
+    pub(crate) fn page_in_place(
+        &self,
+        page: PageNo,
+        bytes: usize,
+    ) -> Result<Option<PageBytes>, EngineError> {
+        let Stage::Reading(read) = &self.state.borrow().stage else {
+            return Ok(None);
+        };
+        if page == PageNo::FIRST {
+            return Ok(None);
+        }
+        faults::hit(Point::Read)?;
+        let content = page_within(page, read.page_count(), || read.read_page(page))?;
+        Ok(content.filter(|content| content.len() == bytes))
+    }
+
+    /// Reads bytes of the file that SQLite believes in, from the first one of a page other than page 1 on:
+    /// what it does with a long row whose pages it wants to keep no copy of. `None`: it is no such place.
+    pub(crate) fn read_file(&self, offset: u64, out: &mut [u8]) -> Result<Option<()>, EngineError> {
+        let size = match &self.state.borrow().stage {
+            Stage::Reading(read) => read.page_size(),
+            Stage::Idle | Stage::Writing { .. } | Stage::Failed { .. } => None,
+        };
+        let page = size.and_then(|size| {
+            let bytes = u64::from(size.get());
+            let before = u32::try_from(offset / bytes).ok()?;
+            let is_page = offset.is_multiple_of(bytes) && out.len() <= size.bytes();
+            PageNo::new(before.checked_add(1)?).filter(|page| is_page && *page != PageNo::FIRST)
+        });
+        page.map(|page| self.read_page(page, out)).transpose()
+    }
+
+    /// Whether it only reads, and pages that are large enough.
+    pub(crate) fn lends(&self) -> bool {
+        let state = self.state.borrow();
+        let size = match &state.stage {
+            Stage::Reading(read) => read.page_size(),
+            Stage::Idle | Stage::Writing { .. } | Stage::Failed { .. } => None,
+        };
+        size.is_some_and(|size| Lent::PAGE_MIN <= size)
     }
 
     /// Pages of the snapshot; 0 when there is none.

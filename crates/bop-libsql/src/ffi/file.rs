@@ -7,7 +7,8 @@
 //! | call | Unlinked | Linked | Spent |
 //! |---|---|---|---|
 //! | xFileSize | at least 1, so that SQLite opens the WAL of an empty database | the truth | at least 1 |
-//! | xRead | SQLite's probe of the header, from what is shown; nothing else | refused | as Unlinked |
+//! | xRead | SQLite's probe of the header, from what is shown; nothing else | a page of a snapshot, or its first bytes | as Unlinked |
+//! | xFetch | nothing | a page of a snapshot, where the cache has it | nothing |
 //! | xLock EXCLUSIVE | granted, it means nothing | `BUSY`: SQLite wants to leave WAL mode | granted |
 //!
 //! Shared memory is there by its methods alone: the pager opens no WAL over a file without them, and
@@ -17,13 +18,16 @@
 
 use crate::fence::fence;
 use crate::hub::Hub;
+use crate::lent::Lent;
 use crate::pages;
 use crate::session::Session;
 use crate::shown::Shown;
+use bop_storage::ids::PageNo;
 use libsql_ffi as ffi;
 use std::cell::{Cell, OnceCell};
 use std::ffi::CStr;
 use std::os::raw::{c_char, c_int, c_void};
+use std::ptr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
@@ -42,11 +46,14 @@ pub(super) struct File {
     connection: Cell<*mut *mut ffi::sqlite3>,
     /// Set once. The WAL owns the session: when that is gone, the file is spent.
     session: OnceCell<Weak<Session>>,
+    /// Pages that SQLite looks at.
+    lent: Lent,
+    /// What `PRAGMA mmap_size` was told: with 0 SQLite looks at no page in place.
+    mmap_bytes: Cell<i64>,
 }
 
 static METHODS: ffi::sqlite3_io_methods = ffi::sqlite3_io_methods {
-    // Version 2: no memory-mapped pages.
-    iVersion: 2,
+    iVersion: 3,
     xClose: Some(close),
     xRead: Some(read),
     xWrite: Some(write),
@@ -63,8 +70,8 @@ static METHODS: ffi::sqlite3_io_methods = ffi::sqlite3_io_methods {
     xShmLock: Some(shm_lock),
     xShmBarrier: Some(shm_barrier),
     xShmUnmap: Some(shm_unmap),
-    xFetch: None,
-    xUnfetch: None,
+    xFetch: Some(fetch),
+    xUnfetch: Some(unfetch),
 };
 
 impl File {
@@ -78,6 +85,8 @@ impl File {
             shown,
             connection: Cell::new(std::ptr::null_mut()),
             session: OnceCell::new(),
+            lent: Lent::default(),
+            mmap_bytes: Cell::new(0),
         }));
         let base = ffi::sqlite3_file { pMethods: &METHODS };
         // SAFETY: by the caller.
@@ -146,8 +155,16 @@ impl File {
     }
 
     fn read(&self, out: &mut [u8], offset: i64) -> c_int {
+        if let Some(session) = self.linked() {
+            let read = u64::try_from(offset).map_or(Ok(None), |at| session.read_file(at, out));
+            return match read {
+                Ok(Some(())) => ffi::SQLITE_OK,
+                Ok(None) => ffi::SQLITE_CANTOPEN,
+                Err(error) => session.errors().record(error),
+            };
+        }
         // Immutable opens, which read pages here, are refused; so is reading without our WAL.
-        if offset != 0 || out.len() > crate::page_one::HEADER_BYTES || self.linked().is_some() {
+        if offset != 0 || out.len() > crate::page_one::HEADER_BYTES {
             return ffi::SQLITE_CANTOPEN;
         }
         match pages::read_header(&self.shown, out) {
@@ -155,6 +172,23 @@ impl File {
             Ok(false) => ffi::SQLITE_IOERR_SHORT_READ,
             Err(error) => self.hub.open_errors().record(error),
         }
+    }
+
+    /// The page at `offset`, where it is; null for one that SQLite has to read.
+    fn fetch(&self, offset: i64, bytes: usize) -> Result<*const u8, c_int> {
+        let (Some(session), Ok(offset)) = (self.linked(), usize::try_from(offset)) else {
+            return Ok(ptr::null());
+        };
+        let before = offset
+            .checked_div(bytes)
+            .and_then(|pages| u32::try_from(pages).ok());
+        let Some(page) = before.and_then(|before| PageNo::new(before.checked_add(1)?)) else {
+            return Ok(ptr::null());
+        };
+        let found = session.page_in_place(page, bytes);
+        let found = found.map_err(|error| session.errors().record(error))?;
+        let lent = found.and_then(|content| self.lent.lend(content));
+        Ok(lent.unwrap_or(ptr::null()))
     }
 
     fn size(&self) -> Result<u64, c_int> {
@@ -213,6 +247,41 @@ unsafe extern "C" fn read(
     };
     // SAFETY: a file of ours: its table has this function.
     unsafe { with("xRead", raw, ffi::SQLITE_IOERR_READ, body) }
+}
+
+/// The pager that asks writes to no page that it got here: it knows such pages by a mark.
+unsafe extern "C" fn fetch(
+    raw: *mut ffi::sqlite3_file,
+    offset: ffi::sqlite3_int64,
+    bytes: c_int,
+    out: *mut *mut c_void,
+) -> c_int {
+    let body = |file: &File| {
+        let bytes = usize::try_from(bytes).unwrap_or(0);
+        let (place, code) = match file.fetch(offset, bytes) {
+            Ok(place) => (place, ffi::SQLITE_OK),
+            Err(code) => (ptr::null(), code),
+        };
+        // SAFETY: SQLite passes a valid out-pointer.
+        unsafe { *out = place.cast_mut().cast() };
+        code
+    };
+    // SAFETY: a file of ours: its table has this function.
+    unsafe { with("xFetch", raw, ffi::SQLITE_IOERR_READ, body) }
+}
+
+/// Null for all pages at once, when none is lent: nothing is mapped.
+unsafe extern "C" fn unfetch(
+    raw: *mut ffi::sqlite3_file,
+    _offset: ffi::sqlite3_int64,
+    page: *mut c_void,
+) -> c_int {
+    let body = |file: &File| {
+        file.lent.take_back(page.cast());
+        ffi::SQLITE_OK
+    };
+    // SAFETY: a file of ours: its table has this function.
+    unsafe { with("xUnfetch", raw, ffi::SQLITE_IOERR, body) }
 }
 
 unsafe extern "C" fn write(
@@ -282,6 +351,15 @@ unsafe extern "C" fn file_control(
         ffi::SQLITE_FCNTL_PDB => {
             if file.connection.get().is_null() {
                 file.connection.set(argument.cast());
+            }
+            ffi::SQLITE_OK
+        }
+        ffi::SQLITE_FCNTL_MMAP_SIZE => {
+            // SAFETY: for this operation SQLite passes a place for a number; negative, it asks for what is set.
+            let bytes = unsafe { &mut *argument.cast::<ffi::sqlite3_int64>() };
+            let wanted = std::mem::replace(bytes, file.mmap_bytes.get());
+            if wanted >= 0 {
+                file.mmap_bytes.set(wanted);
             }
             ffi::SQLITE_OK
         }

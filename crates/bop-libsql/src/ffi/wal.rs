@@ -1,12 +1,13 @@
 //! `libsql_wal_methods`: one trampoline per call, each into the pager's [`Session`].
 //!
 //! Which code a call may answer is SQLite's business and stands beside each. A page's number serves
-//! as its frame number: never 0, which would send SQLite to the file.
+//! as its frame number: never 0, but where SQLite may look at the page in the file's place ([`File`]).
 
 use super::file::File;
 use super::waiting::Waiter;
 use crate::EngineError;
 use crate::fence::fence;
+use crate::lent::Hot;
 use crate::session::{Frames, NotUndone, Session};
 use bop_storage::Durability;
 use bop_storage::ids::PageNo;
@@ -21,6 +22,7 @@ pub(super) struct Wal {
     session: Rc<Session>,
     waiter: Option<Arc<Waiter>>,
     file: *mut ffi::sqlite3_file,
+    hot: Hot,
 }
 
 /// Fills SQLite's table for a new WAL object.
@@ -41,6 +43,7 @@ pub(super) unsafe fn fill(
         session,
         waiter,
         file,
+        hot: Hot::default(),
     }));
     // SAFETY: the caller gives a valid `out`.
     unsafe {
@@ -146,14 +149,21 @@ unsafe extern "C" fn end_read(wal: *mut ffi::wal_impl) {
     unsafe { with("xEndReadTransaction", wal, (), |wal| wal.session.end_read()) }
 }
 
+/// 0, "it is in the file", for what is only read, and not again and again: of the file SQLite then asks `xFetch`,
+/// and `xRead` where it has no use for a whole page or wants none in place.
 unsafe extern "C" fn find_frame(
-    _wal: *mut ffi::wal_impl,
+    wal: *mut ffi::wal_impl,
     page: c_uint,
     frame: *mut c_uint,
 ) -> c_int {
-    // SAFETY: SQLite passes a valid out-pointer.
-    unsafe { *frame = page };
-    ffi::SQLITE_OK
+    let body = |wal: &Wal| {
+        let in_place = page > 1 && wal.session.lends() && !wal.hot.comes_again(page);
+        // SAFETY: SQLite passes a valid out-pointer.
+        unsafe { *frame = if in_place { 0 } else { page } };
+        ffi::SQLITE_OK
+    };
+    // SAFETY: SQLite passes the pointer that it got from `fill`.
+    unsafe { with("xFindFrame", wal, ffi::SQLITE_IOERR, body) }
 }
 
 unsafe extern "C" fn read_frame(

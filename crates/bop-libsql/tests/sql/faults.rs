@@ -26,20 +26,21 @@ const WORK: [&str; 10] = [
     "INSERT INTO t SELECT i + 100, x FROM u WHERE i > 40",
 ];
 
-struct Ground {
-    disk: SimDisk,
+/// A store without a cache, on a simulated disk.
+pub(crate) struct Ground {
+    pub(crate) disk: SimDisk,
     manifest: MemoryManifest,
 }
 
 impl Ground {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             disk: SimDisk::new(1),
             manifest: MemoryManifest::new(),
         }
     }
 
-    fn open(&self) -> Store {
+    pub(crate) fn open(&self) -> Store {
         let mut limits = Limits::tiny();
         limits.cache_bytes_max = 0;
         let options = Options::new()

@@ -10,6 +10,7 @@ mod concurrency;
 mod differential;
 mod faults;
 mod features;
+mod in_place;
 mod large;
 mod log_bytes;
 mod money;

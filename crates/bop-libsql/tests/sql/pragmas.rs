@@ -274,8 +274,9 @@ fn what_applications_send_when_they_connect_is_answered_as_stock_sqlite_does() {
         ("foreign_keys", None),
         ("temp_store = MEMORY", None),
         ("temp_store", None),
-        // No page is mapped: there is no file.
-        ("mmap_size = 134217728", Some(vec![])),
+        ("mmap_size = 134217728", None),
+        ("mmap_size", None),
+        ("mmap_size = 0", None),
         ("wal_autocheckpoint = 500", None),
         ("wal_autocheckpoint", None),
         ("journal_size_limit = 67108864", None),
