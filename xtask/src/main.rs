@@ -16,6 +16,7 @@ mod soak;
 mod start;
 mod tasks;
 mod tidy;
+mod valgrind;
 
 use bench::{Plan, Set};
 use clap::{Parser, Subcommand};
@@ -56,6 +57,8 @@ enum Task {
         #[arg(long)]
         seed: Option<u64>,
     },
+    /// The tests that cross into C code, under valgrind's memcheck
+    Valgrind,
     /// Plant each known bug, and see that the tests find it
     Canaries {
         /// These alone
@@ -118,6 +121,7 @@ fn main() -> ExitCode {
         Task::Bench(Bench::Start { runs, at_most_ms }) => start::start(&root, runs, at_most_ms),
         Task::Soak { seconds } => soak::soak(&root, seconds),
         Task::Prove { seed } => prove::prove(&root, seed),
+        Task::Valgrind => valgrind::check(&root),
         Task::Canaries { canaries } => canaries::hunt(&root, &canaries),
         Task::FuzzSmoke { seconds, targets } => fuzz::smoke(&root, seconds, &targets),
         Task::Mutants(wanted) => mutants::mutants(&root, &wanted),

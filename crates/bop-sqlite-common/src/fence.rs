@@ -16,9 +16,7 @@ pub fn fence<T>(
     match catch_unwind(AssertUnwindSafe(body)) {
         Ok(answer) => answer,
         Err(payload) => {
-            let message = message_of(payload.as_ref());
-            // A payload's own destructor may panic.
-            std::mem::forget(payload);
+            let message = message_of(payload);
             tracing::error!(callback, message, "a callback of SQLite panicked");
             if let Some(errors) = errors {
                 errors.record(EngineError::Panic { callback, message });
@@ -28,12 +26,22 @@ pub fn fence<T>(
     }
 }
 
-fn message_of(payload: &(dyn Any + Send)) -> String {
-    payload
+/// What a panic that was caught said.
+pub fn message_of(payload: Box<dyn Any + Send>) -> String {
+    let text = payload
         .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| payload.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "a payload without text".to_owned())
+        .map(|text| (*text).to_owned());
+    let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
+    discard(payload);
+    text.unwrap_or_else(|| "a payload without text".to_owned())
+}
+
+/// Drops what a panic carried. Its destructor may panic, and that of what that carries, too, which is left alone.
+fn discard(payload: Box<dyn Any + Send>) {
+    let dropped = |payload| catch_unwind(AssertUnwindSafe(|| drop::<Box<dyn Any + Send>>(payload)));
+    if let Err(left) = dropped(payload).or_else(dropped) {
+        std::mem::forget(left);
+    }
 }
 
 #[cfg(test)]
@@ -49,6 +57,18 @@ mod tests {
         let error = errors.latest().unwrap();
         assert_eq!(error.code(), ErrorCode::Panic);
         assert_eq!(error.to_string(), "callback xTest panicked: number 7");
+    }
+
+    #[test]
+    fn a_payload_that_panics_when_it_is_dropped_does_no_harm() {
+        struct Bomb;
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                panic!("on purpose");
+            }
+        }
+        let answer = fence("xTest", None, || 10, || std::panic::panic_any(Bomb));
+        assert_eq!(answer, 10);
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub struct Limits {
     pub transaction_memory_bytes_max: u64,
     /// Page index entries of the store: a checkpoint starts at half, commits wait at full.
     pub index_entries_max: u64,
-    /// Bytes of pages kept in the shared cache.
+    /// Bytes of memory that pages in the shared cache take.
     pub cache_bytes_max: u64,
     /// Chunk files that are open at a time. Each keeps the index of what was read from it: 48 bytes
     /// for a page.

@@ -17,8 +17,8 @@
 use super::answer::{self, Asker};
 use super::{Pool, PoolError, PooledConnection};
 use crate::connection::Connection;
+use crate::fence::message_of;
 use parking_lot::{Condvar, Mutex};
-use std::any::Any;
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
@@ -128,20 +128,9 @@ fn call<T>(
 ) -> Result<T, PoolError> {
     // A panic unwinds through the connection's guard, which then does not take it back.
     let worked = catch_unwind(AssertUnwindSafe(move || work(&mut connection)));
-    worked.map_err(|payload| {
-        let message = message_of(payload.as_ref());
-        // A payload's own destructor may panic.
-        std::mem::forget(payload);
-        PoolError::Panic { message }
+    worked.map_err(|payload| PoolError::Panic {
+        message: message_of(payload),
     })
-}
-
-fn message_of(payload: &(dyn Any + Send)) -> String {
-    let text = payload
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned());
-    text.or_else(|| payload.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "a payload without text".to_owned())
 }
 
 /// The answer of [`AsyncPool::run`].

@@ -191,7 +191,7 @@ metrics! {
     CACHE_PAGES: Gauge "bop_cache_pages" "pages"
         "Pages in the cache",
     CACHE_BYTES: Gauge "bop_cache_bytes" "bytes"
-        "Bytes of the pages in the cache",
+        "Memory that the pages in the cache take",
     CACHE_BYTES_MAX: Gauge "bop_cache_max_bytes" "bytes"
         "The most that they may be",
     CACHE_PRESSURE: Gauge "bop_cache_pressure" "thousandths"
