@@ -51,6 +51,9 @@ impl Place {
         let mut cargo = Command::new(env!("CARGO"));
         cargo.current_dir(tree);
         cargo.env("CARGO_TARGET_DIR", &self.target);
+        // That a test failed is enough: neither where, nor with how little of its input.
+        cargo.env("RUST_BACKTRACE", "0");
+        cargo.env("PROPTEST_MAX_SHRINK_ITERS", "0");
         cargo
     }
 
