@@ -274,8 +274,11 @@ fn the_record_before_the_oldest_one_of_a_record_log_may_be_released_but_not_lost
     log.write(&[TestLog::plain(log_entry(Lsn::new(8), 7))]);
     log.commit(1, 1);
     log.note();
-    let (recovered, _) = log.recover();
-    assert_eq!(damaged(&recovered), [6], "nothing was released");
+    for truncated in [0, 8] {
+        log.truncated = Lsn::new(truncated);
+        let (recovered, _) = log.recover();
+        assert_eq!(damaged(&recovered), [6], "released below {truncated}");
+    }
     log.truncated = Lsn::new(9);
     let (recovered, lines) = log.recover();
     assert_eq!(lines, ["Append 6 1..8", "1:1"]);
@@ -289,8 +292,11 @@ fn a_close_record_may_name_a_head_that_was_released_since_and_not_one_that_is_lo
     log.write(&[TestLog::plain(encode_close(&heads).unwrap())]);
     log.commit(1, 1);
     log.note();
-    let (recovered, _) = log.recover();
-    assert_eq!(damaged(&recovered), [6]);
+    for truncated in [0, 8] {
+        log.truncated = Lsn::new(truncated);
+        let (recovered, _) = log.recover();
+        assert_eq!(damaged(&recovered), [6], "released below {truncated}");
+    }
     log.truncated = Lsn::new(9);
     let (recovered, lines) = log.recover();
     assert_eq!(lines, ["1:1"]);
