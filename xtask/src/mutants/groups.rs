@@ -165,11 +165,8 @@ const CATALOGUE: Part = Part {
 /// Every byte of a log or of an index flipped: most of a minute.
 const FLIPS: &[&str] = &["recover::tests::flips", "indexed::every_flipped_byte"];
 /// Damage and power cuts by the hundred: some seconds.
-const MODELS: &[&str] = &[
-    "recover::tests::model",
-    "recover::tests::torn",
-    "recover::tests::ordinary::power_cuts",
-];
+const MODELS: &[&str] = &["recover::tests::model", "recover::tests::torn", POWER_CUTS];
+const POWER_CUTS: &str = "recover::tests::ordinary::power_cuts";
 const SLOW_RECOVERY: &[&str] = &[FLIPS[0], FLIPS[1], MODELS[0], MODELS[1], MODELS[2]];
 /// Schedules of threads by the thousand, and calls that hang.
 const SLOW_DB: &[&str] = &["publish::models", "creation::tests"];
@@ -236,7 +233,7 @@ pub(super) const GROUPS: &[Group] = &[
                     "log::scan::",
                     "log::recover::tests::ordinary",
                 ],
-                &[],
+                &[POWER_CUTS],
             ),
             lib(
                 &READING,
