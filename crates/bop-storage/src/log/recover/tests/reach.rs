@@ -32,6 +32,13 @@ fn the_log_may_have_filled_each_segment_that_nobody_can_read() {
     assert_eq!(reach(&log), SEGMENT + (64 << 10));
     log.disk.remove_raw(&layout::segment(SegmentId::new(3)));
     assert_eq!(reach(&log), SEGMENT + 2 * (64 << 10));
+    // Nor does it help that nobody misses it.
+    let mut log = TestLog::new();
+    log.commit(1, 1);
+    log.close();
+    log.disk.remove_raw(&layout::segment(SegmentId::new(2)));
+    assert_eq!(damaged(&log.recover().0), [0; 0]);
+    assert_eq!(reach(&log), SEGMENT + (64 << 10));
 }
 
 /// A store that never had a log: a spare of it is gone, and no position was ever given out.
@@ -41,6 +48,14 @@ fn a_spare_that_is_gone_before_the_first_activation_held_nothing() {
     log.spares(2);
     log.disk.remove_raw(&layout::segment(SegmentId::new(2)));
     assert_eq!(reach(&log), 0);
+    // The manifest knows of a log: it was in one of those that are gone.
+    let (held, covered) = (Lsn::new(104), Lsn::new(BLOCK));
+    let one = Checkpointed {
+        head: held,
+        covered,
+    };
+    log.checkpointed.insert(DbId::new(1), one);
+    assert_eq!(reach(&log), BLOCK + (64 << 10));
 }
 
 /// What the manifest knows is behind its newest commit, or where its chunks were cut, whichever is later;
