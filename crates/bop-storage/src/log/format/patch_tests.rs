@@ -183,9 +183,17 @@ fn hostile_numbers_in_a_patch_are_refused() {
     refused("a base without a place", &|image| image[16..24].fill(0));
     refused("a version past all", &|image| image[8..16].fill(0xff));
     refused("a place past all", &|image| image[16..24].fill(0xff));
+    let limit = Lsn::LIMIT.get().to_le_bytes();
+    refused("the first version that is none", &|image| {
+        image[8..16].copy_from_slice(&limit)
+    });
+    refused("the first place that is none", &|image| {
+        image[16..24].copy_from_slice(&limit)
+    });
     refused("an empty run", &|image| image[42] = 0);
     refused("a long run", &|image| image[42..44].fill(0xff));
     refused("runs out of order", &|image| image[40] = 200);
+    refused("runs that are one", &|image| image[40] = 99);
     refused("a run past the page", &|image| image[48..50].fill(0xff));
     refused("a byte too many", &|image| image.push(0));
     refused("a byte too few", &|image| image.truncate(54));

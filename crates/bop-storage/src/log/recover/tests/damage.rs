@@ -150,6 +150,20 @@ fn what_the_chunks_hold_cannot_be_lost_with_the_log() {
     assert_eq!(damaged(&log.recover().0), [0, 1, 3]);
 }
 
+/// Its directory names the commit, and the chunks of its database have it.
+#[test]
+fn a_lost_commit_that_is_named_costs_nothing_if_the_chunks_hold_it() {
+    let mut log = two_databases();
+    log.flip_batch(2, 8);
+    let head = log.head(1);
+    log.checkpointed
+        .insert(DbId::new(1), Checkpointed::at(head));
+    let (recovered, lines) = log.recover();
+    assert_eq!(lines, ["1:1", "2:2", "2:4"]);
+    assert_eq!(damaged(&recovered), [0; 0]);
+    assert_eq!(recovered.findings.len(), 1);
+}
+
 #[test]
 fn a_lost_catalogue_record_closes_the_catalogue_and_the_database_it_was_about() {
     let mut log = TestLog::new();

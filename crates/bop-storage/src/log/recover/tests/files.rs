@@ -3,7 +3,7 @@
 use super::writer::{STORE, TestLog, damaged};
 use crate::checksum::crc64;
 use crate::error::{OpenError, Place, Reject};
-use crate::ids::{DbId, SegmentId, StoreId};
+use crate::ids::{DbId, Lsn, SegmentId, StoreId};
 use crate::io::errno::{EIO, EMFILE};
 use crate::io::{Disk, IoOp, OpenMode, layout};
 use crate::log::format::{SegmentIdentity, Stamped};
@@ -296,6 +296,26 @@ fn a_segment_between_two_that_nobody_can_read_is_missed() {
     let (recovered, lines) = log.recover();
     assert_eq!(lines, ["2:1", "1:2"]);
     assert_eq!(damaged(&recovered), [0, 2]);
+}
+
+/// Whether anything was before it, its activation would say.
+#[test]
+fn a_first_segment_without_its_activation_misses_what_was_not_released() {
+    let mut log = TestLog::new();
+    log.commit(1, 1);
+    log.activate();
+    log.commit(2, 2);
+    let base = log.active.unwrap().base;
+    for copy in [4096, 8192] {
+        log.disk.flip(&path(2), copy + 20, 1);
+    }
+    log.segments.remove(0);
+    for (truncated, missed) in [(Lsn::ZERO, vec![0]), (base, vec![])] {
+        log.truncated = truncated;
+        let (recovered, lines) = log.recover();
+        assert_eq!(lines, ["2:2"]);
+        assert_eq!(damaged(&recovered), missed, "released below {truncated}");
+    }
 }
 
 /// Released as a whole, and its file not gone yet: still the log's.
