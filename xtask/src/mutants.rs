@@ -38,7 +38,7 @@ use runs::Place;
 /// Of those that can be built, so many percent are killed.
 const KILLED_PERCENT_MIN: f64 = 90.0;
 /// After so many the results are written.
-const BATCH: usize = 16;
+const BATCH: usize = 48;
 
 /// What is tried.
 #[derive(Args)]

@@ -14,7 +14,8 @@ pub(super) struct Group {
 /// The engine without the modules above what is tried: each mutant is compiled in a third of the time.
 pub(super) struct Part {
     pub(super) name: &'static str,
-    /// Lists of modules of `lib.rs`, where a module imports only what stands before it, and of test programs.
+    /// Lists of modules of `lib.rs`, where a module imports only what stands before it, of the log, and of
+    /// test programs.
     pub(super) without: &'static [&'static [&'static str]],
 }
 
@@ -83,6 +84,42 @@ const LOG: Part = Part {
     without: &[ABOVE_BOTH, &["manifest", "catalogue", "superblock"]],
 };
 
+/// What of the log writes it: formats and recovery need none of that.
+const WRITING: &[&str] = &[
+    "background",
+    "future",
+    "gather",
+    "group",
+    "holds",
+    "lead",
+    "member",
+    "models",
+    "pace",
+    "parts",
+    "queue",
+    "reserve",
+    "rewrite",
+    "rig",
+    "ring",
+    "settle",
+    "shared",
+    "spares",
+    "state",
+    "ticket",
+    "unwritten",
+    "writer",
+];
+
+/// Of the log what reads it.
+const READING: Part = Part {
+    name: "reading",
+    without: &[
+        ABOVE_BOTH,
+        &["manifest", "catalogue", "superblock"],
+        WRITING,
+    ],
+};
+
 /// Up to the log, with the golden files of its formats.
 const FORMATS: Part = Part {
     name: "formats",
@@ -128,11 +165,8 @@ const CATALOGUE: Part = Part {
 /// Every byte of a log or of an index flipped: most of a minute.
 const FLIPS: &[&str] = &["recover::tests::flips", "indexed::every_flipped_byte"];
 /// Damage and power cuts by the hundred: some seconds.
-const MODELS: &[&str] = &[
-    "recover::tests::model",
-    "recover::tests::torn",
-    "recover::tests::ordinary::power_cuts",
-];
+const MODELS: &[&str] = &["recover::tests::model", "recover::tests::torn", POWER_CUTS];
+const POWER_CUTS: &str = "recover::tests::ordinary::power_cuts";
 const SLOW_RECOVERY: &[&str] = &[FLIPS[0], FLIPS[1], MODELS[0], MODELS[1], MODELS[2]];
 /// Schedules of threads by the thousand, and calls that hang.
 const SLOW_DB: &[&str] = &["publish::models", "creation::tests"];
@@ -148,7 +182,7 @@ pub(super) const GROUPS: &[Group] = &[
         name: "tail-rule",
         files: &["log/tail_rule.rs", "log/recover/judge.rs"],
         tests: &[lib(
-            &LOG,
+            &READING,
             "lib",
             &["log::tail_rule::", "log::recover::"],
             FLIPS,
@@ -169,8 +203,8 @@ pub(super) const GROUPS: &[Group] = &[
             "log/recover/walk.rs",
         ],
         tests: &[
-            lib(&LOG, "lib", &["log::recover::"], SLOW_RECOVERY),
-            lib(&LOG, "lib, models", MODELS, &[]),
+            lib(&READING, "lib", &["log::recover::"], SLOW_RECOVERY),
+            lib(&READING, "lib, models", MODELS, &[]),
         ],
     },
     Group {
@@ -192,16 +226,21 @@ pub(super) const GROUPS: &[Group] = &[
         ],
         tests: &[
             lib(
-                &LOG,
+                &READING,
                 "lib",
                 &[
                     "log::format::",
                     "log::scan::",
                     "log::recover::tests::ordinary",
                 ],
-                &[],
+                &[POWER_CUTS],
             ),
-            lib(&LOG, "lib, recovery", &["log::recover::"], SLOW_RECOVERY),
+            lib(
+                &READING,
+                "lib, recovery",
+                &["log::recover::"],
+                SLOW_RECOVERY,
+            ),
             program(&FORMATS, "formats", &["log", "seal"]),
         ],
     },

@@ -239,6 +239,15 @@ const MADE: &[(&str, Edited)] = &[
         edit.put_generation(ONE, head.generation, own);
         with_database(edit, |row| row.checkpointed = head)
     }),
+    ("an older one of the same commit is written again", |edit| {
+        let mut head = edit.state().database(ONE).unwrap().checkpointed;
+        let page_size = edit.state().database(ONE).unwrap().page_size;
+        let own = GenerationRow::of_head(&head, page_size);
+        head.generation = Generation::new(2);
+        edit.put_generation(ONE, Generation::new(1), own);
+        edit.put_generation(ONE, head.generation, own);
+        with_database(edit, |row| row.checkpointed = head)
+    }),
     ("nothing is kept of the log that is in chunks", |edit| {
         edit.set_truncated(Lsn::new(500));
         Ok(())
@@ -332,4 +341,22 @@ fn rows_with_numbers_that_were_not_given_out_are_told() {
     assert_eq!(told(&store), [""; 0]);
     put_back(&store, &before, Table::JobIds);
     assert_eq!(told(&store), ["jobs"]);
+}
+
+/// The row of a chunk is lost: what it holds is closed, and can still go.
+#[test]
+fn a_database_goes_though_the_row_of_its_chunk_is_lost() {
+    let (store, _) = ground();
+    let (table, key) = (Table::Chunks, 2_u64.to_be_bytes().to_vec());
+    store.commit(&[Write::Delete { table, key }]).unwrap();
+    let manifest = reopen(&store).unwrap();
+    assert!(manifest.state().damaged().databases.contains_key(&TWO));
+    let gone = manifest.transact(|edit| {
+        edit.delete_range(range(TWO, 0, 1));
+        edit.delete_generation(TWO, Generation::new(1));
+        edit.delete_database(TWO);
+        Ok::<_, ManifestError>(())
+    });
+    gone.unwrap();
+    assert!(reopen(&store).unwrap().state().damaged().is_empty());
 }

@@ -7,6 +7,7 @@ use super::catalogue::{CatalogueEntry, CatalogueOp};
 use super::decode::{RawRecord, Record};
 use super::encode::*;
 use super::record::{Encoding, FLAG_SEVERAL, NoteKind};
+use super::record_log::logs_record_bytes;
 use super::record_log_tests::log_records;
 use super::segment::*;
 use crate::checksum::{PageHash, RollingChecksum, crc64};
@@ -139,6 +140,24 @@ pub(super) fn one_batch(records: &[EncodedRecord], lsn: Lsn) -> (Vec<Block>, Enc
     let mut blocks = vec![Block([0xff; 4096]); 1];
     let batch = encode_batch(&IDENTITY, &place, &entries, &mut blocks).unwrap();
     (blocks, batch)
+}
+
+/// The room that is counted for a record before it is made is what it takes.
+#[test]
+fn records_take_the_bytes_that_are_counted_for_them() {
+    let content = [1u8; 512];
+    let pages = [page(2, &content), page(5, &content), page(9, &content)];
+    let members = [member(1, &pages), member(4, &pages[..2])];
+    for (members, count) in [(&members[..1], 3), (&members[..], 5)] {
+        let record = encode_pages(FragmentPart::Whole, members).unwrap();
+        let counted = pages_record_bytes(members.len(), count, 512 * count);
+        assert_eq!(record.bytes.len(), counted, "{count} pages");
+    }
+    let counts = [(1, 2, 10), (1, 0, 0), (1, 0, 0), (1, 1, 5), (2, 2, 10)];
+    for (record, (logs, entries, payloads)) in log_records().iter().zip(counts) {
+        let counted = logs_record_bytes(logs, entries, payloads);
+        assert_eq!(record.bytes.len(), counted, "{:?}", record.kind);
+    }
 }
 
 #[test]

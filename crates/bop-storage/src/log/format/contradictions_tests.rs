@@ -30,7 +30,7 @@ const LAST: FragmentPart = FragmentPart::Last {
 
 /// Where the parts of a record of two databases stand, the first of which has two pages.
 const HEADER: usize = 0;
-const HEAD: usize = size_of::<RecordHeader>();
+pub(super) const HEAD: usize = size_of::<RecordHeader>();
 const MEMBERS: [usize; 2] = [
     HEAD + size_of::<PageRecord>(),
     HEAD + size_of::<PageRecord>() + size_of::<Member>(),
@@ -47,7 +47,7 @@ fn of_two(part: FragmentPart) -> EncodedRecord {
 }
 
 /// Changes what stands at a place of a record.
-fn change<T>(bytes: &mut [u8], at: usize, change: impl FnOnce(&mut T))
+pub(super) fn change<T>(bytes: &mut [u8], at: usize, change: impl FnOnce(&mut T))
 where
     T: FromBytes + IntoBytes + KnownLayout + Immutable,
 {
@@ -55,7 +55,7 @@ where
 }
 
 /// Why a record is refused that was changed and sealed again.
-fn why(record: &EncodedRecord, change: impl FnOnce(&mut [u8])) -> String {
+pub(super) fn why(record: &EncodedRecord, change: impl FnOnce(&mut [u8])) -> String {
     let mut bytes = record.bytes.to_vec();
     change(&mut bytes);
     reseal(&mut bytes);
@@ -319,10 +319,10 @@ fn what_would_be_refused_is_not_written() {
 }
 
 /// Where the batch stands.
-const AT: Lsn = Lsn::new(8192);
+pub(super) const AT: Lsn = Lsn::new(8192);
 
 /// Why a header or a trailer was refused; nothing when it was believed.
-fn told<T>(read: Result<T, Reject>) -> String {
+pub(super) fn told<T>(read: Result<T, Reject>) -> String {
     match read {
         Ok(_) => String::new(),
         Err(Reject::Invalid(why)) => why.to_owned(),

@@ -24,8 +24,12 @@ pub mod record;
 mod record_log;
 #[cfg(test)]
 mod record_log_tests;
+#[cfg(test)]
+mod refused_tests;
 pub mod seal;
 pub mod segment;
+#[cfg(test)]
+mod segment_tests;
 
 pub use batch::{BatchLayout, BatchPlace};
 pub use batch_decode::{

@@ -131,6 +131,45 @@ fn the_maker_prefers_a_patch_then_lz4_then_the_page() {
     check(&[7; 4096], false, Encoding::Lz4, 64);
 }
 
+/// A page that stands as it is has its own length; what was made of one is shorter.
+#[test]
+fn an_image_has_a_length_that_its_encoding_can_have() {
+    let size = SIZE.bytes();
+    for (encoding, sound) in [
+        (Encoding::Raw, vec![size]),
+        (Encoding::Lz4, vec![1, size - 1]),
+        (Encoding::Patch, vec![1, size - 1]),
+    ] {
+        for bytes in [0, 1, size - 1, size, size + 1] {
+            let form = ImageForm::believed(encoding, bytes, 0, SIZE);
+            let context = format!("{encoding:?} of {bytes} bytes");
+            assert_eq!(form.is_ok(), sound.contains(&bytes), "{context}");
+            let told = form.map_or(bytes, ImageForm::bytes);
+            assert_eq!(told, bytes, "{context}");
+        }
+    }
+    assert!(full_page(ImageForm::raw(SIZE), &[0; 511], SIZE).is_err());
+    let patch = ImageForm::believed(Encoding::Patch, 50, 1, SIZE).unwrap();
+    assert!(full_page(patch, &[0; 50], SIZE).is_err());
+}
+
+#[test]
+fn a_maker_goes_on_with_pages_of_another_size() {
+    let (small, large) = (PageSize::MIN, PageSize::DEFAULT);
+    let mut maker = ImageMaker::new(small);
+    assert_eq!(maker.made_capacity_bytes(), 0);
+    for size in [small, large, large, small] {
+        maker.reset(size);
+        for content in [vec![7; size.bytes()], noise(1, size.bytes())] {
+            let image = maker.make(&content, None);
+            let bytes = maker.bytes(&image, &content);
+            assert_eq!(bytes.len(), image.form.bytes());
+            assert_eq!(**full_page(image.form, bytes, size).unwrap(), *content);
+        }
+        assert!(0 < maker.made_capacity_bytes());
+    }
+}
+
 #[test]
 fn every_flipped_bit_of_a_patch_is_an_error() {
     let old = noise(1, 512);
@@ -183,9 +222,17 @@ fn hostile_numbers_in_a_patch_are_refused() {
     refused("a base without a place", &|image| image[16..24].fill(0));
     refused("a version past all", &|image| image[8..16].fill(0xff));
     refused("a place past all", &|image| image[16..24].fill(0xff));
+    let limit = Lsn::LIMIT.get().to_le_bytes();
+    refused("the first version that is none", &|image| {
+        image[8..16].copy_from_slice(&limit)
+    });
+    refused("the first place that is none", &|image| {
+        image[16..24].copy_from_slice(&limit)
+    });
     refused("an empty run", &|image| image[42] = 0);
     refused("a long run", &|image| image[42..44].fill(0xff));
     refused("runs out of order", &|image| image[40] = 200);
+    refused("runs that are one", &|image| image[40] = 99);
     refused("a run past the page", &|image| image[48..50].fill(0xff));
     refused("a byte too many", &|image| image.push(0));
     refused("a byte too few", &|image| image.truncate(54));

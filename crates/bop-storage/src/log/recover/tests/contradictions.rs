@@ -2,9 +2,10 @@
 
 use super::writer::{TestLog, damaged};
 use crate::error::{OpenError, Reject};
-use crate::ids::{Lsn, SegmentId};
+use crate::ids::{DbId, Lsn, SegmentId};
 use crate::io::errno::{EINVAL, EIO, EISDIR, ELOOP, ENOTDIR, EROFS};
 use crate::io::{IoOp, layout};
+use crate::log::format::encode_close;
 use crate::testing::Fault;
 
 /// Two activated segments with a commit each; cleanly closed.
@@ -43,21 +44,80 @@ fn a_segment_that_cannot_be_synced_is_not_looked_at_unless_nothing_can_be_writte
 }
 
 /// A spare whose stamp is bad was never activated as long as nothing else is in it. With anything where its
-/// first batch would be, the log may have gone on there.
+/// activation or its first batch would be, the log may have gone on there.
 #[test]
 fn a_spare_with_a_bad_stamp_is_missed_only_if_something_is_in_it() {
-    for (something, missed) in [(false, vec![]), (true, vec![0, 1])] {
+    for (something, missed) in [
+        (None, vec![]),
+        (Some(4096 + 9), vec![0, 1]),
+        (Some(3 * 4096 + 100), vec![0, 1]),
+    ] {
         let mut log = TestLog::new();
         log.commit(1, 1);
         let path = layout::segment(SegmentId::new(2));
         log.disk.flip(&path, 20, 1);
-        if something {
-            log.disk.flip(&path, 3 * 4096 + 100, 1);
+        if let Some(byte) = something {
+            log.disk.flip(&path, byte, 1);
         }
         let (recovered, lines) = log.recover();
         assert_eq!(lines, ["1:1"]);
-        assert_eq!(damaged(&recovered), missed, "something: {something}");
+        assert_eq!(damaged(&recovered), missed, "something: {something:?}");
         assert_eq!(recovered.findings.len(), 1);
+    }
+}
+
+/// Its first blocks are gone, and behind them are batches: it was activated.
+#[test]
+fn a_segment_whose_first_blocks_are_lost_is_known_by_its_batches() {
+    let mut log = TestLog::new();
+    log.commit(1, 1);
+    log.activate();
+    log.commit(2, 2);
+    log.commit(2, 3);
+    log.close();
+    let lost = [crate::io::Block::ZERO; 4];
+    let file = log.file(SegmentId::new(2));
+    file.write_durable_at(0, &lost).unwrap();
+    let (recovered, lines) = log.recover();
+    assert_eq!(lines, ["1:1"]);
+    assert_eq!(damaged(&recovered), [2]);
+}
+
+/// Two batches were on their way: of the first nothing arrived, of the second, a close record, everything.
+/// The close was not acknowledged, and never happened.
+#[test]
+fn a_close_record_behind_a_gap_closes_nothing() {
+    let mut log = TestLog::new();
+    log.commit(1, 1);
+    let end = log.active.unwrap().end;
+    let lost = log.commit_part(&[1], 2);
+    log.make(&[lost], end);
+    let close = encode_close(&[(DbId::new(1), log.head(1))]).unwrap();
+    let (blocks, _) = log.make(&[TestLog::plain(close)], end);
+    let offset = log.space().offset(log.batches[2].1);
+    let file = log.file(SegmentId::new(1));
+    file.write_durable_at(offset, &blocks).unwrap();
+    let (recovered, lines) = log.recover();
+    assert_eq!(lines, ["1:1"]);
+    assert!(!recovered.clean);
+    assert_eq!(recovered.end, end);
+}
+
+/// The next run writes right behind the close record, if there is a block for it.
+#[test]
+fn behind_a_close_record_at_the_end_of_its_segment_the_next_one_may_have_begun() {
+    // A segment has 13 blocks for batches.
+    for (commits, clean) in [(11, true), (12, false)] {
+        let mut log = TestLog::new();
+        for page in 1..=commits {
+            log.commit(1, page);
+        }
+        log.close();
+        log.disk.remove_raw(&layout::segment(SegmentId::new(2)));
+        let (recovered, _) = log.recover();
+        assert_eq!(recovered.clean, clean, "{commits} commits");
+        let missed = if clean { vec![] } else { vec![0, 1] };
+        assert_eq!(damaged(&recovered), missed, "{commits} commits");
     }
 }
 

@@ -5,9 +5,10 @@ use super::writer::{TestLog, damaged};
 use crate::error::{Place, Reject};
 use crate::ids::{CommitId, DbId, Lsn, SegmentId};
 use crate::log::format::{
-    CatalogueOp, EncodedRecord, EntryKind, EntrySpec, FragmentPart, LogSpec, encode_close,
-    encode_logs, entry_hash, record,
+    CatalogueOp, EncodedRecord, EntryKind, EntrySpec, FragmentPart, LogSpec, encode_abort,
+    encode_close, encode_logs, encode_note, entry_hash, record,
 };
+use std::collections::BTreeSet;
 
 /// Batches: 0 commit of 1, 1 commit of 2, 2 commit of 1, 3 commit of 2; then closed.
 fn two_databases() -> TestLog {
@@ -149,6 +150,20 @@ fn what_the_chunks_hold_cannot_be_lost_with_the_log() {
     assert_eq!(damaged(&log.recover().0), [0, 1, 3]);
 }
 
+/// Its directory names the commit, and the chunks of its database have it.
+#[test]
+fn a_lost_commit_that_is_named_costs_nothing_if_the_chunks_hold_it() {
+    let mut log = two_databases();
+    log.flip_batch(2, 8);
+    let head = log.head(1);
+    log.checkpointed
+        .insert(DbId::new(1), Checkpointed::at(head));
+    let (recovered, lines) = log.recover();
+    assert_eq!(lines, ["1:1", "2:2", "2:4"]);
+    assert_eq!(damaged(&recovered), [0; 0]);
+    assert_eq!(recovered.findings.len(), 1);
+}
+
 #[test]
 fn a_lost_catalogue_record_closes_the_catalogue_and_the_database_it_was_about() {
     let mut log = TestLog::new();
@@ -169,16 +184,105 @@ fn a_lost_catalogue_record_closes_the_catalogue_and_the_database_it_was_about() 
 
 #[test]
 fn a_missing_fragment_stops_the_database_of_the_chain() {
-    for part in 0..3 {
+    for part in 0..4 {
         let mut log = TestLog::new();
-        log.chain(9, &[1], &[1, 2, 3]);
-        log.commit(2, 4);
+        log.chain(9, &[1], &[1, 2, 3, 4]);
+        log.commit(2, 5);
         log.close();
         log.ruin_batch(part);
         let (recovered, lines) = log.recover();
-        assert_eq!(lines, ["2:4"], "part {part}");
+        assert_eq!(lines, ["2:5"], "part {part}");
         assert_eq!(damaged(&recovered), [1], "part {part}");
     }
+}
+
+/// A part of transaction 9 of database 1.
+fn part_of_nine(log: &TestLog, index: u32, previous: u64) -> super::writer::Part {
+    let commit = CommitId::new(9);
+    let part = FragmentPart::Fragment {
+        commit,
+        index,
+        previous,
+    };
+    log.pages_part(part, &[1], &[index + 1])
+}
+
+fn last_of_nine(log: &TestLog, index: u32, previous: u64) -> super::writer::Part {
+    let commit = CommitId::new(9);
+    let part = FragmentPart::Last {
+        commit,
+        index,
+        previous,
+    };
+    log.pages_part(part, &[1], &[index + 1])
+}
+
+#[test]
+fn a_part_that_comes_behind_its_abort_is_of_no_transaction() {
+    let mut log = TestLog::new();
+    let first = part_of_nine(&log, 0, 0);
+    let previous = first.record.header_checksum;
+    log.write(&[first]);
+    let abort = encode_abort(CommitId::new(9), DbId::new(1)).unwrap();
+    log.write(&[TestLog::plain(abort)]);
+    let last = last_of_nine(&log, 1, previous);
+    log.write(&[last]);
+    log.note();
+    let (recovered, lines) = log.recover();
+    assert_eq!(lines, [""; 0]);
+    assert_eq!(damaged(&recovered), [1]);
+}
+
+/// What a lost batch held is known by its directory. Who replays the log hears of commits and of records of
+/// the catalogue; parts of transactions are nothing without their commit.
+#[test]
+fn who_replays_is_told_of_each_record_that_is_lost() {
+    let mut log = TestLog::new();
+    log.commit(1, 1);
+    let parts = [
+        part_of_nine(&log, 0, 0),
+        log.commit_part(&[3], 2),
+        log.catalogue_part(1, CatalogueOp::Rename { name: "uno" }),
+        TestLog::plain(encode_abort(CommitId::new(8), DbId::new(4)).unwrap()),
+        TestLog::plain(encode_note(record::NoteKind::Idle).unwrap()),
+    ];
+    log.write(&parts);
+    let lost = [(0, log.head(0)), (3, log.head(3))];
+    log.commit(2, 4);
+    assert_eq!(log.undelivered().len(), 0);
+    log.flip_batch(1, 8);
+    assert_eq!(log.undelivered(), BTreeSet::from(lost));
+    assert!(log.head(3) < log.head(0));
+}
+
+/// Where the last batch of a run that did not end well was cut off by the crash, nobody lost anything.
+#[test]
+fn damage_that_costs_nothing_is_told_unless_a_crash_may_have_made_it() {
+    let findings = |log: &TestLog| {
+        let (recovered, _) = log.recover();
+        assert_eq!(damaged(&recovered), [0; 0]);
+        recovered.findings.len()
+    };
+    let mut log = TestLog::new();
+    log.commit(1, 1);
+    log.commit(1, 2);
+    let (crashed, _) = log.recover();
+    log.flip_batch(1, -8);
+    assert_eq!(findings(&log), 0, "the newest one");
+    // The next run goes on behind it, in another segment.
+    let mut next = log;
+    next.reopen_after_crash(&crashed);
+    next.commit(1, 3);
+    assert_eq!(findings(&next), 0, "the last one of its run");
+    next.flip_batch(0, -8);
+    assert_eq!(findings(&next), 1, "the one before");
+    // The same run went on: it had been written whole.
+    let mut log = TestLog::new();
+    log.commit(1, 1);
+    log.activate();
+    log.commit(1, 2);
+    log.flip_batch(0, -8);
+    assert_eq!(findings(&log), 1, "the last one of its segment");
 }
 
 #[test]
@@ -274,8 +378,11 @@ fn the_record_before_the_oldest_one_of_a_record_log_may_be_released_but_not_lost
     log.write(&[TestLog::plain(log_entry(Lsn::new(8), 7))]);
     log.commit(1, 1);
     log.note();
-    let (recovered, _) = log.recover();
-    assert_eq!(damaged(&recovered), [6], "nothing was released");
+    for truncated in [0, 8] {
+        log.truncated = Lsn::new(truncated);
+        let (recovered, _) = log.recover();
+        assert_eq!(damaged(&recovered), [6], "released below {truncated}");
+    }
     log.truncated = Lsn::new(9);
     let (recovered, lines) = log.recover();
     assert_eq!(lines, ["Append 6 1..8", "1:1"]);
@@ -289,8 +396,11 @@ fn a_close_record_may_name_a_head_that_was_released_since_and_not_one_that_is_lo
     log.write(&[TestLog::plain(encode_close(&heads).unwrap())]);
     log.commit(1, 1);
     log.note();
-    let (recovered, _) = log.recover();
-    assert_eq!(damaged(&recovered), [6]);
+    for truncated in [0, 8] {
+        log.truncated = Lsn::new(truncated);
+        let (recovered, _) = log.recover();
+        assert_eq!(damaged(&recovered), [6], "released below {truncated}");
+    }
     log.truncated = Lsn::new(9);
     let (recovered, lines) = log.recover();
     assert_eq!(lines, ["1:1"]);

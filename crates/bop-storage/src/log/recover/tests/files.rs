@@ -3,7 +3,7 @@
 use super::writer::{STORE, TestLog, damaged};
 use crate::checksum::crc64;
 use crate::error::{OpenError, Place, Reject};
-use crate::ids::{DbId, SegmentId, StoreId};
+use crate::ids::{DbId, Lsn, SegmentId, StoreId};
 use crate::io::errno::{EIO, EMFILE};
 use crate::io::{Disk, IoOp, OpenMode, layout};
 use crate::log::format::{SegmentIdentity, Stamped};
@@ -218,6 +218,119 @@ fn a_short_file_is_damage_unless_only_the_unused_end_is_gone() {
         recovered.damaged[&DbId::new(2)].reason,
         Reject::Truncated { .. }
     ));
+    // In its activation: nobody can say that there was none.
+    log.disk.truncate(&path(2), 4096 + 100);
+    let (recovered, lines) = log.recover();
+    assert_eq!(lines, ["1:1", "3:3"]);
+    assert_eq!(recovered.unusable, [log.segments[1]]);
+    let reason = Reject::Truncated {
+        found: 4096 + 100,
+        needed: 2 * 4096,
+    };
+    assert_eq!(recovered.damaged[&DbId::new(2)].reason, reason);
+}
+
+/// A spare that is not as long as it should be has no room for what is promised of it; a longer one has.
+#[test]
+fn a_spare_has_its_length_or_is_stamped_again() {
+    let capacity = 64 << 10;
+    for (bytes, is_spare) in [
+        (capacity - 4096, false),
+        (capacity, true),
+        (capacity + 4096, true),
+    ] {
+        let mut log = TestLog::new();
+        log.commit(1, 1);
+        log.disk.truncate(&path(3), bytes);
+        let (recovered, lines) = log.recover();
+        assert_eq!(lines, ["1:1"]);
+        let (spares, restamp) = log.segments[1..].split_at(if is_spare { 2 } else { 1 });
+        assert_eq!(
+            (&recovered.spares[..], &recovered.restamp[..]),
+            (spares, restamp)
+        );
+        assert_eq!(recovered.findings.len(), restamp.len());
+    }
+}
+
+/// The second copy of an activation is written behind the first one, and batches behind both.
+#[test]
+fn a_second_copy_may_be_missing_as_long_as_nothing_is_in_the_segment() {
+    let zeros = [crate::io::Block::ZERO];
+    for (batch, flipped, findings) in [
+        (false, false, 0),
+        (false, true, 1),
+        (true, false, 1),
+        (true, true, 1),
+    ] {
+        let mut log = TestLog::new();
+        log.commit(1, 1);
+        log.activate();
+        if batch {
+            log.commit(1, 2);
+        }
+        if flipped {
+            log.disk.flip(&path(2), 8192 + 20, 1);
+        } else {
+            let file = log.file(SegmentId::new(2));
+            file.write_durable_at(8192, &zeros).unwrap();
+        }
+        let (recovered, lines) = log.recover();
+        let context = format!("batch {batch}, flipped {flipped}");
+        assert_eq!(lines.len(), 1 + usize::from(batch), "{context}");
+        assert_eq!(recovered.findings.len(), findings, "{context}");
+        assert_eq!(damaged(&recovered), [0; 0], "{context}");
+    }
+}
+
+/// Segment 2 was passed over when it could not be read: what it may have held is missed.
+#[test]
+fn a_segment_between_two_that_nobody_can_read_is_missed() {
+    let mut log = TestLog::new();
+    log.commit(2, 1);
+    log.skip_to(3);
+    log.activate();
+    log.commit(1, 2);
+    assert_eq!(damaged(&log.recover().0), [0; 0]);
+    log.disk.remove_raw(&path(2));
+    let (recovered, lines) = log.recover();
+    assert_eq!(lines, ["2:1", "1:2"]);
+    assert_eq!(damaged(&recovered), [0, 2]);
+}
+
+/// Whether anything was before it, its activation would say.
+#[test]
+fn a_first_segment_without_its_activation_misses_what_was_not_released() {
+    let mut log = TestLog::new();
+    log.commit(1, 1);
+    log.activate();
+    log.commit(2, 2);
+    let base = log.active.unwrap().base;
+    for copy in [4096, 8192] {
+        log.disk.flip(&path(2), copy + 20, 1);
+    }
+    log.segments.remove(0);
+    for (truncated, missed) in [(Lsn::ZERO, vec![0]), (base, vec![])] {
+        log.truncated = truncated;
+        let (recovered, lines) = log.recover();
+        assert_eq!(lines, ["2:2"]);
+        assert_eq!(damaged(&recovered), missed, "released below {truncated}");
+    }
+}
+
+/// Released as a whole, and its file not gone yet: still the log's.
+#[test]
+fn a_segment_that_is_released_and_still_there_was_not_given_up() {
+    let mut log = three_segments();
+    log.truncated = log.recover().0.sealed[1].end;
+    for (database, lsn) in log.heads.clone() {
+        let held = super::super::Checkpointed::at(lsn);
+        log.checkpointed.insert(DbId::new(database), held);
+    }
+    let (recovered, _) = log.recover();
+    assert_eq!(recovered.abandoned, []);
+    assert_eq!(recovered.sealed.len(), 2);
+    assert_eq!(damaged(&recovered), [0; 0]);
 }
 
 #[test]

@@ -8,5 +8,7 @@ mod flips;
 mod indexed;
 mod model;
 mod ordinary;
+mod reach;
 mod torn;
+mod vouched;
 mod writer;

@@ -9,6 +9,7 @@ use crate::log::format::*;
 use crate::log::scan::SegmentSpace;
 use crate::runtime::SystemSpawn;
 use crate::testing::SimDisk;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -387,7 +388,17 @@ impl TestLog {
         &self,
         disk: &SimDisk,
     ) -> Result<(Recovered, Vec<String>), OpenError> {
-        let mut lines = Lines(Vec::new());
+        let (recovered, heard) = self.hear(disk)?;
+        Ok((recovered, heard.lines))
+    }
+
+    /// Which records are known to be lost: of which database, and where.
+    pub(super) fn undelivered(&self) -> BTreeSet<(u64, Lsn)> {
+        self.hear(&self.disk).unwrap().1.undelivered
+    }
+
+    fn hear(&self, disk: &SimDisk) -> Result<(Recovered, Heard), OpenError> {
+        let mut heard = Heard::default();
         let state = LogState {
             store: STORE,
             segments: &self.segments,
@@ -397,13 +408,13 @@ impl TestLog {
         };
         let changes = disk.op_count();
         let helpers = Helpers::at_most(&SystemSpawn, self.helpers);
-        let recovered = recover(disk, &state, helpers, &mut lines)?;
+        let recovered = recover(disk, &state, helpers, &mut heard)?;
         let syncs = self.segments.len() as u64;
         assert!(
             disk.op_count() <= changes + syncs,
             "recovery writes nothing"
         );
-        Ok((recovered, lines.0))
+        Ok((recovered, heard))
     }
 }
 
@@ -415,10 +426,14 @@ fn identity(segment: SegmentId, incarnation: Incarnation) -> SegmentIdentity {
     }
 }
 
-/// What was delivered, a line each: `1:2,3` is a commit of pages 2 and 3 to database 1.
-struct Lines(Vec<String>);
+/// What was delivered, a line each: `1:2,3` is a commit of pages 2 and 3 to database 1; and what was not.
+#[derive(Default)]
+struct Heard {
+    lines: Vec<String>,
+    undelivered: BTreeSet<(u64, Lsn)>,
+}
 
-impl ReplaySink for Lines {
+impl ReplaySink for Heard {
     fn commit(&mut self, commit: ReplayedCommit) {
         let member = |member: &ReplayedMember| {
             let pages: Vec<String> = member.pages.iter().map(|p| p.page.to_string()).collect();
@@ -426,22 +441,30 @@ impl ReplaySink for Lines {
         };
         let pages = commit.members.iter().flat_map(|member| &member.pages);
         let mut images = pages.map(|page| page.image);
-        assert!(images.all(|image| commit.since <= image) && commit.since <= commit.lsn);
+        // Each record of these tests is in a block of its own.
+        let end = commit.lsn.advance(4096).unwrap();
+        assert!(images.all(|image| commit.since <= image && image < end));
+        assert!(commit.since <= commit.lsn);
         let members: Vec<String> = commit.members.iter().map(member).collect();
-        self.0.push(members.join(" "));
+        self.lines.push(members.join(" "));
     }
 
     fn catalogue(&mut self, record: ReplayedCatalogue<'_>) {
         for entry in record.entries {
             let (kind, name) = (entry.op.kind(), entry.op.name().unwrap_or("-"));
-            self.0.push(format!("{kind:?} {} {name}", entry.database));
+            self.lines
+                .push(format!("{kind:?} {} {name}", entry.database));
         }
     }
 
     fn log_record(&mut self, record: ReplayedLog<'_>) {
         let ReplayedLog { kind, log, .. } = record;
         let line = format!("{kind:?} {} {}..{}", log.database, log.first, log.next);
-        self.0.push(line);
+        self.lines.push(line);
+    }
+
+    fn undelivered(&mut self, database: DbId, lsn: Lsn) {
+        self.undelivered.insert((database.get(), lsn));
     }
 }
 
