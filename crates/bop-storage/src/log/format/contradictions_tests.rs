@@ -462,3 +462,11 @@ fn batches_of_every_length_read_back() {
         assert_eq!(damage, None, "{count}");
     }
 }
+
+#[test]
+fn a_commit_may_leave_as_few_pages_as_there_ever_were() {
+    let mut spec = member(1, &[]);
+    spec.page_count_min = spec.page_count;
+    let record = encode_pages(WHOLE, &[spec]).unwrap();
+    RawRecord(&record.bytes).verify(record.checksum).unwrap();
+}

@@ -1,7 +1,7 @@
 //! What is sealed and cannot be: entries of the catalogue, record logs, directories of batches. Each is refused
 //! for its own reason, and what is at the edge is believed.
 
-use super::batch::{BatchHeader, BatchTrailer, DirectoryEntry, header_checksum, trailer_checksum};
+use super::batch::{BatchHeader, BatchTrailer, DirectoryEntry, header_checksum};
 use super::batch_decode::{decode_directory, decode_header, spare_parts_damage, verify_records};
 use super::batch_encode::encode_batch;
 use super::codec_tests::{IDENTITY, member, one_batch, page};
