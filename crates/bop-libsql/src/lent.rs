@@ -9,7 +9,9 @@
 //! is better there: the pager finds it without asking us.
 //!
 //! Invariants
-//! - what is lent stays as it is, and in memory, until it is taken back: it is held here;
+//! - what is lent stays as it is, and in memory, until it is taken back, and somewhat longer: a statement whose
+//!   cursor lost its page, since a function that it called wrote or rolled back, still reads the row that it
+//!   stood on. A pager's own cache has such a page for as long, or longer;
 //! - behind a page that is lent is memory that may be read: where a database is damaged SQLite looks past
 //!   the end of a page.
 //!
@@ -18,10 +20,13 @@
 use bop_storage::PageBytes;
 use bop_storage::ids::PageSize;
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::ptr;
 
 /// How far SQLite may look past the end of a page, as `unixFetch` in its `os_unix.c` says.
 const PAST_END_BYTES: usize = 256;
+/// Of what was taken back, the newest are held until the snapshot ends.
+const TAKEN_BACK_MAX: usize = 64;
 /// Pages that can be hot at a time: as many as the pager's cache has at its default.
 const SLOTS: usize = 512;
 /// A page that was hot stays so until as many others were asked for in its place.
@@ -29,7 +34,13 @@ const USES_MAX: u8 = 4;
 
 /// What a pager has been lent. A cursor holds a page of each level of its tree, so there are few.
 #[derive(Default)]
-pub(crate) struct Lent(RefCell<Vec<PageBytes>>);
+pub(crate) struct Lent(RefCell<Pages>);
+
+#[derive(Default)]
+struct Pages {
+    lent: Vec<PageBytes>,
+    taken_back: VecDeque<PageBytes>,
+}
 
 impl Lent {
     /// Smaller pages are copied, and have no memory behind them.
@@ -40,7 +51,7 @@ impl Lent {
         let is_lent = PAST_END_BYTES <= page.readable_past_end();
         is_lent.then(|| {
             let place = page.as_ptr();
-            self.0.borrow_mut().push(page);
+            self.0.borrow_mut().lent.push(page);
             place
         })
     }
@@ -48,15 +59,23 @@ impl Lent {
     /// SQLite looks at the page no longer. Of one that was lent twice, one is taken back.
     pub(crate) fn take_back(&self, place: *const u8) {
         let mut pages = self.0.borrow_mut();
-        let found = pages.iter().rposition(|page| ptr::eq(page.as_ptr(), place));
+        let mut lent = pages.lent.iter();
+        let found = lent.rposition(|page| ptr::eq(page.as_ptr(), place));
         if let Some(at) = found {
-            pages.swap_remove(at);
+            let page = pages.lent.swap_remove(at);
+            pages.taken_back.truncate(TAKEN_BACK_MAX - 1);
+            pages.taken_back.push_front(page);
         }
+    }
+
+    /// The snapshot ends: nobody reads a row any more.
+    pub(crate) fn let_go(&self) {
+        self.0.borrow_mut().taken_back.clear();
     }
 
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
-        self.0.borrow().len()
+        self.0.borrow().lent.len()
     }
 }
 
@@ -120,6 +139,28 @@ mod tests {
         assert_eq!(lent.len(), 1);
         lent.take_back(second);
         assert_eq!(lent.len(), 0);
+    }
+
+    #[test]
+    fn the_newest_of_what_was_taken_back_are_held_until_the_snapshot_ends() {
+        let lent = Lent::default();
+        let bytes = |nth: usize| [nth as u8; 4096];
+        let places: Vec<_> = (0..100)
+            .map(|nth| lent.lend(PageBytes::copy_of(&bytes(nth))).unwrap())
+            .collect();
+        places.iter().for_each(|place| lent.take_back(*place));
+        let held = |lent: &Lent| {
+            lent.0
+                .borrow()
+                .taken_back
+                .iter()
+                .map(|page| page[0])
+                .collect()
+        };
+        let newest: Vec<u8> = held(&lent);
+        assert_eq!(newest, (36..100).rev().collect::<Vec<u8>>());
+        lent.let_go();
+        assert!(held(&lent).is_empty());
     }
 
     #[test]

@@ -45,7 +45,7 @@ use crate::shown::Shown;
 use crate::turns::Place;
 use bop_storage::canary::{Canary, is_planted};
 use bop_storage::ids::{Lsn, PageNo};
-use bop_storage::{Durability, PageBytes, ReadTxn, ResetTxn, Savepoint, WriteTxn};
+use bop_storage::{Durability, ReadTxn, ResetTxn, Savepoint, WriteTxn};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -61,6 +61,8 @@ pub(crate) struct Session {
     group: Rc<Group>,
     /// Where it waits to write; a state of the past is not written to.
     place: Option<Arc<Place>>,
+    /// What SQLite looks at.
+    lent: Lent,
     state: RefCell<State>,
 }
 
@@ -137,6 +139,7 @@ impl Session {
             shown,
             group: Rc::clone(group),
             place,
+            lent: Lent::default(),
             state: RefCell::default(),
         });
         group.join(&session);
@@ -175,6 +178,7 @@ impl Session {
     ///
     /// After a failed spill this is the only call that comes.
     pub(crate) fn end_read(&self) {
+        self.lent.let_go();
         let mut state = self.state.borrow_mut();
         if matches!(state.stage, Stage::Writing { .. }) {
             state.cached = None;
@@ -315,13 +319,13 @@ impl Session {
         Ok(())
     }
 
-    /// A page where it is, for a pager that only reads. `None` for one that has to be copied: page 1, which is
-    /// shown otherwise than it is stored, and one that is not there or not of `bytes` bytes.
-    pub(crate) fn page_in_place(
+    /// Where a page is, for a pager that only reads, until it gives it back. `None` for one that has to be copied:
+    /// page 1, which is shown otherwise than it is stored, and one that is not there or not of `bytes` bytes.
+    pub(crate) fn lend_page(
         &self,
         page: PageNo,
         bytes: usize,
-    ) -> Result<Option<PageBytes>, EngineError> {
+    ) -> Result<Option<*const u8>, EngineError> {
         let Stage::Reading(read) = &self.state.borrow().stage else {
             return Ok(None);
         };
@@ -330,7 +334,13 @@ impl Session {
         }
         faults::hit(Point::Read)?;
         let content = page_within(page, read.page_count(), || read.read_page(page))?;
-        Ok(content.filter(|content| content.len() == bytes))
+        let content = content.filter(|content| content.len() == bytes);
+        Ok(content.and_then(|content| self.lent.lend(content)))
+    }
+
+    /// The pager looks no longer at what [`Session::lend_page`] gave it.
+    pub(crate) fn take_page_back(&self, place: *const u8) {
+        self.lent.take_back(place);
     }
 
     /// Reads bytes of the file that SQLite believes in, from the first one of a page other than page 1 on:

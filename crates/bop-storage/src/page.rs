@@ -50,7 +50,7 @@ impl PageBytes {
     }
 
     /// So many bytes behind the page are memory of its own, too: whoever looks at it where it is, and past
-    /// its end, does no harm. What is there means nothing. Of a page of 4 KiB or more, 256 at least.
+    /// its end, does no harm. What is there means nothing. Of a page of 4 KiB or more whose buffer was made for it, 256 at least.
     pub fn readable_past_end(&self) -> usize {
         match &self.0 {
             Content::Zeros(size) => ZEROS.len() - size.bytes(),

@@ -18,7 +18,6 @@
 
 use crate::fence::fence;
 use crate::hub::Hub;
-use crate::lent::Lent;
 use crate::pages;
 use crate::session::Session;
 use crate::shown::Shown;
@@ -46,8 +45,6 @@ pub(super) struct File {
     connection: Cell<*mut *mut ffi::sqlite3>,
     /// Set once. The WAL owns the session: when that is gone, the file is spent.
     session: OnceCell<Weak<Session>>,
-    /// Pages that SQLite looks at.
-    lent: Lent,
     /// What `PRAGMA mmap_size` was told: with 0 SQLite looks at no page in place.
     mmap_bytes: Cell<i64>,
 }
@@ -85,7 +82,6 @@ impl File {
             shown,
             connection: Cell::new(std::ptr::null_mut()),
             session: OnceCell::new(),
-            lent: Lent::default(),
             mmap_bytes: Cell::new(0),
         }));
         let base = ffi::sqlite3_file { pMethods: &METHODS };
@@ -185,9 +181,8 @@ impl File {
         let Some(page) = before.and_then(|before| PageNo::new(before.checked_add(1)?)) else {
             return Ok(ptr::null());
         };
-        let found = session.page_in_place(page, bytes);
-        let found = found.map_err(|error| session.errors().record(error))?;
-        let lent = found.and_then(|content| self.lent.lend(content));
+        let lent = session.lend_page(page, bytes);
+        let lent = lent.map_err(|error| session.errors().record(error))?;
         Ok(lent.unwrap_or(ptr::null()))
     }
 
@@ -277,7 +272,10 @@ unsafe extern "C" fn unfetch(
     page: *mut c_void,
 ) -> c_int {
     let body = |file: &File| {
-        file.lent.take_back(page.cast());
+        // Before the WAL is closed the pager has given back everything.
+        if let Some(session) = file.linked() {
+            session.take_page_back(page.cast());
+        }
         ffi::SQLITE_OK
     };
     // SAFETY: a file of ours: its table has this function.

@@ -25,13 +25,13 @@ use crate::runtime::sync::Mutex;
 use crate::runtime::{Pending, Waited};
 use std::collections::VecDeque;
 
-/// Scans that are followed at a time. With the next bounds, 4 MiB are all that ever waits, and 16 MiB come.
+/// Scans that are followed at a time. With the next bounds, 4 MiB are all that ever waits, and 12 MiB come.
 const STREAMS_MAX: usize = 16;
 /// What is loaded for one miss.
 const WINDOW_BYTES_MAX: usize = 256 << 10;
 /// Windows that are fetched for a scan at a time: a device is quicker with several, and while one is read
-/// another one is checked and copied.
-const COMING_MAX: usize = 4;
+/// another one is checked and copied. Whoever writes a chunk finds a thread, too.
+const COMING_MAX: usize = 3;
 /// A scan may pass by so many pages: those of a table stand among those of its index.
 const SKIPPED_MAX: u32 = 4;
 
@@ -78,6 +78,8 @@ struct Stream {
     coming: VecDeque<Coming>,
     /// What the last load was for.
     window_bytes: usize,
+    /// Of each page.
+    page_bytes: usize,
 }
 
 impl Stream {
@@ -90,13 +92,24 @@ impl Stream {
             pages: VecDeque::new(),
             coming: VecDeque::new(),
             window_bytes: 0,
+            page_bytes: 1,
         }
+    }
+
+    /// The page behind the last that was to be fetched from `first` on.
+    fn window_end(&self, first: u32) -> u32 {
+        let pages = (WINDOW_BYTES_MAX / self.page_bytes).max(1);
+        // Fewer than 512.
+        first.saturating_add(pages as u32)
     }
 
     /// Whether it is here that `place` would be asked for.
     fn expects(&self, place: &ChunkPlace) -> bool {
-        // Fewer than 512 pages wait: they are of 512 bytes at least. What is coming begins behind them.
-        let last = self.next.saturating_add(self.pages.len() as u32);
+        // Fewer than 512 pages wait: they are of 512 bytes at least.
+        let last = match self.coming.back() {
+            Some(coming) => self.window_end(coming.first),
+            None => self.next.saturating_add(self.pages.len() as u32),
+        };
         let pages = self.next..=last.saturating_add(SKIPPED_MAX);
         (self.chunk, self.section) == (place.chunk, place.section)
             && pages.contains(&place.page.get())
@@ -121,10 +134,19 @@ impl ReadAhead {
         let skipped = (page - stream.next) as usize;
         stream.pages.drain(..skipped.min(stream.pages.len()));
         stream.next = page.saturating_add(1);
+        // What lies behind it nobody will ask for.
+        while let Some(coming) = stream.coming.front()
+            && stream.window_end(coming.first) <= page
+        {
+            stream.coming.pop_front();
+        }
         let missed = match (stream.pages.pop_front(), stream.coming.front()) {
             (Some(page), _) => Missed::Ready(page),
-            // A window may have ended early: what is between it and the next one is loaded alone.
-            (None, Some(coming)) if page < coming.first => Missed::Load(0),
+            // A window may have ended early: what is between it and the next one is loaded here.
+            (None, Some(coming)) if page < coming.first => {
+                let between = (coming.first - page) as usize * stream.page_bytes;
+                Missed::Load(between.min(WINDOW_BYTES_MAX))
+            }
             (None, Some(_)) => stream
                 .coming
                 .pop_front()
@@ -146,24 +168,17 @@ impl ReadAhead {
         let skipped = place.page.get().checked_sub(coming.first)? as usize;
         pages.drain(..skipped.min(pages.len()));
         let page = pages.pop_front()?;
-        self.loaded(place, page.len(), pages);
+        self.loaded(place, page.len(), WINDOW_BYTES_MAX, pages);
         Some(page)
     }
 
     /// Whether somebody should fetch more for the stream that has just gone past `place`: from which
-    /// page on, and how many bytes. The pages have `page_bytes` each.
-    pub(super) fn wants_more(
-        &self,
-        place: &ChunkPlace,
-        page_bytes: usize,
-    ) -> Option<(PageNo, usize)> {
+    /// page on, and how many bytes.
+    pub(super) fn wants_more(&self, place: &ChunkPlace) -> Option<(PageNo, usize)> {
         let streams = self.streams.lock();
         let stream = streams.iter().find(|stream| stream.is_past(place))?;
         let first = match stream.coming.back() {
-            Some(coming) => {
-                let pages = WINDOW_BYTES_MAX.checked_div(page_bytes)?.max(1);
-                coming.first.checked_add(u32::try_from(pages).ok()?)?
-            }
+            Some(coming) => stream.window_end(coming.first),
             None => stream.next.checked_add(stream.pages.len() as u32)?,
         };
         let is_due = stream.window_bytes == WINDOW_BYTES_MAX && stream.coming.len() < COMING_MAX;
@@ -179,14 +194,22 @@ impl ReadAhead {
         }
     }
 
-    /// The page at `place`, of so many bytes, was loaded, and with it `pages`, which stand behind it.
-    pub(super) fn loaded(&self, place: &ChunkPlace, page_bytes: usize, pages: VecDeque<PageBytes>) {
+    /// The page at `place`, of `page_bytes`, was loaded, and with it `pages`, which stand behind it, when
+    /// `window_bytes` were to be.
+    pub(super) fn loaded(
+        &self,
+        place: &ChunkPlace,
+        page_bytes: usize,
+        window_bytes: usize,
+        pages: VecDeque<PageBytes>,
+    ) {
         let mut streams = self.streams.lock();
         let past = streams.iter().position(|stream| stream.is_past(place));
         let known = past.and_then(|at| streams.remove(at));
         let mut stream = known.unwrap_or_else(|| Stream::past(place));
         stream.pages = pages;
-        stream.window_bytes = stream.window_bytes.max(page_bytes);
+        stream.window_bytes = stream.window_bytes.max(window_bytes);
+        stream.page_bytes = page_bytes.max(1);
         streams.truncate(STREAMS_MAX - 1);
         streams.push_front(stream);
     }
@@ -220,7 +243,7 @@ mod tests {
                 let bytes = bytes.max(4096);
                 let count = bytes / 4096;
                 let behind = (number + 1..).take(count - 1).map(page).collect();
-                ahead.loaded(&place(number), 4096, behind);
+                ahead.loaded(&place(number), 4096, bytes, behind);
                 count
             }
         }

@@ -213,7 +213,7 @@ impl PageCache {
                 Missed::Load(bytes) => (None, bytes),
             };
             let page = came.map_or_else(|| self.load_run(&place, bytes, &load), Ok)?;
-            self.fetch_more(&place, page.len(), load);
+            self.fetch_more(&place, load);
             Ok(page)
         })
     }
@@ -229,19 +229,21 @@ impl PageCache {
         let mut pages = load(place.page, bytes)?;
         let page = pages.pop_front();
         let page = page.unwrap_or_else(|| PageBytes::zeroed(PageSize::DEFAULT));
-        self.ahead.loaded(place, page.len(), pages);
+        let page_bytes = page.len();
+        self.ahead
+            .loaded(place, page_bytes, bytes.max(page_bytes), pages);
         Ok(page)
     }
 
     /// Has the pages fetched that a scan will come to, if it is one and somebody is free for that.
-    fn fetch_more<L>(&self, place: &ChunkPlace, page_bytes: usize, load: L)
+    fn fetch_more<L>(&self, place: &ChunkPlace, load: L)
     where
         L: Fn(PageNo, usize) -> Result<VecDeque<PageBytes>, ReadError> + Send + Clone + 'static,
     {
         let Some(errands) = &self.errands else {
             return;
         };
-        while let Some((first, bytes)) = self.ahead.wants_more(place, page_bytes) {
+        while let Some((first, bytes)) = self.ahead.wants_more(place) {
             let load = load.clone();
             // What fails is told to whoever asks for it.
             let fetch = move || load(first, bytes).unwrap_or_default();

@@ -229,12 +229,15 @@ fn read_run<L>(cache: &PageCache, raw: u32, load: L) -> Result<PageBytes, ReadEr
 where
     L: Fn(PageNo, usize) -> Result<VecDeque<PageBytes>, ReadError> + Send + Clone + 'static,
 {
-    let place = ChunkPlace {
+    cache.get_or_load_run(place_of(PageNo::new(raw).unwrap()), load)
+}
+
+fn place_of(page: PageNo) -> ChunkPlace {
+    ChunkPlace {
         chunk: ChunkId::new(1),
         section: 0,
-        page: PageNo::new(raw).unwrap(),
-    };
-    cache.get_or_load_run(place, load)
+        page,
+    }
 }
 
 fn load(first: PageNo, bytes: usize) -> Result<VecDeque<PageBytes>, ReadError> {
@@ -276,7 +279,25 @@ fn where_windows_end_early_a_scan_finds_every_page() {
             let found = read_run(&cache, raw, short).unwrap();
             assert_eq!(found, filled(raw as u8), "page {raw}, {threads} threads");
         }
+        // A window has 50 pages, and what is missing of 64 is three loads; not one for each page.
+        let loads = cache.stats().loads;
+        assert!(loads < 150, "{loads} with {threads} threads");
     }
+}
+
+#[test]
+fn pages_that_are_cached_or_stand_elsewhere_are_no_end_of_a_scan() {
+    let cache = fetching();
+    for raw in 500..=530 {
+        let page = PageNo::new(raw).unwrap();
+        cache.insert(place_of(page).into(), filled(raw as u8));
+    }
+    for raw in (1..=1200).chain(1241..=2000) {
+        let found = read_run(&cache, raw, load).unwrap();
+        assert_eq!(found, filled(raw as u8), "page {raw}");
+    }
+    let loads = cache.stats().loads;
+    assert_eq!(loads, 4, "1, 4, 16 and 64 pages");
 }
 
 #[test]

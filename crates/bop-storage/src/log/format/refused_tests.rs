@@ -6,6 +6,7 @@ use super::batch_decode::{decode_directory, decode_header, spare_parts_damage, v
 use super::batch_encode::encode_batch;
 use super::codec_tests::{IDENTITY, member, one_batch, page};
 use super::contradictions_tests::{AT, HEAD, change, told, why};
+use super::decode::{RawRecord, Record};
 use super::encode::*;
 use super::record::{self, *};
 use super::record_log::{EntryKind, EntrySpec, LogSpec, encode_logs, entry_hash};
@@ -395,4 +396,61 @@ fn a_batch_has_a_record() {
     };
     let made = encode_batch(&IDENTITY, &place, &[], &mut Vec::new());
     assert_eq!(not_made(made), "a batch of no records");
+}
+
+/// What a patch rests on is looked for before its commit: a part of a chain has none.
+#[test]
+fn a_patch_stands_in_a_whole_commit_alone() {
+    let content = [1; 100];
+    let of_one = |part, encoding| {
+        let mut image = page(2, &content);
+        image.encoding = encoding;
+        encode_pages(part, &[member(1, &[image])])
+    };
+    let whole = of_one(FragmentPart::Whole, Encoding::Patch).unwrap();
+    let believed = RawRecord(&whole.bytes).verify(crc64(&whole.bytes));
+    assert!(matches!(believed.unwrap(), Record::Pages(_)));
+    let commit = CommitId::new(8);
+    let (index, previous) = (1, 77);
+    let parts = [
+        FragmentPart::Fragment {
+            commit,
+            index,
+            previous,
+        },
+        FragmentPart::Last {
+            commit,
+            index,
+            previous,
+        },
+    ];
+    for part in parts {
+        let why_not = not_made(of_one(part, Encoding::Patch));
+        assert!(why_not.contains("patch"), "{why_not}");
+        let compressed = of_one(part, Encoding::Lz4).unwrap();
+        let entry = HEAD + size_of::<PageRecord>() + size_of::<Member>();
+        let refused = why(&compressed, |bytes| {
+            change(bytes, entry, |entry: &mut PageEntry| {
+                entry.encoding = Encoding::Patch as u8;
+            });
+        });
+        assert_eq!(refused, "a patch in a part of a chain");
+    }
+}
+
+#[test]
+fn a_change_ends_with_the_record_that_says_all_of_it() {
+    let not_its_end = [
+        // Parts of a commit, and that there is none.
+        RecordKind::Fragment,
+        RecordKind::Abort,
+        // The log's own.
+        RecordKind::Relocate,
+        RecordKind::Note,
+        RecordKind::Close,
+        RecordKind::SealIndex,
+    ];
+    for kind in RecordKind::ALL {
+        assert_eq!(kind.ends_change(), !not_its_end.contains(kind), "{kind:?}");
+    }
 }
