@@ -450,7 +450,14 @@ fn a_change_ends_with_the_record_that_says_all_of_it() {
         RecordKind::Close,
         RecordKind::SealIndex,
     ];
+    // Of the log's own, what is copied to its head is of databases.
+    let of_nobody = &not_its_end[3..];
     for kind in RecordKind::ALL {
         assert_eq!(kind.ends_change(), !not_its_end.contains(kind), "{kind:?}");
+        assert_eq!(
+            kind.touches_databases(),
+            !of_nobody.contains(kind),
+            "{kind:?}"
+        );
     }
 }
