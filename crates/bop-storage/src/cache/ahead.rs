@@ -103,14 +103,18 @@ impl Stream {
         first.saturating_add(pages as u32)
     }
 
+    /// The page behind all that waits or comes.
+    fn end(&self) -> u32 {
+        match self.coming.back() {
+            Some(coming) => self.window_end(coming.first),
+            // Fewer than 512 pages wait: they are of 512 bytes at least.
+            None => self.next.saturating_add(self.pages.len() as u32),
+        }
+    }
+
     /// Whether it is here that `place` would be asked for.
     fn expects(&self, place: &ChunkPlace) -> bool {
-        // Fewer than 512 pages wait: they are of 512 bytes at least.
-        let last = match self.coming.back() {
-            Some(coming) => self.window_end(coming.first),
-            None => self.next.saturating_add(self.pages.len() as u32),
-        };
-        let pages = self.next..=last.saturating_add(SKIPPED_MAX);
+        let pages = self.next..=self.end().saturating_add(SKIPPED_MAX);
         (self.chunk, self.section) == (place.chunk, place.section)
             && pages.contains(&place.page.get())
     }
@@ -177,12 +181,8 @@ impl ReadAhead {
     pub(super) fn wants_more(&self, place: &ChunkPlace) -> Option<(PageNo, usize)> {
         let streams = self.streams.lock();
         let stream = streams.iter().find(|stream| stream.is_past(place))?;
-        let first = match stream.coming.back() {
-            Some(coming) => stream.window_end(coming.first),
-            None => stream.next.checked_add(stream.pages.len() as u32)?,
-        };
         let is_due = stream.window_bytes == WINDOW_BYTES_MAX && stream.coming.len() < COMING_MAX;
-        is_due.then_some((PageNo::new(first)?, WINDOW_BYTES_MAX))
+        is_due.then_some((PageNo::new(stream.end())?, WINDOW_BYTES_MAX))
     }
 
     /// Somebody fetches them.

@@ -111,7 +111,7 @@ impl Chain {
     /// The sections that may answer for the `nth` page of the range, counted from 0.
     fn covering(&self, nth: u64) -> impl Iterator<Item = &Section> {
         let sections = std::iter::once(&self.newest).chain(&self.older);
-        sections.filter(move |section| nth < u64::from(section.pages))
+        sections.filter(move |section| nth < u64::from(section.pages) && !section.lacks(nth))
     }
 }
 
@@ -174,10 +174,7 @@ impl ChunkBase {
     pub(crate) fn look_up(&self, page: PageNo) -> Result<Lookup<PageBytes>, ReadError> {
         // What is there of the newest link that may have the page is the page of a slot: the index need not
         // be asked.
-        let nth = self.nth(page);
-        let mut covering = self.covering(page);
-        let newest = covering.find(|section| section.kind == LinkKind::Base || !section.lacks(nth));
-        if let Some(newest) = newest
+        if let Some(newest) = self.covering(page).next()
             && let Some(content) = self.cache.get_if_there(newest.place(page).into())
         {
             return Ok(Lookup::Found(content));
@@ -248,20 +245,15 @@ impl ChunkBase {
         Some(Lookup::NotHere)
     }
 
-    /// Counted from 0 in its range.
-    fn nth(&self, page: PageNo) -> u64 {
-        u64::from(page.get()) - self.ranges.first_page(self.ranges.of(page))
-    }
-
     fn covering(&self, page: PageNo) -> impl Iterator<Item = &Section> {
-        let chain = self.chains.get(&self.ranges.of(page));
-        let nth = self.nth(page);
+        let range = self.ranges.of(page);
+        let nth = u64::from(page.get()) - self.ranges.first_page(range);
+        let chain = self.chains.get(&range);
         chain.into_iter().flat_map(move |chain| chain.covering(nth))
     }
 
     fn find(&self, page: PageNo) -> Result<Lookup<Slot<'_>>, ReadError> {
-        let nth = self.nth(page);
-        for section in self.covering(page).filter(|section| !section.lacks(nth)) {
+        for section in self.covering(page) {
             let reader = section.file.reader()?;
             if let Some((hash, version)) = reader.page_hash(section.index, page)? {
                 return Ok(Lookup::Found(Slot {

@@ -17,12 +17,12 @@ use crate::io::Block;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 const CHAIN: CommitId = CommitId::new(8);
-const FIRST: FragmentPart = FragmentPart::Fragment {
+pub(super) const FIRST: FragmentPart = FragmentPart::Fragment {
     commit: CHAIN,
     index: 0,
     previous: 0,
 };
-const LAST: FragmentPart = FragmentPart::Last {
+pub(super) const LAST: FragmentPart = FragmentPart::Last {
     commit: CHAIN,
     index: 1,
     previous: 77,

@@ -5,7 +5,7 @@ use super::batch::{BatchHeader, BatchTrailer, DirectoryEntry, header_checksum};
 use super::batch_decode::{decode_directory, decode_header, spare_parts_damage, verify_records};
 use super::batch_encode::encode_batch;
 use super::codec_tests::{IDENTITY, member, one_batch, page};
-use super::contradictions_tests::{AT, HEAD, change, told, why};
+use super::contradictions_tests::{AT, FIRST, HEAD, LAST, change, told, why};
 use super::decode::{RawRecord, Record};
 use super::encode::*;
 use super::record::{self, *};
@@ -410,21 +410,7 @@ fn a_patch_stands_in_a_whole_commit_alone() {
     let whole = of_one(FragmentPart::Whole, Encoding::Patch).unwrap();
     let believed = RawRecord(&whole.bytes).verify(crc64(&whole.bytes));
     assert!(matches!(believed.unwrap(), Record::Pages(_)));
-    let commit = CommitId::new(8);
-    let (index, previous) = (1, 77);
-    let parts = [
-        FragmentPart::Fragment {
-            commit,
-            index,
-            previous,
-        },
-        FragmentPart::Last {
-            commit,
-            index,
-            previous,
-        },
-    ];
-    for part in parts {
+    for part in [FIRST, LAST] {
         let why_not = not_made(of_one(part, Encoding::Patch));
         assert!(why_not.contains("patch"), "{why_not}");
         let compressed = of_one(part, Encoding::Lz4).unwrap();
