@@ -148,7 +148,7 @@ impl Connection {
         // rusqlite panics above what SQLite can count.
         let longest = Duration::from_millis(i32::MAX.unsigned_abs().into());
         sqlite.busy_timeout(options.busy_timeout.min(longest))?;
-        // As of triggers.
+        // Nor has it SQLite's default for foreign keys.
         sqlite.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, false)?;
         sqlite.execute_batch(AT_CONNECT)?;
         Ok(sqlite)

@@ -30,6 +30,13 @@ pub(crate) fn file_bytes(page_count: u32, page_size: Option<PageSize>) -> u64 {
     u64::from(page_count) * page_size.map_or(0, |size| u64::from(size.get()))
 }
 
+/// The page that begins at a place of a file of such pages; `None` where none does.
+pub(crate) fn page_at(offset: u64, page_bytes: u64) -> Option<PageNo> {
+    let before = offset.checked_div(page_bytes)?;
+    let begins = offset.is_multiple_of(page_bytes);
+    PageNo::new(u32::try_from(before).ok()?.checked_add(1)?).filter(|_| begins)
+}
+
 /// The change counter that is shown for a state: another one for every commit. A commit record is
 /// at least eight bytes long, so neighbouring ones differ for 32 GiB of log.
 pub(crate) fn change_counter(lsn: Lsn) -> u32 {

@@ -40,11 +40,11 @@ use crate::faults::{self, Point};
 use crate::hub::Hub;
 use crate::lent::Lent;
 use crate::page_one;
-use crate::pages::{change_counter, file_bytes, page_within};
+use crate::pages::{change_counter, file_bytes, page_at, page_within};
 use crate::shown::Shown;
 use crate::turns::Place;
 use bop_storage::canary::{Canary, is_planted};
-use bop_storage::ids::{Lsn, PageNo};
+use bop_storage::ids::{Lsn, PageNo, PageSize};
 use bop_storage::{Durability, ReadTxn, ResetTxn, Savepoint, WriteTxn};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -346,27 +346,24 @@ impl Session {
     /// Reads bytes of the file that SQLite believes in, from the first one of a page other than page 1 on:
     /// what it does with a long row whose pages it wants to keep no copy of. `None`: it is no such place.
     pub(crate) fn read_file(&self, offset: u64, out: &mut [u8]) -> Result<Option<()>, EngineError> {
-        let size = match &self.state.borrow().stage {
-            Stage::Reading(read) => read.page_size(),
-            Stage::Idle | Stage::Writing { .. } | Stage::Failed { .. } => None,
-        };
-        let page = size.and_then(|size| {
-            let bytes = u64::from(size.get());
-            let before = u32::try_from(offset / bytes).ok()?;
-            let is_page = offset.is_multiple_of(bytes) && out.len() <= size.bytes();
-            PageNo::new(before.checked_add(1)?).filter(|page| is_page && *page != PageNo::FIRST)
-        });
+        let size = self.size_if_reading();
+        let page = size.filter(|size| out.len() <= size.bytes());
+        let page = page.and_then(|size| page_at(offset, size.get().into()));
+        let page = page.filter(|page| *page != PageNo::FIRST);
         page.map(|page| self.read_page(page, out)).transpose()
     }
 
     /// Whether it only reads, and pages that are large enough.
     pub(crate) fn lends(&self) -> bool {
-        let state = self.state.borrow();
-        let size = match &state.stage {
+        let size = self.size_if_reading();
+        size.is_some_and(|size| Lent::PAGE_MIN <= size)
+    }
+
+    fn size_if_reading(&self) -> Option<PageSize> {
+        match &self.state.borrow().stage {
             Stage::Reading(read) => read.page_size(),
             Stage::Idle | Stage::Writing { .. } | Stage::Failed { .. } => None,
-        };
-        size.is_some_and(|size| Lent::PAGE_MIN <= size)
+        }
     }
 
     /// Pages of the snapshot; 0 when there is none.

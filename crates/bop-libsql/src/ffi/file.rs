@@ -21,7 +21,6 @@ use crate::hub::Hub;
 use crate::pages;
 use crate::session::Session;
 use crate::shown::Shown;
-use bop_storage::ids::PageNo;
 use libsql_ffi as ffi;
 use std::cell::{Cell, OnceCell};
 use std::ffi::CStr;
@@ -172,13 +171,9 @@ impl File {
 
     /// The page at `offset`, where it is; null for one that SQLite has to read.
     fn fetch(&self, offset: i64, bytes: usize) -> Result<*const u8, c_int> {
-        let (Some(session), Ok(offset)) = (self.linked(), usize::try_from(offset)) else {
-            return Ok(ptr::null());
-        };
-        let before = offset
-            .checked_div(bytes)
-            .and_then(|pages| u32::try_from(pages).ok());
-        let Some(page) = before.and_then(|before| PageNo::new(before.checked_add(1)?)) else {
+        let offset = u64::try_from(offset).ok();
+        let page = offset.and_then(|offset| pages::page_at(offset, bytes as u64));
+        let (Some(session), Some(page)) = (self.linked(), page) else {
             return Ok(ptr::null());
         };
         let lent = session.lend_page(page, bytes);
