@@ -58,7 +58,7 @@ impl Compressor {
     ) -> (BodyEncoding, &'a [u8]) {
         let compressed = match (self, packing) {
             (Self::Off, _) | (Self::Lz4(_), Packing::No) => None,
-            (Self::Lz4(_), Packing::Lz4(block)) => Some((BodyEncoding::Lz4, &***block)),
+            (Self::Lz4(_), Packing::Lz4(block)) => Some((BodyEncoding::Lz4, &**block)),
             (Self::Lz4(lz4), Packing::Unknown) => {
                 let block = lz4.compress(content);
                 block.map(|block| (BodyEncoding::Lz4, block))

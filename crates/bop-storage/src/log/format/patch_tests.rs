@@ -116,7 +116,7 @@ fn the_maker_prefers_a_patch_then_lz4_then_the_page() {
         assert!(bytes.len() <= bytes_max, "{} bytes", bytes.len());
         match encoding {
             Encoding::Patch => assert_eq!(applied(bytes, &old, size).unwrap(), content),
-            _ => assert_eq!(**full_page(image.form, bytes, size).unwrap(), *content),
+            _ => assert_eq!(*full_page(image.form, bytes, size).unwrap(), *content),
         }
     };
     let mut near = old.clone();
@@ -164,7 +164,7 @@ fn a_maker_goes_on_with_pages_of_another_size() {
             let image = maker.make(&content, None);
             let bytes = maker.bytes(&image, &content);
             assert_eq!(bytes.len(), image.form.bytes());
-            assert_eq!(**full_page(image.form, bytes, size).unwrap(), *content);
+            assert_eq!(*full_page(image.form, bytes, size).unwrap(), *content);
         }
         assert!(0 < maker.made_capacity_bytes());
     }
