@@ -148,6 +148,7 @@ const CATALOGUE: Part = Part {
             "feeds",
             "flips",
             "job_model",
+            "kept_log",
             "lineage_model",
             "map_growth",
             "model",
@@ -268,7 +269,8 @@ pub(super) const GROUPS: &[Group] = &[
         name: "release",
         files: &["db/release.rs"],
         tests: &[
-            program(&WHOLE, "manifest", &["commit_cursors::"]),
+            program(&WHOLE, "manifest", &["commit_cursors::", "kept_log::"]),
+            lib(&WHOLE, "lib", &["db::release_tests::"], &[]),
             program(&WHOLE, "backup", &["whole::"]),
         ],
     },

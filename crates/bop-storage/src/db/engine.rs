@@ -219,7 +219,7 @@ impl Engine {
         let next = 2 * self.log.spares().next_capacity_bytes();
         let next = next.min(self.limits.segment_bytes_max);
         let log = bytes + bytes / 4 + spares * next;
-        let needed = log + self.log.spares().reserve_bytes_for(log);
+        let needed = log + self.log.spares().reserve_bytes_for_log(log);
         let free = self
             .disk
             .free_bytes()

@@ -79,7 +79,7 @@ impl Engine {
                     .iter()
                     .any(|breaker| breaker.state != BreakerState::Closed)
             }
-            Failing::DiskReserve => 0 < self.log.spares().reserve_bytes_for(0),
+            Failing::DiskReserve => 0 < self.log.spares().reserve_bytes_for_log(0),
             Failing::Damaged => 0 < closed_databases,
         };
         Failing::ALL.into_iter().filter(is_failing).collect()

@@ -81,7 +81,7 @@ impl Engine {
             us: self.lag_us(&rows),
             last_checkpoint_us: last.map(|last| last.ended_us),
             reserve_bytes: spares.reserve().held_bytes(),
-            reserve_missing_bytes: spares.reserve_bytes_for(0),
+            reserve_missing_bytes: spares.reserve_bytes_for_log(0),
             oldest_reader: self.oldest_reader(),
         }
     }

@@ -157,7 +157,7 @@ impl Engine {
                 last_checkpoint.map_or(0, |last| last.ended_us / 1_000_000),
             ),
             (list::RESERVE, reserve.reserve().held_bytes()),
-            (list::RESERVE_MISSING, reserve.reserve_bytes_for(0)),
+            (list::RESERVE_MISSING, reserve.reserve_bytes_for_log(0)),
         ] {
             levels.set(&metric, value);
         }

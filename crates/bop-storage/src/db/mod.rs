@@ -77,6 +77,8 @@ mod record_write;
 mod recovery;
 mod registry;
 mod release;
+#[cfg(test)]
+mod release_tests;
 mod relocate;
 mod repair;
 mod replay;

@@ -191,9 +191,15 @@ impl SpareMaker {
     }
 
     /// Bytes that the device must have before the log gets longer by `more`, for the reserve.
-    pub fn reserve_bytes_for(&self, more: u64) -> u64 {
+    pub fn reserve_bytes_for_log(&self, more: u64) -> u64 {
         let fitting = self.reserve.fitting(self.ring.held_bytes() + more);
         fitting.saturating_sub(self.reserve.held_bytes())
+    }
+
+    /// Bytes that the device must have before there are spares of `more` bytes beside those in hand, for the
+    /// reserve.
+    pub fn reserve_bytes_for(&self, more: u64) -> u64 {
+        self.reserve_bytes_for_log(self.spare_bytes(0) + more)
     }
 
     /// Bytes of the spares when there are `wanted`.

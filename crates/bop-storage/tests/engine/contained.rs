@@ -90,21 +90,27 @@ fn killed(indexed: bool) -> (SimDisk, MemoryManifest, PathBuf, u64) {
         store.keep_house();
         assert!(before != disk.files(), "indexes were written");
     }
-    let page = content(HIT, 0);
-    let mut files = disk.files().into_iter().map(|(path, _)| path);
-    let found = files.find_map(|path| {
-        let bytes = disk.read_raw(&path);
-        let at = bytes.windows(64).position(|window| *window == page[..64]);
-        at.filter(|_| path.starts_with("log"))
-            .map(|at| (path, at as u64))
-    });
-    let (path, at) = found.unwrap();
+    let (path, at) = find(&disk, &content(HIT, 0)[..64]);
     (
         disk.crash_image_keeping_all(),
         manifest.snapshot(),
         path,
         at,
     )
+}
+
+/// The segment that has these bytes, and where.
+fn find(disk: &SimDisk, needle: &[u8]) -> (PathBuf, u64) {
+    let mut files = disk.files().into_iter().map(|(path, _)| path);
+    let found = files.find_map(|path| {
+        let bytes = disk.read_raw(&path);
+        let at = bytes
+            .windows(needle.len())
+            .position(|window| window == needle);
+        at.filter(|_| path.starts_with("log"))
+            .map(|at| (path, at as u64))
+    });
+    found.unwrap()
 }
 
 fn corrupt(store: &Manager) -> Damage {
@@ -238,6 +244,38 @@ fn damage_that_only_a_read_can_see_closes_its_database_too() {
     let store = open(&disk, &manifest);
     assert_names(&corrupt(&store), &path);
     assert_others(&store, |_| last);
+}
+
+/// The record of a name is damaged. That is told as long as the store has lost it, though nothing of the log is
+/// there any more in which it was found.
+#[test]
+fn damage_of_the_catalogue_is_told_when_the_log_is_gone_that_had_it() {
+    let (disk, manifest) = (SimDisk::new(1), MemoryManifest::new());
+    let store = open(&disk, &manifest);
+    store.create_database(&name(0), DbKind::Raw).unwrap();
+    store.checkpoint().unwrap();
+    store
+        .create_database("lost with its record", DbKind::Raw)
+        .unwrap();
+    commit(&store, 0, 0);
+    let (disk, manifest) = (disk.crash_image_keeping_all(), manifest.snapshot());
+    drop(store);
+    let (path, at) = find(&disk, b"lost with its record");
+    disk.flip(&path, at, 1);
+    let store = open(&disk, &manifest);
+    let [damage] = &store.verify().findings[..] else {
+        panic!("{:?}", store.verify());
+    };
+    let damage = damage.clone();
+    assert_names(&damage, &path);
+    for round in 1..40 {
+        commit(&store, 0, round);
+    }
+    store.checkpoint().unwrap();
+    assert!(!has(&disk, &path));
+    store.close(WAIT).unwrap();
+    let store = open(&disk, &manifest);
+    assert_eq!(store.verify().findings, [damage]);
 }
 
 /// A cut at any call of the checkpoint that sets segments aside, and of the opening behind it.

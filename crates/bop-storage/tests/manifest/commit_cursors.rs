@@ -36,7 +36,7 @@ fn work(store: &Manager, name: &str, count: u32) -> Vec<Lsn> {
 }
 
 /// What is left to read, by its positions.
-fn rest(cursor: &CommitsCursor) -> Vec<Lsn> {
+pub(crate) fn rest(cursor: &CommitsCursor) -> Vec<Lsn> {
     let mut lsns = Vec::new();
     loop {
         let page = cursor.read(7).unwrap();
@@ -47,13 +47,13 @@ fn rest(cursor: &CommitsCursor) -> Vec<Lsn> {
     }
 }
 
-fn info(store: &Manager, name: &str) -> CursorInfo {
+pub(crate) fn info(store: &Manager, name: &str) -> CursorInfo {
     let all = store.cursors();
     all.into_iter().find(|info| info.name == name).unwrap()
 }
 
 /// Where the log begins, as whoever has lost its place is told.
-fn lost(cursor: &CommitsCursor) -> Lsn {
+pub(crate) fn lost(cursor: &CommitsCursor) -> Lsn {
     let error = cursor.read(1).unwrap_err();
     assert_eq!(error.code(), ErrorCode::CursorLost);
     match error {

@@ -17,6 +17,7 @@ mod gates;
 mod generations;
 mod job_model;
 mod jobs;
+mod kept_log;
 mod lineage;
 mod lineage_model;
 mod lineage_reference;

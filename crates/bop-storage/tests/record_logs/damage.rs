@@ -108,6 +108,8 @@ fn a_damaged_entry_closes_its_log_at_the_next_open_and_no_other() {
         );
         assert!(store.info("damaged").unwrap().damage.is_some());
         assert!(!store.verify().is_healthy());
+        // What is left of the damaged one is neither counted nor kept: those are the other's.
+        assert_eq!(store.status().record_entries, 2);
         check_sound(&store);
         store.drop_database("damaged").unwrap();
         let again = store.create_record_log("damaged").unwrap();
