@@ -259,6 +259,12 @@ const MADE: &[(&str, Edited)] = &[
     ("a cursor of a feed that began anew", |edit| {
         with_place(edit, CURSORS[0], changes(2, 0))
     }),
+    ("a cursor is heard of and stays where it is", |edit| {
+        let mut row = edit.state().cursor(CURSORS[1]).unwrap().clone();
+        row.seen_us += 1;
+        edit.put_cursor(CURSORS[1], row);
+        Ok(())
+    }),
     ("a cursor goes on", |edit| {
         with_place(edit, CURSORS[1], commits(460, ONE))
     }),

@@ -129,6 +129,15 @@ fn the_maker_prefers_a_patch_then_lz4_then_the_page() {
     far[..2048].copy_from_slice(&noise(2, 2048));
     check(&far, true, Encoding::Raw, 4096);
     check(&[7; 4096], false, Encoding::Lz4, 64);
+    // Whether it is worth it is told by the last quarter of each quarter of the page.
+    let mut looks_full = vec![0; 4096];
+    for (seed, quarter) in (3..).zip(looks_full.chunks_mut(1024)) {
+        quarter[768..].copy_from_slice(&noise(seed, 256));
+    }
+    check(&looks_full, false, Encoding::Raw, 4096);
+    looks_full[4095 - 256..].fill(0);
+    looks_full[3071 - 256..3072].fill(0);
+    check(&looks_full, false, Encoding::Lz4, 1000);
 }
 
 /// A page that stands as it is has its own length; what was made of one is shorter.
@@ -230,6 +239,13 @@ fn hostile_numbers_in_a_patch_are_refused() {
         image[16..24].copy_from_slice(&limit)
     });
     refused("an empty run", &|image| image[42] = 0);
+    refused(
+        "an empty run, and as many bytes as the others have",
+        &|image| {
+            image[42] = 0;
+            image.pop();
+        },
+    );
     refused("a long run", &|image| image[42..44].fill(0xff));
     refused("runs out of order", &|image| image[40] = 200);
     refused("runs that are one", &|image| image[40] = 99);

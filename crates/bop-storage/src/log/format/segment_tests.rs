@@ -247,3 +247,29 @@ fn an_index_is_no_larger_than_an_eighth_of_its_segment() {
         "bytes behind the header of an index"
     );
 }
+
+#[test]
+fn a_fold_tells_batches_and_their_order_apart() {
+    let of = |batches: &[u64]| {
+        let start = ChainHash::default();
+        batches
+            .iter()
+            .fold(start, |fold, batch| fold.extended(*batch))
+    };
+    // CRC-64/NVMe of the fold before, and of the batch, eight bytes each.
+    let expected = Crc64::new()
+        .update(&[0; 8])
+        .update(&[7, 0, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(of(&[7]).get(), expected.finish());
+    let folds = [
+        of(&[]),
+        of(&[7]),
+        of(&[8]),
+        of(&[7, 8]),
+        of(&[8, 7]),
+        of(&[7, 8, 7]),
+    ];
+    for (nth, fold) in folds.iter().enumerate() {
+        assert!(!folds[nth + 1..].contains(fold), "{nth}");
+    }
+}
