@@ -5,6 +5,9 @@
 //!                   --it is, and nobody committed meanwhile--> the next slice
 //!                   --it is, and somebody did--> rest as long as it took --> the next slice
 //! ```
+//! While somebody commits errands are gentle, too: a commit waits for the device behind what is on its way there,
+//! and mebibytes of a checkpoint are milliseconds.
+//!
 //! Invariants
 //! - on a store where nobody commits a checkpoint never rests;
 //! - nor does one when three quarters of the log or of the page index are taken: commits would soon wait
@@ -14,9 +17,10 @@
 
 use super::engine::Engine;
 use crate::ids::Lsn;
-use crate::runtime::after;
 use crate::runtime::sync::now;
+use crate::runtime::{Errands, after};
 use std::cell::Cell;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Work between two looks at what others do: no commit waits for a processor for much longer.
@@ -29,6 +33,13 @@ pub(super) struct Slice {
     began: Cell<Instant>,
     /// The end of the log then.
     published: Cell<Lsn>,
+    errands: Arc<Errands>,
+}
+
+impl Drop for Slice {
+    fn drop(&mut self) {
+        self.errands.be_gentle(false);
+    }
 }
 
 impl Engine {
@@ -36,6 +47,7 @@ impl Engine {
         Slice {
             began: Cell::new(now()),
             published: Cell::new(self.log.published()),
+            errands: Arc::clone(&self.errands),
         }
     }
 
@@ -48,7 +60,9 @@ impl Engine {
         }
         let published = self.log.published();
         let before = slice.published.replace(published);
-        if before < published && !self.is_hurried() {
+        let gives_way = before < published && !self.is_hurried();
+        slice.errands.be_gentle(gives_way);
+        if gives_way {
             self.meters.checkpoint_rests();
             self.signals.pause(after(looked, took.min(REST_MAX)));
         }

@@ -58,11 +58,17 @@ impl Run {
 }
 
 impl Expected {
-    /// Reads these, and forgets what was read before.
-    pub(super) fn read(&mut self, images: Vec<ImagePlace>) {
+    /// Reads these, about so many bytes at once, and forgets what was read before.
+    pub(super) fn read(&mut self, images: Vec<ImagePlace>, at_once: u64) {
         self.runs = runs(images);
-        let is_of_one = |one: &Run, other: &Run| file_key(&one.segment) == file_key(&other.segment);
-        for of_file in self.runs.chunk_by_mut(is_of_one) {
+        let mut bytes = 0;
+        let together = |one: &Run, other: &Run| {
+            bytes += one.end - one.start;
+            let is_more = bytes < at_once && file_key(&one.segment) == file_key(&other.segment);
+            bytes = if is_more { bytes } else { 0 };
+            is_more
+        };
+        for of_file in self.runs.chunk_by_mut(together) {
             let Some(file) = of_file.first().map(|run| Arc::clone(&run.segment.file)) else {
                 continue;
             };
@@ -134,6 +140,8 @@ mod tests {
     use super::*;
     use crate::testing::{Fault, SimDisk};
 
+    const AT_ONCE: u64 = 1 << 20;
+
     /// The first byte of an image of 100 bytes in the block with that number, if it is here.
     fn first(expected: &Expected, segment: &LogSegment, block: u64) -> Option<u8> {
         let image = expected.at(segment, block * BLOCK + 500, 100)?;
@@ -152,7 +160,7 @@ mod tests {
         let mut expected = Expected::default();
         let of_one = [150, 3, 8, 9, 4].map(|block| place(&one, block));
         let of_other = [7, 3].map(|block| place(&other, block));
-        expected.read(of_other.into_iter().chain(of_one).collect());
+        expected.read(of_other.into_iter().chain(of_one).collect(), AT_ONCE);
         let extents: Vec<_> = expected
             .runs
             .iter()
@@ -172,7 +180,7 @@ mod tests {
             "it begins in what was read and ends elsewhere"
         );
         // Others take their place.
-        expected.read(vec![place(&one, 90)]);
+        expected.read(vec![place(&one, 90)], AT_ONCE);
         assert_eq!(first(&expected, &one, 3), None);
         assert_eq!(first(&expected, &one, 90), Some(90));
     }
@@ -183,12 +191,15 @@ mod tests {
         let (one, other) = (segment(&disk, 1, 60_000), segment(&disk, 2, 8));
         let mut expected = Expected::default();
         disk.fail_read_at(disk.read_count(), Fault::Error(5));
-        expected.read(vec![place(&one, 4), place(&other, 2), place(&other, 9)]);
+        expected.read(
+            vec![place(&one, 4), place(&other, 2), place(&other, 9)],
+            AT_ONCE,
+        );
         assert_eq!(first(&expected, &one, 4), None, "the kernel refused it");
         assert_eq!(first(&expected, &other, 2), Some(2));
         assert_eq!(first(&expected, &other, 9), None, "behind the end");
         let far_apart = (0..6000).map(|nth| place(&one, 10 * nth));
-        expected.read(far_apart.collect());
+        expected.read(far_apart.collect(), AT_ONCE);
         let most = BYTES_MAX / BLOCK;
         assert_eq!(expected.runs.len() as u64, most);
         assert_eq!(first(&expected, &one, 10 * most), None);

@@ -11,6 +11,8 @@
 //!      '-- the window was a largest one ---------> what an errand has read by now; another one reads on
 //!   one anywhere else ---------------------------> just its own blocks
 //! ```
+//! Where errands are to be gentle the largest window is a quarter, and what is expected is read piece by piece.
+//!
 //! Invariant: what it answers is what the file had at some time since the segment was made; the caller
 //! proves it, and reads the device where it is not what it must be.
 //!
@@ -28,6 +30,8 @@ use zerocopy::IntoBytes;
 const BLOCK: u64 = BLOCK_BYTES as u64;
 /// The largest window: 1 MiB, from where on larger reads gain little.
 const WINDOW_BLOCKS: usize = 256;
+/// The largest where somebody else waits for the device: 256 KiB.
+const GENTLE_BLOCKS: usize = 64;
 /// What the next window may take over of the one before: an image of 64 KiB that begins inside a block.
 const CARRIED_BLOCKS: usize = 17;
 /// How far behind the window an image may begin that is taken for the next one.
@@ -91,7 +95,8 @@ impl LogWindow {
 
     /// Reads images that are asked for next, instead of those that were expected before.
     pub(super) fn expect(&self, images: Vec<ImagePlace>) {
-        self.window.lock().expected.read(images);
+        let at_once = largest_blocks(&self.errands) * BLOCK_BYTES;
+        self.window.lock().expected.read(images, at_once as u64);
     }
 
     /// Shows `bytes` bytes of a segment's file from `offset` on; `None` when they could not be read, or
@@ -141,17 +146,18 @@ impl Window {
         if count_min > WINDOW_BLOCKS {
             return None;
         }
+        let largest = largest_blocks(errands);
         let follows = self.start <= start && start <= self.end() + SKIPPED_MAX;
         let goes_on = self.file == Some(file_key(segment)) && follows;
         if !(goes_on && self.slide(segment, start)) || self.at(segment, offset, bytes).is_none() {
             let count = if goes_on { 4 * self.count } else { 1 };
-            self.count = count.clamp(count_min, WINDOW_BLOCKS);
+            self.count = count.min(largest).max(count_min);
             let buffer = std::mem::take(&mut self.spare);
             self.show(start, Read::new(segment, start, self.count, buffer))?;
             self.file = Some(file_key(segment));
         }
-        if self.count == WINDOW_BLOCKS && self.ahead.is_none() {
-            self.read_ahead(segment, errands);
+        if largest <= self.count && self.ahead.is_none() {
+            self.read_ahead(segment, largest, errands);
         }
         Some(())
     }
@@ -195,15 +201,23 @@ impl Window {
         self.bytes += blocks * BLOCK_BYTES;
     }
 
-    fn read_ahead(&mut self, segment: &Arc<LogSegment>, errands: &Errands) {
+    fn read_ahead(&mut self, segment: &Arc<LogSegment>, count: usize, errands: &Errands) {
         let start = self.end();
         if !start.is_multiple_of(BLOCK) || segment.capacity_bytes <= start {
             return;
         }
         let (segment, file) = (Arc::clone(segment), file_key(segment));
         let buffer = std::mem::take(&mut self.spare);
-        let read = errands.send(move || Read::new(&segment, start, WINDOW_BLOCKS, buffer));
+        let read = errands.send(move || Read::new(&segment, start, count, buffer));
+        self.count = count;
         self.ahead = read.ok().map(|read| Ahead { file, start, read });
+    }
+}
+
+fn largest_blocks(errands: &Errands) -> usize {
+    match errands.are_gentle() {
+        true => GENTLE_BLOCKS,
+        false => WINDOW_BLOCKS,
     }
 }
 
@@ -290,6 +304,19 @@ pub(super) mod tests {
         let segment = segment(&disk, 1, 3100);
         assert_eq!(go_through(&window(0), &segment), 0);
         assert!(go_through(&window(1), &segment) > 100);
+    }
+
+    #[test]
+    fn who_is_to_be_gentle_reads_a_quarter_at_a_time_and_ahead_all_the_same() {
+        let disk = SimDisk::new(1);
+        let (segment, window) = (segment(&disk, 1, 3600), window(1));
+        window.errands.be_gentle(true);
+        assert!(go_through(&window, &segment) > 100);
+        let blocks = window.window.lock().bytes / BLOCK_BYTES;
+        assert!(blocks <= GENTLE_BLOCKS + CARRIED_BLOCKS, "{blocks}");
+        window.errands.be_gentle(false);
+        let blocks = (3000..3600).map(|nth| read(&window, &segment, nth * BLOCK, 4096));
+        assert!(blocks.max() > Some(GENTLE_BLOCKS + CARRIED_BLOCKS));
     }
 
     #[test]

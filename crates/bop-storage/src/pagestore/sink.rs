@@ -29,6 +29,8 @@ use zerocopy::IntoBytes;
 
 /// Buffers that are written together: 2 MiB.
 const BUFFERS_MAX: usize = 8;
+/// The same where somebody else waits for the device: 256 KiB.
+const BUFFERS_GENTLE: usize = 1;
 /// How long to wait for the first one.
 const BUFFER_WAIT: Duration = Duration::from_secs(30);
 
@@ -191,7 +193,7 @@ impl BlockSink {
     fn room(&mut self) -> Result<&mut [u8], IoFailure> {
         self.check()?;
         if self.batch.is_full() {
-            let more = self.batch.buffers.len() < BUFFERS_MAX;
+            let more = self.batch.buffers.len() < self.buffers_max();
             match more.then(|| self.pool.try_take()).flatten() {
                 Some(buffer) => self.batch.buffers.push(buffer),
                 None => self.next_batch()?,
@@ -204,9 +206,18 @@ impl BlockSink {
         Ok(&mut buffer.as_mut_bytes()[*filled % BUFFER_BYTES..])
     }
 
+    fn buffers_max(&self) -> usize {
+        let errands = self.errands.as_ref();
+        match errands.is_some_and(|errands| errands.are_gentle()) {
+            true => BUFFERS_GENTLE,
+            false => BUFFERS_MAX,
+        }
+    }
+
     /// Lets the full batch go, and has an empty one with a buffer at least.
     fn next_batch(&mut self) -> Result<(), IoFailure> {
         let mut buffers = self.come_back()?;
+        buffers.truncate(self.buffers_max());
         if buffers.is_empty() && self.errands.is_some() {
             buffers.extend(self.pool.try_take());
         }

@@ -15,6 +15,7 @@ use super::{Pending, Spawn, fence, promise};
 use crate::runtime::sync::{Condvar, Mutex, now};
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// How long a thread waits for its next errand.
@@ -44,6 +45,7 @@ pub(crate) struct Errands {
     shared: Arc<Shared>,
     spawn: Arc<dyn Spawn>,
     threads_max: usize,
+    gentle: AtomicBool,
 }
 
 impl Errands {
@@ -52,7 +54,19 @@ impl Errands {
             shared: Arc::default(),
             spawn,
             threads_max,
+            gentle: AtomicBool::new(false),
         })
+    }
+
+    /// Whether those who copy in the background should move little at a time, since somebody else waits for the
+    /// device behind each transfer of theirs. They ask before each; nothing that is on its way changes.
+    pub(crate) fn are_gentle(&self) -> bool {
+        self.gentle.load(Ordering::Relaxed)
+    }
+
+    /// Has them move little at a time from now on, or as much as is best for them.
+    pub(crate) fn be_gentle(&self, gentle: bool) {
+        self.gentle.store(gentle, Ordering::Relaxed);
     }
 
     /// Has `errand` done on another thread.

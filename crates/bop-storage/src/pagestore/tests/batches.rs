@@ -107,6 +107,18 @@ fn what_is_written_behind_makes_the_same_file_with_any_number_of_buffers() {
     }
 }
 
+/// Two buffers do: one that is filled, and one that is on its way.
+#[test]
+fn who_is_to_be_gentle_writes_one_buffer_at_a_time() {
+    let (plain, gentle, errands) = (disk(), disk(), errands(1));
+    errands.be_gentle(true);
+    let behind = large_chunk_by(&gentle, Some(&errands)).unwrap();
+    assert_eq!(behind, large_chunk(&plain).unwrap());
+    assert!(bytes_of(&gentle) == bytes_of(&plain));
+    let made = gentle.buffers().usage().made_bytes;
+    assert_eq!(made, 2 * BUFFER_BYTES as u64);
+}
+
 /// A device that answers the second time does so for a batch, too.
 #[test]
 fn a_batch_that_cannot_be_read_is_read_once_more_and_damage_is_found() {
