@@ -7,7 +7,7 @@
 //! ```text
 //! idle, in the list of its size --with_capacity--> in use --drop--> idle, or freed when enough are
 //! ```
-//! Where the memory comes from, and goes when it is freed: [`memory`].
+//! Where the memory comes from, and goes when it is freed: `memory`.
 //!
 //! Invariants
 //! - what is idle takes no more than `IDLE_BYTES_MAX` for each size, in the whole process, and is no more
