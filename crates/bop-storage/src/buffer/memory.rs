@@ -6,7 +6,7 @@
 //! ```
 //! Invariants
 //! - memory is given back to where it came from, which its address tells;
-//! - a program that has few buffers has no slab.
+//! - a program that never had many buffers has no slab.
 //!
 //! Never: lets buffers of one size wait for those of another.
 
@@ -67,6 +67,13 @@ impl Class {
 pub(super) fn in_use(bytes: usize) -> usize {
     let class = Layout::array::<u8>(bytes).ok().and_then(Class::of);
     class.map_or(0, |class| class.in_use.load(Ordering::Relaxed))
+}
+
+/// How many slabs there are of pieces of just so many bytes.
+#[cfg(test)]
+pub(super) fn slabs(bytes: usize) -> usize {
+    let class = Layout::array::<u8>(bytes).ok().and_then(Class::of);
+    class.map_or(0, |class| class.slabs.lock().count())
 }
 
 /// Gives vectors of bytes their memory.

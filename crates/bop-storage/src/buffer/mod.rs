@@ -15,7 +15,8 @@
 //! - a buffer is empty when it is handed out: nobody reads what it held before;
 //! - behind the content of one that fills its size from 4 KiB on is memory that may be read.
 //!
-//! Never: waits for anything but the lists' locks, which are held to push or to pop.
+//! Never: waits for anything but the lists' locks, which are held to push or to pop, and those of the slabs of a
+//! size, under one of which memory is mapped.
 
 mod memory;
 mod slabs;
@@ -23,6 +24,7 @@ mod slabs;
 use memory::{BufferMemory, Bytes};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
+use std::collections::VecDeque;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
@@ -31,8 +33,13 @@ use std::ops::{Deref, DerefMut};
 /// fills the cache and another reads ahead for it, their heaps came to twice the cache.
 const IDLE_BYTES_MAX: usize = 8 << 20;
 
-/// So many may be idle in any case: those that a few commits at a time need.
-const IDLE_MIN: usize = 4;
+/// So many may be idle in any case, if they are small: a batch of commits lets go of all of its records at once,
+/// and the next one takes them.
+const IDLE_MIN: usize = 64;
+
+/// What these may take, and how many there may be of a large size all the same.
+const IDLE_MIN_BYTES: usize = 512 << 10;
+const IDLE_MIN_LARGE: usize = 4;
 
 /// The smallest and the largest size that is kept, as powers of two: 512 bytes to 64 KiB.
 const SIZES_LOG2: [u32; 2] = [9, 16];
@@ -116,11 +123,11 @@ impl fmt::Debug for Buffer {
 }
 
 /// Buffers that nobody uses, by size. The newest is used first: the processor's cache still has it.
-struct Idle([Mutex<Vec<Bytes>>; SIZES]);
+struct Idle([Mutex<VecDeque<Bytes>>; SIZES]);
 
 impl Idle {
     const fn new() -> Self {
-        Self([const { Mutex::new(Vec::new()) }; SIZES])
+        Self([const { Mutex::new(VecDeque::new()) }; SIZES])
     }
 
     /// An empty buffer with room for so many bytes.
@@ -129,7 +136,7 @@ impl Idle {
         let Some(list) = self.list(bytes_log2) else {
             return Bytes::with_capacity_in(bytes, BufferMemory);
         };
-        let idle = list.lock().pop();
+        let idle = list.lock().pop_back();
         idle.unwrap_or_else(|| Bytes::with_capacity_in(capacity_of(bytes_log2), BufferMemory))
     }
 
@@ -149,11 +156,10 @@ impl Idle {
         buffer.clear();
         let most = idle_max(in_use, capacity);
         let mut list = list.lock();
-        list.push(buffer);
-        // What is too many is freed when nobody waits for the lock any more: with this one, one from before.
+        list.push_back(buffer);
+        // Of what is too many the oldest are freed, when nobody waits for the lock any more.
         let surplus = list.len().saturating_sub(most).min(2);
-        let from = list.len() - surplus;
-        let freed: SmallVec<[Bytes; 2]> = list.drain(from..).collect();
+        let freed: SmallVec<[Bytes; 2]> = list.drain(..surplus).collect();
         drop(list);
         drop(freed);
     }
@@ -163,7 +169,7 @@ impl Idle {
         self.list(bytes_log2).map_or(0, |list| list.lock().len())
     }
 
-    fn list(&self, bytes_log2: u32) -> Option<&Mutex<Vec<Bytes>>> {
+    fn list(&self, bytes_log2: u32) -> Option<&Mutex<VecDeque<Bytes>>> {
         self.0.get(bytes_log2.checked_sub(SIZES_LOG2[0])? as usize)
     }
 }
@@ -171,7 +177,8 @@ impl Idle {
 /// How many buffers of a capacity may be idle, when so many have memory: no more than are not idle, which would
 /// otherwise be held in slabs by buffers that nobody needs.
 fn idle_max(in_use: usize, capacity: usize) -> usize {
-    (in_use / 2).clamp(IDLE_MIN, IDLE_BYTES_MAX / capacity)
+    let least = (IDLE_MIN_BYTES / capacity).clamp(IDLE_MIN_LARGE, IDLE_MIN);
+    (in_use / 2).clamp(least, IDLE_BYTES_MAX / capacity)
 }
 
 /// Of a buffer of that size.
@@ -220,11 +227,11 @@ mod tests {
         assert!(idle.list(8).is_none() && idle.list(17).is_none());
     }
 
-    /// 100 buffers are in use and are given back: 50 remain at first, and few at the end.
+    /// 1,000 buffers are in use and are given back: 500 remain at first, and few at the end.
     #[test]
     fn what_is_idle_goes_when_nothing_else_is_in_use() {
         let idle = Idle::new();
-        let buffers: Vec<_> = (0..100).map(|_| of_capacity(capacity_of(9))).collect();
+        let buffers: Vec<_> = (0..1000).map(|_| of_capacity(capacity_of(9))).collect();
         let mut in_use = buffers.len();
         let mut kept = Vec::new();
         for buffer in buffers {
@@ -233,8 +240,9 @@ mod tests {
             in_use -= (before + 1) - idle.idle(9);
             kept.push(idle.idle(9));
         }
-        assert_eq!((kept[49], kept[50], kept[51]), (50, 50, 49));
-        assert_eq!(kept[99], IDLE_MIN);
+        assert_eq!((kept[499], kept[500], kept[501]), (500, 500, 499));
+        assert_eq!(kept[999], IDLE_MIN);
+        assert_eq!(idle_max(0, capacity_of(16)), 7, "less than half a mebibyte");
     }
 
     #[test]
@@ -252,8 +260,10 @@ mod tests {
         let buffers: Vec<_> = (0..512_u32)
             .map(|nth| Buffer::copy_of(&nth.to_le_bytes().repeat(8192)))
             .collect();
-        let before = memory::in_use(capacity_of(15));
-        assert!(buffers.len() <= before);
+        let capacity = capacity_of(15);
+        let in_use = memory::in_use(capacity);
+        assert!(buffers.len() <= in_use);
+        assert!(6 <= memory::slabs(capacity), "12 MiB of them");
         for (nth, buffer) in buffers.iter().enumerate() {
             let expected = (nth as u32).to_le_bytes().repeat(8192);
             assert!(**buffer == *expected, "buffer {nth}");
@@ -262,5 +272,7 @@ mod tests {
         let mut last = Buffer::copy_of(&buffers[511]);
         last.resize(100_000, 7);
         assert_eq!((&last[..4], last[99_999]), (&buffers[511][..4], 7));
+        drop(buffers);
+        assert!(memory::in_use(capacity) <= in_use - 200);
     }
 }

@@ -70,13 +70,12 @@ impl Memory {
             0 => exact,
             _ => Self::of(MmapMut::map_anon(2 * SLAB_BYTES).ok()?),
         };
-        let advised = memory
-            .mapped
-            .advise_range(Advice::HugePage, memory.start, SLAB_BYTES);
-        if let Err(error) = advised {
-            // It is memory all the same.
-            tracing::debug!(%error, "no huge pages for buffers");
-        }
+        // Where the kernel has no huge pages it is memory all the same.
+        drop(
+            memory
+                .mapped
+                .advise_range(Advice::HugePage, memory.start, SLAB_BYTES),
+        );
         Some(memory)
     }
 
@@ -120,6 +119,11 @@ impl Slabs {
             self.with_room.remove(&base);
         }
         slab.memory.at(offset)
+    }
+
+    #[cfg(test)]
+    pub(super) fn count(&self) -> usize {
+        self.slabs.len()
     }
 
     fn map(&mut self) -> Option<usize> {

@@ -1,7 +1,7 @@
 //! Images of the log that a copy asks for next, read together.
 //!
 //! ```text
-//! images, in any order --by file and place--> runs of blocks --one batch of each file--> in memory
+//! images, in any order --by file and place--> runs of blocks --batches of each file--> in memory
 //! ```
 //! Versions of a page stand as far apart as its commits came: one read after the other would wait for the
 //! device as often as there are versions, a batch keeps it busy.
@@ -52,6 +52,10 @@ struct Run {
 }
 
 impl Run {
+    fn bytes(&self) -> u64 {
+        self.end - self.start
+    }
+
     fn place(&self) -> (FileKey, u64) {
         (file_key(&self.segment), self.start)
     }
@@ -60,15 +64,8 @@ impl Run {
 impl Expected {
     /// Reads these, about so many bytes at once, and forgets what was read before.
     pub(super) fn read(&mut self, images: Vec<ImagePlace>, at_once: u64) {
-        self.runs = runs(images);
-        let mut bytes = 0;
-        let together = |one: &Run, other: &Run| {
-            bytes += one.end - one.start;
-            let is_more = bytes < at_once && file_key(&one.segment) == file_key(&other.segment);
-            bytes = if is_more { bytes } else { 0 };
-            is_more
-        };
-        for of_file in self.runs.chunk_by_mut(together) {
+        self.runs = runs(images, at_once);
+        for of_file in batches(&mut self.runs, at_once) {
             let Some(file) = of_file.first().map(|run| Arc::clone(&run.segment.file)) else {
                 continue;
             };
@@ -100,8 +97,25 @@ impl Expected {
     }
 }
 
-/// What is to be read for these images, nothing of it yet.
-fn runs(mut images: Vec<ImagePlace>) -> Vec<Run> {
+/// Runs that are read together: of one file, and of so many bytes if they are not one.
+fn batches(runs: &mut [Run], at_once: u64) -> impl Iterator<Item = &mut [Run]> {
+    let mut bytes = 0;
+    runs.chunk_by_mut(move |one, other| {
+        if bytes == 0 {
+            bytes = one.bytes();
+        }
+        bytes += other.bytes();
+        let goes_on = bytes <= at_once && file_key(&one.segment) == file_key(&other.segment);
+        if !goes_on {
+            bytes = 0;
+        }
+        goes_on
+    })
+}
+
+/// What is to be read for these images, nothing of it yet. A run ends at so many bytes, where no image stands on
+/// both sides.
+fn runs(mut images: Vec<ImagePlace>, run_bytes: u64) -> Vec<Run> {
     images.sort_unstable_by_key(|(segment, offset, _)| (file_key(segment), *offset));
     let mut runs: Vec<Run> = Vec::new();
     let mut left = BYTES_MAX;
@@ -110,7 +124,8 @@ fn runs(mut images: Vec<ImagePlace>) -> Vec<Run> {
         let end = (offset + bytes as u64).next_multiple_of(BLOCK);
         let last = runs.last_mut().filter(|last| {
             let is_near = start <= last.end + GAP_BLOCKS_MAX * BLOCK;
-            is_near && file_key(&last.segment) == file_key(&segment)
+            let is_short = start < last.end || end - last.start <= run_bytes;
+            is_near && is_short && file_key(&last.segment) == file_key(&segment)
         });
         let more = end.saturating_sub(last.as_ref().map_or(start, |last| last.end));
         if left < more {
@@ -183,6 +198,35 @@ mod tests {
         expected.read(vec![place(&one, 90)], AT_ONCE);
         assert_eq!(first(&expected, &one, 3), None);
         assert_eq!(first(&expected, &one, 90), Some(90));
+    }
+
+    #[test]
+    fn little_is_read_at_once_where_that_is_wanted() {
+        let disk = SimDisk::new(1);
+        let (one, other) = (segment(&disk, 1, 100), segment(&disk, 2, 100));
+        let all: Vec<ImagePlace> = [&one, &other]
+            .into_iter()
+            .flat_map(|segment| (0..20).map(|nth| place(segment, nth)))
+            .collect();
+        let lengths = |at_once: u64| {
+            let mut runs = runs(all.clone(), at_once);
+            let batches = batches(&mut runs, at_once);
+            batches.map(|batch| batch.len()).collect::<Vec<_>>()
+        };
+        assert_eq!(lengths(u64::MAX), [1, 1], "each file is one run");
+        assert_eq!(lengths(8 * BLOCK), [1; 6], "8, 8 and 4 blocks of each");
+        // Apart they are runs by themselves, and three of them fit.
+        let far = (0..7).map(|nth| place(&one, 10 * nth)).collect();
+        let mut far = runs(far, 3 * BLOCK);
+        let far: Vec<_> = batches(&mut far, 3 * BLOCK)
+            .map(|batch| batch.len())
+            .collect();
+        assert_eq!(far, [3, 3, 1]);
+        let mut expected = Expected::default();
+        expected.read(all, 8 * BLOCK);
+        for block in 0..20 {
+            assert_eq!(first(&expected, &one, block), Some(block as u8));
+        }
     }
 
     #[test]

@@ -95,8 +95,11 @@ impl LogWindow {
 
     /// Reads images that are asked for next, instead of those that were expected before.
     pub(super) fn expect(&self, images: Vec<ImagePlace>) {
-        let at_once = largest_blocks(&self.errands) * BLOCK_BYTES;
-        self.window.lock().expected.read(images, at_once as u64);
+        let at_once = match self.errands.are_gentle() {
+            true => GENTLE_BLOCKS as u64 * BLOCK,
+            false => u64::MAX,
+        };
+        self.window.lock().expected.read(images, at_once);
     }
 
     /// Shows `bytes` bytes of a segment's file from `offset` on; `None` when they could not be read, or

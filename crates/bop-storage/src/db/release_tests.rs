@@ -16,7 +16,7 @@ use std::time::Duration;
 const SEGMENT: u64 = 64 << 10;
 const LONG: Duration = Duration::from_secs(10);
 /// A commit that is to be refused waits so long.
-const SHORT: Duration = Duration::from_millis(300);
+const SHORT: Duration = Duration::from_secs(1);
 
 /// A store with one database; eight segments are the log's cap, and four may be kept for cursors.
 fn open(writer_wait: Duration) -> (Manager, Db) {
@@ -117,9 +117,9 @@ fn room_that_comes_of_what_a_cursor_keeps_is_told_too() {
     let engine = db.engine();
     engine.signals.take();
     thread::scope(|scope| {
+        let begun = now();
         let writer = scope.spawn(|| commit(&db));
         until_asked(&db, &writer);
-        let begun = now();
         let report = engine.checkpoint().unwrap();
         assert_eq!(report.segments_released, 0);
         writer.join().unwrap().unwrap();

@@ -68,8 +68,10 @@ impl Batch {
         self.offset + self.filled as u64
     }
 
-    fn is_full(&self) -> bool {
-        self.filled == self.buffers.len() * BUFFER_BYTES
+    /// How many buffers are full, when the last of them has just become so.
+    fn full_buffers(&self) -> Option<usize> {
+        let is_edge = self.filled > 0 && self.filled.is_multiple_of(BUFFER_BYTES);
+        is_edge.then_some(self.filled / BUFFER_BYTES)
     }
 
     /// Writes whole blocks, all at a time.
@@ -192,9 +194,11 @@ impl BlockSink {
     /// The free part of a buffer, at least one byte of it.
     fn room(&mut self) -> Result<&mut [u8], IoFailure> {
         self.check()?;
-        if self.batch.is_full() {
-            let more = self.batch.buffers.len() < self.buffers_max();
-            match more.then(|| self.pool.try_take()).flatten() {
+        let full = self.batch.full_buffers();
+        if full.is_some_and(|full| self.buffers_max() <= full) {
+            self.next_batch()?;
+        } else if full == Some(self.batch.buffers.len()) {
+            match self.pool.try_take() {
                 Some(buffer) => self.batch.buffers.push(buffer),
                 None => self.next_batch()?,
             }

@@ -59,7 +59,7 @@ impl Errands {
     }
 
     /// Whether those who copy in the background should move little at a time, since somebody else waits for the
-    /// device behind each transfer of theirs. They ask before each; nothing that is on its way changes.
+    /// device behind each transfer of theirs. They ask before each, or each few; nothing that is on its way changes.
     pub(crate) fn are_gentle(&self) -> bool {
         self.gentle.load(Ordering::Relaxed)
     }
