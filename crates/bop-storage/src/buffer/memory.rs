@@ -11,7 +11,7 @@
 //! Never: lets buffers of one size wait for those of another.
 
 use super::slabs::{Given, Slabs};
-use super::{SIZES, SIZES_LOG2, capacity_of};
+use super::{SIZES, SIZES_LOG2, capacity_of, nth_size};
 use allocator_api2::alloc::{AllocError, Allocator, Global, Layout};
 use allocator_api2::vec::Vec;
 use parking_lot::Mutex;
@@ -56,23 +56,21 @@ impl Class {
 
     /// That of pieces which are just so long, and bytes.
     fn of(layout: Layout) -> Option<&'static Self> {
-        let bytes_log2 = layout.size().checked_ilog2()?;
-        let class = CLASSES.get(bytes_log2.checked_sub(SIZES_LOG2[0])? as usize)?;
-        let fits = (layout.size(), layout.align()) == (capacity_of(bytes_log2), 1);
-        fits.then_some(class)
+        let nth = nth_size(layout.size()).filter(|_| layout.align() == 1)?;
+        CLASSES.get(nth)
     }
 }
 
 /// How many pieces of memory of just so many bytes somebody has.
 pub(super) fn in_use(bytes: usize) -> usize {
-    let class = Layout::array::<u8>(bytes).ok().and_then(Class::of);
+    let class = nth_size(bytes).and_then(|nth| CLASSES.get(nth));
     class.map_or(0, |class| class.in_use.load(Ordering::Relaxed))
 }
 
 /// How many slabs there are of pieces of just so many bytes.
 #[cfg(test)]
 pub(super) fn slabs(bytes: usize) -> usize {
-    let class = Layout::array::<u8>(bytes).ok().and_then(Class::of);
+    let class = nth_size(bytes).and_then(|nth| CLASSES.get(nth));
     class.map_or(0, |class| class.slabs.lock().count())
 }
 

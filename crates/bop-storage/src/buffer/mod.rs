@@ -144,13 +144,7 @@ impl Idle {
     /// memory, the idle ones too.
     fn keep(&self, mut buffer: Bytes, in_use: usize) {
         let capacity = buffer.capacity();
-        let Some(bytes_log2) = capacity.checked_ilog2() else {
-            return;
-        };
-        if capacity != capacity_of(bytes_log2) {
-            return;
-        }
-        let Some(list) = self.list(bytes_log2) else {
+        let Some(list) = nth_size(capacity).and_then(|nth| self.0.get(nth)) else {
             return;
         };
         buffer.clear();
@@ -179,6 +173,13 @@ impl Idle {
 fn idle_max(in_use: usize, capacity: usize) -> usize {
     let least = (IDLE_MIN_BYTES / capacity).clamp(IDLE_MIN_LARGE, IDLE_MIN);
     (in_use / 2).clamp(least, IDLE_BYTES_MAX / capacity)
+}
+
+/// Which of the sizes it is whose buffers have just that capacity.
+fn nth_size(capacity: usize) -> Option<usize> {
+    let bytes_log2 = capacity.checked_ilog2()?;
+    let nth = bytes_log2.checked_sub(SIZES_LOG2[0])? as usize;
+    (nth < SIZES && capacity == capacity_of(bytes_log2)).then_some(nth)
 }
 
 /// Of a buffer of that size.

@@ -30,8 +30,6 @@ use zerocopy::IntoBytes;
 const BLOCK: u64 = BLOCK_BYTES as u64;
 /// The largest window: 1 MiB, from where on larger reads gain little.
 const WINDOW_BLOCKS: usize = 256;
-/// The largest where somebody else waits for the device: 256 KiB.
-const GENTLE_BLOCKS: usize = 64;
 /// What the next window may take over of the one before: an image of 64 KiB that begins inside a block.
 const CARRIED_BLOCKS: usize = 17;
 /// How far behind the window an image may begin that is taken for the next one.
@@ -95,10 +93,7 @@ impl LogWindow {
 
     /// Reads images that are asked for next, instead of those that were expected before.
     pub(super) fn expect(&self, images: Vec<ImagePlace>) {
-        let at_once = match self.errands.are_gentle() {
-            true => GENTLE_BLOCKS as u64 * BLOCK,
-            false => u64::MAX,
-        };
+        let at_once = self.errands.at_once(usize::MAX) as u64;
         self.window.lock().expected.read(images, at_once);
     }
 
@@ -149,7 +144,7 @@ impl Window {
         if count_min > WINDOW_BLOCKS {
             return None;
         }
-        let largest = largest_blocks(errands);
+        let largest = errands.at_once(WINDOW_BLOCKS * BLOCK_BYTES) / BLOCK_BYTES;
         let follows = self.start <= start && start <= self.end() + SKIPPED_MAX;
         let goes_on = self.file == Some(file_key(segment)) && follows;
         if !(goes_on && self.slide(segment, start)) || self.at(segment, offset, bytes).is_none() {
@@ -214,13 +209,6 @@ impl Window {
         let read = errands.send(move || Read::new(&segment, start, count, buffer));
         self.count = count;
         self.ahead = read.ok().map(|read| Ahead { file, start, read });
-    }
-}
-
-fn largest_blocks(errands: &Errands) -> usize {
-    match errands.are_gentle() {
-        true => GENTLE_BLOCKS,
-        false => WINDOW_BLOCKS,
     }
 }
 
@@ -316,10 +304,10 @@ pub(super) mod tests {
         window.errands.be_gentle(true);
         assert!(go_through(&window, &segment) > 100);
         let blocks = window.window.lock().bytes / BLOCK_BYTES;
-        assert!(blocks <= GENTLE_BLOCKS + CARRIED_BLOCKS, "{blocks}");
+        assert!(blocks <= 64 + CARRIED_BLOCKS, "{blocks}");
         window.errands.be_gentle(false);
         let blocks = (3000..3600).map(|nth| read(&window, &segment, nth * BLOCK, 4096));
-        assert!(blocks.max() > Some(GENTLE_BLOCKS + CARRIED_BLOCKS));
+        assert!(blocks.max() > Some(64 + CARRIED_BLOCKS));
     }
 
     #[test]

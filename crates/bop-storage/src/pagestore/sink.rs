@@ -29,8 +29,6 @@ use zerocopy::IntoBytes;
 
 /// Buffers that are written together: 2 MiB.
 const BUFFERS_MAX: usize = 8;
-/// The same where somebody else waits for the device: 256 KiB.
-const BUFFERS_GENTLE: usize = 1;
 /// How long to wait for the first one.
 const BUFFER_WAIT: Duration = Duration::from_secs(30);
 
@@ -211,11 +209,9 @@ impl BlockSink {
     }
 
     fn buffers_max(&self) -> usize {
+        let most = BUFFERS_MAX * BUFFER_BYTES;
         let errands = self.errands.as_ref();
-        match errands.is_some_and(|errands| errands.are_gentle()) {
-            true => BUFFERS_GENTLE,
-            false => BUFFERS_MAX,
-        }
+        errands.map_or(most, |errands| errands.at_once(most)) / BUFFER_BYTES
     }
 
     /// Lets the full batch go, and has an empty one with a buffer at least.

@@ -21,6 +21,9 @@ use std::time::Duration;
 /// How long a thread waits for its next errand.
 const IDLE_MAX: Duration = Duration::from_secs(10);
 
+/// What is moved at a time where somebody else waits for the device.
+const GENTLE_BYTES: usize = 256 << 10;
+
 type Errand = Box<dyn FnOnce() + Send>;
 
 #[derive(Default)]
@@ -58,10 +61,14 @@ impl Errands {
         })
     }
 
-    /// Whether those who copy in the background should move little at a time, since somebody else waits for the
-    /// device behind each transfer of theirs. They ask before each, or each few; nothing that is on its way changes.
-    pub(crate) fn are_gentle(&self) -> bool {
-        self.gentle.load(Ordering::Relaxed)
+    /// How many bytes those who copy in the background should move at a time: `most`, or little, since somebody else
+    /// waits for the device behind each transfer of theirs. They ask before each, or each few; nothing that is on its
+    /// way changes.
+    pub(crate) fn at_once(&self, most: usize) -> usize {
+        match self.gentle.load(Ordering::Relaxed) {
+            true => most.min(GENTLE_BYTES),
+            false => most,
+        }
     }
 
     /// Has them move little at a time from now on, or as much as is best for them.
