@@ -77,6 +77,10 @@ pub struct NewGeneration {
 /// Versions whose images are read together.
 const TOGETHER: usize = 512;
 
+/// Pages with what each of them is.
+pub type LoadedPages<'s> =
+    Box<dyn Iterator<Item = (PageNo, Result<Option<BasePage>, ReadError>)> + 's>;
+
 /// Where the sections of a database come from.
 pub trait SectionSource {
     /// How the database is cut.
@@ -88,17 +92,17 @@ pub trait SectionSource {
     /// The pages of a range that changed since the generation before and are still there, ascending.
     fn changed(&self, range: RangeNo) -> Vec<PageNo>;
 
-    /// A page; `None` when it was never written.
+    /// Pages that ascend, in their order; `None` of one that was never written. Those that follow may be read ahead.
     ///
     /// # Errors
-    /// Damage, or an I/O failure.
-    fn load(&self, page: PageNo) -> Result<Option<BasePage>, ReadError>;
+    /// Of a page: damage, or an I/O failure.
+    fn load(&self, pages: Vec<PageNo>) -> LoadedPages<'_>;
 
     /// A version of a page that is in the log. `before` is an older one of the same page, which this one may
     /// be a patch of.
     ///
     /// # Errors
-    /// As for [`SectionSource::load`].
+    /// Damage, or an I/O failure.
     fn load_version(
         &self,
         page: PageNo,
@@ -137,7 +141,7 @@ pub fn write_chunk<'s>(
         match planned.content {
             Content::Base(range) => {
                 let whole = ranges.pages(range, source.generation().page_count);
-                section.push_pages(source, whole)?;
+                section.push_pages(source, whole.collect())?;
             }
             Content::Delta(range) => section.push_pages(source, source.changed(range))?,
             Content::History => section.push_versions(source)?,
@@ -163,10 +167,10 @@ impl OpenSection<'_> {
     fn push_pages(
         &mut self,
         source: &dyn SectionSource,
-        pages: impl IntoIterator<Item = PageNo>,
+        pages: Vec<PageNo>,
     ) -> Result<(), ChunkFailure> {
-        for page in pages {
-            self.push(page, || source.load(page))?;
+        for (page, loaded) in source.load(pages) {
+            self.push(page, loaded)?;
         }
         Ok(())
     }
@@ -179,8 +183,8 @@ impl OpenSection<'_> {
             for Superseded { page, version } in together {
                 let of_page = before.take().filter(|(of, _)| of == page);
                 let of_page = of_page.as_ref().map(|(_, before)| before);
-                let load = || source.load_version(*page, *version, of_page).map(Some);
-                before = self.push(*page, load)?.map(|pushed| (*page, pushed));
+                let loaded = source.load_version(*page, *version, of_page).map(Some);
+                before = self.push(*page, loaded)?.map(|pushed| (*page, pushed));
             }
         }
         source.expect_versions(&[]);
@@ -191,13 +195,13 @@ impl OpenSection<'_> {
     fn push(
         &mut self,
         page: PageNo,
-        load: impl FnOnce() -> Result<Option<BasePage>, ReadError>,
+        loaded: Result<Option<BasePage>, ReadError>,
     ) -> Result<Option<BasePage>, ChunkFailure> {
         if (self.cancelled)() {
             return Err(CheckpointError::Closed.into());
         }
         let database = self.database;
-        let loaded = load().map_err(|error| ChunkFailure::Unreadable { database, error })?;
+        let loaded = loaded.map_err(|error| ChunkFailure::Unreadable { database, error })?;
         if let Some(found) = &loaded {
             let BasePage {
                 content,

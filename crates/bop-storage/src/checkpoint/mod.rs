@@ -7,7 +7,9 @@ mod history;
 mod plan;
 mod rewrite;
 
-pub use execute::{CheckpointReport, ChunkFailure, NewGeneration, SectionSource, write_chunk};
+pub use execute::{
+    CheckpointReport, ChunkFailure, LoadedPages, NewGeneration, SectionSource, write_chunk,
+};
 pub use history::{History, Kept, Superseded, ToldCommit, Window, history};
 pub use plan::{
     Chain, Content, DirtyDatabase, Origin, PlannedChunk, PlannedSection, RangeNo, Ranges, Thrift,

@@ -213,6 +213,25 @@ impl ChunkBase {
         Ok(Lookup::NotHere)
     }
 
+    /// The first of `pages`, which ascend, and those of them that stand near it in the same section, past the cache;
+    /// empty when the first is not here or cannot be read.
+    pub(crate) fn look_up_near(&self, pages: &[PageNo]) -> Vec<(PageNo, BasePage)> {
+        let section_of = |page: PageNo| match self.find(page) {
+            Ok(Lookup::Found(slot)) => Some(slot.section),
+            _ => None,
+        };
+        let Some(section) = pages.first().and_then(|first| section_of(*first)) else {
+            return Vec::new();
+        };
+        let is_there =
+            |page: &PageNo| section_of(*page).is_some_and(|of| std::ptr::eq(of, section));
+        let pages = pages.iter().copied().filter(is_there);
+        let near = section.file.reader();
+        let near = near.and_then(|reader| reader.read_near(section.index, pages));
+        let near = near.unwrap_or_default().into_iter();
+        near.map(|(page, stored)| (page, stored.into())).collect()
+    }
+
     /// The hash and version of a page.
     ///
     /// # Errors
@@ -287,6 +306,10 @@ impl BasePages for ChunkBase {
 
     fn load(&self, page: PageNo) -> Result<Option<BasePage>, ReadError> {
         self.look_up_stored(page).map(Lookup::found)
+    }
+
+    fn load_near(&self, pages: &[PageNo]) -> Vec<(PageNo, BasePage)> {
+        self.look_up_near(pages)
     }
 
     fn version(&self, page: PageNo) -> Result<Option<(PageHash, Lsn)>, ReadError> {

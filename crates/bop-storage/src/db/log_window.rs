@@ -91,6 +91,10 @@ impl LogWindow {
         }
     }
 
+    pub(super) fn errands(&self) -> &Errands {
+        &self.errands
+    }
+
     /// Reads images that are asked for next, instead of those that were expected before.
     pub(super) fn expect(&self, images: Vec<ImagePlace>) {
         let at_once = self.errands.at_once(usize::MAX) as u64;

@@ -62,6 +62,7 @@ mod options;
 mod origin;
 mod overlay;
 mod page_hashes;
+mod pages_ahead;
 mod past;
 mod pending_commit;
 mod periodic;

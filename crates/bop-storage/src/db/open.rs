@@ -58,8 +58,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 
-/// Two for a checkpoint, two for scans.
-const ERRANDS_MAX: usize = 4;
+/// Three for a checkpoint, two for scans.
+const ERRANDS_MAX: usize = 5;
 
 /// Opens a store.
 pub(super) fn open(path: &Path, options: Options) -> Result<Arc<Engine>, OpenError> {

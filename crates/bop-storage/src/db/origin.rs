@@ -74,6 +74,19 @@ impl BasePages for ForkPages {
         )
     }
 
+    fn load_near(&self, pages: &[PageNo]) -> Vec<(PageNo, BasePage)> {
+        let own = self.own.as_ref();
+        let near = own.map_or_else(Vec::new, |own| own.look_up_near(pages));
+        if !near.is_empty() {
+            return near;
+        }
+        let is_origins = |page: &PageNo| {
+            let is_here = own.map_or(Ok(Lookup::NotHere), |own| own.look_up_version(*page));
+            page.get() <= self.inherited && matches!(is_here, Ok(Lookup::NotHere))
+        };
+        near_of(self.origin.as_ref(), pages, is_origins)
+    }
+
     fn version(&self, page: PageNo) -> Result<Option<(PageHash, Lsn)>, ReadError> {
         self.ask(
             page,
@@ -96,6 +109,19 @@ impl BasePages for ForkPages {
             own.adopt(page, version, content);
         }
     }
+}
+
+/// The first of `pages`, and others that come with it, where `base` has those that `is_its`.
+fn near_of(
+    base: &dyn BasePages,
+    pages: &[PageNo],
+    is_its: impl Fn(&PageNo) -> bool,
+) -> Vec<(PageNo, BasePage)> {
+    if !pages.first().is_some_and(&is_its) {
+        return Vec::new();
+    }
+    let pages: Vec<PageNo> = pages.iter().copied().filter(is_its).collect();
+    base.load_near(&pages)
 }
 
 /// The pages of a pinned state, in the log or in chunks.
@@ -127,6 +153,12 @@ impl BasePages for PinnedPages {
 
     fn load(&self, page: PageNo) -> Result<Option<BasePage>, ReadError> {
         self.reader.load_for_copy(&self.pin.view(), page)
+    }
+
+    fn load_near(&self, pages: &[PageNo]) -> Vec<(PageNo, BasePage)> {
+        let view = self.pin.view();
+        let is_of_base = |page: &PageNo| view.find(*page) == Found::Base;
+        near_of(view.base().as_ref(), pages, is_of_base)
     }
 
     fn version(&self, page: PageNo) -> Result<Option<(PageHash, Lsn)>, ReadError> {

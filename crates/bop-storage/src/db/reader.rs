@@ -51,6 +51,11 @@ impl PageReader {
         &self.cache
     }
 
+    /// Who reads ahead for copies.
+    pub(super) fn errands(&self) -> &Errands {
+        self.window.errands()
+    }
+
     /// The newest version of a page in `view`; zeros for one that was never written.
     pub(crate) fn read(&self, view: &View, page: PageNo) -> Result<PageBytes, ReadError> {
         let size = view.head().page_size.unwrap_or(PageSize::DEFAULT);

@@ -9,12 +9,13 @@
 //! Never: writes.
 
 use super::engine::Engine;
+use super::pages_ahead::PagesAhead;
 use super::reader::PageReader;
 use super::state::DbState;
 use crate::catalogue::Entry;
 use crate::checkpoint::{
-    Chain, DirtyDatabase, History, Kept, NewGeneration, Origin, RangeNo, Ranges, SectionSource,
-    Superseded, Window, history,
+    Chain, DirtyDatabase, History, Kept, LoadedPages, NewGeneration, Origin, RangeNo, Ranges,
+    SectionSource, Superseded, Window, history,
 };
 use crate::error::{CheckpointError, ReadError};
 use crate::ids::{PageNo, PageSize};
@@ -66,8 +67,8 @@ impl SectionSource for Source {
         pages.into_iter().collect()
     }
 
-    fn load(&self, page: PageNo) -> Result<Option<BasePage>, ReadError> {
-        self.reader.load_for_copy(&self.view, page)
+    fn load(&self, pages: Vec<PageNo>) -> LoadedPages<'_> {
+        Box::new(PagesAhead::new(&self.reader, &self.view, pages))
     }
 
     fn load_version(

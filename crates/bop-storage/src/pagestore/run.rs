@@ -1,16 +1,51 @@
-//! Pages that stand one behind the other in a chunk, with one read of the device.
+//! Pages that stand near each other in a chunk, with one read of the device.
 //!
 //! Invariant: a page of a run was proved as one that is read alone.
 //!
-//! Never: answers damage of any page but the one that was asked for: the run ends before it.
+//! Never: answers damage of any page but the first that was asked for: the run ends before it.
 
+use super::format::Slot;
 use super::reader::{ChunkReader, StoredPage};
+use super::section::SectionMeta;
 use crate::error::ReadError;
 use crate::ids::PageNo;
 use crate::io::{BLOCK_BYTES, BUFFER_BYTES, Block};
 use zerocopy::IntoBytes;
 
 const BLOCK: u64 = BLOCK_BYTES as u64;
+/// Blocks between two bodies that are rather read than left out: another read costs more.
+const GAP_BLOCKS_MAX: u64 = 4;
+
+/// The part of a file that one read takes, as far as it is known.
+struct Reach {
+    /// Where the first body's block begins.
+    aligned: u64,
+    /// Where the last body ends.
+    end: u64,
+}
+
+impl Reach {
+    fn of(first: &Slot) -> Self {
+        let begin = first.body_offset.get();
+        Self {
+            aligned: begin - begin % BLOCK,
+            end: begin.saturating_add(first.body_bytes.get().into()),
+        }
+    }
+
+    /// Whether the body of `slot`, less than `gap` bytes behind the last one, fits into the same buffer; it is the
+    /// last one then.
+    fn takes(&mut self, slot: &Slot, gap: u64) -> bool {
+        let offset = slot.body_offset.get();
+        let behind = offset.saturating_add(slot.body_bytes.get().into());
+        let is_near = self.end <= offset && offset - self.end < gap;
+        let fits = is_near && behind - self.aligned <= BUFFER_BYTES as u64;
+        if fits {
+            self.end = behind;
+        }
+        fits
+    }
+}
 
 impl ChunkReader {
     /// A page of a section, and those that come directly behind it, by their numbers and in the file,
@@ -29,53 +64,80 @@ impl ChunkReader {
         let Some((number, first)) = index.find(page) else {
             return Ok(Vec::new());
         };
-        let begin = first.body_offset.get();
-        let aligned = begin - begin % BLOCK;
-        let end_max = aligned + BUFFER_BYTES as u64;
-        let mut end = begin;
-        let slots: Vec<_> = (number..)
-            .zip(index.from(number))
-            .zip(page.get()..)
-            .take((bytes / meta.page_size.bytes()).max(1))
+        let mut reach = Reach::of(first);
+        let behind = (number..).zip(index.from(number)).zip(page.get()..);
+        let behind = behind.take(bytes / meta.page_size.bytes()).skip(1);
+        // A body may be aligned: what lies between two is less than a block.
+        let behind = behind
             .take_while(|((_, slot), expected)| {
-                let offset = slot.body_offset.get();
-                let behind = offset.saturating_add(slot.body_bytes.get().into());
-                // A body may be aligned: what lies between two is less than a block.
-                let fits = end <= offset && offset - end < BLOCK && behind <= end_max;
-                let goes_on = fits && slot.page.get() == *expected;
-                if goes_on {
-                    end = behind;
-                }
-                goes_on
+                slot.page.get() == *expected && reach.takes(slot, BLOCK)
             })
-            .map(|(numbered, _)| numbered)
-            .collect();
-        let buffer = if slots.len() > 1 {
-            self.source.buffer()
-        } else {
-            None
+            .map(|(numbered, _)| numbered);
+        let slots: Vec<_> = std::iter::once((number, first)).chain(behind).collect();
+        self.read_slots(meta, &slots, &reach)
+    }
+
+    /// The first of `pages`, which ascend, and those of them that stand near it in the file, as far as they fit into
+    /// one buffer. Empty when the section has no slot for the first one.
+    ///
+    /// # Errors
+    /// As [`ChunkReader::read_page`], of the first page.
+    pub fn read_near(
+        &self,
+        section: u32,
+        pages: impl IntoIterator<Item = PageNo>,
+    ) -> Result<Vec<(PageNo, StoredPage)>, ReadError> {
+        let (meta, index) = self.index(section)?;
+        let mut pages = pages.into_iter();
+        let Some((first, (number, slot))) = pages
+            .next()
+            .and_then(|page| Some((page, index.find(page)?)))
+        else {
+            return Ok(Vec::new());
         };
+        let mut reach = Reach::of(slot);
+        let gap = GAP_BLOCKS_MAX * BLOCK;
+        let behind = pages
+            .filter_map(|page| Some((page, index.find(page)?)))
+            .take_while(|(_, (_, slot))| reach.takes(slot, gap));
+        let (pages, slots): (Vec<_>, Vec<_>) = std::iter::once((first, (number, slot)))
+            .chain(behind)
+            .unzip();
+        let found = self.read_slots(meta, &slots, &reach)?;
+        Ok(pages.into_iter().zip(found).collect())
+    }
+
+    /// The pages of these slots, up to the first that is not what was written.
+    fn read_slots(
+        &self,
+        meta: &SectionMeta,
+        slots: &[(u32, &Slot)],
+        reach: &Reach,
+    ) -> Result<Vec<StoredPage>, ReadError> {
+        let Some(((number, first), behind)) = slots.split_first() else {
+            return Ok(Vec::new());
+        };
+        // Of one page alone: with the second try and the errors of a single read.
+        let alone = || self.read_slot(meta, *number, first);
+        let buffer = (!behind.is_empty()).then(|| self.source.buffer()).flatten();
         // Fits: at most a buffer.
-        let needed = (end - aligned) as usize;
+        let needed = (reach.end - reach.aligned) as usize;
         let filled = buffer.and_then(|mut buffer| {
             let blocks: &mut [Block] = buffer.get_mut(..needed.div_ceil(BLOCK_BYTES))?;
-            self.source.fill(aligned, blocks, needed).then_some(buffer)
+            let is_filled = self.source.fill(reach.aligned, blocks, needed);
+            is_filled.then_some(buffer)
         });
         let Some(buffer) = filled else {
-            // With the second try and the errors of a single read.
-            return Ok(vec![self.read_slot(meta, number, first)?]);
+            return Ok(vec![alone()?]);
         };
         let mut pages = Vec::with_capacity(slots.len());
         for (number, slot) in slots {
-            let start = (slot.body_offset.get() - aligned) as usize;
+            let start = (slot.body_offset.get() - reach.aligned) as usize;
             let body = start..start + slot.body_bytes.get() as usize;
             let body = buffer.as_bytes().get(body).unwrap_or_default();
-            match self.prove(meta, number, slot, body) {
+            match self.prove(meta, *number, slot, body) {
                 Ok(page) => pages.push(page),
-                Err(_) if pages.is_empty() => {
-                    pages.push(self.read_slot(meta, number, slot)?);
-                    break;
-                }
+                Err(_) if pages.is_empty() => return Ok(vec![alone()?]),
                 Err(_) => break,
             }
         }

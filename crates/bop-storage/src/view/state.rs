@@ -70,6 +70,12 @@ pub trait BasePages: Send + Sync + fmt::Debug {
     /// Damage, or an I/O failure.
     fn load(&self, page: PageNo) -> Result<Option<BasePage>, ReadError>;
 
+    /// The first of `pages`, which ascend, and others of them that come with it in one read. Empty when it is not
+    /// there, cannot be read, or is to be had by [`BasePages::load`] alone.
+    fn load_near(&self, _pages: &[PageNo]) -> Vec<(PageNo, BasePage)> {
+        Vec::new()
+    }
+
     /// The page's hash and the commit that wrote it, without its content; `None` as for
     /// [`BasePages::read`].
     ///

@@ -7,6 +7,7 @@
 mod commits;
 mod concurrent;
 mod contained;
+mod copied_along;
 mod database_model;
 mod dropped;
 mod error_chain;

@@ -43,6 +43,37 @@ fn a_run_is_the_pages_one_by_one_up_to_a_gap_and_as_many_as_asked() {
 }
 
 #[test]
+fn pages_that_stand_near_each_other_are_read_with_the_first() {
+    let disk = disk();
+    mixed_chunk(&disk);
+    let reader = open(&disk).unwrap();
+    let near = |wanted: &[u32]| {
+        let reads = disk.read_count();
+        let near = reader
+            .read_near(0, wanted.iter().map(|raw| page(*raw)))
+            .unwrap();
+        for (at, found) in &near {
+            let alone = reader.read_page(0, *at).unwrap();
+            assert_eq!(Some(found), alone.as_ref(), "page {at}");
+        }
+        // The index was read before; each page was read alone, too.
+        let reads = disk.read_count() - reads - near.len() as u64;
+        let pages: Vec<u32> = near.iter().map(|(page, _)| page.get()).collect();
+        assert_eq!(reads, u64::from(!pages.is_empty()), "{pages:?}");
+        pages
+    };
+    assert!(reader.read_page(0, page(1)).unwrap().is_some());
+    assert_eq!(near(&[3]), [3]);
+    assert_eq!(near(&[]), [0; 0]);
+    assert_eq!(near(&[21, 22]), [0; 0], "the first one was never written");
+    assert_eq!(near(&[20, 21, 22]), [20, 22]);
+    // Raw pages, 3 and 6 among them, take a block each; the others take less.
+    assert_eq!(near(&[1, 2, 5, 8, 40]), [1, 2, 5, 8]);
+    let all: Vec<u32> = (1..=40).filter(|raw| *raw != 21).collect();
+    assert_eq!(near(&all), all);
+}
+
+#[test]
 fn damage_ends_a_run_and_is_told_of_the_page_that_was_asked_for() {
     let disk = disk();
     mixed_chunk(&disk);
@@ -63,4 +94,7 @@ fn damage_ends_a_run_and_is_told_of_the_page_that_was_asked_for() {
     let asked = reader.read_run(0, page(12), 64 * 4096);
     assert!(matches!(asked, Err(ReadError::Damaged(_))), "{asked:?}");
     assert_eq!(reader.read_run(0, page(13), 4 * 4096).unwrap().len(), 4);
+    let near = reader.read_near(0, [9, 11, 12, 13].map(page)).unwrap();
+    let near: Vec<u32> = near.iter().map(|(page, _)| page.get()).collect();
+    assert_eq!(near, [9, 11]);
 }
