@@ -2,20 +2,24 @@
 //!
 //! ```text
 //!   a miss at a page --no stream expects it--> a new stream: load this page alone
-//!                    '--a stream expects it--> the stream has it: hand it out
-//!                                         |--> it is coming: wait
-//!                                         '--> it has not: load four times as many as the last time
+//!                    |--a stream is to come to it later--> hand it out if it is there, else load it alone
+//!                    '--a stream expects it now--> the stream has it: hand it out
+//!                                             |--> it is coming: wait
+//!                                             '--> it has not: load four times as many as the last time
 //!   from the largest window on, whoever waits or loads has the next ones fetched
 //! ```
 //! They wait here and not among the cached pages: a page comes into the cache when it is asked for, as
 //! one that was loaded alone does. Otherwise its first use would count as a second one, and a scan would
 //! look like something that is read again and again.
 //!
+//! Of a table that grew at its end, a page of the index stands among the leaves below it, and a scan asks for it before
+//! the first of them. So a page further on moves a stream only when the one behind it is asked for, too.
+//!
 //! Invariants
 //! - at most [`STREAMS_MAX`] streams wait, each with less than [`WINDOW_BYTES_MAX`] of pages and
 //!   [`COMING_MAX`] times as much that is coming; who was not used for longest gives way;
 //! - what is coming for a stream ascends, and stands behind what waits;
-//! - a page is handed out once.
+//! - a page that a stream has gone past is not handed out by it.
 //!
 //! Never: loads a page, holds its lock while somebody does.
 
@@ -23,6 +27,7 @@ use crate::ids::{ChunkId, PageNo};
 use crate::page::PageBytes;
 use crate::runtime::sync::Mutex;
 use crate::runtime::{Pending, Waited};
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 
 /// Scans that are followed at a time. With the next bounds, 4 MiB are all that ever waits, and 12 MiB come.
@@ -74,6 +79,8 @@ struct Stream {
     section: u32,
     /// The number of the first page that waits, or of the one that is wanted next.
     next: u32,
+    /// Behind the page further on that was asked for last: if it goes on there, what is before is passed by.
+    jumped: u32,
     pages: VecDeque<PageBytes>,
     coming: VecDeque<Coming>,
     /// What the last load was for.
@@ -89,6 +96,7 @@ impl Stream {
             chunk: place.chunk,
             section: place.section,
             next: place.page.get().saturating_add(1),
+            jumped: 0,
             pages: VecDeque::new(),
             coming: VecDeque::new(),
             window_bytes: 0,
@@ -119,6 +127,11 @@ impl Stream {
             && pages.contains(&place.page.get())
     }
 
+    /// Whether a page that it expects is the one to go on with, and not one to come back from.
+    fn goes_on_at(&self, page: u32) -> bool {
+        page == self.next || (self.jumped..=self.jumped.saturating_add(SKIPPED_MAX)).contains(&page)
+    }
+
     /// Whether `place` was the last one that it was asked for.
     fn is_past(&self, place: &ChunkPlace) -> bool {
         let past = place.page.get().saturating_add(1);
@@ -130,12 +143,20 @@ impl ReadAhead {
     /// Asked for a page that the cache does not have.
     pub(super) fn missed(&self, place: &ChunkPlace) -> Missed {
         let mut streams = self.streams.lock();
-        let found = streams.iter().position(|stream| stream.expects(place));
+        // Of several the one that has most: another may have begun at a page that this one was to come to.
+        let expecting = (0..streams.len()).filter(|at| streams[*at].expects(place));
+        let found = expecting.max_by_key(|at| (streams[*at].window_bytes, Reverse(*at)));
         let Some(mut stream) = found.and_then(|at| streams.remove(at)) else {
             return Missed::Load(0);
         };
         let page = place.page.get();
         let skipped = (page - stream.next) as usize;
+        if !stream.goes_on_at(page) {
+            stream.jumped = page.saturating_add(1);
+            let there = stream.pages.get(skipped).cloned();
+            streams.push_front(stream);
+            return there.map_or(Missed::Load(0), Missed::Ready);
+        }
         stream.pages.drain(..skipped.min(stream.pages.len()));
         stream.next = page.saturating_add(1);
         // What lies behind it nobody will ask for.
@@ -268,6 +289,31 @@ mod tests {
         // What was passed by is loaded alone, and the scan goes on.
         assert_eq!(read(&ahead, 4), 1);
         assert_eq!(read(&ahead, 10), 0);
+    }
+
+    /// A table that grew at its end: each 400 leaves have a page of the index among them, which a scan asks for before the
+    /// first of them. That is loaded alone, or is there already, and the scan goes on as before.
+    #[test]
+    fn a_page_of_the_index_further_on_does_not_move_a_stream() {
+        for (further, loaded_alone) in [(1, false), (30, false), (169, true)] {
+            let ahead = ReadAhead::default();
+            let order = (0..20).flat_map(|block| {
+                let (first, index) = (400 * block + 1, 400 * block + 1 + further);
+                let leaves = (first..first + 400).filter(move |leaf| *leaf != index);
+                std::iter::once(index).chain(leaves)
+            });
+            let loads = order.map(|number| read(&ahead, number));
+            let loads: Vec<usize> = loads.filter(|count| *count > 0).collect();
+            let (alone, together): (Vec<usize>, Vec<usize>) =
+                loads.into_iter().partition(|count| *count == 1);
+            assert_eq!(together[..3], [4, 16, 64], "{further} further on");
+            assert!(
+                together[3..].iter().all(|count| *count == 64),
+                "{together:?}"
+            );
+            assert!(together.len() <= 2 + 8000 / 64 + 1, "{together:?}");
+            assert_eq!(alone.len() > 15, loaded_alone, "{alone:?}");
+        }
     }
 
     #[test]

@@ -296,8 +296,9 @@ fn pages_that_are_cached_or_stand_elsewhere_are_no_end_of_a_scan() {
         let found = read_run(&cache, raw, load).unwrap();
         assert_eq!(found, filled(raw as u8), "page {raw}");
     }
+    // 1, 4, 16 and 64 pages; and behind each gap one alone, if it is still on its way.
     let loads = cache.stats().loads;
-    assert_eq!(loads, 4, "1, 4, 16 and 64 pages");
+    assert!((4..=6).contains(&loads), "{loads} loads");
 }
 
 #[test]
