@@ -100,7 +100,7 @@ pub(super) const LOG: &[Work] = &[
     work("sql-256db", 5.0, 9.0, Kind::Pairs(sql(256, 256))),
     work("sql-256db-best", 3.0, 5.0, Kind::BestThreads(sql(256, 256))),
     work("sql-relaxed", 2.0, 4.0, Kind::Pairs(SQL_RELAXED)),
-    work("sql-10000db", 4.0, 8.0, Kind::Pairs(sql(10_000, 64))),
+    work("sql-10000db", 4.0, 8.0, Kind::Opened(sql(10_000, 64))),
     work("page-64", 1.4, 2.0, Kind::Pairs(PAGE_64)),
     work("rec-64", 1.3, 2.0, records(64)),
     work("rec-256", 1.1, 1.6, records(256)),

@@ -14,6 +14,7 @@
 //! Never: judges, unless it was told by what; it prints what it saw in any case.
 
 mod allocators;
+mod descriptors;
 mod gigabyte;
 mod log_works;
 mod page_works;
@@ -182,6 +183,10 @@ fn row(work: &Work, root: &Path, place: &Place, plan: &Plan) -> Result<Option<Ro
             }
         },
         Kind::Pairs(pair) => pairs::alternate(&work.want, pair, place, &dir, plan.slices()),
+        Kind::Opened(pair) => {
+            let pair = descriptors::fitting(work.want.id, pair)?;
+            pairs::alternate(&work.want, &pair, place, &dir, plan.slices())
+        }
         Kind::BestThreads(pair) => pairs::at_best(&work.want, pair, place, &dir, plan.slices()),
         Kind::Open(pair, fill) => {
             gigabyte::opens(&work.want, (pair, fill), place, &dir, plan.slices())

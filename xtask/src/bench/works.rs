@@ -25,6 +25,8 @@ pub(crate) struct Want {
 pub(crate) enum Kind {
     /// Slices in turns.
     Pairs(Pair),
+    /// The same, of databases that stay open: as many as a process may have files for.
+    Opened(Pair),
     /// The same, with that number of threads at which each side is fastest.
     BestThreads(Pair),
     /// The time of the first thing that is done with what a kill left, by a new process each time;
@@ -37,6 +39,7 @@ pub(crate) enum Kind {
 }
 
 /// Two programs, and the figure that is compared.
+#[derive(Clone, Debug)]
 pub(crate) struct Pair {
     pub(crate) ours: Program,
     pub(crate) theirs: Program,

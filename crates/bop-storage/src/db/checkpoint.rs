@@ -183,12 +183,7 @@ impl Engine {
             .iter()
             .map(|source| (source.state.id(), source))
             .collect();
-        let slice = self.begin_slice();
-        let cancelled = || {
-            self.keep_house_between_pages();
-            self.give_way(&slice);
-            self.signals.is_stopping()
-        };
+        let cancelled = self.between_pages();
         // The catalogue goes into the first chunk. What is newer of it goes into one of its own: it is
         // kept for longer than pages are, and would keep these.
         let is_alone = |new: &NewCatalogue| planned.is_empty() || new.since.is_some();

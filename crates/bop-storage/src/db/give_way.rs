@@ -29,7 +29,7 @@ const SLICE: Duration = Duration::from_millis(1);
 const REST_MAX: Duration = Duration::from_millis(10);
 
 /// Where a checkpoint is in its slice.
-pub(super) struct Slice {
+struct Slice {
     began: Cell<Instant>,
     /// The end of the log then.
     published: Cell<Lsn>,
@@ -43,7 +43,17 @@ impl Drop for Slice {
 }
 
 impl Engine {
-    pub(super) fn begin_slice(&self) -> Slice {
+    /// What whoever copies pages calls between two of them; `true`: the store is being closed, and it is to stop.
+    pub(super) fn between_pages(&self) -> impl Fn() -> bool + '_ {
+        let slice = self.begin_slice();
+        move || {
+            self.keep_house_between_pages();
+            self.give_way(&slice);
+            self.signals.is_stopping()
+        }
+    }
+
+    fn begin_slice(&self) -> Slice {
         Slice {
             began: Cell::new(now()),
             published: Cell::new(self.log.published()),
@@ -51,8 +61,7 @@ impl Engine {
         }
     }
 
-    /// To be called between two pages.
-    pub(super) fn give_way(&self, slice: &Slice) {
+    fn give_way(&self, slice: &Slice) {
         let looked = now();
         let took = looked - slice.began.get();
         if took < SLICE {
@@ -75,5 +84,70 @@ impl Engine {
         self.signals.is_stopping()
             || self.log.ring().held_bytes() >= log_bytes_most
             || self.index_is_filling()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Db, Housekeeping, Manager, Options};
+    use super::*;
+    use crate::ids::{DbKind, PageNo};
+    use crate::limits::Limits;
+    use crate::manifest::MemoryManifest;
+    use crate::testing::SimDisk;
+
+    const MOST: usize = 2 << 20;
+
+    fn open() -> (Manager, Db) {
+        let options = Options::new()
+            .limits(Limits::tiny())
+            .housekeeping(Housekeeping::Manual)
+            .disk(Arc::new(SimDisk::new(1)), Arc::new(MemoryManifest::new()));
+        let store = Manager::open("simulated", options).unwrap();
+        let db = store.create_database("a", DbKind::Raw).unwrap();
+        (store, db)
+    }
+
+    fn commit(db: &Db) {
+        let mut write = db.begin_write(Duration::from_secs(50)).unwrap();
+        write.write_page(PageNo::FIRST, &[7; 4096]).unwrap();
+        write.commit().unwrap();
+    }
+
+    /// The end of a slice; whether transfers are small from then on.
+    fn end_slice(engine: &Engine, slice: &Slice) -> bool {
+        slice.began.set(now() - 2 * SLICE);
+        engine.give_way(slice);
+        engine.errands.at_once(MOST) < MOST
+    }
+
+    #[test]
+    fn transfers_are_small_while_somebody_commits_and_a_checkpoint_is_not_over() {
+        let (_store, db) = open();
+        let engine = db.engine();
+        let slice = engine.begin_slice();
+        assert!(!end_slice(engine, &slice), "nobody commits");
+        for _ in 0..2 {
+            commit(&db);
+            assert!(end_slice(engine, &slice), "somebody did");
+            engine.give_way(&slice);
+            assert!(engine.errands.at_once(MOST) < MOST, "the slice is not over");
+            assert!(!end_slice(engine, &slice), "nobody does any more");
+        }
+        commit(&db);
+        assert!(end_slice(engine, &slice));
+        drop(slice);
+        assert_eq!(engine.errands.at_once(MOST), MOST, "it is over");
+    }
+
+    #[test]
+    fn they_are_large_when_commits_would_soon_wait_for_the_checkpoint() {
+        let (_store, db) = open();
+        let engine = db.engine();
+        let slice = engine.begin_slice();
+        while engine.log.ring().held_bytes() < engine.limits.log_bytes_max / 4 * 3 {
+            commit(&db);
+        }
+        assert!(!end_slice(engine, &slice));
     }
 }

@@ -130,17 +130,12 @@ impl Engine {
         rows: &ManifestState,
         copies: &mut Copies,
     ) -> Result<(), CopyFailure> {
-        let slice = self.begin_slice();
+        let cancelled = self.between_pages();
         for sections in &planned.chunks {
             let id = self.draw_chunk_id()?;
             let mut writer = self.create_chunk(id)?;
             for from in sections {
-                self.keep_house_between_pages();
-                self.give_way(&slice);
-                if self.signals.is_stopping() {
-                    return Err(CheckpointError::Closed.into());
-                }
-                let to = self.copy_section(&mut writer, *from, rows)?;
+                let to = self.copy_section(&mut writer, *from, rows, &cancelled)?;
                 copies
                     .moves
                     .insert((from.chunk, from.section), MovedTo { chunk: id, ..to });
@@ -155,6 +150,7 @@ impl Engine {
         writer: &mut ChunkWriter,
         from: CopiedSection,
         rows: &ManifestState,
+        cancelled: &dyn Fn() -> bool,
     ) -> Result<MovedTo, CopyFailure> {
         let Some(row) = rows.chunk(from.chunk) else {
             return Err(CheckpointError::Invalid("a chunk without a row").into());
@@ -163,7 +159,7 @@ impl Engine {
         let copied = file
             .reader()
             .map_err(CheckpointError::from)
-            .and_then(|reader| writer.copy_section(&reader, from.section));
+            .and_then(|reader| writer.copy_section(&reader, from.section, cancelled));
         let copied = copied.map_err(|error| match error {
             CheckpointError::Read(ReadError::Damaged(damage)) => {
                 CopyFailure::Damaged(from.chunk, damage)

@@ -19,9 +19,11 @@ use crate::error::CheckpointError;
 use zerocopy::little_endian::U64;
 
 impl ChunkWriter {
-    /// Adds a section of another chunk. After an error the chunk that is being made is of no use.
+    /// Adds a section of another chunk, unless `cancelled` says so before it or between two of its pages. After an
+    /// error the chunk that is being made is of no use.
     ///
     /// # Errors
+    /// [`CheckpointError::Closed`] when it was cancelled;
     /// [`CheckpointError::Read`] when any byte of the section is not what was written, or cannot be read;
     /// [`CheckpointError::Invalid`] when a section is open, or the other chunk is of version 1, which does
     /// not say all that one of the present version does; [`CheckpointError::Io`].
@@ -29,6 +31,7 @@ impl ChunkWriter {
         &mut self,
         from: &ChunkReader,
         section: u32,
+        cancelled: &dyn Fn() -> bool,
     ) -> Result<SectionRef, CheckpointError> {
         if self.open.is_some() {
             return Err(CheckpointError::Invalid("a section is still open"));
@@ -36,13 +39,16 @@ impl ChunkWriter {
         if from.format_version() == CHUNK_FORMAT_VERSION_MIN {
             return Err(CheckpointError::Invalid("a section of version 1"));
         }
+        if cancelled() {
+            return Err(CheckpointError::Closed);
+        }
         let found = from.section(section)?.section;
         let payload = from.payload(section)?;
         self.sink.pad_to(PACKED, 0)?;
         let start_offset = self.sink.position();
         let slots = match found {
             Section::Catalogue { .. } => Vec::new(),
-            Section::Pages(_) => self.copy_bodies(from, section)?,
+            Section::Pages(_) => self.copy_bodies(from, section, cancelled)?,
         };
         self.append_section(found, start_offset, &slots, &payload)
     }
@@ -52,10 +58,14 @@ impl ChunkWriter {
         &mut self,
         from: &ChunkReader,
         section: u32,
+        cancelled: &dyn Fn() -> bool,
     ) -> Result<Vec<Slot>, CheckpointError> {
         let (meta, index) = from.index(section)?;
         let mut slots = Vec::new();
         for (number, slot) in index.iter() {
+            if cancelled() {
+                return Err(CheckpointError::Closed);
+            }
             let body = from.read_body(meta, number, slot)?;
             let multiple = alignment(slot.encoding, meta.page_size.get());
             self.sink.pad_to(multiple, 0)?;

@@ -1,6 +1,7 @@
 //! Chunks on the simulated disk: what is written is read back, and nothing else ever is.
 
 mod batches;
+mod copies;
 mod crash;
 mod damage;
 mod history;
