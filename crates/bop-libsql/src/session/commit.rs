@@ -10,7 +10,7 @@ use crate::engine_error::EngineError;
 use crate::faults::{self, Point};
 use crate::pages::{resize, settle_page_size, write_page_one};
 use bop_storage::ids::PageNo;
-use bop_storage::{Durability, ReadTxn, WriteTxn};
+use bop_storage::{Durability, NotCommitted, ReadTxn, WriteTxn};
 
 /// A commit, as the pager describes it.
 #[derive(Clone, Copy)]
@@ -115,14 +115,21 @@ impl Session {
                 operation: "commit",
             });
         };
-        match ready.and_then(|()| write.commit_with(durability).map_err(EngineError::from)) {
+        let committed = match ready {
+            Ok(()) => write.commit_and_read(read, durability).map_err(|failed| {
+                let NotCommitted { error, reader } = *failed;
+                (reader, error.into())
+            }),
+            Err(error) => Err((read, error)),
+        };
+        match committed {
             Ok(committed) => {
                 state.cached = Some(committed.lsn());
                 state.committed_pages = pages;
                 state.stage = Stage::Reading(committed);
                 Ok(())
             }
-            Err(error) => {
+            Err((read, error)) => {
                 let left = Left::Spilled(touched);
                 state.stage = Stage::Failed { read, left };
                 Err(error)

@@ -17,7 +17,7 @@ use super::engine::OpenStore;
 use super::images::{Images, OwnPage, Replaced};
 use super::lifecycle::Inside;
 use super::overlay::Overlay;
-use super::pending_commit::{PendingCommit, Visible};
+use super::pending_commit::{PendingCommit, Pinned, Visible};
 use super::policies::check_quota;
 use super::publish::PublishCommit;
 use super::read::ReadTxn;
@@ -31,7 +31,6 @@ use crate::log::format::{
 };
 use crate::log::{LogHold, Priority};
 use crate::page_one;
-use crate::runtime::sync::Mutex;
 use crate::view::{CommittedPage, Pin};
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -55,6 +54,7 @@ pub(super) struct Committer {
     pub(super) slot: SlotGuard,
     pub(super) snapshot: ReadTxn,
     pub(super) overlay: Overlay,
+    pub(super) pinned: Pinned,
 }
 
 impl Committer {
@@ -71,6 +71,7 @@ impl Committer {
             slot,
             snapshot,
             overlay,
+            pinned,
         } = self;
         engine.check_open().map_err(|_| Rejection::Closed)?;
         state.check_live().map_err(|_| Rejection::Dropped)?;
@@ -85,6 +86,7 @@ impl Committer {
             inside,
             pin,
             overlay,
+            pinned,
         })
     }
 }
@@ -99,6 +101,7 @@ pub(super) struct Transaction {
     /// can take the log away from below the pin.
     pin: Pin,
     pub(super) overlay: Overlay,
+    pinned: Pinned,
 }
 
 impl Transaction {
@@ -268,7 +271,6 @@ impl Transaction {
         image_offsets: Vec<u32>,
         end: End,
     ) -> (PublishCommit, Visible) {
-        let pinned = Arc::new(Mutex::new(None));
         let publish = PublishCommit {
             engine: Arc::clone(self.engine.engine()),
             state: Arc::clone(&self.state),
@@ -280,7 +282,7 @@ impl Transaction {
             own: end.own,
             placed: end.placed,
             hold: end.hold,
-            pinned: Arc::clone(&pinned),
+            pinned: Arc::clone(&self.pinned),
             prepared: None,
             _slot: self.slot,
         };
@@ -288,7 +290,7 @@ impl Transaction {
             engine: self.engine,
             state: self.state,
             inside: self.inside,
-            pinned,
+            pinned: self.pinned,
         };
         (publish, visible)
     }

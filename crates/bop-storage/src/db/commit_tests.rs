@@ -1,12 +1,13 @@
 //! What a commit keeps while it waits.
 
-use super::super::{Db, Housekeeping, Manager, Options};
+use super::super::{Db, Durability, Housekeeping, Manager, Options, ReadTxn, WriteTxn};
 use crate::error::{CommitError, Rejection};
-use crate::ids::{DbKind, PageNo};
+use crate::ids::{DbKind, Lsn, PageNo};
 use crate::limits::Limits;
 use crate::log::HoldReason;
 use crate::manifest::MemoryManifest;
-use crate::testing::SimDisk;
+use crate::testing::{Fault, SimDisk};
+use crate::view::View;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -99,4 +100,95 @@ fn commits_get_slower_before_the_log_is_full() {
     engine.checkpoint().unwrap();
     (0..30).for_each(|_| commit());
     assert_eq!(paced(), slow);
+}
+
+/// A reader of the newest state, and a transaction on it that writes one page.
+fn begin(db: &Db, page: u32, content: u8) -> (ReadTxn, WriteTxn) {
+    let reader = db.begin_read().unwrap();
+    let mut write = db.begin_write_at(&reader, LONG).unwrap();
+    let page = PageNo::new(page).unwrap();
+    write.write_page(page, &[content; 1024]).unwrap();
+    (reader, write)
+}
+
+/// Where the newest view is, and which commit it shows.
+fn newest(db: &Db) -> (*const View, Lsn) {
+    let states = db.engine().states();
+    let view = states.first().unwrap().view();
+    (Arc::as_ptr(&view), view.head().lsn)
+}
+
+fn first_byte(read: &ReadTxn, page: u32) -> u8 {
+    read.read_page(PageNo::new(page).unwrap()).unwrap()[0]
+}
+
+#[test]
+fn a_reader_that_moves_on_with_its_commit_costs_no_copy_of_the_index() {
+    let (disk, manifest) = (SimDisk::new(1), MemoryManifest::new());
+    let store = open(&disk, &manifest, LONG);
+    let db = store.create_database("small", DbKind::Raw).unwrap();
+    commit(&db, 3).unwrap();
+    let (place, _) = newest(&db);
+    let (reader, write) = begin(&db, 2, 9);
+    let after = write.commit_and_read(reader, Durability::Full).unwrap();
+    assert_eq!(newest(&db), (place, after.lsn()), "changed where it is");
+    assert_eq!((first_byte(&after, 2), first_byte(&after, 3)), (9, 7));
+    assert_eq!(db.readers(), 1);
+    // What somebody else reads stays.
+    let (reader, write) = begin(&db, 2, 11);
+    let again = write.commit_and_read(reader, Durability::RELAXED).unwrap();
+    assert_ne!(newest(&db).0, place);
+    assert_eq!((first_byte(&after, 2), first_byte(&again, 2)), (9, 11));
+    // Without anything to commit, too.
+    let write = db.begin_write_at(&again, LONG).unwrap();
+    let same = write.commit_and_read(again, Durability::Full).unwrap();
+    assert_eq!((first_byte(&same, 2), db.readers()), (11, 2));
+}
+
+#[test]
+fn a_reader_whose_commit_fails_is_where_it_was() {
+    let (disk, manifest) = (SimDisk::new(1), MemoryManifest::new());
+    let store = open(&disk, &manifest, LONG);
+    let db = store.create_database("small", DbKind::Raw).unwrap();
+    commit(&db, 3).unwrap();
+    store.set_quota("small", Some(3 * 1024)).unwrap();
+    let (_, before) = newest(&db);
+    let refused = |pages| {
+        let (reader, write) = begin(&db, pages, 9);
+        let failed = write.commit_and_read(reader, Durability::Full).unwrap_err();
+        assert_eq!(failed.reader.lsn(), before);
+        assert_eq!(first_byte(&failed.reader, 2), 7);
+        failed
+    };
+    let over = refused(4).error;
+    assert!(
+        matches!(over, CommitError::Rejected(Rejection::OverQuota { .. })),
+        "{over}"
+    );
+    // The device takes nothing any more.
+    disk.fail_in(0, Fault::Sticky(5));
+    let failed = refused(2);
+    assert_eq!(db.readers(), 1);
+    drop(failed);
+    assert_eq!((db.readers(), newest(&db).1), (0, before));
+}
+
+#[test]
+fn a_reader_of_another_state_does_not_move() {
+    let (disk, manifest) = (SimDisk::new(1), MemoryManifest::new());
+    let store = open(&disk, &manifest, LONG);
+    let db = store.create_database("small", DbKind::Raw).unwrap();
+    let other = store.create_database("other", DbKind::Raw).unwrap();
+    commit(&db, 3).unwrap();
+    let old = db.begin_read().unwrap();
+    commit(&db, 2).unwrap();
+    let (_, before) = newest(&db);
+    for reader in [old, other.begin_read().unwrap()] {
+        let lsn = reader.lsn();
+        let (_, write) = begin(&db, 1, 9);
+        let failed = write.commit_and_read(reader, Durability::Full).unwrap_err();
+        let is_invalid = matches!(failed.error, CommitError::Rejected(Rejection::Invalid(_)));
+        assert!(is_invalid, "{}", failed.error);
+        assert_eq!((failed.reader.lsn(), newest(&db).1), (lsn, before));
+    }
 }

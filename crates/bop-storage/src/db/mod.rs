@@ -141,4 +141,4 @@ pub use snapshots::SnapshotInfo;
 pub use space::{DatabaseSpace, SnapshotSpace, SpaceReport};
 pub use turn::{WriterTicket, WriterTurn};
 pub use unfinished::Unfinished;
-pub use write::WriteTxn;
+pub use write::{NotCommitted, WriteTxn};

@@ -13,6 +13,10 @@ use std::pin::Pin as PinFuture;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+/// The pin that a commit leaves when it is published: of whoever committed. What is in it before, a reader's of the
+/// state that the commit replaces, moves on to it.
+pub(super) type Pinned = Arc<Mutex<Option<Pin>>>;
+
 /// What a commit shows once it is visible.
 #[derive(Debug)]
 pub(super) struct Visible {
@@ -20,7 +24,7 @@ pub(super) struct Visible {
     pub(super) state: Arc<DbState>,
     pub(super) inside: Inside,
     /// Filled when the commit is published.
-    pub(super) pinned: Arc<Mutex<Option<Pin>>>,
+    pub(super) pinned: Pinned,
 }
 
 impl Visible {

@@ -9,13 +9,13 @@
 
 use super::engine::Engine;
 use super::images::OwnPage;
+use super::pending_commit::Pinned;
 use super::slot::SlotGuard;
 use super::state::DbState;
 use crate::cache::PageKey;
 use crate::checksum::RollingChecksum;
 use crate::ids::{Lsn, PageSize};
 use crate::log::{HoldReason, LogHold, Placed, Publish};
-use crate::runtime::sync::Mutex;
 use crate::view::{CommitPages, CommittedPage, Head, Pin, View};
 use std::sync::{Arc, OnceLock};
 
@@ -68,7 +68,7 @@ pub(super) struct PublishCommit {
     pub(super) own: Vec<OwnPage>,
     pub(super) placed: Vec<CommittedPage>,
     pub(super) hold: Option<Arc<LogHold>>,
-    pub(super) pinned: Arc<Mutex<Option<Pin>>>,
+    pub(super) pinned: Pinned,
     pub(super) prepared: Option<Prepared>,
     /// Freed when it is dropped.
     pub(super) _slot: SlotGuard,
@@ -163,13 +163,19 @@ impl Publish for PublishCommit {
 
     fn publish(mut self: Box<Self>, at: Placed) {
         let (state, prepared) = (Arc::clone(&self.state), self.prepared.take());
+        // Before the view is changed: one that this reader has would be copied.
+        let seat = self.pinned.lock().take().map(Pin::leave);
         let added = if self.is_small() {
             state.publish_in_place(|view| self.add_to(view, at))
         } else {
             exchange(&state, at, prepared, |view| self.view_on(view, at))
         };
         self.engine.count_index_entries(added);
-        *self.pinned.lock() = Some(self.state.pin());
+        let pin = match seat {
+            Some(seat) => self.state.pin_in(seat),
+            None => self.state.pin(),
+        };
+        *self.pinned.lock() = Some(pin);
         let database = self.state.id();
         let cache = self.engine.reader().cache();
         for own in self.own {

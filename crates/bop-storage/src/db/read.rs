@@ -137,6 +137,10 @@ impl ReadTxn {
         }
     }
 
+    pub(super) fn is_of(&self, state: &Arc<DbState>) -> bool {
+        Arc::ptr_eq(&self.state, state)
+    }
+
     pub(super) fn into_parts(self) -> (Pin, Inside) {
         (self.pin, self.inside)
     }

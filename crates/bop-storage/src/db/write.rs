@@ -14,7 +14,7 @@ use super::commit::{Committer, Mode};
 use super::durability::Durability;
 use super::engine::OpenStore;
 use super::overlay::Overlay;
-use super::pending_commit::PendingCommit;
+use super::pending_commit::{PendingCommit, Pinned};
 use super::read::ReadTxn;
 use super::savepoints::{Savepoint, Savepoints};
 use super::seat::WriterSeat;
@@ -23,7 +23,7 @@ use super::state::DbState;
 use crate::error::{CommitError, ReadError, Rejection};
 use crate::ids::{DbKind, Lsn, PageNo, PageSize};
 use crate::page::PageBytes;
-use crate::runtime::sync::now;
+use crate::runtime::sync::{Mutex, now};
 use std::sync::Arc;
 
 /// A transaction that changes a database. Dropping it rolls it back.
@@ -236,10 +236,65 @@ impl WriteTxn {
     /// # }
     /// ```
     pub fn commit_with(self, durability: Durability) -> Result<ReadTxn, CommitError> {
+        self.commit_pinned(Pinned::default(), durability)
+    }
+
+    /// The same for a writer who reads beside it: `reader`, a snapshot of the state that is written on, is
+    /// given back with the commit, and as it was when there is none. While the commit is made nobody else
+    /// need have that state, so that its index is changed where it is, instead of a copy.
+    ///
+    /// # Errors
+    /// As for [`WriteTxn::commit`], with the reader; [`Rejection::Invalid`] when it has another state.
+    ///
+    /// # Example
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// use bop_storage::{DbKind, Durability, Manager, Options, PageNo};
+    ///
+    /// let store = Manager::open(dir.path(), Options::new())?;
+    /// let db = store.create_database("pages", DbKind::Raw)?;
+    /// let before = db.begin_read()?;
+    /// let mut write = db.begin_write_at(&before, std::time::Duration::from_secs(1))?;
+    /// write.write_page(PageNo::FIRST, &[7; 4096])?;
+    /// let after = write.commit_and_read(before, Durability::Full).map_err(|failed| failed.error)?;
+    /// assert_eq!(after.read_page(PageNo::FIRST)?[..], [7; 4096]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn commit_and_read(
+        self,
+        reader: ReadTxn,
+        durability: Durability,
+    ) -> Result<ReadTxn, Box<NotCommitted>> {
+        if !reader.is_of(&self.state) || reader.lsn() != self.snapshot.lsn() {
+            let error =
+                Rejection::Invalid("a reader of another state than the transaction's").into();
+            return Err(Box::new(NotCommitted { error, reader }));
+        }
+        let (engine, state) = (Arc::clone(&self.engine), Arc::clone(&self.state));
+        let (pin, inside) = reader.into_parts();
+        let pinned = Arc::new(Mutex::new(Some(pin)));
+        self.commit_pinned(Arc::clone(&pinned), durability)
+            .map_err(|error| {
+                // Gone only with a commit that is published after all: its end is unknown, and what is
+                // newest is all there is.
+                let pin = pinned.lock().take();
+                let pin = pin.unwrap_or_else(|| state.pin());
+                let reader = ReadTxn::new(engine, state, pin, inside);
+                Box::new(NotCommitted { error, reader })
+            })
+    }
+
+    fn commit_pinned(self, pinned: Pinned, durability: Durability) -> Result<ReadTxn, CommitError> {
         let engine = Arc::clone(&self.engine);
         let since = now();
         engine.told(match self.into_committer() {
             Ok(Changed::Yes(committer)) => {
+                let committer = Committer {
+                    pinned,
+                    ..committer
+                };
                 let placed = committer.commit(Mode::Wait(durability));
                 engine.timed(since, durability, placed.and_then(PendingCommit::visible))
             }
@@ -301,6 +356,7 @@ impl WriteTxn {
                 slot,
                 snapshot,
                 overlay,
+                pinned: Pinned::default(),
             })),
             _ => {
                 engine.check_open().map_err(|_| Rejection::Closed)?;
@@ -313,6 +369,15 @@ impl WriteTxn {
     pub(super) fn engine(&self) -> &Arc<OpenStore> {
         &self.engine
     }
+}
+
+/// A commit that failed, and the reader that was to move on to it.
+#[derive(Debug)]
+pub struct NotCommitted {
+    /// Why.
+    pub error: CommitError,
+    /// Where it was.
+    pub reader: ReadTxn,
 }
 
 /// Whether a transaction has anything to commit.
