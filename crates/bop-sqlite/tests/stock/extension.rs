@@ -73,9 +73,14 @@ fn the_past_names_and_processes() {
     run("past.py");
 }
 
+/// Twenty thousand of them, half in each of two processes.
 #[test]
 fn random_sequences_give_what_stock_sqlite_gives() {
-    run("differential.py");
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| run("differential.py"));
+        }
+    });
 }
 
 #[test]

@@ -1,12 +1,21 @@
-"""The same random statements on a database of a store and on a file: equal answers, equal bytes."""
+"""The same random statements on a database of a store and on a file: equal answers, equal bytes.
+
+Each round has a fresh database on both sides, and two connections to it, one where it locks the others out; after each of
+its sequences the images are compared.
+"""
 
 import os
+import random
+import shutil
 import sqlite3
 
-from harness import connect, equal, image, main, plain, rows, seeded, sound
+from harness import FILES, STORE, connect, equal, image, main, plain, rows, seed, sound
 
-SEQUENCES = int(os.environ.get("BOP_SEQUENCES") or 60)
-STATEMENTS = 60
+SEQUENCES = int(os.environ.get("BOP_SEQUENCES") or 10_000)
+SEQUENCES_A_ROUND = 50
+STATEMENTS_MAX = 9
+# A store keeps the past of its databases: no more of them than this, then another one.
+ROUNDS_A_STORE = 20
 # As many as an SQLite with its defaults shows.
 JOURNALS = ("delete", "truncate", "persist", "memory")
 
@@ -18,7 +27,7 @@ def statement(chance):
     number = chance.randrange(200)
     kind = chance.randrange(20)
     if kind < 6:
-        count = chance.choice((1, 5, 60))
+        count = chance.choice((1, 3, 20))
         return (
             f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count}) "
             f"INSERT OR {chance.choice(('ABORT', 'FAIL', 'IGNORE', 'REPLACE', 'ROLLBACK'))} "
@@ -55,44 +64,89 @@ def answer(connection, sql, values):
         return str(error)
 
 
-def sequence(chance, number):
-    size = chance.choice((512, 1024, 4096, 65536))
-    pair = [connect(f"d{number}"), plain(f"d{number}.db")]
+def store_of(number):
+    return f"{STORE}-{number // ROUNDS_A_STORE}"
+
+
+def opened(chance, number):
+    """A round's pairs of connections, of which the first made the database."""
+    locking = chance.choice(("NORMAL", "NORMAL", "EXCLUSIVE"))
+    cache_size = chance.choice((2, 10, 1000))
+    count = 1 if locking == "EXCLUSIVE" else 2
+    pairs = [(connect(f"d{number}", store_of(number)), plain(f"d{number}.db")) for _ in range(count)]
     setup = [
-        f"PRAGMA page_size = {size}",
+        f"PRAGMA page_size = {chance.choice((512, 1024, 4096, 65536))}",
         f"PRAGMA auto_vacuum = {chance.randrange(3)}",
-        f"PRAGMA cache_size = {chance.choice((2, 10, 1000))}",
-        f"PRAGMA locking_mode = {chance.choice(('NORMAL', 'NORMAL', 'EXCLUSIVE'))}",
+        f"PRAGMA locking_mode = {locking}",
         "CREATE TABLE t(a UNIQUE, b)",
         "CREATE TABLE u(a INTEGER PRIMARY KEY, b) ",
     ]
     for sql in setup:
-        equal(answer(pair[0], sql, ()), answer(pair[1], sql, ()), sql)
-    pair[0].execute(f"PRAGMA synchronous = {chance.choice(('OFF', 'FULL'))}")
-    # Stock SQLite writes the same whether it waits for the disk or not.
-    pair[1].execute("PRAGMA synchronous = OFF")
-    done = []
-    for _ in range(STATEMENTS):
+        both(pairs[0], sql, (), [sql])
+    for pair in pairs:
+        both(pair, f"PRAGMA cache_size = {cache_size}", (), [])
+        pair[0].execute(f"PRAGMA synchronous = {chance.choice(('OFF', 'FULL'))}")
+        # Stock SQLite writes the same whether it waits for the disk or not.
+        pair[1].execute("PRAGMA synchronous = OFF")
+    return pairs
+
+
+def both(pair, sql, values, done):
+    """Whether a statement, the last of `done`, failed: on both sides in the same way."""
+    found, wanted = (answer(connection, sql, values) for connection in pair)
+    if found != wanted:
+        equal(found, wanted, "; ".join(done))
+    return isinstance(found, str)
+
+
+def sequence(chance, pair, done):
+    """Some statements, in a transaction or not, and its end; how many failed."""
+    failed = 0
+    for _ in range(1 + chance.randrange(STATEMENTS_MAX)):
         sql, values = statement(chance)
         done.append(sql)
-        found, wanted = (answer(connection, sql, values) for connection in pair)
-        equal(found, wanted, f"sequence {number}: {'; '.join(done)}")
-    for connection in pair:
-        if connection.in_transaction:
-            connection.execute("COMMIT")
-    equal(image(pair[0]), image(pair[1]), f"sequence {number}: {'; '.join(done)}")
-    sound(pair[0])
+        failed += both(pair, sql, values, done)
+    if pair[1].in_transaction:
+        done.append(chance.choice(("COMMIT", "ROLLBACK")))
+        failed += both(pair, done[-1], (), done)
+    equal(image(pair[0]), image(pair[1]), "; ".join(done))
+    return failed
+
+
+def a_round(chance, number):
+    """How many statements there were, and how many of them failed."""
+    pairs = opened(chance, number)
+    done, failed = [], 0
+    for _ in range(SEQUENCES_A_ROUND):
+        failed += sequence(chance, chance.choice(pairs), done)
+    sound(pairs[0][0])
     for table in "tu":
         all_rows = f"SELECT * FROM {table} ORDER BY a"
-        equal(rows(connect(f"d{number}"), all_rows), rows(pair[1], all_rows), "another connection")
-    for connection in pair:
-        connection.close()
+        another = connect(f"d{number}", store_of(number))
+        equal(rows(another, all_rows), rows(pairs[0][1], all_rows), "another connection")
+        another.close()
+    for pair in pairs:
+        for connection in pair:
+            connection.close()
+    os.remove(os.path.join(FILES, f"d{number}.db"))
+    return len(done), failed
 
 
 def test_sequences():
-    chance = seeded()
-    for number in range(SEQUENCES):
-        sequence(chance, number)
+    first, statements, failed = seed(), 0, 0
+    for number in range(-(-SEQUENCES // SEQUENCES_A_ROUND)):
+        # Given again, the seed of a round makes it the first one.
+        of_round = first + (number << 32)
+        try:
+            more, worse = a_round(random.Random(of_round), number)
+        except AssertionError as error:
+            raise AssertionError(f"BOP_SEED={of_round}: {error}") from error
+        statements, failed = statements + more, failed + worse
+        if store_of(number) != store_of(number + 1):
+            shutil.rmtree(store_of(number))
+    print(f"{statements} statements, {failed} failed")
+    # A generator that only makes errors, or none, would compare nothing.
+    assert failed * 2 < statements < failed * 20, (statements, failed)
 
 
 main(globals())
