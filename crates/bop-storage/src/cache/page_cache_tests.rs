@@ -296,9 +296,9 @@ fn pages_that_are_cached_or_stand_elsewhere_are_no_end_of_a_scan() {
         let found = read_run(&cache, raw, load).unwrap();
         assert_eq!(found, filled(raw as u8), "page {raw}");
     }
-    // 1, 4, 16 and 64 pages; and behind each gap one alone, if it is still on its way.
+    // Page 1241 was on its way: until 1242 is asked for, too, it might be one to come back from.
     let loads = cache.stats().loads;
-    assert!((4..=6).contains(&loads), "{loads} loads");
+    assert_eq!(loads, 5, "1, 4, 16 and 64 pages, and one alone");
 }
 
 #[test]

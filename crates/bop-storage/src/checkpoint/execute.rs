@@ -169,10 +169,14 @@ impl OpenSection<'_> {
         source: &dyn SectionSource,
         pages: Vec<PageNo>,
     ) -> Result<(), ChunkFailure> {
-        for (page, loaded) in source.load(pages) {
-            self.push(page, loaded)?;
+        let mut pages = source.load(pages);
+        loop {
+            self.check_cancelled()?;
+            match pages.next() {
+                Some((page, loaded)) => self.push(page, loaded)?,
+                None => return Ok(()),
+            };
         }
-        Ok(())
     }
 
     /// Versions of a page stand far apart in the log, and mostly each is a patch of the one before.
@@ -183,6 +187,7 @@ impl OpenSection<'_> {
             for Superseded { page, version } in together {
                 let of_page = before.take().filter(|(of, _)| of == page);
                 let of_page = of_page.as_ref().map(|(_, before)| before);
+                self.check_cancelled()?;
                 let loaded = source.load_version(*page, *version, of_page).map(Some);
                 before = self.push(*page, loaded)?.map(|pushed| (*page, pushed));
             }
@@ -191,15 +196,20 @@ impl OpenSection<'_> {
         Ok(())
     }
 
+    /// To be called before a page is loaded.
+    fn check_cancelled(&self) -> Result<(), ChunkFailure> {
+        match (self.cancelled)() {
+            true => Err(CheckpointError::Closed.into()),
+            false => Ok(()),
+        }
+    }
+
     /// Returns the page that it pushed, if there is one.
     fn push(
         &mut self,
         page: PageNo,
         loaded: Result<Option<BasePage>, ReadError>,
     ) -> Result<Option<BasePage>, ChunkFailure> {
-        if (self.cancelled)() {
-            return Err(CheckpointError::Closed.into());
-        }
         let database = self.database;
         let loaded = loaded.map_err(|error| ChunkFailure::Unreadable { database, error })?;
         if let Some(found) = &loaded {

@@ -13,7 +13,7 @@
 //! Never: tells of a read that failed.
 
 use crate::ids::{Incarnation, SegmentId};
-use crate::io::{BLOCK_BYTES, Block, ReadPart, zeroed_blocks};
+use crate::io::{BLOCK_BYTES, Block, READ_GAP_BLOCKS_MAX, ReadPart, zeroed_blocks};
 use crate::log::LogSegment;
 use std::sync::Arc;
 use zerocopy::IntoBytes;
@@ -21,8 +21,6 @@ use zerocopy::IntoBytes;
 const BLOCK: u64 = BLOCK_BYTES as u64;
 /// Of all runs.
 const BYTES_MAX: u64 = 4 << 20;
-/// Blocks between two images that are rather read than left out: another read costs more.
-const GAP_BLOCKS_MAX: u64 = 4;
 
 /// A file of the log, in one of its lives.
 pub(super) type FileKey = (SegmentId, Incarnation);
@@ -123,7 +121,7 @@ fn runs(mut images: Vec<ImagePlace>, run_bytes: u64) -> Vec<Run> {
         let start = offset - offset % BLOCK;
         let end = (offset + bytes as u64).next_multiple_of(BLOCK);
         let last = runs.last_mut().filter(|last| {
-            let is_near = start <= last.end + GAP_BLOCKS_MAX * BLOCK;
+            let is_near = start <= last.end + READ_GAP_BLOCKS_MAX * BLOCK;
             let is_short = start < last.end || end - last.start <= run_bytes;
             is_near && is_short && file_key(&last.segment) == file_key(&segment)
         });

@@ -18,7 +18,7 @@
 use super::reader::PageReader;
 use crate::error::ReadError;
 use crate::ids::{PageNo, PageSize};
-use crate::runtime::{Errands, Pending, Waited};
+use crate::runtime::{Pending, Waited};
 use crate::view::{BasePage, BasePages, Found, View};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -49,8 +49,8 @@ struct Coming {
 
 enum Reading {
     Sent(Pending<Group>),
-    /// When it is wanted.
-    Here(Arc<dyn BasePages>, Vec<PageNo>),
+    /// When it is wanted: the errand that nobody was free for.
+    Here(Box<dyn FnOnce() -> Group>),
 }
 
 impl<'s> PagesAhead<'s> {
@@ -73,15 +73,11 @@ impl<'s> PagesAhead<'s> {
     fn send(&mut self) -> Option<Coming> {
         let pages = self.next_group();
         let first = *pages.first()?;
-        let errands: &Errands = self.reader.errands();
         let base = Arc::clone(self.view.base());
-        let errand = {
-            let (base, pages) = (Arc::clone(&base), pages.clone());
-            move || read(&*base, pages)
-        };
-        let read = match errands.send(errand) {
+        let sent = self.reader.errands().send(move || read(&*base, pages));
+        let read = match sent {
             Ok(sent) => Reading::Sent(sent),
-            Err(_) => Reading::Here(base, pages),
+            Err(errand) => Reading::Here(Box::new(errand)),
         };
         Some(Coming { first, read })
     }
@@ -107,7 +103,7 @@ impl<'s> PagesAhead<'s> {
     fn load_of_base(&mut self, page: PageNo) -> Result<Option<BasePage>, ReadError> {
         while let Some(coming) = self.coming.take_if(|coming| coming.first <= page) {
             self.group = match coming.read {
-                Reading::Here(base, pages) => read(&*base, pages),
+                Reading::Here(errand) => errand(),
                 Reading::Sent(sent) => match sent.wait(None) {
                     Waited::Answer(group) => group,
                     Waited::Lost | Waited::TimedOut => Group::new(),

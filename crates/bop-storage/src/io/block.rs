@@ -8,6 +8,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// Bytes in a block.
 pub const BLOCK_BYTES: usize = 4096;
 
+/// Blocks between two places that are rather read along than left out: another read costs more.
+pub const READ_GAP_BLOCKS_MAX: u64 = 4;
+
 /// 4 KiB of bytes at an aligned address. `&[Block]` turns into `&[u8]` by
 /// [`zerocopy::IntoBytes::as_bytes`], and back to mutable bytes by `as_mut_bytes`.
 #[derive(Copy, Clone, FromBytes, IntoBytes, Immutable, KnownLayout)]

@@ -22,7 +22,7 @@ mod watched;
 
 pub use backend::{BackendUnavailable, IoBackend, OpenDiskError, UnknownBackend};
 pub use batch::{ReadPart, WritePart};
-pub use block::{BLOCK_BYTES, Block, blocks_for, zeroed_blocks};
+pub use block::{BLOCK_BYTES, Block, READ_GAP_BLOCKS_MAX, blocks_for, zeroed_blocks};
 pub(crate) use disk::remove_if_there;
 pub use disk::{Disk, DiskFile, FileEntry, FileKind, OpenMode, StoreLock};
 pub use failure::{IoFailure, IoOp, LockFailure};

@@ -9,12 +9,10 @@ use super::reader::{ChunkReader, StoredPage};
 use super::section::SectionMeta;
 use crate::error::ReadError;
 use crate::ids::PageNo;
-use crate::io::{BLOCK_BYTES, BUFFER_BYTES, Block};
+use crate::io::{BLOCK_BYTES, BUFFER_BYTES, Block, READ_GAP_BLOCKS_MAX};
 use zerocopy::IntoBytes;
 
 const BLOCK: u64 = BLOCK_BYTES as u64;
-/// Blocks between two bodies that are rather read than left out: another read costs more.
-const GAP_BLOCKS_MAX: u64 = 4;
 
 /// The part of a file that one read takes, as far as it is known.
 struct Reach {
@@ -96,7 +94,7 @@ impl ChunkReader {
             return Ok(Vec::new());
         };
         let mut reach = Reach::of(slot);
-        let gap = GAP_BLOCKS_MAX * BLOCK;
+        let gap = READ_GAP_BLOCKS_MAX * BLOCK;
         let behind = pages
             .filter_map(|page| Some((page, index.find(page)?)))
             .take_while(|(_, (_, slot))| reach.takes(slot, gap));

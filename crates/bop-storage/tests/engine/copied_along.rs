@@ -84,17 +84,21 @@ fn reads_of_the_log() -> u64 {
     reads_of_checkpoint(&disk, &store)
 }
 
+/// A checkpoint that copies pages along reads few times more than one that copies all from the log.
+fn check_reads(disk: &SimDisk, store: &Manager) {
+    let (reads, of_log) = (reads_of_checkpoint(disk, store), reads_of_the_log());
+    assert!(
+        reads < of_log + READS_MAX,
+        "{reads} reads, {of_log} of them of the log"
+    );
+}
+
 #[test]
 fn they_are_read_many_at_a_time() {
     let disk = SimDisk::new(1);
     let (store, db) = cold(&disk);
     write(&db, 2, (1..=PAGES).filter(|page| is_changed(*page)));
-    let reads = reads_of_checkpoint(&disk, &store);
-    let of_log = reads_of_the_log();
-    assert!(
-        reads < of_log + READS_MAX,
-        "{reads} reads, {of_log} of them of the log"
-    );
+    check_reads(&disk, &store);
     check(&db, is_changed);
     assert!(store.verify().findings.is_empty());
     store.close(LONG).unwrap();
@@ -110,12 +114,7 @@ fn those_of_a_forks_origin_are_read_so_too() {
     drop(parent);
     // What is nobody's any more but the fork's is folded into it.
     store.drop_database_now("cold").unwrap();
-    let reads = reads_of_checkpoint(&disk, &store);
-    let of_log = reads_of_the_log();
-    assert!(
-        reads < of_log + READS_MAX,
-        "{reads} reads, {of_log} of them of the log"
-    );
+    check_reads(&disk, &store);
     check(&fork, is_changed);
     assert!(store.verify().findings.is_empty());
     store.close(LONG).unwrap();

@@ -27,7 +27,7 @@ def statement(chance):
     number = chance.randrange(200)
     kind = chance.randrange(20)
     if kind < 6:
-        count = chance.choice((1, 3, 20))
+        count = chance.choice((1, 5, 60))
         return (
             f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count}) "
             f"INSERT OR {chance.choice(('ABORT', 'FAIL', 'IGNORE', 'REPLACE', 'ROLLBACK'))} "
@@ -106,6 +106,7 @@ def sequence(chance, pair, done):
         sql, values = statement(chance)
         done.append(sql)
         failed += both(pair, sql, values, done)
+    equal(pair[0].in_transaction, pair[1].in_transaction, "; ".join(done))
     if pair[1].in_transaction:
         done.append(chance.choice(("COMMIT", "ROLLBACK")))
         failed += both(pair, done[-1], (), done)
