@@ -1,14 +1,14 @@
 //! The two threads of a log, however many committers it has.
 //!
 //! `bop-log` writes what no committer waits for: asynchronous commits at once, relaxed ones when
-//! their time has come. `bop-log-retry` rewrites what failed, and watches the write in flight.
+//! their time has come; and what a crowd waits for, so that none of them has to. `bop-log-retry` rewrites what failed, and watches the write in flight.
 //!
 //! Invariant: each ends when the log is stopped or dropped.
 //!
 //! Never: more threads than these.
 
 use super::shared::Shared;
-use super::state::Turn;
+use super::state::{State, Turn};
 use crate::runtime::Joiner;
 use crate::runtime::sync::{Mutex, MutexGuard, now};
 use std::sync::Arc;
@@ -117,21 +117,31 @@ impl Drop for Threads {
     }
 }
 
-/// Leads when records wait that no committer writes.
+/// Leads when it is called, or when records wait that no committer writes.
 fn write_in_background(shared: &Shared) {
     let mut state = shared.state.lock();
-    while !state.stop {
+    while !state.stop || state.turn == Turn::Called {
+        if state.turn == Turn::Called {
+            lead_in_background(shared, &mut state);
+            continue;
+        }
         let waits = state.turn == Turn::Free && 0 < state.queue.records();
         match state.due_at.filter(|_| waits) {
             Some(due) if due <= now() => {
                 // What is due stays due until nothing waits: it may be the second batch.
-                state.turn = Turn::Led;
-                MutexGuard::unlocked(&mut state, || shared.lead(None));
+                lead_in_background(shared, &mut state);
             }
             Some(due) => drop(shared.work.wait_until(&mut state, due)),
             None => shared.work.wait(&mut state),
         }
     }
+}
+
+fn lead_in_background(shared: &Shared, state: &mut MutexGuard<'_, State>) {
+    state.turn = Turn::Led;
+    state.background_leads = true;
+    MutexGuard::unlocked(state, || shared.lead_on());
+    state.background_leads = false;
 }
 
 /// Rewrites what failed, or does not come back.

@@ -10,12 +10,16 @@
 //!   they did not                      --> do not wait for 1, 2, 4, ... batches
 //! ```
 //! Invariants
-//! - a lone committer never waits;
+//! - a lone committer never waits, nor one of more than [`CROWD_MAX`];
 //! - nobody waits longer than [`PATIENCE_MAX`], nor longer than the last write took.
 //!
 //! Never: waits, reads a clock.
 
 use std::time::Duration;
+
+/// A larger crowd is not waited for: its other half has work for the processors while the device writes, and
+/// what comes meanwhile is a large batch, too.
+const CROWD_MAX: usize = 16;
 
 /// A leader never waits longer than this.
 const PATIENCE_MAX: Duration = Duration::from_micros(200);
@@ -39,7 +43,7 @@ pub(super) struct Gathering {
 impl Gathering {
     /// How many records are worth waiting for, and how long; `waiting` are there.
     pub(super) fn begin(&mut self, waiting: usize) -> Option<(usize, Duration)> {
-        if self.crowd <= waiting {
+        if self.crowd <= waiting || CROWD_MAX < self.crowd {
             return None;
         }
         if 0 < self.skips {
@@ -93,6 +97,10 @@ mod tests {
         assert_eq!(gathering.begin(8), None, "they are there");
         gathering.batch_ended(8, 0, Duration::from_secs(1));
         assert_eq!(gathering.begin(1), Some((8, PATIENCE_MAX)));
+        gathering.batch_ended(8, 8, WRITE);
+        assert_eq!(gathering.begin(8), Some((16, WRITE)));
+        gathering.batch_ended(8, 9, WRITE);
+        assert_eq!(gathering.begin(9), None, "they are a crowd");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //!   append: place the record -- nobody has the turn --> lead
 //!                            '-- somebody has ------> wait: made leader, done, or deadline
 //!   lead:   take the oldest batch -> write it -> publish in Lsn order -> wake its committers,
-//!           a few times; then hand the turn to the oldest waiter
+//!           a few times; then hand the turn to the oldest waiter, or for a crowd to the background thread
 //! ```
 //!
 //! A committer that waits (`append`) writes by itself when nobody else does. One that does not

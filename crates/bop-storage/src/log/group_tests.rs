@@ -1,7 +1,8 @@
 //! The ways in which leadership, deadlines and the end of the log can meet.
 
 use super::super::format::encode_close;
-use super::super::rig::{LONG, append, log, log_within, note};
+use super::super::lead::CROWD_RECORDS_MIN;
+use super::super::rig::{LONG, append, log, log_within, note, threaded};
 use super::super::ticket::Answer;
 use super::*;
 use crate::io::IoOp;
@@ -74,6 +75,69 @@ fn nothing_follows_the_last_record() {
     assert!(matches!(late, CommitError::Rejected(Rejection::Closed)));
     assert!(log.append_last(encode_close(&[]).unwrap()).is_err());
     assert!(last.lsn < log.published());
+}
+
+/// A log whose turn somebody has, and a crowd of committers behind him: their tickets.
+fn crowd_behind_a_leader(log: &Log) -> Vec<Arc<Ticket>> {
+    let shared = log.shared();
+    shared.state.lock().turn = Turn::Led;
+    let waiter = |_| {
+        let ticket = Ticket::new(Box::new(Silent));
+        let order = (Priority::User, Waits::Thread);
+        let taken = shared.enqueue(note(), order, &ticket, false, Patience::Wait);
+        assert!(!taken.unwrap().leads);
+        ticket
+    };
+    (0..CROWD_RECORDS_MIN).map(waiter).collect()
+}
+
+/// Each has its answer by now or soon, and need not lead for it.
+fn are_done(tickets: &[Arc<Ticket>]) {
+    for ticket in tickets {
+        let answer = ticket.wait(Instant::now() + LONG);
+        assert!(matches!(answer, Answer::Done(Ok(_))), "{answer:?}");
+    }
+}
+
+#[test]
+fn the_background_thread_leads_a_crowd() {
+    let log = threaded(&SimDisk::new(1), Limits::tiny());
+    let tickets = crowd_behind_a_leader(&log);
+    log.shared().hand_over();
+    are_done(&tickets);
+    assert!(log.wait_until_quiet(Instant::now() + LONG));
+    append(&log).unwrap();
+}
+
+#[test]
+fn a_crowd_leads_itself_while_a_write_of_the_background_thread_does_not_return() {
+    let disk = SimDisk::new(1);
+    let limits = Limits {
+        stall_limit: Duration::from_millis(50),
+        ..Limits::tiny()
+    };
+    let log = threaded(&disk, limits);
+    let first = crowd_behind_a_leader(&log);
+    disk.fail_next(IoOp::WriteDurable, Fault::Hang);
+    log.shared().hand_over();
+    disk.wait_until_hung(1);
+    // The retry thread overtakes it.
+    are_done(&first);
+    assert!(log.wait_until_quiet(Instant::now() + LONG));
+    let second = crowd_behind_a_leader(&log);
+    log.shared().hand_over();
+    let leader = second.first().unwrap();
+    assert!(matches!(leader.wait(Instant::now() + LONG), Answer::Lead));
+    log.shared().lead(Some(leader));
+    are_done(&second);
+    disk.release_hung();
+    // It comes back, and is called again.
+    while log.shared().state.lock().background_leads {
+        thread::yield_now();
+    }
+    let third = crowd_behind_a_leader(&log);
+    log.shared().hand_over();
+    are_done(&third);
 }
 
 /// A record with so many pages of 4 KiB.

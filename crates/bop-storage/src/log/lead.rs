@@ -32,8 +32,11 @@ use crate::runtime::{fence, sync};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A leader hands on after so many batches, whatever waits: its own commit returns only then.
+/// A committer that leads hands on after so many batches, whatever waits: its own commit returns only then.
 const LEAD_BATCHES_MAX: u32 = 8;
+
+/// With as many records waiting the background thread leads, until there are few again.
+pub(super) const CROWD_RECORDS_MIN: usize = 16;
 
 /// With fewer records waiting the oldest of their committers may as well write them.
 const LEAD_RECORDS_MIN: usize = 3;
@@ -91,8 +94,20 @@ impl From<Stopped> for LogFailure {
 }
 
 impl Shared {
-    /// Writes what waits. The caller has the turn; `own` is its ticket, which ends on the way.
+    /// Writes what waits. The caller, a committer, has the turn; `own` is its ticket, which ends on the way.
     pub(super) fn lead(&self, own: Option<&Arc<Ticket>>) {
+        self.lead_while(own, |batches| self.stays(batches));
+    }
+
+    /// The same for the background thread: it goes on until hardly anything waits.
+    pub(super) fn lead_on(&self) {
+        self.lead_while(None, |_| {
+            LEAD_RECORDS_MIN <= self.state.lock().queue.records()
+        });
+    }
+
+    /// Writes what waits, as long as `stays` says so after so many batches.
+    fn lead_while(&self, own: Option<&Arc<Ticket>>, stays: impl Fn(u32) -> bool) {
         let guard = LeadGuard(self);
         let mut buffer = std::mem::take(&mut *self.buffer.lock());
         let mut batches = 0;
@@ -111,7 +126,7 @@ impl Shared {
                         own.is_some_and(|own| Arc::ptr_eq(own, &member.ticket))
                     };
                     own_ended |= ended.iter().any(is_own);
-                    if own_ended && !self.stays(batches) {
+                    if own_ended && !stays(batches) {
                         break ended;
                     }
                     answer(ended);
@@ -148,13 +163,21 @@ impl Shared {
         self.state.lock().gathering.end(all_came);
     }
 
-    /// Whether the leader goes on for others. Where no thread writes what nobody waits for, it does.
+    /// Whether a committer goes on for others. Where no thread writes what nobody waits for, it does.
     fn stays(&self, batches: u32) -> bool {
         let state = self.state.lock();
         if self.parts.spawn.is_none() && state.queue.has_unattended() {
             return true;
         }
-        batches < LEAD_BATCHES_MAX && LEAD_RECORDS_MIN <= state.queue.records()
+        let goes_on = batches < LEAD_BATCHES_MAX && LEAD_RECORDS_MIN <= state.queue.records();
+        goes_on && !self.is_for_background(&state)
+    }
+
+    /// Whether a crowd waits and the background thread is there to lead it. It is not while a write of its
+    /// own does not return.
+    fn is_for_background(&self, state: &State) -> bool {
+        let is_there = self.parts.spawn.is_some() && !state.background_leads;
+        is_there && CROWD_RECORDS_MIN <= state.queue.records()
     }
 
     fn keep_buffer(&self, buffer: Vec<Block>) {
@@ -360,9 +383,15 @@ impl Shared {
         Step::Lost
     }
 
-    /// The oldest waiter leads from now on, or the background thread when it is time, or nobody.
+    /// The oldest waiter leads from now on, or the background thread where there is a crowd, or when it is
+    /// time, or nobody.
     pub(super) fn hand_over(&self) {
         let mut state = self.state.lock();
+        if self.is_for_background(&state) {
+            state.turn = Turn::Called;
+            self.work.notify_one();
+            return;
+        }
         if let Some(oldest) = state.queue.next_leader() {
             if !is_planted(Canary::LostHandOff) {
                 oldest.make_leader();

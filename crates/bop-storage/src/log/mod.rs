@@ -20,6 +20,7 @@ mod gather;
 mod group;
 mod holds;
 mod lead;
+mod linger;
 mod member;
 #[cfg(test)]
 pub(crate) mod models;

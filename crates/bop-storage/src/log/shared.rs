@@ -7,6 +7,7 @@
 //! Never: writes (that is [`lead`](super::lead) and [`rewrite`](super::rewrite)).
 
 use super::format::{BatchLayout, EncodedRecord};
+use super::linger::Lingering;
 use super::member::{Placed, Priority, Publish, Waits};
 use super::pace::bytes_per_second;
 use super::parts::LogParts;
@@ -45,6 +46,8 @@ pub(super) struct Shared {
     pub(super) buffer: Mutex<Vec<Block>>,
     /// What the active segment's batches say, for its index. Only the holder of the turn asks.
     pub(super) index: Mutex<SealGatherer>,
+    /// Whether committers let others run before they park.
+    lingering: Lingering,
     /// Segments that were tried and given up: not part of the log, still registered.
     pub(super) abandoned: Mutex<Vec<SegmentId>>,
 }
@@ -84,6 +87,7 @@ impl Shared {
             poison: OnceLock::new(),
             buffer: Mutex::default(),
             index: Mutex::new(index),
+            lingering: Lingering::default(),
             abandoned: Mutex::default(),
         }
     }
@@ -147,15 +151,17 @@ impl Shared {
         let ticket = Ticket::new(publish);
         let waits = (priority, Waits::Thread);
         let Taken { at, leads } = self.enqueue(record, waits, &ticket, last, Patience::Wait)?;
+        let mut found = None;
         if leads {
             self.lead(Some(&ticket));
         } else {
             ticket.prepare(at);
+            found = self.linger(&ticket);
         }
         let started = now();
         let deadline = after(started, self.parts.limits.io_deadline);
         loop {
-            match ticket.wait(deadline) {
+            match found.take().unwrap_or_else(|| ticket.wait(deadline)) {
                 Answer::Lead => self.lead(Some(&ticket)),
                 Answer::Done(outcome) => return outcome,
                 Answer::TimedOut => {
@@ -165,6 +171,16 @@ impl Shared {
                 }
             }
         }
+    }
+
+    /// Lets others run before the committer parks, if that pays.
+    fn linger(&self, ticket: &Ticket) -> Option<Answer> {
+        let yields = self.lingering.yields();
+        let answer = ticket.linger(yields);
+        if 0 < yields {
+            self.lingering.ended(answer.is_some());
+        }
+        answer
     }
 
     /// Gives a record its place, perhaps as the last one.

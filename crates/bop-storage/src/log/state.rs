@@ -5,7 +5,8 @@
 //!
 //! ```text
 //!   turn:    Free --take--> Led --hand over--> Led by another
-//!             ^               |  '-- nothing waits --> Free
+//!             ^               |  '-- a crowd waits --> Called --the background thread comes--> Led
+//!             |               |  '-- nothing waits --> Free
 //!             |               '-- its write failed, or does not come back --> Rewriting
 //!             '---- hand over ---------------------------------------------------'  '--> poisoned
 //! ```
@@ -35,6 +36,8 @@ pub(super) enum Turn {
     Free,
     /// A committer or the background thread.
     Led,
+    /// The background thread, which was called and has not come yet.
+    Called,
     /// The retry thread, with a window that failed or hangs.
     Rewriting,
 }
@@ -89,6 +92,8 @@ pub(super) struct State {
     pub(super) pace: Pace,
     /// How often the log was shortened.
     pub(super) shortened: u64,
+    /// The background thread has the turn, or had it and is in the kernel still.
+    pub(super) background_leads: bool,
     /// When the background thread has to write what waits, unless somebody does before.
     pub(super) due_at: Option<Instant>,
     /// Records could not be written for want of room, and must not be refused since they are
@@ -110,6 +115,7 @@ impl State {
             gathering: Gathering::default(),
             pace: Pace::default(),
             shortened: 0,
+            background_leads: false,
             due_at: None,
             stuck: None,
             stop: false,

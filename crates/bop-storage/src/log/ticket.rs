@@ -17,7 +17,7 @@
 use super::member::{OnEnd, Placed, Publish};
 use crate::error::CommitError;
 use crate::runtime::fence;
-use crate::runtime::sync::{Gate, Mark, Mutex, now};
+use crate::runtime::sync::{Gate, Mark, Mutex, now, yield_now};
 use smallvec::SmallVec;
 use std::sync::{Arc, OnceLock};
 use std::task::{Poll, Waker};
@@ -162,6 +162,18 @@ impl Ticket {
     /// What makes the record visible, once.
     pub(crate) fn take_publish(&self) -> Option<Box<dyn Publish>> {
         self.publish.lock().take()
+    }
+
+    /// Lets others run, so often at most, until this ticket leads or is done.
+    pub(crate) fn linger(&self, yields: u32) -> Option<Answer> {
+        for _ in 0..yields {
+            yield_now();
+            // Nobody has to be woken meanwhile.
+            if let Some(answer) = self.take(|| Waiter::Nobody) {
+                return Some(answer);
+            }
+        }
+        None
     }
 
     /// Waits until this ticket leads, is done, or `deadline` has passed.

@@ -1,5 +1,6 @@
 //! The turn goes from committer to committer, and nobody is left behind.
 
+use super::super::lead::CROWD_RECORDS_MIN;
 use super::super::member::{Priority, Silent, Waits};
 use super::super::rig::note;
 use super::super::shared::{Patience, Taken};
@@ -100,4 +101,29 @@ fn committer_and_background() {
 #[test]
 fn committer_and_background_thread_hand_over_to_each_other() {
     explore(committer_and_background);
+}
+
+/// More wait behind a committer's record than it leads for: the background thread is called, while others go on.
+fn crowd_and_background() {
+    let rig = Rig::new(limits(), Threads::Both);
+    let committers: Vec<_> = (1..=2)
+        .map(|tag| rig.thread(move |rig| rig.commit(tag)))
+        .collect();
+    let mut crowd = Vec::new();
+    for nth in 0..=CROWD_RECORDS_MIN as u64 {
+        let tag = 10 + nth;
+        crowd.push((tag, rig.append_async(tag).unwrap()));
+    }
+    for committer in committers {
+        committer.join().unwrap();
+    }
+    for (tag, future) in crowd {
+        rig.check(tag, &future.wait(Duration::from_secs(60)));
+    }
+    rig.finish();
+}
+
+#[test]
+fn a_crowd_is_handed_to_the_background_thread() {
+    explore(crowd_and_background);
 }
