@@ -4,6 +4,7 @@
 
 use super::history::{History, Superseded, ToldCommit};
 use super::plan::{Content, PlannedChunk, PlannedSection, RangeNo, Ranges};
+use super::versions_ahead::VersionsAhead;
 use crate::checksum::RollingChecksum;
 use crate::error::{CheckpointError, ReadError};
 use crate::ids::{DbId, Generation, Lsn, PageNo, PageSize};
@@ -74,9 +75,6 @@ pub struct NewGeneration {
     pub rolling_checksum: RollingChecksum,
 }
 
-/// Versions whose images are read together.
-const TOGETHER: usize = 512;
-
 /// Pages with what each of them is.
 pub type LoadedPages<'s> =
     Box<dyn Iterator<Item = (PageNo, Result<Option<BasePage>, ReadError>)> + 's>;
@@ -110,11 +108,16 @@ pub trait SectionSource {
         before: Option<&BasePage>,
     ) -> Result<BasePage, ReadError>;
 
-    /// These are loaded next: what they need can be read together.
+    /// These are loaded next, too, behind those that were told since the last one was loaded: what they need
+    /// can be read together.
     fn expect_versions(&self, versions: &[Superseded]);
+
+    /// No version is loaded next.
+    fn expect_nothing(&self);
 }
 
-/// Writes the sections of `planned` and returns how many pages they have.
+/// Writes the sections of `planned` and returns how many pages they have. `ahead` is of all chunks that are
+/// written one after the other.
 ///
 /// # Errors
 /// A page that cannot be read, with its database; a failed write, or [`CheckpointError::Closed`]
@@ -123,6 +126,7 @@ pub fn write_chunk<'s>(
     planned: &PlannedChunk,
     writer: &mut ChunkWriter,
     source_of: impl Fn(PlannedSection) -> Option<&'s dyn SectionSource>,
+    ahead: &mut VersionsAhead<'s>,
     cancelled: &dyn Fn() -> bool,
 ) -> Result<u64, ChunkFailure> {
     let mut pages = 0;
@@ -144,7 +148,7 @@ pub fn write_chunk<'s>(
                 section.push_pages(source, whole.collect())?;
             }
             Content::Delta(range) => section.push_pages(source, source.changed(range))?,
-            Content::History => section.push_versions(source)?,
+            Content::History => section.push_versions(source, ahead)?,
         }
         pages += section.pages;
         match planned.content {
@@ -180,19 +184,21 @@ impl OpenSection<'_> {
     }
 
     /// Versions of a page stand far apart in the log, and mostly each is a patch of the one before.
-    fn push_versions(&mut self, source: &dyn SectionSource) -> Result<(), ChunkFailure> {
+    fn push_versions(
+        &mut self,
+        source: &dyn SectionSource,
+        ahead: &mut VersionsAhead<'_>,
+    ) -> Result<(), ChunkFailure> {
         let mut before: Option<(PageNo, BasePage)> = None;
-        for together in source.history().versions.chunks(TOGETHER) {
-            source.expect_versions(together);
-            for Superseded { page, version } in together {
-                let of_page = before.take().filter(|(of, _)| of == page);
-                let of_page = of_page.as_ref().map(|(_, before)| before);
-                self.check_cancelled()?;
-                let loaded = source.load_version(*page, *version, of_page).map(Some);
-                before = self.push(*page, loaded)?.map(|pushed| (*page, pushed));
-            }
+        for Superseded { page, version } in &source.history().versions {
+            let of_page = before.take().filter(|(of, _)| of == page);
+            let of_page = of_page.as_ref().map(|(_, before)| before);
+            self.check_cancelled()?;
+            ahead.reach();
+            let loaded = source.load_version(*page, *version, of_page).map(Some);
+            before = self.push(*page, loaded)?.map(|pushed| (*page, pushed));
         }
-        source.expect_versions(&[]);
+        ahead.next_history();
         Ok(())
     }
 

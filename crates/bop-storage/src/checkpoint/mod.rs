@@ -6,6 +6,7 @@ mod execute;
 mod history;
 mod plan;
 mod rewrite;
+mod versions_ahead;
 
 pub use execute::{
     CheckpointReport, ChunkFailure, LoadedPages, NewGeneration, SectionSource, write_chunk,
@@ -18,3 +19,4 @@ pub use plan::{
 pub use rewrite::{
     ChunkUse, CopiedSection, PlannedRewrite, RewriteLimits, plan_rewrites, written_bytes,
 };
+pub use versions_ahead::{EXPECTED_BYTES_MAX, VersionsAhead};

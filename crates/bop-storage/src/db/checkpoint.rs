@@ -23,7 +23,7 @@ use crate::canary::{Canary, is_planted};
 use crate::catalogue::{Catalogue, encode_delta, encode_section};
 use crate::checkpoint::{
     CheckpointReport, ChunkFailure, PlannedChunk, PlannedSection, SectionSource, Thrift,
-    write_chunk,
+    VersionsAhead, write_chunk,
 };
 use crate::error::{CheckpointError, Place};
 use crate::ids::{ChunkId, CursorId, DbId, Generation, Lsn};
@@ -190,16 +190,16 @@ impl Engine {
         let alone = catalogue.filter(|new| is_alone(new));
         let alone = alone.map(|_| PlannedChunk::default());
         let place = if alone.is_some() { planned.len() } else { 0 };
+        let source_of = |section: PlannedSection| {
+            let source = by_id.get(&section.database);
+            source.map(|source| *source as &dyn SectionSource)
+        };
+        let mut ahead = VersionsAhead::new(planned, source_of);
         let mut pages = 0;
         for (nth, chunk) in planned.iter().chain(&alone).enumerate() {
             let id = self.draw_chunk_id()?;
             let mut writer = self.create_chunk(id)?;
-            let source_of = |section: PlannedSection| {
-                by_id
-                    .get(&section.database)
-                    .map(|source| *source as &dyn SectionSource)
-            };
-            pages += write_chunk(chunk, &mut writer, source_of, &cancelled)?;
+            pages += write_chunk(chunk, &mut writer, source_of, &mut ahead, &cancelled)?;
             if let Some(new) = catalogue.filter(|_| nth == place) {
                 let cut = new.catalogue.last_lsn();
                 writer.catalogue_section(new.generation, cut, &new.encode())?;

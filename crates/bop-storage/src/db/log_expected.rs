@@ -1,26 +1,29 @@
 //! Images of the log that a copy asks for next, read together.
 //!
 //! ```text
-//! images, in any order --by file and place--> runs of blocks --batches of each file--> in memory
+//! images, in any order --by file and place--> runs of blocks --batches of each file--> the images alone, in memory
 //! ```
-//! Versions of a page stand as far apart as its commits came: one read after the other would wait for the
-//! device as often as there are versions, a batch keeps it busy.
+//! Versions of a page stand as far apart as its commits came, and those of many databases between them: one
+//! read after the other would wait for the device as often as there are versions, and read each block for
+//! every one in it.
 //!
 //! Invariants
 //! - it is a hint: what is not here is read by whoever asks for it, and every image is proved by its caller;
-//! - at most [`BYTES_MAX`] are in memory.
+//! - at most [`EXPECTED_BYTES_MAX`] of images are in memory, and while they are read [`READ_BYTES_MAX`] of blocks.
 //!
 //! Never: tells of a read that failed.
 
+use crate::checkpoint::EXPECTED_BYTES_MAX;
 use crate::ids::{Incarnation, SegmentId};
 use crate::io::{BLOCK_BYTES, Block, READ_GAP_BLOCKS_MAX, ReadPart, zeroed_blocks};
 use crate::log::LogSegment;
+use std::ops::Range;
 use std::sync::Arc;
 use zerocopy::IntoBytes;
 
 const BLOCK: u64 = BLOCK_BYTES as u64;
-/// Of all runs.
-const BYTES_MAX: u64 = 4 << 20;
+/// Of the blocks that are read at once; a single run of blocks without an end between two images is longer.
+const READ_BYTES_MAX: u64 = 1 << 20;
 
 /// A file of the log, in one of its lives.
 pub(super) type FileKey = (SegmentId, Incarnation);
@@ -36,47 +39,80 @@ pub(super) type ImagePlace = (Arc<LogSegment>, u64, usize);
 #[derive(Default)]
 pub(super) struct Expected {
     /// By file, then by place.
-    runs: Vec<Run>,
+    images: Vec<Image>,
+    bytes: Vec<u8>,
 }
 
-/// Blocks one behind the other.
-struct Run {
-    segment: Arc<LogSegment>,
+/// An image that was read.
+struct Image {
+    place: (FileKey, u64),
+    /// Where it is among the bytes of all.
+    at: Range<usize>,
+}
+
+/// Blocks one behind the other, with the images in them.
+struct Run<'i> {
+    images: &'i [ImagePlace],
     start: u64,
     end: u64,
-    blocks: Vec<Block>,
-    /// Bytes of them that the file had.
-    found: usize,
 }
 
-impl Run {
+impl Run<'_> {
     fn bytes(&self) -> u64 {
         self.end - self.start
     }
 
-    fn place(&self) -> (FileKey, u64) {
-        (file_key(&self.segment), self.start)
+    fn segment(&self) -> &Arc<LogSegment> {
+        &self.images[0].0
     }
 }
 
 impl Expected {
     /// Reads these, about so many bytes at once, and forgets what was read before.
-    pub(super) fn read(&mut self, images: Vec<ImagePlace>, at_once: u64) {
-        self.runs = runs(images, at_once);
-        for of_file in batches(&mut self.runs, at_once) {
-            let Some(file) = of_file.first().map(|run| Arc::clone(&run.segment.file)) else {
-                continue;
-            };
-            let parts = of_file.iter_mut();
-            let mut parts: Vec<_> = parts
-                .map(|run| ReadPart::new(run.start, &mut run.blocks))
-                .collect();
-            if file.read_many(&mut parts).is_err() {
-                continue;
-            }
-            let found: Vec<usize> = parts.iter().map(|part| part.found).collect();
-            for (run, found) in of_file.iter_mut().zip(found) {
-                run.found = found;
+    pub(super) fn read(&mut self, mut images: Vec<ImagePlace>, at_once: u64) {
+        *self = Self::default();
+        let at_once = at_once.min(READ_BYTES_MAX);
+        images.sort_unstable_by_key(|(segment, offset, _)| (file_key(segment), *offset));
+        let fit = fitting(&images);
+        let images = &images[..fit];
+        let runs = runs(images, at_once);
+        let mut blocks = Vec::new();
+        for batch in batches(&runs, at_once) {
+            self.read_batch(batch, &mut blocks);
+        }
+    }
+
+    /// Reads runs of one file, into `blocks` at first.
+    fn read_batch(&mut self, batch: &[Run<'_>], blocks: &mut Vec<Block>) {
+        let Some(first) = batch.first() else {
+            return;
+        };
+        let count = |run: &Run<'_>| (run.bytes() / BLOCK) as usize;
+        let all: usize = batch.iter().map(count).sum();
+        if blocks.len() < all {
+            *blocks = zeroed_blocks(all);
+        }
+        let mut rest = &mut blocks[..];
+        let mut parts = Vec::with_capacity(batch.len());
+        for run in batch {
+            let (own, behind) = rest.split_at_mut(count(run));
+            parts.push(ReadPart::new(run.start, own));
+            rest = behind;
+        }
+        if first.segment().file.read_many(&mut parts).is_err() {
+            return;
+        }
+        for (run, part) in batch.iter().zip(&parts) {
+            let found = &part.blocks.as_bytes()[..part.found];
+            for (segment, offset, bytes) in run.images {
+                let from = (offset - run.start) as usize;
+                let Some(image) = found.get(from..from + bytes) else {
+                    continue;
+                };
+                let at = self.bytes.len()..self.bytes.len() + bytes;
+                self.bytes.extend_from_slice(image);
+                let place = (file_key(segment), *offset);
+                self.images.push(Image { place, at });
             }
         }
     }
@@ -84,26 +120,34 @@ impl Expected {
     /// An image, if it is here.
     pub(super) fn at(&self, segment: &LogSegment, offset: u64, bytes: usize) -> Option<&[u8]> {
         let place = (file_key(segment), offset);
-        let behind = self.runs.partition_point(|run| run.place() <= place);
-        let run = self.runs.get(behind.checked_sub(1)?)?;
-        if file_key(&run.segment) != place.0 {
-            return None;
-        }
-        let from = usize::try_from(offset - run.start).ok()?;
-        let found = run.blocks.as_bytes().get(..run.found)?;
-        found.get(from..from.checked_add(bytes)?)
+        let found = self
+            .images
+            .binary_search_by_key(&place, |image| image.place);
+        let image = self.bytes.get(self.images.get(found.ok()?)?.at.clone())?;
+        image.get(..bytes)
     }
 }
 
+/// How many of these, from the first on, may be in memory.
+fn fitting(images: &[ImagePlace]) -> usize {
+    let mut left = EXPECTED_BYTES_MAX;
+    let fits = |(_, _, bytes): &&ImagePlace| {
+        let rest = left.checked_sub(*bytes);
+        left = rest.unwrap_or_default();
+        rest.is_some()
+    };
+    images.iter().take_while(fits).count()
+}
+
 /// Runs that are read together: of one file, and of so many bytes if they are not one.
-fn batches(runs: &mut [Run], at_once: u64) -> impl Iterator<Item = &mut [Run]> {
+fn batches<'r, 'i>(runs: &'r [Run<'i>], at_once: u64) -> impl Iterator<Item = &'r [Run<'i>]> {
     let mut bytes = 0;
-    runs.chunk_by_mut(move |one, other| {
+    runs.chunk_by(move |one, other| {
         if bytes == 0 {
             bytes = one.bytes();
         }
         bytes += other.bytes();
-        let goes_on = bytes <= at_once && file_key(&one.segment) == file_key(&other.segment);
+        let goes_on = bytes <= at_once && file_key(one.segment()) == file_key(other.segment());
         if !goes_on {
             bytes = 0;
         }
@@ -111,38 +155,30 @@ fn batches(runs: &mut [Run], at_once: u64) -> impl Iterator<Item = &mut [Run]> {
     })
 }
 
-/// What is to be read for these images, nothing of it yet. A run ends at so many bytes, where no image stands on
-/// both sides.
-fn runs(mut images: Vec<ImagePlace>, run_bytes: u64) -> Vec<Run> {
-    images.sort_unstable_by_key(|(segment, offset, _)| (file_key(segment), *offset));
-    let mut runs: Vec<Run> = Vec::new();
-    let mut left = BYTES_MAX;
-    for (segment, offset, bytes) in images {
+/// What is to be read for images in the order of their places. A run ends at so many bytes, where no image
+/// stands on both sides.
+fn runs(images: &[ImagePlace], run_bytes: u64) -> Vec<Run<'_>> {
+    let mut runs: Vec<Run<'_>> = Vec::new();
+    let mut first = 0;
+    for (nth, (segment, offset, bytes)) in images.iter().enumerate() {
         let start = offset - offset % BLOCK;
-        let end = (offset + bytes as u64).next_multiple_of(BLOCK);
+        let end = (offset + *bytes as u64).next_multiple_of(BLOCK);
         let last = runs.last_mut().filter(|last| {
             let is_near = start <= last.end + READ_GAP_BLOCKS_MAX * BLOCK;
             let is_short = start < last.end || end - last.start <= run_bytes;
-            is_near && is_short && file_key(&last.segment) == file_key(&segment)
+            is_near && is_short && file_key(last.segment()) == file_key(segment)
         });
-        let more = end.saturating_sub(last.as_ref().map_or(start, |last| last.end));
-        if left < more {
-            break;
-        }
-        left -= more;
         match last {
-            Some(last) => last.end = last.end.max(end),
-            None => runs.push(Run {
-                segment,
-                start,
-                end,
-                blocks: Vec::new(),
-                found: 0,
-            }),
+            Some(last) => {
+                last.end = last.end.max(end);
+                last.images = &images[first..=nth];
+            }
+            None => {
+                first = nth;
+                let images = &images[nth..=nth];
+                runs.push(Run { images, start, end });
+            }
         }
-    }
-    for run in &mut runs {
-        run.blocks = zeroed_blocks(((run.end - run.start) / BLOCK) as usize);
     }
     runs
 }
@@ -166,6 +202,11 @@ mod tests {
         (Arc::clone(segment), block * BLOCK + 500, 100)
     }
 
+    fn sorted(mut images: Vec<ImagePlace>) -> Vec<ImagePlace> {
+        images.sort_unstable_by_key(|(segment, offset, _)| (file_key(segment), *offset));
+        images
+    }
+
     #[test]
     fn images_of_two_files_are_read_in_as_few_runs_as_pays() {
         let disk = SimDisk::new(1);
@@ -173,25 +214,24 @@ mod tests {
         let mut expected = Expected::default();
         let of_one = [150, 3, 8, 9, 4].map(|block| place(&one, block));
         let of_other = [7, 3].map(|block| place(&other, block));
-        expected.read(of_other.into_iter().chain(of_one).collect(), AT_ONCE);
-        let extents: Vec<_> = expected
-            .runs
+        let all: Vec<_> = of_other.into_iter().chain(of_one).collect();
+        let sorted = sorted(all.clone());
+        let extents: Vec<_> = runs(&sorted, AT_ONCE)
             .iter()
-            .map(|run| (run.segment.id.get(), run.start / BLOCK, run.end / BLOCK))
+            .map(|run| (run.segment().id.get(), run.start / BLOCK, run.end / BLOCK))
             .collect();
         assert_eq!(extents, [(1, 3, 10), (1, 150, 151), (2, 3, 8)]);
-        for block in [3, 4, 5, 9, 150] {
+        expected.read(all, AT_ONCE);
+        for block in [3, 4, 8, 9, 150] {
             assert_eq!(first(&expected, &one, block), Some(block as u8), "{block}");
         }
         assert_eq!(first(&expected, &other, 7), Some(7));
-        for (segment, block) in [(&one, 2), (&one, 10), (&one, 151), (&other, 150)] {
+        // Of what was read with them nothing is kept.
+        for (segment, block) in [(&one, 2), (&one, 5), (&one, 151), (&other, 150)] {
             assert_eq!(first(&expected, segment, block), None, "{block}");
         }
-        let across = expected.at(&one, 10 * BLOCK - 50, 100);
-        assert_eq!(
-            across, None,
-            "it begins in what was read and ends elsewhere"
-        );
+        let longer = expected.at(&one, 9 * BLOCK + 500, 101);
+        assert_eq!(longer, None, "more than the image");
         // Others take their place.
         expected.read(vec![place(&one, 90)], AT_ONCE);
         assert_eq!(first(&expected, &one, 3), None);
@@ -206,31 +246,49 @@ mod tests {
             .into_iter()
             .flat_map(|segment| (0..20).map(|nth| place(segment, nth)))
             .collect();
-        let lengths = |at_once: u64| {
-            let mut runs = runs(all.clone(), at_once);
-            let batches = batches(&mut runs, at_once);
-            batches.map(|batch| batch.len()).collect::<Vec<_>>()
+        let lengths = |images: &[ImagePlace], at_once: u64| {
+            let runs = runs(images, at_once);
+            let batches = batches(&runs, at_once);
+            batches.map(<[_]>::len).collect::<Vec<_>>()
         };
-        assert_eq!(lengths(u64::MAX), [1, 1], "each file is one run");
-        assert_eq!(lengths(8 * BLOCK), [1; 6], "8, 8 and 4 blocks of each");
+        assert_eq!(lengths(&all, u64::MAX), [1, 1], "each file is one run");
+        assert_eq!(
+            lengths(&all, 8 * BLOCK),
+            [1; 6],
+            "8, 8 and 4 blocks of each"
+        );
         // Apart they are runs by themselves, and three of them fit.
-        let far = (0..7).map(|nth| place(&one, 10 * nth)).collect();
-        let mut far = runs(far, 3 * BLOCK);
-        let far: Vec<_> = batches(&mut far, 3 * BLOCK)
-            .map(|batch| batch.len())
-            .collect();
-        assert_eq!(far, [3, 3, 1]);
+        let far: Vec<_> = (0..7).map(|nth| place(&one, 10 * nth)).collect();
+        assert_eq!(lengths(&far, 3 * BLOCK), [3, 3, 1]);
         let mut expected = Expected::default();
         expected.read(all, 8 * BLOCK);
         for block in 0..20 {
             assert_eq!(first(&expected, &one, block), Some(block as u8));
+            assert_eq!(first(&expected, &other, block), Some(block as u8));
+        }
+    }
+
+    #[test]
+    fn each_block_is_read_once_for_all_images_in_it() {
+        let disk = SimDisk::new(1);
+        let segment = segment(&disk, 1, 100);
+        let image = |nth: u64| (Arc::clone(&segment), nth * 100, 100);
+        // As those of several databases: none behind the one before.
+        let images: Vec<_> = (0..4000).map(|nth| image(nth * 7 % 4000)).collect();
+        let mut expected = Expected::default();
+        let before = disk.read_count();
+        expected.read(images, AT_ONCE);
+        assert_eq!(disk.read_count() - before, 1, "98 blocks in a row");
+        for nth in 0..4000 {
+            let found = expected.at(&segment, nth * 100, 100).unwrap();
+            assert_eq!(u64::from(found[0]), nth * 100 / BLOCK, "{nth}");
         }
     }
 
     #[test]
     fn what_cannot_be_read_or_does_not_fit_is_not_here() {
         let disk = SimDisk::new(1);
-        let (one, other) = (segment(&disk, 1, 60_000), segment(&disk, 2, 8));
+        let (one, other) = (segment(&disk, 1, 8300), segment(&disk, 2, 8));
         let mut expected = Expected::default();
         disk.fail_read_at(disk.read_count(), Fault::Error(5));
         expected.read(
@@ -240,10 +298,10 @@ mod tests {
         assert_eq!(first(&expected, &one, 4), None, "the kernel refused it");
         assert_eq!(first(&expected, &other, 2), Some(2));
         assert_eq!(first(&expected, &other, 9), None, "behind the end");
-        let far_apart = (0..6000).map(|nth| place(&one, 10 * nth));
-        expected.read(far_apart.collect(), AT_ONCE);
-        let most = BYTES_MAX / BLOCK;
-        assert_eq!(expected.runs.len() as u64, most);
-        assert_eq!(first(&expected, &one, 10 * most), None);
+        let most = EXPECTED_BYTES_MAX as u64 / BLOCK;
+        let whole = (0..8300).map(|nth| (Arc::clone(&one), nth * BLOCK, BLOCK_BYTES));
+        expected.read(whole.collect(), AT_ONCE);
+        assert_eq!(expected.images.len() as u64, most);
+        assert_eq!(expected.bytes.len(), EXPECTED_BYTES_MAX);
     }
 }

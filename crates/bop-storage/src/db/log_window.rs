@@ -43,6 +43,8 @@ pub(crate) struct LogWindow {
 
 #[derive(Default)]
 struct Window {
+    /// What is read when the first image is asked for.
+    to_expect: Vec<ImagePlace>,
     expected: Expected,
     file: Option<FileKey>,
     /// Where it begins in the file.
@@ -95,10 +97,16 @@ impl LogWindow {
         &self.errands
     }
 
-    /// Reads images that are asked for next, instead of those that were expected before.
-    pub(super) fn expect(&self, images: Vec<ImagePlace>) {
-        let at_once = self.errands.at_once(usize::MAX) as u64;
-        self.window.lock().expected.read(images, at_once);
+    /// Images that are asked for next, too: all that were told since the last one was asked for are read
+    /// together then, instead of those that were expected before.
+    pub(super) fn expect(&self, images: impl Iterator<Item = ImagePlace>) {
+        self.window.lock().to_expect.extend(images);
+    }
+
+    /// Nothing is expected any more.
+    pub(super) fn expect_nothing(&self) {
+        let mut window = self.window.lock();
+        (window.to_expect, window.expected) = Default::default();
     }
 
     /// Shows `bytes` bytes of a segment's file from `offset` on; `None` when they could not be read, or
@@ -111,6 +119,11 @@ impl LogWindow {
         show: impl FnOnce(&[u8]) -> T,
     ) -> Option<T> {
         let mut window = self.window.lock();
+        if !window.to_expect.is_empty() {
+            let images = std::mem::take(&mut window.to_expect);
+            let at_once = self.errands.at_once(usize::MAX) as u64;
+            window.expected.read(images, at_once);
+        }
         if let Some(image) = window.expected.at(segment, offset, bytes) {
             return Some(show(image));
         }

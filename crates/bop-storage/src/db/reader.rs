@@ -117,7 +117,7 @@ impl PageReader {
         })
     }
 
-    /// Reads the images of versions that are copied next, those that are not in memory, all at a time.
+    /// These are copied next, too: the images of those that are not in memory are read together.
     pub(crate) fn expect_versions(&self, view: &View, versions: &[Superseded]) {
         let missing = versions.iter().filter(|expected| {
             let Superseded { page, version } = expected;
@@ -128,7 +128,12 @@ impl PageReader {
             let (segment, offset) = self.ring.locate(at.image_lsn)?;
             Some((segment, offset, at.form.bytes()))
         });
-        self.window.expect(places.collect());
+        self.window.expect(places);
+    }
+
+    /// Nothing is copied next.
+    pub(crate) fn expect_nothing(&self) {
+        self.window.expect_nothing();
     }
 
     /// A version of a page that is in the log, if it is in memory.

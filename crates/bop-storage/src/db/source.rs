@@ -83,6 +83,10 @@ impl SectionSource for Source {
     fn expect_versions(&self, versions: &[Superseded]) {
         self.reader.expect_versions(&self.view, versions);
     }
+
+    fn expect_nothing(&self) {
+        self.reader.expect_nothing();
+    }
 }
 
 impl Engine {

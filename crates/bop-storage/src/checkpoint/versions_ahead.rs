@@ -1,0 +1,227 @@
+//! Which superseded versions are read together, before they are loaded one by one.
+//!
+//! A section has the versions of one database, page by page; in the log they stand in the order of the commits
+//! of all databases. So each round expects the versions of many sections, and the log is read as often as
+//! there are rounds, not as there are databases.
+//!
+//! ```text
+//! histories, as they are written   | 1 1 1 1 | 2 2 2 | 3 3 3 3 3 | 4 ...
+//! rounds                           '----------------------'----------- ...
+//! ```
+//! Invariant: every version is told before it is loaded, each once, in that order.
+//!
+//! Never: loads.
+
+use super::execute::SectionSource;
+use super::history::Superseded;
+use super::plan::{Content, PlannedChunk, PlannedSection};
+
+/// Bytes of the images that are read together.
+pub const EXPECTED_BYTES_MAX: usize = 32 << 20;
+
+/// The versions of the chunks of a checkpoint.
+pub struct VersionsAhead<'s> {
+    histories: Vec<&'s dyn SectionSource>,
+    /// The history that is being written, and the next of its versions.
+    at: Place,
+    /// The first version that is not told yet.
+    end: Place,
+}
+
+/// A history, and one of its versions.
+type Place = (usize, usize);
+
+impl<'s> VersionsAhead<'s> {
+    /// Of chunks that are written in this order.
+    pub fn new(
+        planned: &[PlannedChunk],
+        source_of: impl Fn(PlannedSection) -> Option<&'s dyn SectionSource>,
+    ) -> Self {
+        let sections = planned.iter().flat_map(|chunk| &chunk.sections);
+        let histories = sections.filter(|section| section.content == Content::History);
+        Self::of(
+            histories
+                .filter_map(|section| source_of(*section))
+                .collect(),
+        )
+    }
+
+    fn of(histories: Vec<&'s dyn SectionSource>) -> Self {
+        let start = (0, 0);
+        Self {
+            histories,
+            at: start,
+            end: start,
+        }
+    }
+
+    /// The next version is about to be loaded.
+    pub(super) fn reach(&mut self) {
+        if self.end <= self.at {
+            self.end = self.at;
+            self.expect();
+        }
+        self.at.1 += 1;
+    }
+
+    /// A history is written.
+    pub(super) fn next_history(&mut self) {
+        self.at = (self.at.0 + 1, 0);
+    }
+
+    /// Tells of as many as are read together.
+    fn expect(&mut self) {
+        let mut left = EXPECTED_BYTES_MAX;
+        while let Some(source) = self.histories.get(self.end.0) {
+            let versions = source.history().versions.get(self.end.1..);
+            let versions = versions.unwrap_or_default();
+            let count = fitting(versions, &mut left);
+            source.expect_versions(&versions[..count]);
+            if count < versions.len() {
+                self.end.1 += count;
+                return;
+            }
+            self.end = (self.end.0 + 1, 0);
+        }
+    }
+}
+
+impl Drop for VersionsAhead<'_> {
+    fn drop(&mut self) {
+        if let Some(source) = self.histories.first() {
+            source.expect_nothing();
+        }
+    }
+}
+
+/// How many of these have images of `left` bytes together.
+fn fitting(versions: &[Superseded], left: &mut usize) -> usize {
+    let fits = |expected: &&Superseded| {
+        let rest = left.checked_sub(expected.version.form.bytes());
+        rest.inspect(|rest| *left = *rest).is_some()
+    };
+    versions.iter().take_while(fits).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::execute::{LoadedPages, NewGeneration};
+    use super::super::history::History;
+    use super::super::plan::{RangeNo, Ranges};
+    use super::*;
+    use crate::checksum::PageHash;
+    use crate::error::ReadError;
+    use crate::ids::{Lsn, PageNo, PageSize};
+    use crate::log::format::ImageForm;
+    use crate::view::{BasePage, PageVersion};
+    use std::cell::RefCell;
+
+    /// The number of a history, and how many of its versions were told.
+    type Told = RefCell<Vec<(usize, usize)>>;
+
+    /// A history whose images are raw pages of 64 KiB; writes down what it is told.
+    struct Listener<'t> {
+        number: usize,
+        history: History,
+        told: &'t Told,
+    }
+
+    impl<'t> Listener<'t> {
+        fn new(number: usize, versions: usize, told: &'t Told) -> Self {
+            let version = PageVersion {
+                version: Lsn::new(1),
+                image_lsn: Lsn::new(1),
+                hash: PageHash::new(1),
+                form: ImageForm::raw(PageSize::new(65536).unwrap()),
+            };
+            let page = PageNo::FIRST;
+            let history = History {
+                versions: vec![Superseded { page, version }; versions],
+                ..History::default()
+            };
+            Self {
+                number,
+                history,
+                told,
+            }
+        }
+    }
+
+    impl SectionSource for Listener<'_> {
+        fn ranges(&self) -> Ranges {
+            unreachable!("nothing is written")
+        }
+
+        fn generation(&self) -> NewGeneration {
+            unreachable!("nothing is written")
+        }
+
+        fn history(&self) -> &History {
+            &self.history
+        }
+
+        fn changed(&self, _range: RangeNo) -> Vec<PageNo> {
+            unreachable!("nothing is written")
+        }
+
+        fn load(&self, _pages: Vec<PageNo>) -> LoadedPages<'_> {
+            unreachable!("nothing is written")
+        }
+
+        fn load_version(
+            &self,
+            _page: PageNo,
+            _version: PageVersion,
+            _before: Option<&BasePage>,
+        ) -> Result<BasePage, ReadError> {
+            unreachable!("nothing is written")
+        }
+
+        fn expect_versions(&self, versions: &[Superseded]) {
+            self.told.borrow_mut().push((self.number, versions.len()));
+        }
+
+        fn expect_nothing(&self) {
+            self.told.borrow_mut().clear();
+        }
+    }
+
+    /// What a round told, the histories without a version left out.
+    fn round(told: &Told) -> Vec<(usize, usize)> {
+        let round = std::mem::take(&mut *told.borrow_mut());
+        round.into_iter().filter(|(_, count)| 0 < *count).collect()
+    }
+
+    #[test]
+    fn each_round_tells_of_as_many_as_fit_across_histories() {
+        const ROUND: usize = EXPECTED_BYTES_MAX >> 16;
+        let told = Told::default();
+        let counts = [0, 3, 0, ROUND - 5, 10, 2 * ROUND, 0, 1];
+        let sources: Vec<_> = (0..counts.len())
+            .map(|nth| Listener::new(nth, counts[nth], &told))
+            .collect();
+        let sources_of = sources.iter().map(|source| source as &dyn SectionSource);
+        let mut ahead = VersionsAhead::of(sources_of.collect());
+        let mut rounds = Vec::new();
+        for count in counts {
+            for _ in 0..count {
+                ahead.reach();
+                let round = round(&told);
+                if !round.is_empty() {
+                    rounds.push(round);
+                }
+            }
+            ahead.next_history();
+        }
+        let expected = [
+            vec![(1, 3), (3, ROUND - 5), (4, 2)],
+            vec![(4, 8), (5, ROUND - 8)],
+            vec![(5, ROUND)],
+            vec![(5, 8), (7, 1)],
+        ];
+        assert_eq!(rounds, expected);
+        told.borrow_mut().push((9, 9));
+        drop(ahead);
+        assert!(told.borrow().is_empty(), "nothing is expected at the end");
+    }
+}
