@@ -3,7 +3,7 @@
 //! ```text
 //! base in memory, chain not full, difference within a quarter -> patch
 //!   else a sample, then the page, compresses by an eighth      -> LZ4
-//!   else                                                       -> raw
+//!   else, or after many of the record that did not, mostly     -> raw
 //! ```
 //!
 //! Invariant: a form says how long the image is, so that nobody reads more, or a length from bytes
@@ -126,6 +126,8 @@ pub struct ImageMaker {
     compressor: Option<Compressor>,
     /// What of a page is compressed to see whether the whole is worth it.
     sample: Vec<u8>,
+    /// Pages of the record in a row that were not worth it, or were not tried.
+    in_vain: u32,
     /// The images that are not raw.
     made: Vec<u8>,
 }
@@ -144,6 +146,10 @@ const PATCH_PAGE_FRACTION: usize = 4;
 /// Pages from this size on are compressed only if a sample of them is worth it.
 const SAMPLED_PAGE_BYTES: usize = 4096;
 
+/// After so many pages of a record that were not worth compressing, one in as many is tried: a large commit
+/// of what is random, encrypted or compressed would spend a quarter of its time on trying.
+const IN_VAIN_MAX: u32 = 8;
+
 /// The sample: this many pieces from all over the page, a sixteenth of it each.
 const SAMPLE_PIECES: usize = 4;
 
@@ -155,6 +161,7 @@ impl ImageMaker {
             patches: PatchMaker::default(),
             compressor: None,
             sample: Vec::new(),
+            in_vain: 0,
             made: Vec::new(),
         }
     }
@@ -166,6 +173,7 @@ impl ImageMaker {
             self.compressor = None;
         }
         self.made.clear();
+        self.in_vain = 0;
     }
 
     /// Bytes of memory that the images of the last record took.
@@ -186,11 +194,14 @@ impl ImageMaker {
             }
             self.made.truncate(start);
         }
-        if self.compress(content)
+        if self.is_worth_trying()
+            && self.compress(content)
             && let Some(image) = self.take(Encoding::Lz4, start, 0)
         {
+            self.in_vain = 0;
             return image;
         }
+        self.in_vain += 1;
         self.made.truncate(start);
         MadeImage {
             form: ImageForm::raw(self.page_size),
@@ -210,6 +221,11 @@ impl ImageMaker {
         let made = start..self.made.len();
         let form = ImageForm::believed(encoding, made.len(), depth, self.page_size).ok()?;
         Some(MadeImage { form, made })
+    }
+
+    /// Whether the pages before say that a page may compress.
+    fn is_worth_trying(&self) -> bool {
+        self.in_vain < IN_VAIN_MAX || self.in_vain.is_multiple_of(IN_VAIN_MAX)
     }
 
     /// Appends the page compressed, if that is worth it.

@@ -140,6 +140,29 @@ fn the_maker_prefers_a_patch_then_lz4_then_the_page() {
     check(&looks_full, false, Encoding::Lz4, 1000);
 }
 
+/// Of a record alone: the next one is tried as ever.
+#[test]
+fn after_many_pages_that_do_not_compress_few_are_tried_until_one_does() {
+    let size = PageSize::DEFAULT;
+    let mut maker = ImageMaker::new(size);
+    let raw = |maker: &mut ImageMaker, content: &[u8], pages: usize| {
+        let made = (0..pages).map(|_| maker.make(content, None).form.encoding());
+        made.filter(|encoding| *encoding == Encoding::Raw).count()
+    };
+    let random = noise(1, 4096);
+    for _ in 0..2 {
+        maker.reset(size);
+        assert_eq!(raw(&mut maker, &random, 8), 8);
+        assert_eq!(raw(&mut maker, &[7; 4096], 20), 0, "the ninth is tried");
+        assert_eq!(raw(&mut maker, &random, 9), 9);
+        assert_eq!(
+            raw(&mut maker, &[7; 4096], 20),
+            7,
+            "the next one is the 17th"
+        );
+    }
+}
+
 /// A page that stands as it is has its own length; what was made of one is shorter.
 #[test]
 fn an_image_has_a_length_that_its_encoding_can_have() {
