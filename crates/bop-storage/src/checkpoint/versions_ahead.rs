@@ -16,8 +16,11 @@ use super::execute::SectionSource;
 use super::history::Superseded;
 use super::plan::{Content, PlannedChunk, PlannedSection};
 
-/// Bytes of the images that are read together.
+/// Bytes of the images that are read together, and of what is kept to find them.
 pub const EXPECTED_BYTES_MAX: usize = 32 << 20;
+
+/// What is kept to find an image, more or less.
+const PLACE_BYTES: usize = 64;
 
 /// The versions of the chunks of a checkpoint.
 pub struct VersionsAhead<'s> {
@@ -94,10 +97,10 @@ impl Drop for VersionsAhead<'_> {
     }
 }
 
-/// How many of these have images of `left` bytes together.
+/// How many of these take `left` bytes together.
 fn fitting(versions: &[Superseded], left: &mut usize) -> usize {
     let fits = |expected: &&Superseded| {
-        let rest = left.checked_sub(expected.version.form.bytes());
+        let rest = left.checked_sub(expected.version.form.bytes() + PLACE_BYTES);
         rest.inspect(|rest| *left = *rest).is_some()
     };
     versions.iter().take_while(fits).count()
@@ -194,7 +197,7 @@ mod tests {
 
     #[test]
     fn each_round_tells_of_as_many_as_fit_across_histories() {
-        const ROUND: usize = EXPECTED_BYTES_MAX >> 16;
+        const ROUND: usize = EXPECTED_BYTES_MAX / (65536 + PLACE_BYTES);
         let told = Told::default();
         let counts = [0, 3, 0, ROUND - 5, 10, 2 * ROUND, 0, 1];
         let sources: Vec<_> = (0..counts.len())

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use zerocopy::IntoBytes;
 
 const BLOCK: u64 = BLOCK_BYTES as u64;
-/// Of the blocks that are read at once; a single run of blocks without an end between two images is longer.
+/// Of the blocks that are read at once; an image that is longer is read by itself.
 const READ_BYTES_MAX: u64 = 1 << 20;
 
 /// A file of the log, in one of its lives.
@@ -155,8 +155,8 @@ fn batches<'r, 'i>(runs: &'r [Run<'i>], at_once: u64) -> impl Iterator<Item = &'
     })
 }
 
-/// What is to be read for images in the order of their places. A run ends at so many bytes, where no image
-/// stands on both sides.
+/// What is to be read for images in the order of their places. A run ends at so many bytes: a block with images
+/// of two runs is read for both.
 fn runs(images: &[ImagePlace], run_bytes: u64) -> Vec<Run<'_>> {
     let mut runs: Vec<Run<'_>> = Vec::new();
     let mut first = 0;
@@ -165,7 +165,7 @@ fn runs(images: &[ImagePlace], run_bytes: u64) -> Vec<Run<'_>> {
         let end = (offset + *bytes as u64).next_multiple_of(BLOCK);
         let last = runs.last_mut().filter(|last| {
             let is_near = start <= last.end + READ_GAP_BLOCKS_MAX * BLOCK;
-            let is_short = start < last.end || end - last.start <= run_bytes;
+            let is_short = end - last.start <= run_bytes;
             is_near && is_short && file_key(last.segment()) == file_key(segment)
         });
         match last {
@@ -265,6 +265,28 @@ mod tests {
         for block in 0..20 {
             assert_eq!(first(&expected, &one, block), Some(block as u8));
             assert_eq!(first(&expected, &other, block), Some(block as u8));
+        }
+    }
+
+    #[test]
+    fn a_run_ends_inside_a_block_too_and_an_image_longer_than_a_run_is_whole() {
+        let disk = SimDisk::new(1);
+        let segment = segment(&disk, 1, 100);
+        // One behind the other: no block ends where an image does.
+        let mut images: Vec<_> = (0..100).map(|nth| (nth * 3000, 3000)).collect();
+        images.push((300_000, 60_000));
+        let places = images.iter();
+        let places = places.map(|(offset, bytes)| (Arc::clone(&segment), *offset, *bytes));
+        let places: Vec<_> = places.collect();
+        let longest = runs(&places[..100], 8 * BLOCK).iter().map(Run::bytes).max();
+        assert_eq!(longest, Some(8 * BLOCK));
+        let mut expected = Expected::default();
+        expected.read(places, 8 * BLOCK);
+        for (offset, bytes) in images {
+            let found = expected.at(&segment, offset, bytes).unwrap();
+            let of_block = |nth: u64| ((offset + nth) / BLOCK) as u8;
+            assert_eq!(found[0], of_block(0), "at {offset}");
+            assert_eq!(found[bytes - 1], of_block(bytes as u64 - 1), "at {offset}");
         }
     }
 
