@@ -163,10 +163,11 @@ fn runs(images: &[ImagePlace], run_bytes: u64) -> Vec<Run<'_>> {
     for (nth, (segment, offset, bytes)) in images.iter().enumerate() {
         let start = offset - offset % BLOCK;
         let end = (offset + *bytes as u64).next_multiple_of(BLOCK);
+        // Places ascend in one file: only there `end` is behind what began.
         let last = runs.last_mut().filter(|last| {
-            let is_near = start <= last.end + READ_GAP_BLOCKS_MAX * BLOCK;
-            let is_short = end - last.start <= run_bytes;
-            is_near && is_short && file_key(last.segment()) == file_key(segment)
+            file_key(last.segment()) == file_key(segment)
+                && start <= last.end + READ_GAP_BLOCKS_MAX * BLOCK
+                && end - last.start <= run_bytes
         });
         match last {
             Some(last) => {
