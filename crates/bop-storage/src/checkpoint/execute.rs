@@ -108,9 +108,13 @@ pub trait SectionSource {
         before: Option<&BasePage>,
     ) -> Result<BasePage, ReadError>;
 
-    /// These are loaded next, too, behind those that were told since the last one was loaded: what they need
+    /// These are loaded next, too, behind those that were told since anything was read for them: what they need
     /// can be read together.
     fn expect_versions(&self, versions: &[Superseded]);
+
+    /// Reads a piece of what those need that were told; `false` when nothing is left. Between two pieces there may
+    /// be something else to do.
+    fn read_expected(&self) -> bool;
 
     /// No version is loaded next.
     fn expect_nothing(&self);
@@ -194,7 +198,11 @@ impl OpenSection<'_> {
             let of_page = before.take().filter(|(of, _)| of == page);
             let of_page = of_page.as_ref().map(|(_, before)| before);
             self.check_cancelled()?;
-            ahead.reach();
+            if ahead.reach() {
+                while source.read_expected() {
+                    self.check_cancelled()?;
+                }
+            }
             let loaded = source.load_version(*page, *version, of_page).map(Some);
             before = self.push(*page, loaded)?.map(|pushed| (*page, pushed));
         }

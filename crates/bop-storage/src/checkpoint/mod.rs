@@ -19,4 +19,4 @@ pub use plan::{
 pub use rewrite::{
     ChunkUse, CopiedSection, PlannedRewrite, RewriteLimits, plan_rewrites, written_bytes,
 };
-pub use versions_ahead::{EXPECTED_BYTES_MAX, VersionsAhead};
+pub use versions_ahead::{EXPECTED_BYTES_MAX, VersionsAhead, fitting};

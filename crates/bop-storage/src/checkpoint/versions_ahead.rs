@@ -13,7 +13,6 @@
 //! Never: loads.
 
 use super::execute::SectionSource;
-use super::history::Superseded;
 use super::plan::{Content, PlannedChunk, PlannedSection};
 
 /// Bytes of the images that are read together, and of what is kept to find them.
@@ -58,13 +57,15 @@ impl<'s> VersionsAhead<'s> {
         }
     }
 
-    /// The next version is about to be loaded.
-    pub(super) fn reach(&mut self) {
-        if self.end <= self.at {
+    /// The next version is about to be loaded; `true` when it and others were told, and are to be read first.
+    pub(super) fn reach(&mut self) -> bool {
+        let is_new = self.end <= self.at;
+        if is_new {
             self.end = self.at;
             self.expect();
         }
         self.at.1 += 1;
+        is_new
     }
 
     /// A history is written.
@@ -78,7 +79,10 @@ impl<'s> VersionsAhead<'s> {
         while let Some(source) = self.histories.get(self.end.0) {
             let versions = source.history().versions.get(self.end.1..);
             let versions = versions.unwrap_or_default();
-            let count = fitting(versions, &mut left);
+            let taken = versions
+                .iter()
+                .map(|told| told.version.form.bytes() + PLACE_BYTES);
+            let count = fitting(taken, &mut left);
             source.expect_versions(&versions[..count]);
             if count < versions.len() {
                 self.end.1 += count;
@@ -97,27 +101,31 @@ impl Drop for VersionsAhead<'_> {
     }
 }
 
-/// How many of these take `left` bytes together.
-fn fitting(versions: &[Superseded], left: &mut usize) -> usize {
-    let fits = |expected: &&Superseded| {
-        let rest = left.checked_sub(expected.version.form.bytes() + PLACE_BYTES);
+/// How many of these sizes, from the first on, `left` bytes have room for; what is left then.
+pub fn fitting(sizes: impl Iterator<Item = usize>, left: &mut usize) -> usize {
+    let fits = |bytes: &usize| {
+        let rest = left.checked_sub(*bytes);
         rest.inspect(|rest| *left = *rest).is_some()
     };
-    versions.iter().take_while(fits).count()
+    sizes.take_while(fits).count()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::execute::{LoadedPages, NewGeneration};
-    use super::super::history::History;
+    use super::super::execute::{ChunkFailure, LoadedPages, NewGeneration, write_chunk};
+    use super::super::history::{History, Superseded};
     use super::super::plan::{RangeNo, Ranges};
     use super::*;
-    use crate::checksum::PageHash;
-    use crate::error::ReadError;
-    use crate::ids::{Lsn, PageNo, PageSize};
+    use crate::checksum::{PageHash, RollingChecksum};
+    use crate::error::{CheckpointError, ReadError};
+    use crate::ids::{ChunkId, DbId, Generation, Lsn, PageNo, PageSize, StoreId};
+    use crate::io::{Disk, layout};
     use crate::log::format::ImageForm;
+    use crate::pagestore::{ChunkWriter, Compression};
+    use crate::testing::SimDisk;
     use crate::view::{BasePage, PageVersion};
-    use std::cell::RefCell;
+    use std::cell::{Cell, RefCell};
+    use std::sync::Arc;
 
     /// The number of a history, and how many of its versions were told.
     type Told = RefCell<Vec<(usize, usize)>>;
@@ -127,6 +135,8 @@ mod tests {
         number: usize,
         history: History,
         told: &'t Told,
+        /// How often there is something to read.
+        pieces: Cell<usize>,
     }
 
     impl<'t> Listener<'t> {
@@ -146,17 +156,27 @@ mod tests {
                 number,
                 history,
                 told,
+                pieces: Cell::new(0),
             }
         }
     }
 
     impl SectionSource for Listener<'_> {
         fn ranges(&self) -> Ranges {
-            unreachable!("nothing is written")
+            Ranges::new(1 << 20, PageSize::DEFAULT)
         }
 
         fn generation(&self) -> NewGeneration {
-            unreachable!("nothing is written")
+            NewGeneration {
+                generation: Generation::new(1),
+                cut: Lsn::new(9),
+                since: Lsn::ZERO,
+                page_size: PageSize::DEFAULT,
+                page_count: 1,
+                page_count_min: 0,
+                inherited: 0,
+                rolling_checksum: RollingChecksum::EMPTY,
+            }
         }
 
         fn history(&self) -> &History {
@@ -184,6 +204,12 @@ mod tests {
             self.told.borrow_mut().push((self.number, versions.len()));
         }
 
+        fn read_expected(&self) -> bool {
+            let left = self.pieces.get();
+            self.pieces.set(left.saturating_sub(1));
+            0 < left
+        }
+
         fn expect_nothing(&self) {
             self.told.borrow_mut().clear();
         }
@@ -208,9 +234,10 @@ mod tests {
         let mut rounds = Vec::new();
         for count in counts {
             for _ in 0..count {
-                ahead.reach();
+                let is_new = ahead.reach();
                 let round = round(&told);
-                if !round.is_empty() {
+                assert_eq!(is_new, !round.is_empty());
+                if is_new {
                     rounds.push(round);
                 }
             }
@@ -226,5 +253,35 @@ mod tests {
         told.borrow_mut().push((9, 9));
         drop(ahead);
         assert!(told.borrow().is_empty(), "nothing is expected at the end");
+    }
+    #[test]
+    fn whoever_checkpoints_is_asked_between_the_pieces_of_a_round_too() {
+        let disk: Arc<dyn Disk> = Arc::new(SimDisk::new(1));
+        disk.create_dir(std::path::Path::new(layout::SCRATCH_DIR))
+            .unwrap();
+        let (store, chunk) = (StoreId::new([1; 16]), ChunkId::new(1));
+        let mut writer = ChunkWriter::create(disk, store, chunk, Compression::Lz4).unwrap();
+        let told = Told::default();
+        let source = Listener::new(0, 100, &told);
+        source.pieces.set(10);
+        let section = PlannedSection {
+            database: DbId::new(1),
+            content: Content::History,
+        };
+        let planned = PlannedChunk {
+            sections: vec![section],
+            bytes: 0,
+        };
+        let source_of = |_| Some(&source as &dyn SectionSource);
+        let mut ahead = VersionsAhead::new(std::slice::from_ref(&planned), source_of);
+        let asked = Cell::new(0);
+        // Before the version, and after each of four pieces.
+        let cancelled = || asked.replace(asked.get() + 1) == 4;
+        let ended = write_chunk(&planned, &mut writer, source_of, &mut ahead, &cancelled);
+        assert!(
+            matches!(ended, Err(ChunkFailure::Failed(CheckpointError::Closed))),
+            "{ended:?}"
+        );
+        assert_eq!(source.pieces.get(), 6);
     }
 }

@@ -1,7 +1,8 @@
 //! Images of the log that a copy asks for next, read together.
 //!
 //! ```text
-//! images, in any order --by file and place--> runs of blocks --batches of each file--> the images alone, in memory
+//! images, in any order --by file and place--> a batch of runs of blocks, one file's --> its images alone, in memory
+//!                                              '-- until none is left <--------------'
 //! ```
 //! Versions of a page stand as far apart as its commits came, and those of many databases between them: one
 //! read after the other would wait for the device as often as there are versions, and read each block for
@@ -13,7 +14,7 @@
 //!
 //! Never: tells of a read that failed.
 
-use crate::checkpoint::EXPECTED_BYTES_MAX;
+use crate::checkpoint::{EXPECTED_BYTES_MAX, fitting};
 use crate::ids::{Incarnation, SegmentId};
 use crate::io::{BLOCK_BYTES, Block, READ_GAP_BLOCKS_MAX, ReadPart, zeroed_blocks};
 use crate::log::LogSegment;
@@ -35,12 +36,18 @@ pub(super) fn file_key(segment: &LogSegment) -> FileKey {
 /// Where an image is: the segment, the offset in its file, bytes.
 pub(super) type ImagePlace = (Arc<LogSegment>, u64, usize);
 
-/// What was read.
+/// What was read, and what is to be.
 #[derive(Default)]
 pub(super) struct Expected {
     /// By file, then by place.
+    to_read: Vec<ImagePlace>,
+    /// So many of these were read, or could not be.
+    passed: usize,
+    /// In the same order.
     images: Vec<Image>,
     bytes: Vec<u8>,
+    /// For the blocks of a batch.
+    blocks: Vec<Block>,
 }
 
 /// An image that was read.
@@ -68,31 +75,45 @@ impl Run<'_> {
 }
 
 impl Expected {
-    /// Reads these, about so many bytes at once, and forgets what was read before.
-    pub(super) fn read(&mut self, mut images: Vec<ImagePlace>, at_once: u64) {
-        *self = Self::default();
-        let at_once = at_once.min(READ_BYTES_MAX);
+    /// These are to be read, and what was read before is forgotten.
+    pub(super) fn begin(&mut self, mut images: Vec<ImagePlace>) {
         images.sort_unstable_by_key(|(segment, offset, _)| (file_key(segment), *offset));
-        let fit = fitting(&images);
-        let images = &images[..fit];
-        let runs = runs(images, at_once);
-        let mut blocks = Vec::new();
-        for batch in batches(&runs, at_once) {
-            self.read_batch(batch, &mut blocks);
-        }
+        let mut left = EXPECTED_BYTES_MAX;
+        let fit = fitting(images.iter().map(|(_, _, bytes)| *bytes), &mut left);
+        images.truncate(fit);
+        *self = Self {
+            images: Vec::with_capacity(fit),
+            bytes: Vec::with_capacity(EXPECTED_BYTES_MAX - left),
+            to_read: images,
+            ..Self::default()
+        };
     }
 
-    /// Reads runs of one file, into `blocks` at first.
-    fn read_batch(&mut self, batch: &[Run<'_>], blocks: &mut Vec<Block>) {
+    /// Reads about so many bytes of blocks; `false` when nothing is left.
+    pub(super) fn read_some(&mut self, at_once: u64) -> bool {
+        let to_read = std::mem::take(&mut self.to_read);
+        let batch = next_batch(&to_read[self.passed..], at_once.min(READ_BYTES_MAX));
+        self.read_batch(&batch);
+        self.passed += batch.iter().map(|run| run.images.len()).sum::<usize>();
+        if self.passed < to_read.len() {
+            self.to_read = to_read;
+            return true;
+        }
+        (self.passed, self.blocks) = Default::default();
+        false
+    }
+
+    /// Reads runs of one file.
+    fn read_batch(&mut self, batch: &[Run<'_>]) {
         let Some(first) = batch.first() else {
             return;
         };
         let count = |run: &Run<'_>| (run.bytes() / BLOCK) as usize;
         let all: usize = batch.iter().map(count).sum();
-        if blocks.len() < all {
-            *blocks = zeroed_blocks(all);
+        if self.blocks.len() < all {
+            self.blocks = zeroed_blocks(all);
         }
-        let mut rest = &mut blocks[..];
+        let mut rest = &mut self.blocks[..];
         let mut parts = Vec::with_capacity(batch.len());
         for run in batch {
             let (own, behind) = rest.split_at_mut(count(run));
@@ -117,6 +138,12 @@ impl Expected {
         }
     }
 
+    /// Images that were read.
+    #[cfg(test)]
+    pub(super) fn count(&self) -> usize {
+        self.images.len()
+    }
+
     /// An image, if it is here.
     pub(super) fn at(&self, segment: &LogSegment, offset: u64, bytes: usize) -> Option<&[u8]> {
         let place = (file_key(segment), offset);
@@ -128,58 +155,36 @@ impl Expected {
     }
 }
 
-/// How many of these, from the first on, may be in memory.
-fn fitting(images: &[ImagePlace]) -> usize {
-    let mut left = EXPECTED_BYTES_MAX;
-    let fits = |(_, _, bytes): &&ImagePlace| {
-        let rest = left.checked_sub(*bytes);
-        left = rest.unwrap_or_default();
-        rest.is_some()
-    };
-    images.iter().take_while(fits).count()
-}
-
-/// Runs that are read together: of one file, and of so many bytes if they are not one.
-fn batches<'r, 'i>(runs: &'r [Run<'i>], at_once: u64) -> impl Iterator<Item = &'r [Run<'i>]> {
-    let mut bytes = 0;
-    runs.chunk_by(move |one, other| {
-        if bytes == 0 {
-            bytes = one.bytes();
-        }
-        bytes += other.bytes();
-        let goes_on = bytes <= at_once && file_key(one.segment()) == file_key(other.segment());
-        if !goes_on {
-            bytes = 0;
-        }
-        goes_on
-    })
-}
-
-/// What is to be read for images in the order of their places. A run ends at so many bytes: a block with images
-/// of two runs is read for both.
-fn runs(images: &[ImagePlace], run_bytes: u64) -> Vec<Run<'_>> {
+/// What is read next for images in the order of their places: blocks of one file, `most` bytes or one image. A block
+/// with images of two batches is read for both.
+fn next_batch(images: &[ImagePlace], most: u64) -> Vec<Run<'_>> {
     let mut runs: Vec<Run<'_>> = Vec::new();
-    let mut first = 0;
-    for (nth, (segment, offset, bytes)) in images.iter().enumerate() {
+    let (mut first, mut bytes) = (0, 0);
+    for (nth, (segment, offset, length)) in images.iter().enumerate() {
         let start = offset - offset % BLOCK;
-        let end = (offset + *bytes as u64).next_multiple_of(BLOCK);
-        // Places ascend in one file: only there `end` is behind what began.
-        let last = runs.last_mut().filter(|last| {
-            file_key(last.segment()) == file_key(segment)
-                && start <= last.end + READ_GAP_BLOCKS_MAX * BLOCK
-                && end - last.start <= run_bytes
-        });
-        match last {
-            Some(last) => {
+        let end = (offset + *length as u64).next_multiple_of(BLOCK);
+        if let Some(last) = runs.last_mut() {
+            if file_key(last.segment()) != file_key(segment) {
+                break;
+            }
+            let joins = start <= last.end + READ_GAP_BLOCKS_MAX * BLOCK;
+            let from = if joins { last.end } else { start };
+            let more = end.saturating_sub(from);
+            if most < bytes + more {
+                break;
+            }
+            bytes += more;
+            if joins {
                 last.end = last.end.max(end);
                 last.images = &images[first..=nth];
+                continue;
             }
-            None => {
-                first = nth;
-                let images = &images[nth..=nth];
-                runs.push(Run { images, start, end });
-            }
+        } else {
+            bytes = end - start;
         }
+        first = nth;
+        let images = &images[nth..=nth];
+        runs.push(Run { images, start, end });
     }
     runs
 }
@@ -203,9 +208,28 @@ mod tests {
         (Arc::clone(segment), block * BLOCK + 500, 100)
     }
 
-    fn sorted(mut images: Vec<ImagePlace>) -> Vec<ImagePlace> {
+    /// Reads all of them, in pieces of so many bytes; how many pieces.
+    fn read(expected: &mut Expected, images: Vec<ImagePlace>, at_once: u64) -> usize {
+        expected.begin(images);
+        let mut pieces = 1;
+        while expected.read_some(at_once) {
+            pieces += 1;
+        }
+        pieces
+    }
+
+    /// The batches that these are read in, each as its runs: the file, the first block, the block behind the last.
+    fn batches(mut images: Vec<ImagePlace>, at_once: u64) -> Vec<Vec<(u64, u64, u64)>> {
         images.sort_unstable_by_key(|(segment, offset, _)| (file_key(segment), *offset));
-        images
+        let (mut rest, mut batches) = (&images[..], Vec::new());
+        while !rest.is_empty() {
+            let batch = next_batch(rest, at_once);
+            let extent =
+                |run: &Run<'_>| (run.segment().id.get(), run.start / BLOCK, run.end / BLOCK);
+            batches.push(batch.iter().map(extent).collect());
+            rest = &rest[batch.iter().map(|run| run.images.len()).sum()..];
+        }
+        batches
     }
 
     #[test]
@@ -216,13 +240,9 @@ mod tests {
         let of_one = [150, 3, 8, 9, 4].map(|block| place(&one, block));
         let of_other = [7, 3].map(|block| place(&other, block));
         let all: Vec<_> = of_other.into_iter().chain(of_one).collect();
-        let sorted = sorted(all.clone());
-        let extents: Vec<_> = runs(&sorted, AT_ONCE)
-            .iter()
-            .map(|run| (run.segment().id.get(), run.start / BLOCK, run.end / BLOCK))
-            .collect();
-        assert_eq!(extents, [(1, 3, 10), (1, 150, 151), (2, 3, 8)]);
-        expected.read(all, AT_ONCE);
+        let expected_batches = [vec![(1, 3, 10), (1, 150, 151)], vec![(2, 3, 8)]];
+        assert_eq!(batches(all.clone(), AT_ONCE), expected_batches);
+        assert_eq!(read(&mut expected, all, AT_ONCE), 2);
         for block in [3, 4, 8, 9, 150] {
             assert_eq!(first(&expected, &one, block), Some(block as u8), "{block}");
         }
@@ -234,7 +254,7 @@ mod tests {
         let longer = expected.at(&one, 9 * BLOCK + 500, 101);
         assert_eq!(longer, None, "more than the image");
         // Others take their place.
-        expected.read(vec![place(&one, 90)], AT_ONCE);
+        read(&mut expected, vec![place(&one, 90)], AT_ONCE);
         assert_eq!(first(&expected, &one, 3), None);
         assert_eq!(first(&expected, &one, 90), Some(90));
     }
@@ -247,22 +267,23 @@ mod tests {
             .into_iter()
             .flat_map(|segment| (0..20).map(|nth| place(segment, nth)))
             .collect();
-        let lengths = |images: &[ImagePlace], at_once: u64| {
-            let runs = runs(images, at_once);
-            let batches = batches(&runs, at_once);
-            batches.map(<[_]>::len).collect::<Vec<_>>()
-        };
-        assert_eq!(lengths(&all, u64::MAX), [1, 1], "each file is one run");
-        assert_eq!(
-            lengths(&all, 8 * BLOCK),
-            [1; 6],
-            "8, 8 and 4 blocks of each"
-        );
+        let whole = [[(1, 0, 20)], [(2, 0, 20)]];
+        assert_eq!(batches(all.clone(), u64::MAX), whole);
+        let pieces = [
+            (1, 0, 8),
+            (1, 8, 16),
+            (1, 16, 20),
+            (2, 0, 8),
+            (2, 8, 16),
+            (2, 16, 20),
+        ];
+        assert_eq!(batches(all.clone(), 8 * BLOCK), pieces.map(|run| vec![run]));
         // Apart they are runs by themselves, and three of them fit.
         let far: Vec<_> = (0..7).map(|nth| place(&one, 10 * nth)).collect();
-        assert_eq!(lengths(&far, 3 * BLOCK), [3, 3, 1]);
+        let lengths: Vec<_> = batches(far, 3 * BLOCK).iter().map(Vec::len).collect();
+        assert_eq!(lengths, [3, 3, 1]);
         let mut expected = Expected::default();
-        expected.read(all, 8 * BLOCK);
+        assert_eq!(read(&mut expected, all, 8 * BLOCK), 6);
         for block in 0..20 {
             assert_eq!(first(&expected, &one, block), Some(block as u8));
             assert_eq!(first(&expected, &other, block), Some(block as u8));
@@ -279,10 +300,11 @@ mod tests {
         let places = images.iter();
         let places = places.map(|(offset, bytes)| (Arc::clone(&segment), *offset, *bytes));
         let places: Vec<_> = places.collect();
-        let longest = runs(&places[..100], 8 * BLOCK).iter().map(Run::bytes).max();
-        assert_eq!(longest, Some(8 * BLOCK));
+        let batches = batches(places[..100].to_vec(), 8 * BLOCK);
+        let bytes = |runs: &Vec<(u64, u64, u64)>| runs.iter().map(|run| run.2 - run.1).sum::<u64>();
+        assert_eq!(batches.iter().map(bytes).max(), Some(8));
         let mut expected = Expected::default();
-        expected.read(places, 8 * BLOCK);
+        read(&mut expected, places, 8 * BLOCK);
         for (offset, bytes) in images {
             let found = expected.at(&segment, offset, bytes).unwrap();
             let of_block = |nth: u64| ((offset + nth) / BLOCK) as u8;
@@ -300,7 +322,7 @@ mod tests {
         let images: Vec<_> = (0..4000).map(|nth| image(nth * 7 % 4000)).collect();
         let mut expected = Expected::default();
         let before = disk.read_count();
-        expected.read(images, AT_ONCE);
+        read(&mut expected, images, AT_ONCE);
         assert_eq!(disk.read_count() - before, 1, "98 blocks in a row");
         for nth in 0..4000 {
             let found = expected.at(&segment, nth * 100, 100).unwrap();
@@ -314,17 +336,15 @@ mod tests {
         let (one, other) = (segment(&disk, 1, 8300), segment(&disk, 2, 8));
         let mut expected = Expected::default();
         disk.fail_read_at(disk.read_count(), Fault::Error(5));
-        expected.read(
-            vec![place(&one, 4), place(&other, 2), place(&other, 9)],
-            AT_ONCE,
-        );
+        let all = vec![place(&one, 4), place(&other, 2), place(&other, 9)];
+        read(&mut expected, all, AT_ONCE);
         assert_eq!(first(&expected, &one, 4), None, "the kernel refused it");
         assert_eq!(first(&expected, &other, 2), Some(2));
         assert_eq!(first(&expected, &other, 9), None, "behind the end");
         let most = EXPECTED_BYTES_MAX as u64 / BLOCK;
         let whole = (0..8300).map(|nth| (Arc::clone(&one), nth * BLOCK, BLOCK_BYTES));
-        expected.read(whole.collect(), AT_ONCE);
-        assert_eq!(expected.images.len() as u64, most);
+        read(&mut expected, whole.collect(), AT_ONCE);
+        assert_eq!(expected.count() as u64, most);
         assert_eq!(expected.bytes.len(), EXPECTED_BYTES_MAX);
     }
 }

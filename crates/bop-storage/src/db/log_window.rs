@@ -11,7 +11,7 @@
 //!      '-- the window was a largest one ---------> what an errand has read by now; another one reads on
 //!   one anywhere else ---------------------------> just its own blocks
 //! ```
-//! Where errands are to be gentle the largest window is a quarter, and what is expected is read piece by piece.
+//! Where errands are to be gentle the largest window is a quarter, and so is a piece of what is expected.
 //!
 //! Invariant: what it answers is what the file had at some time since the segment was made; the caller
 //! proves it, and reads the device where it is not what it must be.
@@ -43,7 +43,7 @@ pub(crate) struct LogWindow {
 
 #[derive(Default)]
 struct Window {
-    /// What is read when the first image is asked for.
+    /// What is to be read together next.
     to_expect: Vec<ImagePlace>,
     expected: Expected,
     file: Option<FileKey>,
@@ -97,10 +97,21 @@ impl LogWindow {
         &self.errands
     }
 
-    /// Images that are asked for next, too: all that were told since the last one was asked for are read
-    /// together then, instead of those that were expected before.
+    /// Images that are asked for next, too: all that were told since the last piece was read are read together,
+    /// instead of those that were expected before.
     pub(super) fn expect(&self, images: impl Iterator<Item = ImagePlace>) {
         self.window.lock().to_expect.extend(images);
+    }
+
+    /// Reads a piece of what is expected; `false` when nothing is left.
+    pub(super) fn read_expected(&self) -> bool {
+        let mut window = self.window.lock();
+        if !window.to_expect.is_empty() {
+            let images = std::mem::take(&mut window.to_expect);
+            window.expected.begin(images);
+        }
+        let at_once = self.errands.at_once(usize::MAX) as u64;
+        window.expected.read_some(at_once)
     }
 
     /// Nothing is expected any more.
@@ -119,11 +130,6 @@ impl LogWindow {
         show: impl FnOnce(&[u8]) -> T,
     ) -> Option<T> {
         let mut window = self.window.lock();
-        if !window.to_expect.is_empty() {
-            let images = std::mem::take(&mut window.to_expect);
-            let at_once = self.errands.at_once(usize::MAX) as u64;
-            window.expected.read(images, at_once);
-        }
         if let Some(image) = window.expected.at(segment, offset, bytes) {
             return Some(show(image));
         }
@@ -325,6 +331,29 @@ pub(super) mod tests {
         window.errands.be_gentle(false);
         let blocks = (3000..3600).map(|nth| read(&window, &segment, nth * BLOCK, 4096));
         assert!(blocks.max() > Some(64 + CARRIED_BLOCKS));
+    }
+
+    #[test]
+    fn what_is_expected_is_read_in_pieces_as_large_as_is_wanted_just_then() {
+        let disk = SimDisk::new(1);
+        let (segment, window) = (segment(&disk, 1, 600), window(0));
+        let images = (0..600).map(|nth| (Arc::clone(&segment), nth * BLOCK, BLOCK_BYTES));
+        window.expect(images);
+        let read = || {
+            let is_more = window.read_expected();
+            (window.window.lock().expected.count(), is_more)
+        };
+        window.errands.be_gentle(true);
+        assert_eq!([read(), read()], [(64, true), (128, true)]);
+        window.errands.be_gentle(false);
+        assert_eq!([read(), read()], [(384, true), (600, false)]);
+        assert_eq!(read(), (600, false), "nothing is left");
+        let before = disk.read_count();
+        for nth in 0..600 {
+            let shown = window.read(&segment, nth * BLOCK, BLOCK_BYTES, |image| image[0]);
+            assert_eq!(shown, Some(nth as u8));
+        }
+        assert_eq!(disk.read_count(), before);
     }
 
     #[test]

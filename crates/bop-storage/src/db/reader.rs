@@ -131,6 +131,11 @@ impl PageReader {
         self.window.expect(places);
     }
 
+    /// Reads a piece of what is expected; `false` when nothing is left.
+    pub(crate) fn read_expected(&self) -> bool {
+        self.window.read_expected()
+    }
+
     /// Nothing is copied next.
     pub(crate) fn expect_nothing(&self) {
         self.window.expect_nothing();
@@ -172,7 +177,8 @@ impl PageReader {
     }
 }
 
-/// What an image in the log tells of compressing its page.
+/// What an image in the log tells of compressing its page: raw it is not worth it, by its own sample or by the
+/// pages of its record before it.
 pub(super) fn packing_of(at: PageVersion) -> Packing {
     match at.form.encoding() {
         Encoding::Raw => Packing::No,

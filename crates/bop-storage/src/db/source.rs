@@ -84,6 +84,10 @@ impl SectionSource for Source {
         self.reader.expect_versions(&self.view, versions);
     }
 
+    fn read_expected(&self) -> bool {
+        self.reader.read_expected()
+    }
+
     fn expect_nothing(&self) {
         self.reader.expect_nothing();
     }

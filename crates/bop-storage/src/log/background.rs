@@ -1,14 +1,16 @@
 //! The two threads of a log, however many committers it has.
 //!
 //! `bop-log` writes what no committer waits for: asynchronous commits at once, relaxed ones when
-//! their time has come; and what a crowd waits for, so that none of them has to. `bop-log-retry` rewrites what failed, and watches the write in flight.
+//! their time has come; and what a crowd waits for, so that none of them has to. `bop-log-retry`
+//! rewrites what failed, watches the write in flight, and while one of `bop-log` does not return writes
+//! what no committer waits for.
 //!
 //! Invariant: each ends when the log is stopped or dropped.
 //!
 //! Never: more threads than these.
 
 use super::shared::Shared;
-use super::state::{State, Turn};
+use super::state::{Background, State, Turn};
 use crate::runtime::Joiner;
 use crate::runtime::sync::{Mutex, MutexGuard, now};
 use std::sync::Arc;
@@ -125,8 +127,7 @@ fn write_in_background(shared: &Shared) {
             lead_in_background(shared, &mut state);
             continue;
         }
-        let waits = state.turn == Turn::Free && 0 < state.queue.records();
-        match state.due_at.filter(|_| waits) {
+        match state.unattended_due() {
             Some(due) if due <= now() => {
                 // What is due stays due until nothing waits: it may be the second batch.
                 lead_in_background(shared, &mut state);
@@ -137,14 +138,15 @@ fn write_in_background(shared: &Shared) {
     }
 }
 
+/// Takes the turn, which is free or the caller's already.
 fn lead_in_background(shared: &Shared, state: &mut MutexGuard<'_, State>) {
     state.turn = Turn::Led;
-    state.background_leads = true;
+    state.background = Background::Leads;
     MutexGuard::unlocked(state, || shared.lead_on());
-    state.background_leads = false;
+    state.background = Background::Waits;
 }
 
-/// Rewrites what failed, or does not come back.
+/// Rewrites what failed, or does not come back; stands in for the background thread while that does not.
 fn rewrite_in_background(shared: &Shared) {
     let look_again = shared.parts.limits.stall_limit / 4;
     let mut state = shared.state.lock();
@@ -152,9 +154,25 @@ fn rewrite_in_background(shared: &Shared) {
         let due = MutexGuard::unlocked(&mut state, || shared.take_stalled());
         if due {
             MutexGuard::unlocked(&mut state, || shared.rewrite());
-        } else if !state.stop && !state.window_failed() {
-            let wait = crate::runtime::after(now(), look_again);
-            shared.failed.wait_until(&mut state, wait);
+            continue;
+        }
+        if state.stop || state.window_failed() {
+            continue;
+        }
+        let unattended = match state.background {
+            Background::Hangs => state.unattended_due(),
+            Background::Waits | Background::Leads => None,
+        };
+        let look_again = crate::runtime::after(now(), look_again);
+        match unattended {
+            Some(due) if due <= now() => {
+                state.turn = Turn::Led;
+                MutexGuard::unlocked(&mut state, || shared.lead_on());
+            }
+            due => {
+                let wait = due.map_or(look_again, |due| due.min(look_again));
+                shared.failed.wait_until(&mut state, wait);
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::super::format::encode_close;
 use super::super::lead::CROWD_RECORDS_MIN;
 use super::super::rig::{LONG, append, log, log_within, note, threaded};
+use super::super::state::Background;
 use super::super::ticket::Answer;
 use super::*;
 use crate::io::IoOp;
@@ -109,21 +110,69 @@ fn the_background_thread_leads_a_crowd() {
     append(&log).unwrap();
 }
 
-#[test]
-fn a_crowd_leads_itself_while_a_write_of_the_background_thread_does_not_return() {
-    let disk = SimDisk::new(1);
+/// A log whose background thread is in a write that does not return, which was overtaken.
+fn log_with_a_hung_thread(disk: &SimDisk) -> Arc<Log> {
     let limits = Limits {
         stall_limit: Duration::from_millis(50),
         ..Limits::tiny()
     };
-    let log = threaded(&disk, limits);
+    let log = threaded(disk, limits);
     let first = crowd_behind_a_leader(&log);
     disk.fail_next(IoOp::WriteDurable, Fault::Hang);
     log.shared().hand_over();
     disk.wait_until_hung(1);
-    // The retry thread overtakes it.
     are_done(&first);
     assert!(log.wait_until_quiet(Instant::now() + LONG));
+    assert_eq!(log.shared().state.lock().background, Background::Hangs);
+    log
+}
+
+#[test]
+fn what_nobody_waits_for_is_written_while_the_background_thread_does_not_return() {
+    let disk = SimDisk::new(1);
+    let log = log_with_a_hung_thread(&disk);
+    // What came while somebody else had the turn, and what comes when nobody has it.
+    for turn in [Turn::Led, Turn::Free] {
+        log.shared().state.lock().turn = turn;
+        let future = log.append_async(note(), Priority::User, Box::new(Silent));
+        let future = future.unwrap();
+        if turn == Turn::Led {
+            log.shared().hand_over();
+        }
+        future.wait(LONG).unwrap();
+        assert!(log.wait_until_quiet(Instant::now() + LONG));
+        log.shared().state.lock().turn = turn;
+        let delay = Duration::from_millis(1);
+        let relaxed = log.append_relaxed(note(), Priority::User, delay, Box::new(Silent));
+        let lsn = relaxed.unwrap().lsn;
+        if turn == Turn::Led {
+            log.shared().hand_over();
+        }
+        while log.published() <= lsn {
+            thread::yield_now();
+        }
+        assert!(log.wait_until_quiet(Instant::now() + LONG));
+    }
+    assert_eq!(log.shared().state.lock().background, Background::Hangs);
+    disk.release_hung();
+}
+
+#[test]
+fn a_crowd_leads_itself_when_the_log_is_stopped() {
+    let log = threaded(&SimDisk::new(1), Limits::tiny());
+    assert!(log.stop(Instant::now() + LONG));
+    let crowd = crowd_behind_a_leader(&log);
+    log.shared().hand_over();
+    let leader = crowd.first().unwrap();
+    assert!(matches!(leader.wait(Instant::now() + LONG), Answer::Lead));
+    log.shared().lead(Some(leader));
+    are_done(&crowd);
+}
+
+#[test]
+fn a_crowd_leads_itself_while_a_write_of_the_background_thread_does_not_return() {
+    let disk = SimDisk::new(1);
+    let log = log_with_a_hung_thread(&disk);
     let second = crowd_behind_a_leader(&log);
     log.shared().hand_over();
     let leader = second.first().unwrap();
@@ -132,7 +181,7 @@ fn a_crowd_leads_itself_while_a_write_of_the_background_thread_does_not_return()
     are_done(&second);
     disk.release_hung();
     // It comes back, and is called again.
-    while log.shared().state.lock().background_leads {
+    while log.shared().state.lock().background == Background::Hangs {
         thread::yield_now();
     }
     let third = crowd_behind_a_leader(&log);

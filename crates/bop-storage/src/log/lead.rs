@@ -20,7 +20,7 @@ use super::queue::Health;
 use super::seal::SealGatherer;
 use super::segment::SpareSegment;
 use super::shared::Shared;
-use super::state::{State, Task, Turn, Window};
+use super::state::{Background, State, Task, Turn, Window};
 use super::ticket::{Crowd, Outcome, Ticket};
 use super::writer::{WriteError, take_spare};
 use crate::canary::{Canary, is_planted};
@@ -174,10 +174,18 @@ impl Shared {
     }
 
     /// Whether a crowd waits and the background thread is there to lead it. It is not while a write of its
-    /// own does not return.
+    /// own does not return, nor when the log is stopped.
     fn is_for_background(&self, state: &State) -> bool {
-        let is_there = self.parts.spawn.is_some() && !state.background_leads;
-        is_there && CROWD_RECORDS_MIN <= state.queue.records()
+        let waits = state.background == Background::Waits && !state.stop;
+        self.parts.spawn.is_some() && waits && CROWD_RECORDS_MIN <= state.queue.records()
+    }
+
+    /// Tells the thread that writes what no committer waits for.
+    pub(super) fn call_unattended(&self, state: &State) {
+        match state.background {
+            Background::Waits | Background::Leads => self.work.notify_one(),
+            Background::Hangs => self.failed.notify_one(),
+        };
     }
 
     fn keep_buffer(&self, buffer: Vec<Block>) {
@@ -406,7 +414,7 @@ impl Shared {
         }
         state.turn = Turn::Free;
         if state.due_at.is_some() {
-            self.work.notify_one();
+            self.call_unattended(&state);
         }
         self.room.notify_all();
     }

@@ -19,7 +19,7 @@
 
 use super::lead::{Ended, answer, answer_exposed, take_over};
 use super::shared::Shared;
-use super::state::{Task, Turn};
+use super::state::{Background, Task, Turn};
 use crate::error::LogFailure;
 use crate::io::Block;
 use crate::runtime::sync::{elapsed, now};
@@ -43,6 +43,9 @@ impl Shared {
             let cause = Arc::new(LogFailure::Stalled { waited });
             tracing::warn!(%cause, "the batch goes to another segment");
             take_over(&mut state, &cause);
+            if state.background == Background::Leads {
+                state.background = Background::Hangs;
+            }
             self.parts.meters.batch_failed(&cause);
         }
         true

@@ -270,7 +270,7 @@ impl Shared {
         let earlier = state.due_by(waits, now());
         if self.parts.spawn.is_some() {
             if free && earlier {
-                self.work.notify_one();
+                self.call_unattended(state);
             }
             return false;
         }
@@ -364,10 +364,10 @@ impl Shared {
         }
         let withdrawn = state.queue.withdraw(ticket);
         if withdrawn.is_none() {
-            // The background thread writes it, if no leader comes by.
+            // A thread of the log writes it, if no leader comes by.
             state.queue.abandon(ticket);
             if state.due_by(Waits::Elsewhere, now()) {
-                self.work.notify_one();
+                self.call_unattended(&state);
             }
         }
         drop(state);

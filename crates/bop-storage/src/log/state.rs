@@ -42,6 +42,18 @@ pub(super) enum Turn {
     Rewriting,
 }
 
+/// Where the background thread is.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(super) enum Background {
+    /// Waiting for work.
+    Waits,
+    /// It has the turn, or has just handed it on.
+    Leads,
+    /// It had the turn, which was taken from it since its write does not return: the retry thread writes
+    /// what no committer waits for.
+    Hangs,
+}
+
 /// A batch in flight.
 #[derive(Debug)]
 pub(super) struct Window {
@@ -92,9 +104,8 @@ pub(super) struct State {
     pub(super) pace: Pace,
     /// How often the log was shortened.
     pub(super) shortened: u64,
-    /// The background thread has the turn, or had it and is in the kernel still.
-    pub(super) background_leads: bool,
-    /// When the background thread has to write what waits, unless somebody does before.
+    pub(super) background: Background,
+    /// When a thread of the log has to write what waits, unless somebody does before.
     pub(super) due_at: Option<Instant>,
     /// Records could not be written for want of room, and must not be refused since they are
     /// visible: nothing else is taken before there is room.
@@ -115,7 +126,7 @@ impl State {
             gathering: Gathering::default(),
             pace: Pace::default(),
             shortened: 0,
-            background_leads: false,
+            background: Background::Waits,
             due_at: None,
             stuck: None,
             stop: false,
@@ -126,6 +137,12 @@ impl State {
     pub(super) fn window_failed(&self) -> bool {
         let window = self.window.as_ref();
         window.is_some_and(|window| window.failed.is_some())
+    }
+
+    /// When what waits must be written by a thread of the log, if nobody has the turn.
+    pub(super) fn unattended_due(&self) -> Option<Instant> {
+        let waits = self.turn == Turn::Free && 0 < self.queue.records();
+        self.due_at.filter(|_| waits)
     }
 
     /// Takes the oldest batch as the window; `None` when nothing waits.
