@@ -89,6 +89,14 @@ impl Expected {
         };
     }
 
+    /// All of these, about so many bytes of blocks at once.
+    pub(super) fn of(images: Vec<ImagePlace>, at_once: u64) -> Self {
+        let mut expected = Self::default();
+        expected.begin(images);
+        while expected.read_some(at_once) {}
+        expected
+    }
+
     /// Reads about so many bytes of blocks; `false` when nothing is left.
     pub(super) fn read_some(&mut self, at_once: u64) -> bool {
         let to_read = std::mem::take(&mut self.to_read);

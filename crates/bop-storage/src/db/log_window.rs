@@ -46,6 +46,8 @@ struct Window {
     /// What is to be read together next.
     to_expect: Vec<ImagePlace>,
     expected: Expected,
+    /// What somebody else has read.
+    lent: Expected,
     file: Option<FileKey>,
     /// Where it begins in the file.
     start: u64,
@@ -114,6 +116,17 @@ impl LogWindow {
         window.expected.read_some(at_once)
     }
 
+    /// Shows these, too, instead of those that were lent before.
+    pub(super) fn lend(&self, images: Expected) {
+        self.window.lock().lent = images;
+    }
+
+    /// Images that are lent.
+    #[cfg(test)]
+    pub(super) fn lent_count(&self) -> usize {
+        self.window.lock().lent.count()
+    }
+
     /// Nothing is expected any more.
     pub(super) fn expect_nothing(&self) {
         let mut window = self.window.lock();
@@ -130,8 +143,10 @@ impl LogWindow {
         show: impl FnOnce(&[u8]) -> T,
     ) -> Option<T> {
         let mut window = self.window.lock();
-        if let Some(image) = window.expected.at(segment, offset, bytes) {
-            return Some(show(image));
+        for read in [&window.expected, &window.lent] {
+            if let Some(image) = read.at(segment, offset, bytes) {
+                return Some(show(image));
+            }
         }
         if window.at(segment, offset, bytes).is_none() {
             window.load(segment, offset, bytes, &self.errands)?;

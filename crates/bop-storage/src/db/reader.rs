@@ -6,6 +6,7 @@
 //!
 //! Never: caches a failed read.
 
+use super::log_expected::ImagePlace;
 use super::log_window::LogWindow;
 use super::resolve::Through;
 use crate::cache::{PageCache, PageKey};
@@ -119,16 +120,18 @@ impl PageReader {
 
     /// These are copied next, too: the images of those that are not in memory are read together.
     pub(crate) fn expect_versions(&self, view: &View, versions: &[Superseded]) {
-        let missing = versions.iter().filter(|expected| {
-            let Superseded { page, version } = expected;
-            self.cache.peek(key(view, *page, version.version)).is_none()
-        });
-        let places = missing.filter_map(|expected| {
-            let at = expected.version;
-            let (segment, offset) = self.ring.locate(at.image_lsn)?;
-            Some((segment, offset, at.form.bytes()))
-        });
-        self.window.expect(places);
+        let missing =
+            |Superseded { page, version }: &Superseded| self.missing(view, *page, *version);
+        self.window.expect(versions.iter().filter_map(missing));
+    }
+
+    /// Where the image of a version is in the log, unless the version is in memory.
+    pub(super) fn missing(&self, view: &View, page: PageNo, at: PageVersion) -> Option<ImagePlace> {
+        if self.cache.peek(key(view, page, at.version)).is_some() {
+            return None;
+        }
+        let (segment, offset) = self.ring.locate(at.image_lsn)?;
+        Some((segment, offset, at.form.bytes()))
     }
 
     /// Reads a piece of what is expected; `false` when nothing is left.

@@ -28,6 +28,9 @@ const REGISTERED: usize = 8;
 const WORKERS_MAX: u32 = 4;
 /// What one call moves at most: whole blocks, and within what the kernel takes.
 const CALL_BYTES_MAX: usize = 1 << 30;
+/// With so many calls to be submitted the kernel is told of them though others have come back: it is told of
+/// many at once, and never idle.
+const SUBMITTED_TOGETHER: usize = DEPTH / 2;
 /// How long to wait before asking again a kernel that refused to be asked.
 const REFUSED_PAUSE: Duration = Duration::from_millis(1);
 
@@ -290,7 +293,7 @@ impl Kernel for Flight<'_, '_, '_> {
                 return (part, Err(errno));
             }
             let none_is_back = self.ring.ring.completion().is_empty();
-            if none_is_back || !self.ring.ring.submission().is_empty() {
+            if none_is_back || SUBMITTED_TOGETHER <= self.ring.ring.submission().len() {
                 let wanted = if all { self.flying.len() } else { 1 };
                 self.enter(if none_is_back { wanted } else { 0 });
             }
