@@ -10,7 +10,7 @@
 //!
 //! Invariants
 //! - it is a hint: what is not here is read by whoever asks for it, and every image is proved by its caller;
-//! - at most [`EXPECTED_BYTES_MAX`] of images are in memory, and while they are read [`READ_BYTES_MAX`] of blocks.
+//! - at most [`EXPECTED_BYTES_MAX`] of images are in one of these, and while they are read [`READ_BYTES_MAX`] of blocks.
 //!
 //! Never: tells of a read that failed.
 

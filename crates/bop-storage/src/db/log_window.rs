@@ -5,7 +5,7 @@
 //! stand far apart it can tell before: they are read all at a time ([`Expected`]).
 //!
 //! ```text
-//!   an image that was expected ------------------> shown
+//!   an image that was expected, or lent ---------> shown
 //!   an image inside the window ------------------> shown
 //!   one that begins where the window ended ------> a window of four times as much, from there on
 //!      '-- the window was a largest one ---------> what an errand has read by now; another one reads on
@@ -16,7 +16,7 @@
 //! Invariant: what it answers is what the file had at some time since the segment was made; the caller
 //! proves it, and reads the device where it is not what it must be.
 //!
-//! Never: reads again what failed; more than two buffers, and what is expected.
+//! Never: reads again what failed; more than two buffers, and what is expected or lent.
 
 use super::log_expected::{Expected, FileKey, ImagePlace, file_key};
 use crate::io::{BLOCK_BYTES, Block, zeroed_blocks};

@@ -166,8 +166,9 @@ fn rewrite_in_background(shared: &Shared) {
         let look_again = crate::runtime::after(now(), look_again);
         match unattended {
             Some(due) if due <= now() => {
+                // No more than it must: nobody watches what it writes.
                 state.turn = Turn::Led;
-                MutexGuard::unlocked(&mut state, || shared.lead_on());
+                MutexGuard::unlocked(&mut state, || shared.lead_once());
             }
             due => {
                 let wait = due.map_or(look_again, |due| due.min(look_again));

@@ -3,12 +3,13 @@
 use super::super::format::encode_close;
 use super::super::lead::CROWD_RECORDS_MIN;
 use super::super::rig::{LONG, append, log, log_within, note, threaded};
-use super::super::state::Background;
+use super::super::state::{Background, State};
 use super::super::ticket::Answer;
 use super::*;
 use crate::io::IoOp;
 use crate::limits::Limits;
 use crate::testing::{Fault, SimDisk};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread;
 
@@ -114,6 +115,7 @@ fn the_background_thread_leads_a_crowd() {
 fn log_with_a_hung_thread(disk: &SimDisk) -> Arc<Log> {
     let limits = Limits {
         stall_limit: Duration::from_millis(50),
+        log_bytes_max: 1 << 30,
         ..Limits::tiny()
     };
     let log = threaded(disk, limits);
@@ -155,6 +157,59 @@ fn what_nobody_waits_for_is_written_while_the_background_thread_does_not_return(
     }
     assert_eq!(log.shared().state.lock().background, Background::Hangs);
     disk.release_hung();
+}
+
+#[test]
+fn the_background_thread_leads_again_when_its_write_returns_however_much_waits() {
+    let disk = SimDisk::new(1);
+    let log = log_with_a_hung_thread(&disk);
+    let over = AtomicBool::new(false);
+    // A full queue refuses some of them.
+    let append = || {
+        while !over.load(Ordering::Relaxed) {
+            drop(log.append_async(note(), Priority::User, Box::new(Silent)));
+        }
+    };
+    let wait_for = |is_so: &dyn Fn(&State) -> bool| {
+        let deadline = Instant::now() + LONG;
+        loop {
+            let seen = is_so(&log.shared().state.lock());
+            if seen || deadline < Instant::now() {
+                return seen;
+            }
+            thread::yield_now();
+        }
+    };
+    let leads_again = thread::scope(|scope| {
+        (0..4).for_each(|_| drop(scope.spawn(append)));
+        let stood_in = wait_for(&|state| state.turn == Turn::Led);
+        disk.release_hung();
+        let leads = wait_for(&|state| state.background == Background::Leads);
+        over.store(true, Ordering::Relaxed);
+        stood_in && leads
+    });
+    assert!(leads_again);
+}
+
+#[test]
+fn who_gives_up_a_record_that_is_being_written_leaves_nothing_due() {
+    let disk = SimDisk::new(1);
+    let log = log(&disk, Duration::from_millis(20));
+    disk.fail_next(IoOp::WriteDurable, Fault::Hang);
+    thread::scope(|scope| {
+        let leader = scope.spawn(|| append(&log));
+        disk.wait_until_hung(1);
+        let ticket = Ticket::new(Box::new(Silent));
+        let at = Placed {
+            lsn: Lsn::ZERO,
+            time_us: 0,
+        };
+        let given_up = log.shared().give_up(&ticket, at, Instant::now()).unwrap();
+        assert!(matches!(given_up, Err(CommitError::Unknown { .. })));
+        assert_eq!(log.shared().state.lock().due_at, None);
+        disk.release_hung();
+        leader.join().unwrap().unwrap();
+    });
 }
 
 #[test]

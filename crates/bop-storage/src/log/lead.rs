@@ -106,6 +106,11 @@ impl Shared {
         });
     }
 
+    /// The same for one batch.
+    pub(super) fn lead_once(&self) {
+        self.lead_while(None, |_| false);
+    }
+
     /// Writes what waits, as long as `stays` says so after so many batches.
     fn lead_while(&self, own: Option<&Arc<Ticket>>, stays: impl Fn(u32) -> bool) {
         let guard = LeadGuard(self);

@@ -365,8 +365,7 @@ impl Shared {
         let withdrawn = state.queue.withdraw(ticket);
         if withdrawn.is_none() {
             // A thread of the log writes it, if no leader comes by.
-            state.queue.abandon(ticket);
-            if state.due_by(Waits::Elsewhere, now()) {
+            if state.queue.abandon(ticket) && state.due_by(Waits::Elsewhere, now()) {
                 self.call_unattended(&state);
             }
         }

@@ -34,7 +34,7 @@ use std::time::Instant;
 pub(super) enum Turn {
     /// Nobody: the next committer leads.
     Free,
-    /// A committer or the background thread.
+    /// A committer or the background thread, or the retry thread for one batch that was the background thread's.
     Led,
     /// The background thread, which was called and has not come yet.
     Called,

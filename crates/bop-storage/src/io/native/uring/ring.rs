@@ -29,7 +29,7 @@ const WORKERS_MAX: u32 = 4;
 /// What one call moves at most: whole blocks, and within what the kernel takes.
 const CALL_BYTES_MAX: usize = 1 << 30;
 /// With so many calls to be submitted the kernel is told of them though others have come back: it is told of
-/// many at once, and never idle.
+/// many at once, and hardly ever idle.
 const SUBMITTED_TOGETHER: usize = DEPTH / 2;
 /// How long to wait before asking again a kernel that refused to be asked.
 const REFUSED_PAUSE: Duration = Duration::from_millis(1);
