@@ -273,6 +273,29 @@ fn pages(count: u32) -> EncodedRecord {
 }
 
 #[test]
+fn who_stands_in_writes_one_batch_and_hands_over() {
+    let log = log(&SimDisk::new(1), LONG);
+    let shared = log.shared();
+    shared.state.lock().turn = Turn::Led;
+    // A batch takes 16 KiB: three of them.
+    let waiter = |_| {
+        let ticket = Ticket::new(Box::new(Silent));
+        let order = (Priority::User, Waits::Thread);
+        let taken = shared.enqueue(pages(1), order, &ticket, false, Patience::Wait);
+        assert!(!taken.unwrap().leads);
+        ticket
+    };
+    let tickets: Vec<_> = (0..9).map(waiter).collect();
+    shared.lead_once();
+    are_done(&tickets[..3]);
+    let next = &tickets[3];
+    assert!(matches!(next.wait(Instant::now() + LONG), Answer::Lead));
+    assert_eq!(log.backlog().queued_records, 6);
+    shared.lead(Some(next));
+    are_done(&tickets[3..]);
+}
+
+#[test]
 fn a_record_that_the_next_spare_does_not_take_gets_a_larger_one() {
     let limits = Limits {
         segment_bytes_max: 128 << 10,
