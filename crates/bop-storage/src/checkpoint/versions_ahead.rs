@@ -254,6 +254,7 @@ mod tests {
         drop(ahead);
         assert!(told.borrow().is_empty(), "nothing is expected at the end");
     }
+
     #[test]
     fn whoever_checkpoints_is_asked_between_the_pieces_of_a_round_too() {
         let disk: Arc<dyn Disk> = Arc::new(SimDisk::new(1));

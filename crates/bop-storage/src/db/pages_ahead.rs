@@ -122,14 +122,13 @@ impl<'s> PagesAhead<'s> {
             if group.is_some_and(|first: PageNo| span <= page.get() - first.get()) {
                 break;
             }
-            let before = (wanted.base.len(), wanted.log.len());
             match self.view.find(*page) {
                 Found::Zero => {}
                 Found::Base => wanted.base.push(*page),
                 Found::Log(at) => wanted.log.extend(self.reader.missing(self.view, *page, at)),
             }
-            if before != (wanted.base.len(), wanted.log.len()) {
-                group.get_or_insert(*page);
+            if group.is_none() && !wanted.is_empty() {
+                group = Some(*page);
             }
             self.looked += 1;
         }
@@ -154,20 +153,6 @@ impl<'s> PagesAhead<'s> {
             self.coming = self.send();
         }
     }
-
-    fn load(&mut self, page: PageNo) -> Result<Option<BasePage>, ReadError> {
-        match self.view.find(page) {
-            Found::Zero => Ok(None),
-            Found::Base => match self.base.remove(&page) {
-                Some(found) => Ok(Some(found)),
-                None => self.view.base().load(page),
-            },
-            Found::Log(at) => {
-                let loaded = self.reader.load_version(self.view, page, at, None);
-                loaded.map(Some)
-            }
-        }
-    }
 }
 
 impl Drop for PagesAhead<'_> {
@@ -183,7 +168,10 @@ impl Iterator for PagesAhead<'_> {
         let page = *self.pages.get(self.next)?;
         self.next += 1;
         self.reach(page);
-        let loaded = self.load(page);
+        let loaded = match self.base.remove(&page) {
+            Some(found) => Ok(Some(found)),
+            None => self.reader.load_for_copy(self.view, page),
+        };
         Some((page, loaded))
     }
 }

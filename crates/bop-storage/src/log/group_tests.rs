@@ -79,18 +79,23 @@ fn nothing_follows_the_last_record() {
     assert!(last.lsn < log.published());
 }
 
-/// A log whose turn somebody has, and a crowd of committers behind him: their tickets.
-fn crowd_behind_a_leader(log: &Log) -> Vec<Arc<Ticket>> {
+/// Somebody has the turn of the log, and the committers of these records wait behind him: their tickets.
+fn behind_a_leader(log: &Log, records: impl Iterator<Item = EncodedRecord>) -> Vec<Arc<Ticket>> {
     let shared = log.shared();
     shared.state.lock().turn = Turn::Led;
-    let waiter = |_| {
+    let waiter = |record| {
         let ticket = Ticket::new(Box::new(Silent));
         let order = (Priority::User, Waits::Thread);
-        let taken = shared.enqueue(note(), order, &ticket, false, Patience::Wait);
+        let taken = shared.enqueue(record, order, &ticket, false, Patience::Wait);
         assert!(!taken.unwrap().leads);
         ticket
     };
-    (0..CROWD_RECORDS_MIN).map(waiter).collect()
+    records.map(waiter).collect()
+}
+
+/// The same with as many as a crowd has.
+fn crowd_behind_a_leader(log: &Log) -> Vec<Arc<Ticket>> {
+    behind_a_leader(log, (0..CROWD_RECORDS_MIN).map(|_| note()))
 }
 
 /// Each has its answer by now or soon, and need not lead for it.
@@ -275,23 +280,14 @@ fn pages(count: u32) -> EncodedRecord {
 #[test]
 fn who_stands_in_writes_one_batch_and_hands_over() {
     let log = log(&SimDisk::new(1), LONG);
-    let shared = log.shared();
-    shared.state.lock().turn = Turn::Led;
     // A batch takes 16 KiB: three of them.
-    let waiter = |_| {
-        let ticket = Ticket::new(Box::new(Silent));
-        let order = (Priority::User, Waits::Thread);
-        let taken = shared.enqueue(pages(1), order, &ticket, false, Patience::Wait);
-        assert!(!taken.unwrap().leads);
-        ticket
-    };
-    let tickets: Vec<_> = (0..9).map(waiter).collect();
-    shared.lead_once();
+    let tickets = behind_a_leader(&log, (0..9).map(|_| pages(1)));
+    log.shared().lead_once();
     are_done(&tickets[..3]);
     let next = &tickets[3];
     assert!(matches!(next.wait(Instant::now() + LONG), Answer::Lead));
     assert_eq!(log.backlog().queued_records, 6);
-    shared.lead(Some(next));
+    log.shared().lead(Some(next));
     are_done(&tickets[3..]);
 }
 

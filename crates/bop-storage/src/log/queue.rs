@@ -259,14 +259,14 @@ impl Queue {
     /// Nobody waits for a record any more that stays where it is; `false` when it is not here, but on its way to
     /// the device.
     pub(super) fn abandon(&mut self, ticket: &Arc<Ticket>) -> bool {
-        let Some((batch, at)) = self.find(ticket) else {
-            return false;
-        };
-        let batch = self.forming.get_mut(batch);
-        let member = batch.and_then(|batch| batch.members.get_mut(at));
-        member
-            .map(|member| member.waits = Waits::Elsewhere)
-            .is_some()
+        if let Some((batch, at)) = self.find(ticket)
+            && let Some(batch) = self.forming.get_mut(batch)
+            && let Some(member) = batch.members.get_mut(at)
+        {
+            member.waits = Waits::Elsewhere;
+            return true;
+        }
+        false
     }
 
     /// Whether a record is to be written at once that no thread waits for.
