@@ -9,6 +9,7 @@
 
 use crate::claims::{Claims, Connection};
 use crate::handle::Handle;
+use crate::process::Process;
 use crate::supers::Supers;
 use bop_sqlite_common::engine_error::{EngineError, ErrorSlot};
 use bop_sqlite_common::shown::{self, Shown};
@@ -32,7 +33,7 @@ struct Files {
 pub(crate) struct Hub {
     manager: Manager,
     /// The process that opened it.
-    process: u32,
+    process: Process,
     files: Mutex<Files>,
     pub(crate) supers: Supers,
     pub(crate) claims: Claims,
@@ -44,7 +45,7 @@ impl Hub {
     pub(crate) fn new(manager: Manager) -> Self {
         Self {
             manager,
-            process: std::process::id(),
+            process: Process::this(),
             files: Mutex::default(),
             supers: Supers::default(),
             claims: Claims::default(),
@@ -63,7 +64,7 @@ impl Hub {
     }
 
     pub(crate) fn is_of_this_process(&self) -> bool {
-        self.process == std::process::id()
+        self.process.is_this()
     }
 
     /// Refuses in a forked child.

@@ -129,11 +129,13 @@ pub(crate) fn write(
         let bytes = (size.bytes() - start).min(content.len());
         let (now, later) = content.split_at(bytes);
         if page.get() != size.lock_page() {
-            if bytes == size.bytes() && page != PageNo::FIRST {
-                txn.write_page(page, now)?;
-            } else {
+            if bytes != size.bytes() {
                 let written = write_part(txn, page, start, now)?;
                 header = written.or(header);
+            } else if page == PageNo::FIRST {
+                header = Some(write_first(txn, now)?);
+            } else {
+                txn.write_page(page, now)?;
             }
         }
         offset += bytes as u64;
@@ -142,36 +144,46 @@ pub(crate) fn write(
     Ok(header)
 }
 
-/// Writes a part of a page, or page 1.
+/// Writes a part of a page.
 fn write_part(
     txn: &mut WriteTxn,
     page: PageNo,
     start: usize,
     content: &[u8],
 ) -> Result<Option<WrittenHeader>, EngineError> {
-    let exists = page.get() <= txn.page_count();
-    let before = match exists {
-        true => Some(txn.read_page(page)?),
-        false => None,
-    };
     let size = txn.page_size().map_or(content.len(), PageSize::bytes);
-    let mut whole = before
-        .as_ref()
-        .map_or_else(|| vec![0; size], |page| page.to_vec());
+    let mut whole = match page.get() <= txn.page_count() {
+        true => txn.read_page(page)?.to_vec(),
+        false => vec![0; size],
+    };
     whole[start..start + content.len()].copy_from_slice(content);
     if page != PageNo::FIRST {
         txn.write_page(page, &whole)?;
         return Ok(None);
     }
-    let header = (start == 0 && content.len() >= HEADER_BYTES).then(|| WrittenHeader {
-        counter: u32::from_be_bytes([whole[24], whole[25], whole[26], whole[27]]),
-        wal_mode: page_one::is_wal_mode(&whole),
-    });
-    page_one::to_stored(&mut whole);
-    if before.is_none_or(|before| before[..] != whole[..]) {
-        txn.write_page(page, &whole)?;
+    let header = write_first(txn, &whole)?;
+    Ok((start == 0 && content.len() >= HEADER_BYTES).then_some(header))
+}
+
+/// Writes page 1. Mostly nothing of it is stored: SQLite has changed its counter.
+fn write_first(txn: &mut WriteTxn, page: &[u8]) -> Result<WrittenHeader, EngineError> {
+    let Some((shown, rest)) = page.split_first_chunk::<HEADER_BYTES>() else {
+        return Err(EngineError::Refused("a page 1 without a header".into()));
+    };
+    let mut stored = *shown;
+    page_one::to_stored(&mut stored);
+    let is_there = |before: &[u8]| {
+        let before = before.split_first_chunk();
+        before.is_some_and(|(header, others)| *header == stored && others == rest)
+    };
+    if txn.page_count() == 0 || !is_there(&txn.read_page(PageNo::FIRST)?) {
+        let whole = [&stored, rest].concat();
+        txn.write_page(PageNo::FIRST, &whole)?;
     }
-    Ok(header)
+    Ok(WrittenHeader {
+        counter: u32::from_be_bytes([shown[24], shown[25], shown[26], shown[27]]),
+        wal_mode: page_one::is_wal_mode(shown),
+    })
 }
 
 /// The first write chooses the page size; SQLite writes whole pages.

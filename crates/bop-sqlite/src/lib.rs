@@ -56,6 +56,7 @@ mod hub;
 mod image;
 mod names;
 mod pragma;
+mod process;
 mod scratch;
 mod stores;
 mod supers;

@@ -4,10 +4,16 @@
 //! ```text
 //! memory --larger than 8 MiB--> a temporary file without a name
 //! ```
-//! Invariant: a failed write leaves what was there before it.
+//! Each transaction has a journal of its own, of some pages most times. Their memory goes from one to the next, warm
+//! in the processor's cache; a new one would be grown, copied and filled piece by piece.
 //!
-//! Never: found by anybody else.
+//! Invariants
+//! - a failed write leaves what was there before it;
+//! - what is kept for the next one has a bound, in number and in size.
+//!
+//! Never: found by anybody else; waits for another journal.
 
+use parking_lot::Mutex;
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
@@ -15,6 +21,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// So much is kept in memory.
 const MEMORY_BYTES_MAX: u64 = 8 << 20;
+
+/// What a transaction of a dozen pages needs.
+const SPARE_BYTES: usize = 64 << 10;
+/// More are not in use at once, as long as transactions are short: a commit waits without its journal.
+const SPARES_MAX: usize = 16;
+static SPARES: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
 
 /// The bytes.
 #[derive(Debug, Default)]
@@ -58,15 +70,24 @@ impl Scratch {
         if let Some(file) = &self.file {
             file.write_all_at(content, offset)?;
         } else {
-            let range = usize::try_from(offset).and_then(|start| Ok(start..usize::try_from(end)?));
-            let range = range.map_err(|_| ErrorKind::FileTooLarge)?;
-            if self.memory.len() < range.end {
-                self.memory.resize(range.end, 0);
-            }
-            self.memory[range].copy_from_slice(content);
+            let start = usize::try_from(offset).map_err(|_| ErrorKind::FileTooLarge)?;
+            self.write_memory(content, start);
         }
         self.bytes = self.bytes.max(end);
         Ok(())
+    }
+
+    fn write_memory(&mut self, content: &[u8], start: usize) {
+        let memory = &mut self.memory;
+        if memory.capacity() == 0 {
+            *memory = spare();
+        }
+        if memory.len() < start {
+            memory.resize(start, 0);
+        }
+        let (over, behind) = content.split_at(content.len().min(memory.len() - start));
+        memory[start..][..over.len()].copy_from_slice(over);
+        memory.extend_from_slice(behind);
     }
 
     /// Cuts it, or lets it grow by zeros.
@@ -91,6 +112,28 @@ impl Scratch {
         self.file = Some(file);
         Ok(())
     }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if !(SPARE_BYTES..2 * SPARE_BYTES).contains(&self.memory.capacity()) {
+            return;
+        }
+        // A child may have been forked off while somebody had the lock, which nobody gives back there.
+        let Some(mut spares) = SPARES.try_lock() else {
+            return;
+        };
+        if spares.len() < SPARES_MAX {
+            self.memory.clear();
+            spares.push(std::mem::take(&mut self.memory));
+        }
+    }
+}
+
+/// Memory of a journal that is gone, or new.
+fn spare() -> Vec<u8> {
+    let spare = SPARES.try_lock().and_then(|mut spares| spares.pop());
+    spare.unwrap_or_else(|| Vec::with_capacity(SPARE_BYTES))
 }
 
 fn nameless_file() -> io::Result<File> {
@@ -134,6 +177,30 @@ mod tests {
             assert_eq!(&out, b"fIR\0\0");
             assert!(!scratch.read(&mut out, base + 100).unwrap());
         }
+    }
+
+    #[test]
+    fn memory_goes_to_the_next_one_without_what_was_in_it() {
+        for _ in 0..2 {
+            // More of them than are kept, and one that has grown.
+            let scratches = [(); 2 * SPARES_MAX].map(|()| {
+                let mut scratch = Scratch::default();
+                scratch.write(b"end", 10).unwrap();
+                let mut out = [7; 13];
+                assert!(scratch.read(&mut out, 0).unwrap());
+                assert_eq!(&out, b"\0\0\0\0\0\0\0\0\0\0end");
+                scratch.write(&[9; 30], 0).unwrap();
+                scratch
+            });
+            let mut grown = Scratch::default();
+            grown.write(&vec![9; 3 * SPARE_BYTES], 0).unwrap();
+            drop((scratches, grown));
+        }
+        // Other tests have journals, too.
+        let spares = SPARES.lock();
+        assert!((1..=SPARES_MAX).contains(&spares.len()));
+        let is_bounded = |spare: &Vec<u8>| spare.capacity() < 2 * SPARE_BYTES;
+        assert!(spares.iter().all(|s| s.is_empty() && is_bounded(s)));
     }
 
     #[test]

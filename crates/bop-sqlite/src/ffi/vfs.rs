@@ -301,11 +301,11 @@ unsafe fn path_of(text: *const c_char) -> PathBuf {
 /// The open store that a journal's name is in.
 ///
 /// # Safety
-/// `name` is a string.
-unsafe fn holding(name: *const c_char) -> Option<(Arc<Hub>, String)> {
+/// `name` is a string, for as long as the answer is used.
+unsafe fn holding<'n>(name: *const c_char) -> Option<(Arc<Hub>, &'n str)> {
     // SAFETY: by the caller.
     let name = unsafe { CStr::from_ptr(name) }.to_str().ok()?;
-    Some((stores::holding(name)?, name.to_owned()))
+    Some((stores::holding(name)?, name))
 }
 
 unsafe extern "C" fn open(
@@ -374,7 +374,7 @@ unsafe fn open_ours(
     let opened = match *flags {
         flags if flags & c::OPEN_MAIN_JOURNAL != 0 => Some(journal::Journal::own()),
         flags if flags & c::OPEN_SUPER_JOURNAL != 0 => {
-            journal::Journal::of_several(hub, &name, flags & c::OPEN_CREATE != 0)
+            journal::Journal::of_several(hub, name, flags & c::OPEN_CREATE != 0)
         }
         _ => None,
     };
@@ -399,7 +399,7 @@ unsafe extern "C" fn delete(vfs: *mut CVfs, name: *const c_char, sync_directory:
                 None => codes::SQLITE_OK,
             };
         };
-        match commit::delete_super(&hub, &name_of_ours) {
+        match commit::delete_super(&hub, name_of_ours) {
             Ok(()) => codes::SQLITE_OK,
             Err(error) => vfs.tell(&hub.errors, error),
         }
@@ -425,7 +425,7 @@ unsafe extern "C" fn access(
                 None => codes::SQLITE_IOERR_ACCESS,
             };
         };
-        let found = hub.supers.find(&name_of_ours).is_some();
+        let found = hub.supers.find(name_of_ours).is_some();
         // SAFETY: SQLite passes a valid out-pointer.
         unsafe { *out = c_int::from(found) };
         codes::SQLITE_OK
