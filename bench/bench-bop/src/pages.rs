@@ -2,7 +2,7 @@
 
 use crate::ALLOCATOR;
 use bench_work::{Args, Loop, MIB, PAGE_BYTES, Random, Result, Side, share};
-use bop_storage::{Db, DbKind, Housekeeping, Limits, Manager, Options, PageNo};
+use bop_storage::{Db, DbKind, Limits, Manager, Options, PageNo};
 use std::time::Duration;
 
 /// Pages of a database that are written in turn.
@@ -42,8 +42,8 @@ pub(crate) fn stream(args: &Args) -> Result<()> {
     limits.log_bytes_max = 64 * largest;
     limits.checkpoint_log_bytes_min = 64 * largest;
     limits.log_sealed_segments_max = 64;
+    // With the threads that a store has: without them nobody writes a fragment while the next one is made.
     let options = Options::new().limits(limits);
-    let options = options.housekeeping(Housekeeping::Manual);
     let manager = Manager::open(args.dir.join("store"), options)?;
     let database = database(&manager, 0)?;
     // Between slices the log goes into chunks, and its segments become spares again.
