@@ -41,9 +41,6 @@ pub(super) const CROWD_RECORDS_MIN: usize = 16;
 /// With fewer records waiting the oldest of their committers may as well write them.
 const LEAD_RECORDS_MIN: usize = 3;
 
-/// So often a leader that gathers lets others run, whatever the clock says: a test's may stand still.
-const GATHER_YIELDS_MAX: u32 = 1000;
-
 /// What is visible and had no room on the device is tried again after this long.
 const STUCK_RETRY: Duration = Duration::from_millis(100);
 
@@ -135,8 +132,6 @@ impl Shared {
                         break ended;
                     }
                     answer(ended);
-                    // Those that were just told have something new to write, soon.
-                    sync::yield_now();
                 }
             }
         };
@@ -145,27 +140,6 @@ impl Shared {
         let ended = answer_exposed(ended);
         self.hand_over();
         answer(ended);
-    }
-
-    /// Lets those run that are about to append, if there were more of them lately.
-    fn gather(&self) {
-        let mut state = self.state.lock();
-        let waiting = state.queue.records();
-        let Some((crowd, patience)) = state.gathering.begin(waiting) else {
-            return;
-        };
-        drop(state);
-        let began_us = self.parts.clock.monotonic_us();
-        let mut all_came = false;
-        for _ in 0..GATHER_YIELDS_MAX {
-            sync::yield_now();
-            all_came = crowd <= self.state.lock().queue.records();
-            let waited_us = self.parts.clock.monotonic_us().saturating_sub(began_us);
-            if all_came || patience <= Duration::from_micros(waited_us) {
-                break;
-            }
-        }
-        self.state.lock().gathering.end(all_came);
     }
 
     /// Whether a committer goes on for others. Where no thread writes what nobody waits for, it does.

@@ -18,7 +18,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// So often one lets others run.
-const YIELDS: u32 = 2;
+pub(super) const LINGER_YIELDS: u32 = 2;
 
 /// One answer found pays for as many waits in vain: it saves a park and a wake-up, and where some find theirs
 /// soon more do.
@@ -48,17 +48,17 @@ impl Default for Lingering {
 }
 
 impl Lingering {
-    /// How often the committer that is about to wait should let others run before it parks.
-    pub(super) fn yields(&self) -> u32 {
+    /// Whether the committer that is about to wait should let others run before it parks.
+    pub(super) fn is_worth_it(&self) -> bool {
         if 0 < self.credit.load(Ordering::Relaxed) {
-            return YIELDS;
+            return true;
         }
         if self.without.fetch_add(1, Ordering::Relaxed) < TRY_AGAIN_AFTER {
-            return 0;
+            return false;
         }
         self.without.store(0, Ordering::Relaxed);
         self.credit.store(CREDIT_MAX, Ordering::Relaxed);
-        YIELDS
+        true
     }
 
     /// It let others run, and the answer was there then or not.
@@ -80,7 +80,7 @@ mod tests {
     fn tried(lingering: &Lingering, waits: u32, found: bool) -> u32 {
         let mut tried = 0;
         for _ in 0..waits {
-            if 0 < lingering.yields() {
+            if lingering.is_worth_it() {
                 tried += 1;
                 lingering.ended(found);
             }

@@ -14,6 +14,7 @@
 //! Never: knows what a page means.
 
 mod background;
+mod company;
 pub mod format;
 mod future;
 mod gather;
@@ -24,6 +25,7 @@ mod linger;
 mod member;
 #[cfg(test)]
 pub(crate) mod models;
+mod neighbours;
 mod pace;
 mod parts;
 mod queue;

@@ -9,6 +9,7 @@
 use super::format::{BatchLayout, EncodedRecord};
 use super::linger::Lingering;
 use super::member::{Placed, Priority, Publish, Waits};
+use super::neighbours::Neighbours;
 use super::pace::bytes_per_second;
 use super::parts::LogParts;
 use super::queue::Health;
@@ -47,7 +48,9 @@ pub(super) struct Shared {
     /// What the active segment's batches say, for its index. Only the holder of the turn asks.
     pub(super) index: Mutex<SealGatherer>,
     /// Whether committers let others run before they park.
-    lingering: Lingering,
+    pub(super) lingering: Lingering,
+    /// Whether that is cheap, for them and for leaders.
+    pub(super) neighbours: Neighbours,
     /// Segments that were tried and given up: not part of the log, still registered.
     pub(super) abandoned: Mutex<Vec<SegmentId>>,
 }
@@ -88,6 +91,7 @@ impl Shared {
             buffer: Mutex::default(),
             index: Mutex::new(index),
             lingering: Lingering::default(),
+            neighbours: Neighbours::default(),
             abandoned: Mutex::default(),
         }
     }
@@ -171,16 +175,6 @@ impl Shared {
                 }
             }
         }
-    }
-
-    /// Lets others run before the committer parks, if that pays.
-    fn linger(&self, ticket: &Ticket) -> Option<Answer> {
-        let yields = self.lingering.yields();
-        let answer = ticket.linger(yields);
-        if 0 < yields {
-            self.lingering.ended(answer.is_some());
-        }
-        answer
     }
 
     /// Gives a record its place, perhaps as the last one.
