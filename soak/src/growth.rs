@@ -12,9 +12,9 @@
 //! new openings that looks like a leak for minutes. So `cargo xtask soak` runs with one arena, where
 //! memory is flat once everything is full. The loads fill their databases first, so that this is soon.
 //!
-//! The store's files and its memory are full only after some ten thousand commits, which a slow machine
-//! has not made in the second quarter of a short run. So they have a level up to which they only fill:
-//! by their bounds it is known before ([`rounds`](crate::rounds)), and what leaks for good goes over it.
+//! The store's files and its memory are full only after some ten thousands of commits, which a slow machine
+//! has not made in the second quarter of a short run. So they have a level up to which they only fill
+//! ([`rounds`](crate::rounds)). What leaks for good goes over it, in a run that is long enough.
 //!
 //! Threads have no slack: a store has as many as it has, whatever the load. What a closed store
 //! leaves is no matter of statistics at all, and is compared exactly, elsewhere

@@ -40,6 +40,7 @@ fn main() -> Result<()> {
     let args = Args::parse()?;
     match args.work.as_str() {
         "sql" => sql::inserts(&args, sql::Promise::Full),
+        "sql-busy" => sql::inserts(&args.beside_others()?, sql::Promise::Full),
         "sql-relaxed" => sql::inserts(&args, sql::Promise::Relaxed),
         "create" => sql::creations(&args),
         "manifest" => manifest::batched(&args),

@@ -33,7 +33,7 @@ pub(crate) fn commits(args: &Args) -> Result<()> {
     })
 }
 
-/// Commits of 16 MiB into segments that were made before the slice.
+/// Commits of 16 MiB into segments that were made before the slice; the housekeeper makes others meanwhile.
 pub(crate) fn stream(args: &Args) -> Result<()> {
     let largest = Limits::default().segment_bytes_max;
     let mut limits = Limits::default();
@@ -49,6 +49,7 @@ pub(crate) fn stream(args: &Args) -> Result<()> {
     // Between slices the log goes into chunks, and its segments become spares again.
     let rest = || {
         manager.checkpoint()?;
+        // Whatever the housekeeper has to do is done before the next slice.
         manager.keep_house();
         Ok(())
     };

@@ -23,6 +23,7 @@ fn main() -> Result<()> {
     let args = Args::parse()?;
     match args.work.as_str() {
         "sql" => inserts(&args, Checkpoints::BySqlite, "FULL"),
+        "sql-busy" => inserts(&args.beside_others()?, Checkpoints::BySqlite, "FULL"),
         "sql-relaxed" => inserts(&args, Checkpoints::BySqlite, "NORMAL"),
         "bytes" => inserts(&args, Checkpoints::WhileResting, "FULL"),
         "create" => creations(&args),

@@ -15,6 +15,8 @@ pub struct Args {
     pub databases: usize,
     /// Threads that write.
     pub threads: usize,
+    /// Threads beside them that compute all the time.
+    pub computing: usize,
     /// Resident memory when the process began.
     pub rss_before: u64,
 }
@@ -35,6 +37,7 @@ impl Args {
             dir: dir.into(),
             databases: 1,
             threads: 1,
+            computing: 0,
             rss_before: Usage::read()?.rss_bytes,
         };
         while let (Some(name), value) = (given.next(), given.next()) {
@@ -57,6 +60,17 @@ impl Args {
             threads: 1,
             ..self.clone()
         }
+    }
+
+    /// The same beside a thread for each processor that computes: a machine that has other work, too.
+    ///
+    /// # Errors
+    /// When nobody knows how many processors there are.
+    pub fn beside_others(&self) -> Result<Self> {
+        Ok(Self {
+            computing: std::thread::available_parallelism()?.get(),
+            ..self.clone()
+        })
     }
 
     /// The answer to a work that a side does not know.

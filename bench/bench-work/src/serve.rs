@@ -1,6 +1,6 @@
 //! One side of a benchmark: a crew of threads that serves the driver's slices.
 
-use crate::crew::{Done, Go, Post, Word, empty};
+use crate::crew::{Done, Go, Loop, Post, Word, empty};
 use crate::process::{Usage, raise_descriptor_limit};
 use crate::{Args, Result};
 use serde_json::json;
@@ -8,7 +8,7 @@ use std::io::{self, BufRead, Write};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Barrier};
 use std::thread::{self, Scope};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A side; what it does beside its threads' loops.
 pub struct Side<'a> {
@@ -85,7 +85,7 @@ impl<'a> Side<'a> {
         raise_descriptor_limit()?;
         let body = &body;
         thread::scope(|scope| {
-            let crew = Crew::start(scope, args.threads, body)?;
+            let crew = Crew::start(scope, (args.threads, args.computing), body)?;
             let mut output = io::stdout().lock();
             writeln!(output, "ready {}", self.version)?;
             output.flush()?;
@@ -145,6 +145,13 @@ pub fn wait_to_be_killed(version: &str) -> Result<()> {
     }
 }
 
+/// Computes for a moment.
+fn compute() -> Result<()> {
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_millis(1) {}
+    Ok(())
+}
+
 /// The threads, and the ways to and from them.
 struct Crew {
     slices: Vec<Sender<Go>>,
@@ -154,7 +161,7 @@ struct Crew {
 impl Crew {
     fn start<'scope>(
         scope: &'scope Scope<'scope, '_>,
-        threads: usize,
+        (threads, computing): (usize, usize),
         body: &'scope (impl Fn(&Post) -> Result<()> + Send + Sync),
     ) -> Result<Self> {
         let (sender, words) = channel();
@@ -162,7 +169,7 @@ impl Crew {
             slices: Vec::new(),
             words,
         };
-        for thread in 0..threads {
+        for thread in 0..threads + computing {
             let (go, slices) = channel();
             crew.slices.push(go);
             let post = Post {
@@ -171,13 +178,17 @@ impl Crew {
                 words: sender.clone(),
             };
             scope.spawn(move || {
-                if let Err(error) = body(&post) {
+                let ended = match thread < threads {
+                    true => body(&post),
+                    false => post.serve(Loop::COMPANY, |_| compute()),
+                };
+                if let Err(error) = ended {
                     // Who does not listen any more has an error already.
                     drop(post.words.send(Word::Failed(error)));
                 }
             });
         }
-        for _ in 0..threads {
+        for _ in 0..threads + computing {
             match crew.words.recv()? {
                 Word::Ready => {}
                 Word::Done(_) => return Err("a thread was done before it began".into()),

@@ -1,10 +1,10 @@
 //! Process: whether this is still the process that opened a store.
 //!
 //! Every callback asks, some twenty times a transaction, and each would be a system call. So a mark is kept in
-//! memory that the kernel clears in a child (`MADV_WIPEONFORK`, madvise(2), Linux 4.14), however the child comes
-//! about. Where there is no such memory the number of the process is asked for.
+//! memory that the kernel clears in a child (`MADV_WIPEONFORK`, madvise(2), Linux 4.14). Where there is no such memory
+//! the number of the process is asked for.
 //!
-//! Invariant: the answer is yes in the process that made the mark, and no in every child of it.
+//! Invariant: the answer is yes in the process that made the mark, and no in every child that has memory of its own.
 //!
 //! Never: waits, or takes a lock: a child has those of threads that it has not.
 
@@ -45,10 +45,18 @@ impl Process {
 
 fn mark() -> Option<MmapMut> {
     let mut mark = MmapMut::map_anon(MARK_BYTES).ok()?;
-    let page = mark.as_mut_ptr().cast();
-    // SAFETY: the mapping is `mark`'s alone, and nothing is in it yet. It is private and anonymous, as this advice
-    // asks for, and what a child reads there are bytes as well.
-    unsafe { madvise(page, MARK_BYTES, Advice::LinuxWipeOnFork) }.ok()?;
+    let page: *mut u8 = mark.as_mut_ptr();
+    let advise = |at: *mut u8| {
+        // SAFETY: the mapping is `mark`'s alone, private and anonymous as this advice asks for, and nothing is in it
+        // yet. Nobody holds a reference into it when a child comes about: each look lends it for one load, and a
+        // child has no other thread than the one that forked.
+        unsafe { madvise(at.cast(), MARK_BYTES, Advice::LinuxWipeOnFork) }
+    };
+    // An emulator that takes any advice, and follows none, takes that for no page, too.
+    if advise(page.wrapping_add(1)).is_ok() {
+        return None;
+    }
+    advise(page).ok()?;
     *mark.first_mut()? = MADE;
     Some(mark)
 }
@@ -60,7 +68,6 @@ mod tests {
     #[test]
     fn it_is_this_process_in_every_thread() {
         let process = Process::this();
-        assert!(process.mark.is_some(), "this kernel clears nothing");
         std::thread::scope(|scope| {
             scope.spawn(|| assert!(process.is_this()));
         });
@@ -71,7 +78,11 @@ mod tests {
     fn what_was_cleared_is_of_another_process() {
         // As a child finds it; `past.py` forks one off.
         let mut process = Process::this();
-        process.mark.as_mut().unwrap()[0] = 0;
+        let Some(mark) = &mut process.mark else {
+            eprintln!("SKIPPED: this kernel clears nothing");
+            return;
+        };
+        mark[0] = 0;
         assert!(!process.is_this());
     }
 

@@ -4,8 +4,8 @@
 //! ```text
 //! memory --larger than 8 MiB--> a temporary file without a name
 //! ```
-//! Each transaction has a journal of its own, of some pages most times. Their memory goes from one to the next, warm
-//! in the processor's cache; a new one would be grown, copied and filled piece by piece.
+//! Most transactions have a journal of some pages. Its memory goes from one to the next, warm in the processor's
+//! cache; new memory would be grown, copied and filled piece by piece, each time.
 //!
 //! Invariants
 //! - a failed write leaves what was there before it;
@@ -24,7 +24,9 @@ const MEMORY_BYTES_MAX: u64 = 8 << 20;
 
 /// What a transaction of a dozen pages needs.
 const SPARE_BYTES: usize = 64 << 10;
-/// More are not in use at once, as long as transactions are short: a commit waits without its journal.
+/// Memory that has grown is kept up to here.
+const SPARE_BYTES_MAX: usize = 4 * SPARE_BYTES;
+/// Short transactions do not have more of them at once: SQLite ends a journal before its commit waits.
 const SPARES_MAX: usize = 16;
 static SPARES: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
 
@@ -68,6 +70,9 @@ impl Scratch {
             self.move_to_file()?;
         }
         if let Some(file) = &self.file {
+            if content.is_empty() && self.bytes < end {
+                file.set_len(end)?;
+            }
             file.write_all_at(content, offset)?;
         } else {
             let start = usize::try_from(offset).map_err(|_| ErrorKind::FileTooLarge)?;
@@ -97,12 +102,32 @@ impl Scratch {
             self.bytes = bytes;
         } else if bytes > self.bytes {
             self.write(&[], bytes)?;
+        } else if bytes == 0 {
+            // One that stays open has nothing in it between two transactions.
+            self.give_back();
+            self.bytes = 0;
         } else {
             self.memory
                 .truncate(usize::try_from(bytes).unwrap_or(usize::MAX));
             self.bytes = bytes;
         }
         Ok(())
+    }
+
+    /// Gives the memory to the next journal.
+    fn give_back(&mut self) {
+        let mut memory = std::mem::take(&mut self.memory);
+        if !(SPARE_BYTES..=SPARE_BYTES_MAX).contains(&memory.capacity()) {
+            return;
+        }
+        // A child may have been forked off while somebody had the lock, which nobody gives back there.
+        let Some(mut spares) = SPARES.try_lock() else {
+            return;
+        };
+        if spares.len() < SPARES_MAX {
+            memory.clear();
+            spares.push(memory);
+        }
     }
 
     fn move_to_file(&mut self) -> io::Result<()> {
@@ -116,17 +141,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if !(SPARE_BYTES..2 * SPARE_BYTES).contains(&self.memory.capacity()) {
-            return;
-        }
-        // A child may have been forked off while somebody had the lock, which nobody gives back there.
-        let Some(mut spares) = SPARES.try_lock() else {
-            return;
-        };
-        if spares.len() < SPARES_MAX {
-            self.memory.clear();
-            spares.push(std::mem::take(&mut self.memory));
-        }
+        self.give_back();
     }
 }
 
@@ -182,7 +197,7 @@ mod tests {
     #[test]
     fn memory_goes_to_the_next_one_without_what_was_in_it() {
         for _ in 0..2 {
-            // More of them than are kept, and one that has grown.
+            // More of them than are kept, and one that has grown too large.
             let scratches = [(); 2 * SPARES_MAX].map(|()| {
                 let mut scratch = Scratch::default();
                 scratch.write(b"end", 10).unwrap();
@@ -193,14 +208,30 @@ mod tests {
                 scratch
             });
             let mut grown = Scratch::default();
-            grown.write(&vec![9; 3 * SPARE_BYTES], 0).unwrap();
+            grown.write(&vec![9; 5 * SPARE_BYTES], 0).unwrap();
             drop((scratches, grown));
         }
         // Other tests have journals, too.
         let spares = SPARES.lock();
         assert!((1..=SPARES_MAX).contains(&spares.len()));
-        let is_bounded = |spare: &Vec<u8>| spare.capacity() < 2 * SPARE_BYTES;
+        let is_bounded = |spare: &Vec<u8>| spare.capacity() <= SPARE_BYTES_MAX;
         assert!(spares.iter().all(|s| s.is_empty() && is_bounded(s)));
+    }
+
+    #[test]
+    fn one_that_is_cut_to_nothing_begins_anew_and_one_that_grows_over_its_memory_is_zeros() {
+        let mut scratch = Scratch::default();
+        scratch.write(b"first", 0).unwrap();
+        scratch.truncate(0).unwrap();
+        assert_eq!((scratch.bytes(), scratch.memory.capacity()), (0, 0));
+        scratch.write(b"next", 2).unwrap();
+        scratch.truncate(MEMORY_BYTES_MAX + 3).unwrap();
+        assert!(scratch.file.is_some());
+        let mut out = [7; 6];
+        assert!(scratch.read(&mut out, 0).unwrap());
+        assert_eq!(&out, b"\0\0next");
+        assert!(scratch.read(&mut out, MEMORY_BYTES_MAX - 3).unwrap());
+        assert_eq!(out, [0; 6]);
     }
 
     #[test]

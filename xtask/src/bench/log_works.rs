@@ -13,6 +13,13 @@ const fn sql(databases: usize, threads: usize) -> Pair {
     )
 }
 
+/// Beside a thread for each processor that computes all the time.
+const SQL_BUSY: Pair = pair(
+    Program::bop("sql-busy", 8, 8),
+    Program::sqlite("sql-busy", 8, 8),
+    Figure::Rate,
+);
+
 const fn bytes(databases: usize) -> Kind {
     let ours = Program::bop("sql", databases, databases);
     let theirs = Program::sqlite("bytes", databases, databases);
@@ -99,6 +106,7 @@ pub(super) const LOG: &[Work] = &[
     work("sql-64db", 5.0, 10.0, Kind::Pairs(sql(64, 64))),
     work("sql-256db", 5.0, 9.0, Kind::Pairs(sql(256, 256))),
     work("sql-256db-best", 3.0, 5.0, Kind::BestThreads(sql(256, 256))),
+    work("sql-8db-busy", 0.7, 1.0, Kind::Pairs(SQL_BUSY)),
     work("sql-relaxed", 2.0, 4.0, Kind::Pairs(SQL_RELAXED)),
     work("sql-10000db", 4.0, 8.0, Kind::Opened(sql(10_000, 64))),
     work("page-64", 1.4, 2.0, Kind::Pairs(PAGE_64)),

@@ -16,8 +16,11 @@ const GATHER_YIELDS_MAX: u32 = 1000;
 impl Shared {
     /// Lets others run before the committer parks, if that pays.
     pub(super) fn linger(&self, ticket: &Ticket) -> Option<Answer> {
+        if !self.lingering.is_worth_it() {
+            return None;
+        }
         let began_us = self.parts.clock.monotonic_us();
-        if !self.lingering.is_worth_it() || !self.neighbours.may_run(began_us) {
+        if !self.neighbours.may_run(began_us) {
             return None;
         }
         let answer = ticket.linger(LINGER_YIELDS);

@@ -12,7 +12,7 @@
 //!     '-------------------------- the next while is half as long ---------'
 //! ```
 //! The store's own housekeeper is such a neighbour, for some milliseconds now and then: for its sake the first whiles
-//! are short.
+//! are short, also when the last one was long ago.
 //!
 //! Invariant: it is a matter of speed alone. Threads that ask together may all be let through.
 //!
@@ -35,8 +35,8 @@ const TRIAL_US: u64 = 20_000;
 pub(super) struct Neighbours {
     /// Until when nobody yields; 0 while it is cheap.
     dear_until_us: AtomicU64,
-    /// When that was found out. Who began before says nothing new.
-    dear_since_us: AtomicU64,
+    /// When it was found out that it is dear, or cheap again. Who began before says nothing new.
+    found_us: AtomicU64,
     /// For how long nobody will the next time, or 0.
     dear_us: AtomicU64,
 }
@@ -59,10 +59,15 @@ impl Neighbours {
 
     /// It let them run, once or some times, and is back.
     pub(super) fn ran(&self, began_us: u64, now_us: u64) {
-        if began_us < self.dear_since_us.load(Ordering::Relaxed) {
+        let found_us = self.found_us.load(Ordering::Relaxed);
+        if began_us < found_us {
             return;
         }
-        let dear_us = self.dear_us.load(Ordering::Relaxed);
+        let is_news = 2 * DEAR_MAX_US < began_us - found_us;
+        let dear_us = match is_news {
+            true => 0,
+            false => self.dear_us.load(Ordering::Relaxed),
+        };
         let (until, next_us) = if LONG_US < now_us.saturating_sub(began_us) {
             let dear_us = dear_us.clamp(DEAR_MIN_US, DEAR_MAX_US);
             (now_us.saturating_add(dear_us), 2 * dear_us)
@@ -71,7 +76,7 @@ impl Neighbours {
         } else {
             return;
         };
-        self.dear_since_us.store(now_us, Ordering::Relaxed);
+        self.found_us.store(now_us, Ordering::Relaxed);
         self.dear_until_us.store(until, Ordering::Relaxed);
         self.dear_us.store(next_us, Ordering::Relaxed);
     }
@@ -118,6 +123,25 @@ mod tests {
         }
         assert!(!neighbours.may_run(SLICE_US + DEAR_MIN_US - 1));
         assert!(neighbours.may_run(SLICE_US + DEAR_MIN_US));
+    }
+
+    #[test]
+    fn what_was_long_ago_is_forgotten() {
+        let neighbours = Neighbours::default();
+        let mut now_us = 0;
+        while now_us < 5_000_000 {
+            if neighbours.may_run(now_us) {
+                neighbours.ran(now_us, now_us + SLICE_US);
+            }
+            now_us += 1000;
+        }
+        // He goes, one tries it, and it is cheap for an hour.
+        now_us += 2 * DEAR_MAX_US;
+        assert!(neighbours.may_run(now_us));
+        neighbours.ran(now_us, now_us + 1);
+        now_us += 3_600_000_000;
+        neighbours.ran(now_us, now_us + SLICE_US);
+        assert!(neighbours.may_run(now_us + SLICE_US + DEAR_MIN_US));
     }
 
     #[test]
