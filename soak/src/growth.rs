@@ -12,7 +12,7 @@
 //! new openings that looks like a leak for minutes. So `cargo xtask soak` runs with one arena, where
 //! memory is flat once everything is full. The loads fill their databases first, so that this is soon.
 //!
-//! The store's files and its memory are full only after some ten thousands of commits, which a slow machine
+//! The store's files and its memory are full only after very many commits, which a slow machine
 //! has not made in the second quarter of a short run. So they have a level up to which they only fill
 //! ([`rounds`](crate::rounds)). What leaks for good goes over it, in a run that is long enough.
 //!
@@ -49,6 +49,11 @@ impl Series {
             slack,
             values,
         }
+    }
+
+    /// From here on it does not only fill.
+    pub(crate) fn is_full(&mut self) {
+        self.slack.full = 0;
     }
 
     pub(crate) fn push(&mut self, value: u64) {
@@ -139,6 +144,10 @@ mod tests {
         let slow = |last: u64| (0..121).map(move |at| last * at / 120);
         judged(slack, slow(500)).unwrap();
         judged(slack, slow(600)).unwrap_err();
+        let mut full = Series::new("rss", slack);
+        slow(500).for_each(|value| full.push(value));
+        full.is_full();
+        full.judge().unwrap_err();
     }
 
     #[test]
