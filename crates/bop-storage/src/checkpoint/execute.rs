@@ -116,6 +116,12 @@ pub trait SectionSource {
     /// be something else to do.
     fn read_expected(&self) -> bool;
 
+    /// Has a piece of it read meanwhile, if somebody is free for that and does not read one already.
+    fn read_behind(&self);
+
+    /// They are loaded from now on: what was read for those before them is not needed any more.
+    fn show_expected(&self);
+
     /// No version is loaded next.
     fn expect_nothing(&self);
 }
@@ -198,11 +204,7 @@ impl OpenSection<'_> {
             let of_page = before.take().filter(|(of, _)| of == page);
             let of_page = of_page.as_ref().map(|(_, before)| before);
             self.check_cancelled()?;
-            if ahead.reach() {
-                while source.read_expected() {
-                    self.check_cancelled()?;
-                }
-            }
+            ahead.reach(|| self.check_cancelled())?;
             let loaded = source.load_version(*page, *version, of_page).map(Some);
             before = self.push(*page, loaded)?.map(|pushed| (*page, pushed));
         }

@@ -2,13 +2,16 @@
 //!
 //! A section has the versions of one database, page by page; in the log they stand in the order of the commits
 //! of all databases. So each round expects the versions of many sections, and the log is read as often as
-//! there are rounds, not as there are databases.
+//! there are rounds, not as there are databases. While one round is loaded the next is read.
 //!
 //! ```text
 //! histories, as they are written   | 1 1 1 1 | 2 2 2 | 3 3 3 3 3 | 4 ...
 //! rounds                           '----------------------'----------- ...
+//!                                     ^ at                 ^ shown    ^ told
 //! ```
-//! Invariant: every version is told before it is loaded, each once, in that order.
+//! Invariants
+//! - every version is told before it is loaded, each once, in that order;
+//! - no version is told that is more than one round behind the one that is loaded.
 //!
 //! Never: loads.
 
@@ -16,7 +19,8 @@ use super::execute::SectionSource;
 use super::plan::{Content, PlannedChunk, PlannedSection};
 
 /// Bytes of the images that are read together, and of what is kept to find them.
-pub const EXPECTED_BYTES_MAX: usize = 32 << 20;
+/// There are two rounds of them in memory.
+pub const EXPECTED_BYTES_MAX: usize = 16 << 20;
 
 /// What is kept to find an image, more or less.
 const PLACE_BYTES: usize = 64;
@@ -26,8 +30,10 @@ pub struct VersionsAhead<'s> {
     histories: Vec<&'s dyn SectionSource>,
     /// The history that is being written, and the next of its versions.
     at: Place,
+    /// The first version that is not read yet.
+    shown: Place,
     /// The first version that is not told yet.
-    end: Place,
+    told: Place,
 }
 
 /// A history, and one of its versions.
@@ -53,19 +59,34 @@ impl<'s> VersionsAhead<'s> {
         Self {
             histories,
             at: start,
-            end: start,
+            shown: start,
+            told: start,
         }
     }
 
-    /// The next version is about to be loaded; `true` when it and others were told, and are to be read first.
-    pub(super) fn reach(&mut self) -> bool {
-        let is_new = self.end <= self.at;
-        if is_new {
-            self.end = self.at;
-            self.expect();
-        }
+    /// The next version is about to be loaded: what it needs is read, unless that was done. In between `check` says
+    /// whether to go on.
+    pub(super) fn reach<E>(&mut self, check: impl Fn() -> Result<(), E>) -> Result<(), E> {
+        let here = self.at;
         self.at.1 += 1;
-        is_new
+        let Some(source) = self.histories.get(here.0).copied() else {
+            return Ok(());
+        };
+        if here < self.shown {
+            source.read_behind();
+            return Ok(());
+        }
+        if self.told <= here {
+            self.told = here;
+            self.tell();
+        }
+        while source.read_expected() {
+            check()?;
+        }
+        source.show_expected();
+        self.shown = self.told;
+        self.tell();
+        Ok(())
     }
 
     /// A history is written.
@@ -74,10 +95,10 @@ impl<'s> VersionsAhead<'s> {
     }
 
     /// Tells of as many as are read together.
-    fn expect(&mut self) {
+    fn tell(&mut self) {
         let mut left = EXPECTED_BYTES_MAX;
-        while let Some(source) = self.histories.get(self.end.0) {
-            let versions = source.history().versions.get(self.end.1..);
+        while let Some(source) = self.histories.get(self.told.0) {
+            let versions = source.history().versions.get(self.told.1..);
             let versions = versions.unwrap_or_default();
             let taken = versions
                 .iter()
@@ -85,10 +106,10 @@ impl<'s> VersionsAhead<'s> {
             let count = fitting(taken, &mut left);
             source.expect_versions(&versions[..count]);
             if count < versions.len() {
-                self.end.1 += count;
+                self.told.1 += count;
                 return;
             }
-            self.end = (self.end.0 + 1, 0);
+            self.told = (self.told.0 + 1, 0);
         }
     }
 }
@@ -127,8 +148,16 @@ mod tests {
     use std::cell::{Cell, RefCell};
     use std::sync::Arc;
 
-    /// The number of a history, and how many of its versions were told.
-    type Told = RefCell<Vec<(usize, usize)>>;
+    /// What a history was told.
+    #[derive(Copy, Clone, PartialEq, Eq, Debug)]
+    enum Word {
+        /// Of this history so many versions are expected.
+        Expect(usize, usize),
+        /// What was read is shown.
+        Show,
+    }
+
+    type Told = RefCell<Vec<Word>>;
 
     /// A history whose images are raw pages of 64 KiB; writes down what it is told.
     struct Listener<'t> {
@@ -137,6 +166,8 @@ mod tests {
         told: &'t Told,
         /// How often there is something to read.
         pieces: Cell<usize>,
+        /// How often a piece was to be read meanwhile.
+        behind: Cell<usize>,
     }
 
     impl<'t> Listener<'t> {
@@ -157,6 +188,7 @@ mod tests {
                 history,
                 told,
                 pieces: Cell::new(0),
+                behind: Cell::new(0),
             }
         }
     }
@@ -201,7 +233,8 @@ mod tests {
         }
 
         fn expect_versions(&self, versions: &[Superseded]) {
-            self.told.borrow_mut().push((self.number, versions.len()));
+            let expected = Word::Expect(self.number, versions.len());
+            self.told.borrow_mut().push(expected);
         }
 
         fn read_expected(&self) -> bool {
@@ -210,20 +243,30 @@ mod tests {
             0 < left
         }
 
+        fn read_behind(&self) {
+            self.behind.set(self.behind.get() + 1);
+        }
+
+        fn show_expected(&self) {
+            self.told.borrow_mut().push(Word::Show);
+        }
+
         fn expect_nothing(&self) {
             self.told.borrow_mut().clear();
         }
     }
 
-    /// What a round told, the histories without a version left out.
-    fn round(told: &Told) -> Vec<(usize, usize)> {
-        let round = std::mem::take(&mut *told.borrow_mut());
-        round.into_iter().filter(|(_, count)| 0 < *count).collect()
+    /// What was told since the last look, the histories without a version left out.
+    fn words(told: &Told) -> Vec<Word> {
+        let mut words = std::mem::take(&mut *told.borrow_mut());
+        words.retain(|word| !matches!(word, Word::Expect(_, 0)));
+        words
     }
 
     #[test]
-    fn each_round_tells_of_as_many_as_fit_across_histories() {
+    fn each_round_tells_of_as_many_as_fit_across_histories_while_the_one_before_is_loaded() {
         const ROUND: usize = EXPECTED_BYTES_MAX / (65536 + PLACE_BYTES);
+        use Word::{Expect, Show};
         let told = Told::default();
         let counts = [0, 3, 0, ROUND - 5, 10, 2 * ROUND, 0, 1];
         let sources: Vec<_> = (0..counts.len())
@@ -234,23 +277,29 @@ mod tests {
         let mut rounds = Vec::new();
         for count in counts {
             for _ in 0..count {
-                let is_new = ahead.reach();
-                let round = round(&told);
-                assert_eq!(is_new, !round.is_empty());
-                if is_new {
-                    rounds.push(round);
-                }
+                ahead.reach(|| Ok::<_, ()>(())).unwrap();
+                rounds.extend(Some(words(&told)).filter(|words| !words.is_empty()));
             }
             ahead.next_history();
         }
         let expected = [
-            vec![(1, 3), (3, ROUND - 5), (4, 2)],
-            vec![(4, 8), (5, ROUND - 8)],
-            vec![(5, ROUND)],
-            vec![(5, 8), (7, 1)],
+            vec![
+                Expect(1, 3),
+                Expect(3, ROUND - 5),
+                Expect(4, 2),
+                Show,
+                Expect(4, 8),
+                Expect(5, ROUND - 8),
+            ],
+            vec![Show, Expect(5, ROUND)],
+            vec![Show, Expect(5, 8), Expect(7, 1)],
+            vec![Show],
         ];
         assert_eq!(rounds, expected);
-        told.borrow_mut().push((9, 9));
+        let behind: usize = sources.iter().map(|source| source.behind.get()).sum();
+        let loaded: usize = counts.iter().sum();
+        assert_eq!(behind, loaded - rounds.len());
+        told.borrow_mut().push(Show);
         drop(ahead);
         assert!(told.borrow().is_empty(), "nothing is expected at the end");
     }

@@ -10,8 +10,8 @@
 //!
 //! Invariants
 //! - on a store where nobody commits a checkpoint never rests;
-//! - nor does one when three quarters of the log or of the page index are taken: commits would soon wait
-//!   for it.
+//! - nor does one when five eighths of the log are taken, or three quarters of the page index: commits are let
+//!   in more slowly from a segment before three quarters of the log on, and must not wait for one that rests.
 //!
 //! Never: rests with a lock that a commit takes.
 
@@ -80,7 +80,7 @@ impl Engine {
 
     /// Whether commits may soon wait for what a checkpoint frees, or somebody waits for its end.
     fn is_hurried(&self) -> bool {
-        let log_bytes_most = self.limits.log_bytes_max / 4 * 3;
+        let log_bytes_most = self.limits.log_bytes_max / 8 * 5;
         self.signals.is_stopping()
             || self.log.ring().held_bytes() >= log_bytes_most
             || self.index_is_filling()
@@ -145,7 +145,7 @@ mod tests {
         let (_store, db) = open();
         let engine = db.engine();
         let slice = engine.begin_slice();
-        while engine.log.ring().held_bytes() < engine.limits.log_bytes_max / 4 * 3 {
+        while engine.log.ring().held_bytes() < engine.limits.log_bytes_max / 8 * 5 {
             commit(&db);
         }
         assert!(!end_slice(engine, &slice));

@@ -18,6 +18,7 @@
 //!
 //! Never: reads again what failed; more than two buffers, and what is expected or lent.
 
+use super::log_coming::Coming;
 use super::log_expected::{Expected, FileKey, ImagePlace, file_key};
 use crate::io::{BLOCK_BYTES, Block, zeroed_blocks};
 use crate::log::LogSegment;
@@ -43,8 +44,10 @@ pub(crate) struct LogWindow {
 
 #[derive(Default)]
 struct Window {
-    /// What is to be read together next.
-    to_expect: Vec<ImagePlace>,
+    /// What was told since anything was read for what was told before.
+    told: Vec<ImagePlace>,
+    /// What is read next.
+    coming: Coming,
     expected: Expected,
     /// What somebody else has read.
     lent: Expected,
@@ -100,20 +103,27 @@ impl LogWindow {
     }
 
     /// Images that are asked for next, too: all that were told since the last piece was read are read together,
-    /// instead of those that were expected before.
+    /// and then shown together.
     pub(super) fn expect(&self, images: impl Iterator<Item = ImagePlace>) {
-        self.window.lock().to_expect.extend(images);
+        self.window.lock().told.extend(images);
     }
 
     /// Reads a piece of what is expected; `false` when nothing is left.
     pub(super) fn read_expected(&self) -> bool {
+        let at_once = self.errands.at_once(usize::MAX);
+        self.window.lock().coming().read_here(at_once)
+    }
+
+    /// Has a piece of it read meanwhile.
+    pub(super) fn read_behind(&self) {
+        self.window.lock().coming().read_behind(&self.errands);
+    }
+
+    /// Shows what was read of it, instead of what was expected before.
+    pub(super) fn show_expected(&self) {
         let mut window = self.window.lock();
-        if !window.to_expect.is_empty() {
-            let images = std::mem::take(&mut window.to_expect);
-            window.expected.begin(images);
-        }
-        let at_once = self.errands.at_once(usize::MAX) as u64;
-        window.expected.read_some(at_once)
+        window.expected = Expected::default();
+        window.expected = window.coming().take();
     }
 
     /// Shows these, too, instead of those that were lent before.
@@ -130,7 +140,8 @@ impl LogWindow {
     /// Nothing is expected any more.
     pub(super) fn expect_nothing(&self) {
         let mut window = self.window.lock();
-        (window.to_expect, window.expected) = Default::default();
+        (window.told, window.expected) = Default::default();
+        drop(window.coming.take());
     }
 
     /// Shows `bytes` bytes of a segment's file from `offset` on; `None` when they could not be read, or
@@ -156,6 +167,14 @@ impl LogWindow {
 }
 
 impl Window {
+    /// With all that was told.
+    fn coming(&mut self) -> &mut Coming {
+        if !self.told.is_empty() {
+            self.coming.begin(std::mem::take(&mut self.told));
+        }
+        &mut self.coming
+    }
+
     fn end(&self) -> u64 {
         self.start + self.bytes as u64
     }
@@ -354,21 +373,72 @@ pub(super) mod tests {
         let (segment, window) = (segment(&disk, 1, 600), window(0));
         let images = (0..600).map(|nth| (Arc::clone(&segment), nth * BLOCK, BLOCK_BYTES));
         window.expect(images);
+        let before = disk.read_count();
         let read = || {
             let is_more = window.read_expected();
-            (window.window.lock().expected.count(), is_more)
+            (disk.read_count() - before, is_more)
         };
         window.errands.be_gentle(true);
-        assert_eq!([read(), read()], [(64, true), (128, true)]);
+        // A quarter of a MiB each, and a whole one.
+        assert_eq!([read(), read()], [(1, true), (2, true)]);
         window.errands.be_gentle(false);
-        assert_eq!([read(), read()], [(384, true), (600, false)]);
-        assert_eq!(read(), (600, false), "nothing is left");
+        assert_eq!([read(), read()], [(3, true), (4, false)]);
+        assert_eq!(read(), (4, false), "nothing is left");
+        show_all(&disk, &window, &segment, 600);
+    }
+
+    /// Shows what was read, and looks at so many images without another read.
+    fn show_all(disk: &SimDisk, window: &LogWindow, segment: &Arc<LogSegment>, images: u64) {
+        window.show_expected();
         let before = disk.read_count();
-        for nth in 0..600 {
-            let shown = window.read(&segment, nth * BLOCK, BLOCK_BYTES, |image| image[0]);
+        for nth in 0..images {
+            let shown = window.read(segment, nth * BLOCK, BLOCK_BYTES, |image| image[0]);
             assert_eq!(shown, Some(nth as u8));
         }
         assert_eq!(disk.read_count(), before);
+    }
+
+    #[test]
+    fn what_is_expected_is_read_meanwhile_piece_by_piece_as_somebody_asks() {
+        let disk = SimDisk::new(1);
+        let segment = segment(&disk, 1, 600);
+        for threads in 0..2 {
+            let window = window(threads);
+            let images = (0..600).map(|nth| (Arc::clone(&segment), nth * BLOCK, BLOCK_BYTES));
+            window.expect(images);
+            let before = disk.read_count();
+            window.read_behind();
+            window.window.lock().coming.come_back();
+            let pieces = disk.read_count() - before;
+            assert_eq!(pieces, threads as u64, "one, if somebody is free");
+            window.read_behind();
+            while window.read_expected() {}
+            assert_eq!(disk.read_count() - before, 3, "none of them twice");
+            show_all(&disk, &window, &segment, 600);
+        }
+    }
+
+    #[test]
+    fn what_is_shown_stays_while_the_next_is_read() {
+        let disk = SimDisk::new(1);
+        let (segment, window) = (segment(&disk, 1, 20), window(1));
+        let images = |from, to| (from..to).map(|nth| (Arc::clone(&segment), nth * BLOCK, 100));
+        let shown = |nth: u64| {
+            let window = window.window.lock();
+            window.expected.at(&segment, nth * BLOCK, 100).is_some()
+        };
+        window.expect(images(0, 10));
+        while window.read_expected() {}
+        assert!(!shown(0));
+        window.show_expected();
+        window.expect(images(10, 20));
+        window.read_behind();
+        window.window.lock().coming.come_back();
+        assert!(shown(0) && !shown(10));
+        window.show_expected();
+        assert!(!shown(0) && shown(10));
+        window.expect_nothing();
+        assert!(!shown(10));
     }
 
     #[test]

@@ -49,6 +49,7 @@ mod jobs;
 mod lag;
 mod leftovers;
 mod lifecycle;
+mod log_coming;
 mod log_expected;
 mod log_needs;
 mod log_window;

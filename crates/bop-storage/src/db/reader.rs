@@ -139,6 +139,16 @@ impl PageReader {
         self.window.read_expected()
     }
 
+    /// Has a piece of it read meanwhile, if somebody is free for that.
+    pub(crate) fn read_behind(&self) {
+        self.window.read_behind();
+    }
+
+    /// What was read of it is used from now on, instead of what was before.
+    pub(crate) fn show_expected(&self) {
+        self.window.show_expected();
+    }
+
     /// Nothing is copied next.
     pub(crate) fn expect_nothing(&self) {
         self.window.expect_nothing();

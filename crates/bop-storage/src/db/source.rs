@@ -88,6 +88,14 @@ impl SectionSource for Source {
         self.reader.read_expected()
     }
 
+    fn read_behind(&self) {
+        self.reader.read_behind();
+    }
+
+    fn show_expected(&self) {
+        self.reader.show_expected();
+    }
+
     fn expect_nothing(&self) {
         self.reader.expect_nothing();
     }

@@ -298,7 +298,7 @@ impl Log {
     /// The log was shortened: whoever waits for room looks again.
     pub fn room_made(&self) {
         self.shared.state.lock().shortened += 1;
-        self.shared.room.notify_all();
+        self.shared.look_again();
     }
 
     /// Takes no more records from users; housekeeping still ends its work, until the last record.
@@ -307,7 +307,7 @@ impl Log {
         if matches!(state.health, Health::Open) {
             state.health = Health::Closed;
         }
-        self.shared.room.notify_all();
+        self.shared.look_again();
     }
 
     /// Takes no more records at all.
@@ -316,7 +316,7 @@ impl Log {
         if !matches!(state.health, Health::Poisoned(_)) {
             state.health = Health::Ended;
         }
-        self.shared.room.notify_all();
+        self.shared.look_again();
     }
 
     /// Ends the log's threads; `false` when one has not ended by `deadline`, since the kernel has

@@ -411,7 +411,7 @@ impl Shared {
         let mut waiting = window.map(|window| window.members).unwrap_or_default();
         waiting.extend(state.queue.drain());
         state.due_at = None;
-        self.room.notify_all();
+        self.look_again();
         drop(state);
         let failed = |member: Member| {
             let error = member.failed(cause);

@@ -4,9 +4,15 @@
 //! In the last quarter of the log they are let in more and more slowly instead, so that the checkpoint is
 //! done first: every writer gets slower, and none is refused.
 //!
+//! Those who wait are let in a crowd at a time, at the end of a beat: one by one each would be written alone, at
+//! the price of a batch of all, while a checkpoint needs the device and the processors most.
+//!
 //! ```text
 //!   taken:  0 ------ 3/4 of the cap -------------------- cap
 //!           |  as they come  |  slower with what is left  |  wait for room
+//!
+//!   their turns at the rate    | a   b c   d |   e     f   |
+//!   let in                                a b c d         e f         a beat each
 //! ```
 //! Invariants
 //! - nobody waits longer than [`WAIT_MAX`] for the sake of the pace;
@@ -18,6 +24,9 @@ use std::time::{Duration, Instant};
 
 /// Nobody waits longer.
 pub(super) const WAIT_MAX: Duration = Duration::from_millis(500);
+
+/// How often those who wait are let in.
+const BEAT: Duration = Duration::from_millis(4);
 
 /// At full speed a log takes so long through its last quarter, or longer.
 const ZONE_SECONDS: u64 = 4;
@@ -31,7 +40,24 @@ const END: u64 = 256 << 10;
 /// When the next record is let in.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
-    next: Option<Instant>,
+    next: Option<Turn>,
+}
+
+#[derive(Copy, Clone, Debug)]
+struct Turn {
+    /// When the first beat began.
+    since: Instant,
+    /// When it would be this record's turn, were there no beats.
+    at: Instant,
+}
+
+impl Turn {
+    /// The end of the beat.
+    fn let_in(&self) -> Instant {
+        let beats = (self.at - self.since).as_nanos().div_ceil(BEAT.as_nanos());
+        let beats = u32::try_from(beats).unwrap_or(u32::MAX);
+        self.since + BEAT.saturating_mul(beats)
+    }
 }
 
 impl Pace {
@@ -49,12 +75,17 @@ impl Pace {
             return None;
         };
         let now = now();
-        let at = self
-            .next
-            .map_or(now, |next| next.clamp(now, now + WAIT_MAX));
+        let fresh = Turn {
+            since: now,
+            at: now,
+        };
+        // A pause is not made up for.
+        let turn = self.next.filter(|next| now <= next.at).unwrap_or(fresh);
+        let at = turn.at.min(now + WAIT_MAX);
+        let turn = Turn { at, ..turn };
         let takes = Duration::from_micros(bytes.saturating_mul(1_000_000) / rate);
-        self.next = at.checked_add(takes);
-        (now < at).then_some(at)
+        self.next = at.checked_add(takes).map(|at| Turn { at, ..turn });
+        (now < at).then(|| turn.let_in().min(now + WAIT_MAX))
     }
 }
 
@@ -101,12 +132,30 @@ mod tests {
         assert_eq!(wait(500, 100 * MIB), None);
         // 16 MiB a second: the first at once, each behind the one before.
         assert_eq!(wait(64, MIB), None);
-        assert_eq!(wait(64, 2 * MIB), Some(62));
-        assert_eq!(wait(64, 16 * MIB), Some(187));
+        assert_eq!(wait(64, 2 * MIB), Some(64));
+        assert_eq!(wait(64, 16 * MIB), Some(188));
         assert_eq!(wait(64, MIB), Some(500));
         // There is room again.
         assert_eq!(wait(300, MIB), None);
         assert_eq!(wait(64, MIB), None);
+    }
+
+    #[test]
+    fn those_who_wait_are_let_in_a_crowd_at_a_time() {
+        let (now, mut pace) = (Instant::now(), Pace::default());
+        // 16 MiB a second: 64 KiB a beat.
+        let mut let_in = |after_us: u64| {
+            let now = now + Duration::from_micros(after_us);
+            let at = pace.admit(|| now, 16 * 1024, 64 * MIB, MAX);
+            at.map(|at| (at - now).as_micros() as u64 + after_us)
+        };
+        assert_eq!(let_in(0), None);
+        let crowds: Vec<_> = (1..13).map(|nth| let_in(nth * 10)).collect();
+        let expected = [[4000; 4], [8000; 4], [12_000; 4]];
+        assert_eq!(
+            crowds,
+            expected.concat().into_iter().map(Some).collect::<Vec<_>>()
+        );
     }
 
     #[test]
@@ -116,6 +165,7 @@ mod tests {
         let later = now + Duration::from_secs(9);
         assert_eq!(pace.admit(|| later, MIB, 64 * MIB, MAX), None);
         let next = pace.admit(|| later, MIB, 64 * MIB, MAX);
-        assert_eq!(next, Some(later + Duration::from_micros(62_500)));
+        // 62.5 ms, and on to the end of the beat.
+        assert_eq!(next, Some(later + Duration::from_millis(64)));
     }
 }

@@ -33,6 +33,8 @@ pub(super) struct Shared {
     pub(super) state: Mutex<State>,
     /// Signalled when the queue or the log got room, and when turn or health changed.
     pub(super) room: Condvar,
+    /// Signalled when the log got room, and when health changed: for records that the pace lets in later.
+    pub(super) pace: Condvar,
     /// Signalled when the background thread has something to do.
     pub(super) work: Condvar,
     /// Signalled when the retry thread has something to do.
@@ -83,6 +85,7 @@ impl Shared {
             parts,
             state: Mutex::new(state),
             room: Condvar::new(),
+            pace: Condvar::new(),
             work: Condvar::new(),
             failed: Condvar::new(),
             published,
@@ -206,7 +209,7 @@ impl Shared {
                 let Some(until) = until.filter(|until| now() < *until) else {
                     break;
                 };
-                self.room.wait_until(&mut state, until);
+                self.pace.wait_until(&mut state, until);
                 continue;
             };
             let shortened = state.shortened;
@@ -315,6 +318,12 @@ impl Shared {
         let max = self.parts.limits.log_bytes_max;
         let until = state.pace.admit(now, bytes, left, max);
         until.inspect(|_| self.parts.meters.commit_paced())
+    }
+
+    /// Whoever waits to be let in looks again.
+    pub(super) fn look_again(&self) {
+        self.room.notify_all();
+        self.pace.notify_all();
     }
 
     /// Whether the log is so full that records are let in slowly.

@@ -10,12 +10,14 @@
 //!
 //! Never: compresses a page, changes what a section is about.
 
+use super::bodies::Bodies;
 use super::body::{PACKED, alignment};
 use super::format::{CHUNK_FORMAT_VERSION_MIN, Slot};
 use super::reader::ChunkReader;
 use super::section::{Section, SectionRef};
 use super::writer::ChunkWriter;
 use crate::error::CheckpointError;
+use std::sync::Arc;
 use zerocopy::little_endian::U64;
 
 impl ChunkWriter {
@@ -29,7 +31,7 @@ impl ChunkWriter {
     /// not say all that one of the present version does; [`CheckpointError::Io`].
     pub fn copy_section(
         &mut self,
-        from: &ChunkReader,
+        from: &Arc<ChunkReader>,
         section: u32,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<SectionRef, CheckpointError> {
@@ -56,17 +58,26 @@ impl ChunkWriter {
     /// Copies the bodies of a section of pages and answers with its slots, which name their new places.
     fn copy_bodies(
         &mut self,
-        from: &ChunkReader,
+        from: &Arc<ChunkReader>,
         section: u32,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<Vec<Slot>, CheckpointError> {
         let (meta, index) = from.index(section)?;
         let mut slots = Vec::new();
+        let mut bodies = Bodies::new(from, &index, self.sink.errands());
         for (number, slot) in index.iter() {
             if cancelled() {
                 return Err(CheckpointError::Closed);
             }
-            let body = from.read_body(meta, number, slot)?;
+            let alone;
+            let ahead = bodies.get(number, slot);
+            let body = match ahead.filter(|body| from.is_body(meta, number, slot, body)) {
+                Some(body) => body,
+                None => {
+                    alone = from.read_body(meta, number, slot)?;
+                    alone.bytes()
+                }
+            };
             let multiple = alignment(slot.encoding, meta.page_size.get());
             self.sink.pad_to(multiple, 0)?;
             // The checksum of a slot does not bind the place of its body.
@@ -74,8 +85,8 @@ impl ChunkWriter {
                 body_offset: U64::new(self.sink.position()),
                 ..slot.clone()
             });
-            self.sink.append(body.bytes())?;
-            from.page_of(meta, slot, body.bytes())?;
+            self.sink.append(body)?;
+            from.page_of(meta, slot, body)?;
         }
         Ok(slots)
     }

@@ -9,6 +9,7 @@
 //!
 //! Never: knows which chunks are in use, removes one that has its name.
 
+mod bodies;
 mod body;
 mod checksums;
 mod compression;

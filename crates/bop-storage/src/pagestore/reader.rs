@@ -349,6 +349,18 @@ impl ChunkReader {
         self.page_of(meta, slot, body)
     }
 
+    /// Whether these bytes are the body of a slot.
+    pub(super) fn is_body(
+        &self,
+        meta: &SectionMeta,
+        number: u32,
+        slot: &Slot,
+        body: &[u8],
+    ) -> bool {
+        let checksum = slot_checksum(meta.database, meta.generation, number, slot, body);
+        checksum == slot.checksum.get()
+    }
+
     fn check_body(
         &self,
         meta: &SectionMeta,
@@ -356,8 +368,7 @@ impl ChunkReader {
         slot: &Slot,
         body: &[u8],
     ) -> Result<(), ReadError> {
-        let checksum = slot_checksum(meta.database, meta.generation, number, slot, body);
-        if checksum != slot.checksum.get() {
+        if !self.is_body(meta, number, slot, body) {
             let offset = slot.body_offset.get();
             return Err(self.source.damage(offset, Reject::Checksum).into());
         }

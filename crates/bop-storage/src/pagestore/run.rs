@@ -15,15 +15,15 @@ use zerocopy::IntoBytes;
 const BLOCK: u64 = BLOCK_BYTES as u64;
 
 /// The part of a file that one read takes, as far as it is known.
-struct Reach {
+pub(super) struct Reach {
     /// Where the first body's block begins.
-    aligned: u64,
+    pub(super) aligned: u64,
     /// Where the last body ends.
-    end: u64,
+    pub(super) end: u64,
 }
 
 impl Reach {
-    fn of(first: &Slot) -> Self {
+    pub(super) fn of(first: &Slot) -> Self {
         let begin = first.body_offset.get();
         Self {
             aligned: begin - begin % BLOCK,
@@ -33,7 +33,7 @@ impl Reach {
 
     /// Whether the body of `slot`, less than `gap` bytes behind the last one, fits into the same buffer; it is the
     /// last one then.
-    fn takes(&mut self, slot: &Slot, gap: u64) -> bool {
+    pub(super) fn takes(&mut self, slot: &Slot, gap: u64) -> bool {
         let offset = slot.body_offset.get();
         let behind = offset.saturating_add(slot.body_bytes.get().into());
         let is_near = self.end <= offset && offset - self.end < gap;

@@ -138,6 +138,11 @@ impl BlockSink {
         self.errands = Some(errands);
     }
 
+    /// Who writes full batches, if not whoever fills them.
+    pub(super) fn errands(&self) -> Option<Arc<Errands>> {
+        self.errands.clone()
+    }
+
     /// Where the next byte goes.
     pub(super) fn position(&self) -> u64 {
         self.batch.end()
