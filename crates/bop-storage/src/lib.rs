@@ -22,6 +22,7 @@ pub mod point;
 pub mod buffer;
 
 pub mod page;
+mod page_diff;
 
 pub mod page_one;
 

@@ -108,18 +108,21 @@ pub trait SectionSource {
         before: Option<&BasePage>,
     ) -> Result<BasePage, ReadError>;
 
-    /// These are loaded next, too, behind those that were told since anything was read for them: what they need
-    /// can be read together.
+    /// These are loaded, too, behind those that were told before, and in a round with those that were told since the
+    /// last one ended: what a round needs can be read together.
     fn expect_versions(&self, versions: &[Superseded]);
 
-    /// Reads a piece of what those need that were told; `false` when nothing is left. Between two pieces there may
-    /// be something else to do.
+    /// A round ends.
+    fn end_round(&self);
+
+    /// Reads a piece of what the next round needs, when all were told; `false` when nothing is left. Between two
+    /// pieces there may be something else to do.
     fn read_expected(&self) -> bool;
 
     /// Has a piece of it read meanwhile, if somebody is free for that and does not read one already.
     fn read_behind(&self);
 
-    /// They are loaded from now on: what was read for those before them is not needed any more.
+    /// The round is loaded from now on: what was read for the one before it is not needed any more.
     fn show_expected(&self);
 
     /// No version is loaded next.

@@ -7,16 +7,17 @@
 //! ```text
 //! histories, as they are written   | 1 1 1 1 | 2 2 2 | 3 3 3 3 3 | 4 ...
 //! rounds                           '----------------------'----------- ...
-//!                                     ^ at                 ^ shown    ^ told
+//!                                     ^ at                 ^ shown
 //! ```
 //! Invariants
-//! - every version is told before it is loaded, each once, in that order;
-//! - no version is told that is more than one round behind the one that is loaded.
+//! - every version is told before the first one is loaded, each once, in that order;
+//! - a version is loaded when its round was read, and while the next one is.
 //!
 //! Never: loads.
 
 use super::execute::SectionSource;
 use super::plan::{Content, PlannedChunk, PlannedSection};
+use std::collections::VecDeque;
 
 /// Bytes of the images that are read together, and of what is kept to find them.
 /// There are two rounds of them in memory.
@@ -28,39 +29,38 @@ const PLACE_BYTES: usize = 64;
 /// The versions of the chunks of a checkpoint.
 pub struct VersionsAhead<'s> {
     histories: Vec<&'s dyn SectionSource>,
+    round_bytes: usize,
     /// The history that is being written, and the next of its versions.
     at: Place,
-    /// The first version that is not read yet.
+    /// Where rounds end that are not read yet; `None`: they were not told.
+    ends: Option<VecDeque<Place>>,
+    /// Where the round ends that is being loaded.
     shown: Place,
-    /// The first version that is not told yet.
-    told: Place,
 }
 
 /// A history, and one of its versions.
 type Place = (usize, usize);
 
 impl<'s> VersionsAhead<'s> {
-    /// Of chunks that are written in this order.
+    /// Of chunks that are written in this order. A round has `round_bytes` of images, or [`EXPECTED_BYTES_MAX`].
     pub fn new(
         planned: &[PlannedChunk],
+        round_bytes: usize,
         source_of: impl Fn(PlannedSection) -> Option<&'s dyn SectionSource>,
     ) -> Self {
         let sections = planned.iter().flat_map(|chunk| &chunk.sections);
         let histories = sections.filter(|section| section.content == Content::History);
-        Self::of(
-            histories
-                .filter_map(|section| source_of(*section))
-                .collect(),
-        )
+        let histories = histories.filter_map(|section| source_of(*section));
+        Self::of(histories.collect(), round_bytes)
     }
 
-    fn of(histories: Vec<&'s dyn SectionSource>) -> Self {
-        let start = (0, 0);
+    fn of(histories: Vec<&'s dyn SectionSource>, round_bytes: usize) -> Self {
         Self {
             histories,
-            at: start,
-            shown: start,
-            told: start,
+            round_bytes: round_bytes.min(EXPECTED_BYTES_MAX),
+            at: (0, 0),
+            ends: None,
+            shown: (0, 0),
         }
     }
 
@@ -76,16 +76,15 @@ impl<'s> VersionsAhead<'s> {
             source.read_behind();
             return Ok(());
         }
-        if self.told <= here {
-            self.told = here;
-            self.tell();
-        }
+        let (histories, round_bytes) = (&self.histories, self.round_bytes);
+        let ends = self
+            .ends
+            .get_or_insert_with(|| tell(histories, round_bytes));
         while source.read_expected() {
             check()?;
         }
         source.show_expected();
-        self.shown = self.told;
-        self.tell();
+        self.shown = ends.pop_front().unwrap_or((self.histories.len(), 0));
         Ok(())
     }
 
@@ -93,25 +92,39 @@ impl<'s> VersionsAhead<'s> {
     pub(super) fn next_history(&mut self) {
         self.at = (self.at.0 + 1, 0);
     }
+}
 
-    /// Tells of as many as are read together.
-    fn tell(&mut self) {
-        let mut left = EXPECTED_BYTES_MAX;
-        while let Some(source) = self.histories.get(self.told.0) {
-            let versions = source.history().versions.get(self.told.1..);
-            let versions = versions.unwrap_or_default();
-            let taken = versions
+/// Tells all versions of these, a round after the other; where each ends.
+fn tell(histories: &[&dyn SectionSource], round_bytes: usize) -> VecDeque<Place> {
+    let mut ends = VecDeque::new();
+    let mut left = round_bytes;
+    for (nth, source) in histories.iter().enumerate() {
+        let versions = &source.history().versions;
+        let mut told = 0;
+        while told < versions.len() {
+            let behind = &versions[told..];
+            let sizes = behind
                 .iter()
-                .map(|told| told.version.form.bytes() + PLACE_BYTES);
-            let count = fitting(taken, &mut left);
-            source.expect_versions(&versions[..count]);
-            if count < versions.len() {
-                self.told.1 += count;
-                return;
+                .map(|one| one.version.form.bytes() + PLACE_BYTES);
+            let mut count = fitting(sizes, &mut left);
+            if count == 0 && left == round_bytes {
+                // What is larger than a round is one by itself.
+                (count, left) = (1, 0);
             }
-            self.told = (self.told.0 + 1, 0);
+            source.expect_versions(&behind[..count]);
+            told += count;
+            if told < versions.len() {
+                source.end_round();
+                ends.push_back((nth, told));
+                left = round_bytes;
+            }
         }
     }
+    if let Some(source) = histories.last() {
+        source.end_round();
+        ends.push_back((histories.len(), 0));
+    }
+    ends
 }
 
 impl Drop for VersionsAhead<'_> {
@@ -153,6 +166,8 @@ mod tests {
     enum Word {
         /// Of this history so many versions are expected.
         Expect(usize, usize),
+        /// The round is complete.
+        End,
         /// What was read is shown.
         Show,
     }
@@ -237,6 +252,10 @@ mod tests {
             self.told.borrow_mut().push(expected);
         }
 
+        fn end_round(&self) {
+            self.told.borrow_mut().push(Word::End);
+        }
+
         fn read_expected(&self) -> bool {
             let left = self.pieces.get();
             self.pieces.set(left.saturating_sub(1));
@@ -263,45 +282,70 @@ mod tests {
         words
     }
 
-    #[test]
-    fn each_round_tells_of_as_many_as_fit_across_histories_while_the_one_before_is_loaded() {
-        const ROUND: usize = EXPECTED_BYTES_MAX / (65536 + PLACE_BYTES);
-        use Word::{Expect, Show};
+    /// What is told when histories with so many versions each are loaded, in rounds of so many bytes: before each
+    /// version before which anything is.
+    fn told_of(counts: &[usize], round_bytes: usize) -> Vec<Vec<Word>> {
         let told = Told::default();
-        let counts = [0, 3, 0, ROUND - 5, 10, 2 * ROUND, 0, 1];
         let sources: Vec<_> = (0..counts.len())
             .map(|nth| Listener::new(nth, counts[nth], &told))
             .collect();
         let sources_of = sources.iter().map(|source| source as &dyn SectionSource);
-        let mut ahead = VersionsAhead::of(sources_of.collect());
+        let mut ahead = VersionsAhead::of(sources_of.collect(), round_bytes);
         let mut rounds = Vec::new();
         for count in counts {
-            for _ in 0..count {
+            for _ in 0..*count {
                 ahead.reach(|| Ok::<_, ()>(())).unwrap();
                 rounds.extend(Some(words(&told)).filter(|words| !words.is_empty()));
             }
             ahead.next_history();
         }
-        let expected = [
-            vec![
-                Expect(1, 3),
-                Expect(3, ROUND - 5),
-                Expect(4, 2),
-                Show,
-                Expect(4, 8),
-                Expect(5, ROUND - 8),
-            ],
-            vec![Show, Expect(5, ROUND)],
-            vec![Show, Expect(5, 8), Expect(7, 1)],
-            vec![Show],
-        ];
-        assert_eq!(rounds, expected);
         let behind: usize = sources.iter().map(|source| source.behind.get()).sum();
         let loaded: usize = counts.iter().sum();
-        assert_eq!(behind, loaded - rounds.len());
-        told.borrow_mut().push(Show);
+        assert_eq!(behind, loaded - rounds.len(), "a piece for each other one");
+        told.borrow_mut().push(Word::Show);
         drop(ahead);
         assert!(told.borrow().is_empty(), "nothing is expected at the end");
+        rounds
+    }
+
+    #[test]
+    fn all_is_told_in_rounds_that_fit_across_histories_and_each_shown_when_it_is_loaded() {
+        const ROUND: usize = EXPECTED_BYTES_MAX / (65536 + PLACE_BYTES);
+        use Word::{End, Expect, Show};
+        let counts = [0, 3, 0, ROUND - 5, 10, 2 * ROUND, 0, 1];
+        let first = vec![
+            Expect(1, 3),
+            Expect(3, ROUND - 5),
+            Expect(4, 2),
+            End,
+            Expect(4, 8),
+            Expect(5, ROUND - 8),
+            End,
+            Expect(5, ROUND),
+            End,
+            Expect(5, 8),
+            Expect(7, 1),
+            End,
+            Show,
+        ];
+        let expected = [first, vec![Show], vec![Show], vec![Show]];
+        assert_eq!(told_of(&counts, usize::MAX), expected);
+    }
+
+    #[test]
+    fn an_image_that_is_larger_than_a_round_is_one_by_itself() {
+        use Word::{End, Expect, Show};
+        let first = vec![
+            Expect(0, 1),
+            End,
+            Expect(0, 1),
+            End,
+            Expect(1, 1),
+            End,
+            Show,
+        ];
+        let expected = [first, vec![Show], vec![Show]];
+        assert_eq!(told_of(&[2, 1], 100), expected);
     }
 
     #[test]
@@ -323,7 +367,8 @@ mod tests {
             bytes: 0,
         };
         let source_of = |_| Some(&source as &dyn SectionSource);
-        let mut ahead = VersionsAhead::new(std::slice::from_ref(&planned), source_of);
+        let planned_all = std::slice::from_ref(&planned);
+        let mut ahead = VersionsAhead::new(planned_all, usize::MAX, source_of);
         let asked = Cell::new(0);
         // Before the version, and after each of four pieces.
         let cancelled = || asked.replace(asked.get() + 1) == 4;

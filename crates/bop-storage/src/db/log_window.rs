@@ -20,7 +20,8 @@
 
 use super::log_coming::Coming;
 use super::log_expected::{Expected, FileKey, ImagePlace, file_key};
-use crate::io::{BLOCK_BYTES, Block, zeroed_blocks};
+use super::log_rounds::Rounds;
+use crate::io::{BLOCK_BYTES, Block, Disk, zeroed_blocks};
 use crate::log::LogSegment;
 use crate::runtime::sync::Mutex;
 use crate::runtime::{Errands, Pending, Waited};
@@ -33,6 +34,8 @@ const BLOCK: u64 = BLOCK_BYTES as u64;
 const WINDOW_BLOCKS: usize = 256;
 /// What the next window may take over of the one before: an image of 64 KiB that begins inside a block.
 const CARRIED_BLOCKS: usize = 17;
+/// Of what is expected so much is read before whoever copies may do something else.
+const PIECE_BYTES_MAX: usize = 1 << 20;
 /// How far behind the window an image may begin that is taken for the next one.
 const SKIPPED_MAX: u64 = 64 << 10;
 
@@ -40,13 +43,15 @@ const SKIPPED_MAX: u64 = 64 << 10;
 pub(crate) struct LogWindow {
     window: Mutex<Window>,
     errands: Arc<Errands>,
+    /// Where rounds are sorted.
+    disk: Arc<dyn Disk>,
 }
 
 #[derive(Default)]
 struct Window {
-    /// What was told since anything was read for what was told before.
-    told: Vec<ImagePlace>,
-    /// What is read next.
+    /// What is expected, and was not begun to be read.
+    rounds: Rounds,
+    /// The round that is read next.
     coming: Coming,
     expected: Expected,
     /// What somebody else has read.
@@ -91,10 +96,11 @@ impl Read {
 }
 
 impl LogWindow {
-    pub(super) fn new(errands: Arc<Errands>) -> Self {
+    pub(super) fn new(errands: Arc<Errands>, disk: Arc<dyn Disk>) -> Self {
         Self {
             window: Mutex::default(),
             errands,
+            disk,
         }
     }
 
@@ -102,16 +108,22 @@ impl LogWindow {
         &self.errands
     }
 
-    /// Images that are asked for next, too: all that were told since the last piece was read are read together,
-    /// and then shown together.
-    pub(super) fn expect(&self, images: impl Iterator<Item = ImagePlace>) {
-        self.window.lock().told.extend(images);
+    /// Images that are asked for next, too, each with whether its version is in memory: of the round that is open.
+    pub(super) fn expect(&self, images: impl Iterator<Item = (ImagePlace, bool)>) {
+        let rounds = &mut self.window.lock().rounds;
+        images.for_each(|(image, is_cached)| rounds.expect(image, is_cached));
     }
 
-    /// Reads a piece of what is expected; `false` when nothing is left.
+    /// What is expected from now on is of another round.
+    pub(super) fn end_round(&self) {
+        self.window.lock().rounds.end_round();
+    }
+
+    /// Reads a piece of the next round, when all rounds were told; `false` when nothing is left of it.
     pub(super) fn read_expected(&self) -> bool {
-        let at_once = self.errands.at_once(usize::MAX);
-        self.window.lock().coming().read_here(at_once)
+        let at_once = self.errands.at_once(PIECE_BYTES_MAX);
+        let mut window = self.window.lock();
+        window.rounds.prepare(&self.disk, at_once as u64) || window.coming().read_here(at_once)
     }
 
     /// Has a piece of it read meanwhile.
@@ -119,11 +131,11 @@ impl LogWindow {
         self.window.lock().coming().read_behind(&self.errands);
     }
 
-    /// Shows what was read of it, instead of what was expected before.
+    /// Shows what was read of it, instead of the round before.
     pub(super) fn show_expected(&self) {
         let mut window = self.window.lock();
         window.expected = Expected::default();
-        window.expected = window.coming().take();
+        window.expected = window.coming.take();
     }
 
     /// Shows these, too, instead of those that were lent before.
@@ -140,7 +152,7 @@ impl LogWindow {
     /// Nothing is expected any more.
     pub(super) fn expect_nothing(&self) {
         let mut window = self.window.lock();
-        (window.told, window.expected) = Default::default();
+        (window.rounds, window.expected) = Default::default();
         drop(window.coming.take());
     }
 
@@ -167,10 +179,12 @@ impl LogWindow {
 }
 
 impl Window {
-    /// With all that was told.
+    /// The round that is read next, begun.
     fn coming(&mut self) -> &mut Coming {
-        if !self.told.is_empty() {
-            self.coming.begin(std::mem::take(&mut self.told));
+        if self.coming.is_over()
+            && let Some(round) = self.rounds.next()
+        {
+            self.coming.begin(round);
         }
         &mut self.coming
     }
@@ -279,9 +293,10 @@ impl fmt::Debug for LogWindow {
 pub(super) mod tests {
     use super::*;
     use crate::ids::{Incarnation, Lsn, SegmentId};
-    use crate::io::{Disk, OpenMode};
+    use crate::io::{Disk, OpenMode, layout};
     use crate::runtime::SystemSpawn;
     use crate::testing::{Fault, SimDisk};
+    use std::ops::Range;
     use std::path::Path;
 
     /// A segment whose every block is filled with its number.
@@ -305,7 +320,10 @@ pub(super) mod tests {
     }
 
     fn window(threads: usize) -> LogWindow {
-        LogWindow::new(Errands::new(Arc::new(SystemSpawn), threads))
+        let errands = Errands::new(Arc::new(SystemSpawn), threads);
+        let disk = SimDisk::new(2);
+        disk.create_dir(Path::new(layout::SCRATCH_DIR)).unwrap();
+        LogWindow::new(errands, Arc::new(disk))
     }
 
     /// Reads at an offset and checks it; how many blocks the window has then.
@@ -367,12 +385,18 @@ pub(super) mod tests {
         assert!(blocks.max() > Some(64 + CARRIED_BLOCKS));
     }
 
+    /// Expects these blocks as the images of a round.
+    fn expect(window: &LogWindow, segment: &Arc<LogSegment>, blocks: Range<u64>) {
+        let image = |nth| (Arc::clone(segment), nth * BLOCK, BLOCK_BYTES);
+        window.expect(blocks.map(|nth| (image(nth), false)));
+        window.end_round();
+    }
+
     #[test]
     fn what_is_expected_is_read_in_pieces_as_large_as_is_wanted_just_then() {
         let disk = SimDisk::new(1);
         let (segment, window) = (segment(&disk, 1, 600), window(0));
-        let images = (0..600).map(|nth| (Arc::clone(&segment), nth * BLOCK, BLOCK_BYTES));
-        window.expect(images);
+        expect(&window, &segment, 0..600);
         let before = disk.read_count();
         let read = || {
             let is_more = window.read_expected();
@@ -404,8 +428,7 @@ pub(super) mod tests {
         let segment = segment(&disk, 1, 600);
         for threads in 0..2 {
             let window = window(threads);
-            let images = (0..600).map(|nth| (Arc::clone(&segment), nth * BLOCK, BLOCK_BYTES));
-            window.expect(images);
+            expect(&window, &segment, 0..600);
             let before = disk.read_count();
             window.read_behind();
             window.window.lock().coming.come_back();
@@ -422,16 +445,16 @@ pub(super) mod tests {
     fn what_is_shown_stays_while_the_next_is_read() {
         let disk = SimDisk::new(1);
         let (segment, window) = (segment(&disk, 1, 20), window(1));
-        let images = |from, to| (from..to).map(|nth| (Arc::clone(&segment), nth * BLOCK, 100));
         let shown = |nth: u64| {
             let window = window.window.lock();
-            window.expected.at(&segment, nth * BLOCK, 100).is_some()
+            let found = window.expected.at(&segment, nth * BLOCK, BLOCK_BYTES);
+            found.is_some()
         };
-        window.expect(images(0, 10));
+        expect(&window, &segment, 0..10);
+        expect(&window, &segment, 10..20);
         while window.read_expected() {}
         assert!(!shown(0));
         window.show_expected();
-        window.expect(images(10, 20));
         window.read_behind();
         window.window.lock().coming.come_back();
         assert!(shown(0) && !shown(10));

@@ -52,6 +52,8 @@ mod lifecycle;
 mod log_coming;
 mod log_expected;
 mod log_needs;
+mod log_rounds;
+mod log_sorted;
 mod log_window;
 mod manager;
 mod metrics;

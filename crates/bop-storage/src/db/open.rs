@@ -341,7 +341,7 @@ impl Parts<'_> {
             watch_thread: Mutex::new(None),
             runtime: self.options.runtime.clone(),
             limits: self.limits.clone(),
-            reader: reader_of(&log, cache, &errands),
+            reader: reader_of(&log, cache, &errands, &self.disk),
             errands,
             compression: self.options.compression,
             signals,
@@ -398,9 +398,14 @@ impl Parts<'_> {
     }
 }
 
-fn reader_of(log: &Log, cache: Arc<PageCache>, errands: &Arc<Errands>) -> PageReader {
+fn reader_of(
+    log: &Log,
+    cache: Arc<PageCache>,
+    errands: &Arc<Errands>,
+    disk: &Arc<dyn Disk>,
+) -> PageReader {
     let (ring, unwritten) = (Arc::clone(log.ring()), Arc::clone(log.unwritten()));
-    PageReader::new(ring, unwritten, cache, errands)
+    PageReader::new(ring, unwritten, cache, errands, disk)
 }
 
 fn index_entries<'s>(states: impl Iterator<Item = &'s Arc<DbState>>) -> i64 {

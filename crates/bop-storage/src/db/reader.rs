@@ -13,6 +13,7 @@ use crate::cache::{PageCache, PageKey};
 use crate::checkpoint::Superseded;
 use crate::error::ReadError;
 use crate::ids::{Lsn, PageNo, PageSize};
+use crate::io::Disk;
 use crate::log::format::record::Encoding;
 use crate::log::{Ring, Unwritten};
 use crate::page::PageBytes;
@@ -39,12 +40,13 @@ impl PageReader {
         unwritten: Arc<Unwritten>,
         cache: Arc<PageCache>,
         errands: &Arc<Errands>,
+        disk: &Arc<dyn Disk>,
     ) -> Self {
         Self {
             ring,
             unwritten,
             cache,
-            window: Arc::new(LogWindow::new(Arc::clone(errands))),
+            window: Arc::new(LogWindow::new(Arc::clone(errands), Arc::clone(disk))),
         }
     }
 
@@ -118,18 +120,31 @@ impl PageReader {
         })
     }
 
-    /// These are copied next, too: the images of those that are not in memory are read together.
+    /// These are copied, too, in the round that is open: their images are read together.
     pub(crate) fn expect_versions(&self, view: &View, versions: &[Superseded]) {
-        let missing =
-            |Superseded { page, version }: &Superseded| self.missing(view, *page, *version);
-        self.window.expect(versions.iter().filter_map(missing));
+        let place = |told: &Superseded| {
+            let is_cached = self.is_cached(view, told.page, told.version);
+            Some((self.place(told.version)?, is_cached))
+        };
+        self.window.expect(versions.iter().filter_map(place));
+    }
+
+    /// What is expected from now on is copied later.
+    pub(crate) fn end_round(&self) {
+        self.window.end_round();
     }
 
     /// Where the image of a version is in the log, unless the version is in memory.
     pub(super) fn missing(&self, view: &View, page: PageNo, at: PageVersion) -> Option<ImagePlace> {
-        if self.cache.peek(key(view, page, at.version)).is_some() {
-            return None;
-        }
+        let is_cached = self.is_cached(view, page, at);
+        (!is_cached).then(|| self.place(at)).flatten()
+    }
+
+    fn is_cached(&self, view: &View, page: PageNo, at: PageVersion) -> bool {
+        self.cache.peek(key(view, page, at.version)).is_some()
+    }
+
+    fn place(&self, at: PageVersion) -> Option<ImagePlace> {
         let (segment, offset) = self.ring.locate(at.image_lsn)?;
         Some((segment, offset, at.form.bytes()))
     }

@@ -84,6 +84,10 @@ impl SectionSource for Source {
         self.reader.expect_versions(&self.view, versions);
     }
 
+    fn end_round(&self) {
+        self.reader.end_round();
+    }
+
     fn read_expected(&self) -> bool {
         self.reader.read_expected()
     }

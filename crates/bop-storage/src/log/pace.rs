@@ -25,8 +25,8 @@ use std::time::{Duration, Instant};
 /// Nobody waits longer.
 pub(super) const WAIT_MAX: Duration = Duration::from_millis(500);
 
-/// How often those who wait are let in.
-const BEAT: Duration = Duration::from_millis(4);
+/// So many beats has a log at full speed in its last quarter: 4 ms each, of one that is not small.
+const BEATS: u64 = 1000;
 
 /// At full speed a log takes so long through its last quarter, or longer.
 const ZONE_SECONDS: u64 = 4;
@@ -53,10 +53,12 @@ struct Turn {
 
 impl Turn {
     /// The end of the beat.
-    fn let_in(&self) -> Instant {
-        let beats = (self.at - self.since).as_nanos().div_ceil(BEAT.as_nanos());
+    fn let_in(&self, beat: Duration) -> Instant {
+        let beats = (self.at - self.since)
+            .as_nanos()
+            .div_ceil(beat.as_nanos().max(1));
         let beats = u32::try_from(beats).unwrap_or(u32::MAX);
-        self.since + BEAT.saturating_mul(beats)
+        self.since + beat.saturating_mul(beats)
     }
 }
 
@@ -85,7 +87,7 @@ impl Pace {
         let turn = Turn { at, ..turn };
         let takes = Duration::from_micros(bytes.saturating_mul(1_000_000) / rate);
         self.next = at.checked_add(takes).map(|at| Turn { at, ..turn });
-        (now < at).then(|| turn.let_in().min(now + WAIT_MAX))
+        (now < at).then(|| turn.let_in(beat(max)).min(now + WAIT_MAX))
     }
 }
 
@@ -95,9 +97,20 @@ pub(super) fn bytes_per_second(left: u64, max: u64) -> Option<u64> {
     if zone <= left {
         return None;
     }
-    let begin = (zone / ZONE_SECONDS).max(BEGIN_MIN);
+    let begin = bytes_per_second_at_begin(zone);
     let rate = u128::from(begin) * u128::from(left) / u128::from(zone);
     Some(u64::try_from(rate).unwrap_or(u64::MAX).max(END))
+}
+
+/// At full speed.
+fn bytes_per_second_at_begin(zone: u64) -> u64 {
+    (zone / ZONE_SECONDS).max(BEGIN_MIN)
+}
+
+/// How often those who wait are let in.
+fn beat(max: u64) -> Duration {
+    let zone = max / 4;
+    Duration::from_micros(zone.saturating_mul(1_000_000 / BEATS) / bytes_per_second_at_begin(zone))
 }
 
 #[cfg(test)]
@@ -156,6 +169,15 @@ mod tests {
             crowds,
             expected.concat().into_iter().map(Some).collect::<Vec<_>>()
         );
+    }
+
+    #[test]
+    fn a_small_log_has_short_beats() {
+        assert_eq!(beat(MAX), Duration::from_millis(4));
+        assert_eq!(beat(64 * MAX), Duration::from_millis(4));
+        assert_eq!(beat(64 * MIB), Duration::from_millis(1));
+        assert_eq!(beat(MIB), Duration::from_micros(15));
+        assert_eq!(beat(0), Duration::ZERO);
     }
 
     #[test]

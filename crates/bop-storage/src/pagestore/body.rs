@@ -49,6 +49,11 @@ impl Compressor {
         })
     }
 
+    /// Whether versions of a page are told as what they change.
+    pub(super) fn patches(&self) -> bool {
+        !matches!(self, Self::Off)
+    }
+
     /// The page compressed if that saves an eighth of it, else as it is. What `packing` says of LZ4 says
     /// nothing of Zstandard.
     pub(super) fn encode<'a>(
@@ -72,13 +77,14 @@ impl Compressor {
     }
 }
 
-/// The page in a body; `None` when the body is not one page. The page is a copy in memory of just its
+/// The page in a body; `None` when the body is not one page, or what one changes. The page is a copy in memory of just its
 /// size: blocks of the disk are aligned, which costs an allocator as much again for each.
 pub(super) fn decode(slot: &Slot, page_size: PageSize, body: &[u8]) -> Option<PageBytes> {
     let decompress = match BodyEncoding::from_code(slot.encoding)? {
         BodyEncoding::Raw => return Some(PageBytes::copy_of(body)),
         BodyEncoding::Lz4 => lz4::decompress,
         BodyEncoding::Zstd => zstandard::decompress,
+        BodyEncoding::Patch => return None,
     };
     let mut page = Buffer::with_capacity(page_size.bytes());
     page.resize(page_size.bytes(), 0);

@@ -13,6 +13,7 @@
 use super::bodies::Bodies;
 use super::body::{PACKED, alignment};
 use super::format::{CHUNK_FORMAT_VERSION_MIN, Slot};
+use super::patched::Prover;
 use super::reader::ChunkReader;
 use super::section::{Section, SectionRef};
 use super::writer::ChunkWriter;
@@ -64,6 +65,7 @@ impl ChunkWriter {
     ) -> Result<Vec<Slot>, CheckpointError> {
         let (meta, index) = from.index(section)?;
         let mut slots = Vec::new();
+        let mut prover = Prover::default();
         let mut bodies = Bodies::new(from, &index, self.sink.errands());
         for (number, slot) in index.iter() {
             if cancelled() {
@@ -86,7 +88,7 @@ impl ChunkWriter {
                 ..slot.clone()
             });
             self.sink.append(body)?;
-            from.page_of(meta, slot, body)?;
+            prover.next(from, meta, slot, body)?;
         }
         Ok(slots)
     }

@@ -25,8 +25,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// The newest chunk format that this program reads, and the one it writes.
 ///
 /// 1: nothing of what is between two generations; 2: `page_count_min`, `inherited` and `since_lsn` of a
-/// section, and commits of 40 bytes in a history.
-pub const CHUNK_FORMAT_VERSION: u32 = 2;
+/// section, and commits of 40 bytes in a history; 3: versions in a history that are patches.
+pub const CHUNK_FORMAT_VERSION: u32 = 3;
 
 /// The oldest chunk format that this program reads. Programs that wrote it wrote bases and catalogues.
 pub const CHUNK_FORMAT_VERSION_MIN: u32 = 1;
@@ -175,7 +175,13 @@ pub enum BodyEncoding {
     Lz4 = 1,
     /// The page as one Zstandard frame. Used when it saves an eighth.
     Zstd = 2,
+    /// In a history: what the page changes of the version in the slot before, as two bytes with a count, so many
+    /// runs of offset and length, two bytes each, and their bytes. Used when it saves half.
+    Patch = 3,
 }
+
+/// Patches of a history that rest on one body that is a page.
+pub const PATCHES_MAX: u8 = 7;
 
 impl BodyEncoding {
     /// The encoding behind a number read from disk; `None` for one that this version cannot read.
@@ -184,6 +190,7 @@ impl BodyEncoding {
             0 => Some(Self::Raw),
             1 => Some(Self::Lz4),
             2 => Some(Self::Zstd),
+            3 => Some(Self::Patch),
             _ => None,
         }
     }
@@ -214,6 +221,14 @@ pub struct Slot {
     pub checksum: U64,
 }
 const _: () = assert!(size_of::<Slot>() == 48);
+
+impl Slot {
+    /// Where the body ends in the file.
+    pub(super) fn body_end(&self) -> u64 {
+        let bytes = u64::from(self.body_bytes.get());
+        self.body_offset.get().saturating_add(bytes)
+    }
+}
 
 /// [`CommitPoint::flags`]: all versions that a reader at this commit needs are there.
 pub const POINT_READABLE: u32 = 1;

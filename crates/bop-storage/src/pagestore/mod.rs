@@ -20,6 +20,7 @@ mod history;
 mod identity;
 mod lazy;
 mod page_set;
+mod patched;
 mod reader;
 mod run;
 mod section;

@@ -145,7 +145,7 @@ impl ChunkReader {
     pub fn read_page(&self, section: u32, page: PageNo) -> Result<Option<StoredPage>, ReadError> {
         let (meta, index) = self.index(section)?;
         match index.find(page) {
-            Some((number, slot)) => self.read_slot(meta, number, slot).map(Some),
+            Some((number, slot)) => self.read_slot(meta, &index, number, slot).map(Some),
             None => Ok(None),
         }
     }
@@ -193,7 +193,7 @@ impl ChunkReader {
     ) -> Result<Option<StoredPage>, ReadError> {
         let (meta, index) = self.index(section)?;
         match index.find_at(page, at) {
-            Some((number, slot)) => self.read_slot(meta, number, slot).map(Some),
+            Some((number, slot)) => self.read_slot(meta, &index, number, slot).map(Some),
             None => Ok(None),
         }
     }
@@ -295,7 +295,7 @@ impl ChunkReader {
         found.ok_or_else(|| self.no_such_section())
     }
 
-    fn no_such_section(&self) -> ReadError {
+    pub(super) fn no_such_section(&self) -> ReadError {
         let place = Place::File(self.source.path());
         Damage::new(place, Reject::Invalid("no such section of pages")).into()
     }
@@ -317,9 +317,13 @@ impl ChunkReader {
     pub(super) fn read_slot(
         &self,
         meta: &SectionMeta,
+        index: &SectionIndex,
         number: u32,
         slot: &Slot,
     ) -> Result<StoredPage, ReadError> {
+        if slot.is_patch() {
+            return self.read_patched(meta, index, number);
+        }
         let body = self.read_body(meta, number, slot)?;
         self.page_of(meta, slot, body.bytes())
     }
@@ -361,7 +365,7 @@ impl ChunkReader {
         checksum == slot.checksum.get()
     }
 
-    fn check_body(
+    pub(super) fn check_body(
         &self,
         meta: &SectionMeta,
         number: u32,
@@ -385,10 +389,20 @@ impl ChunkReader {
         let damage = |reason| self.source.damage(slot.body_offset.get(), reason);
         let content = decode(slot, meta.page_size, body)
             .ok_or_else(|| damage(Reject::Invalid("a body that does not decompress")))?;
+        self.with_hash(slot, content)
+    }
+
+    /// A page that a slot is about, if it has its hash.
+    pub(super) fn with_hash(
+        &self,
+        slot: &Slot,
+        content: PageBytes,
+    ) -> Result<StoredPage, ReadError> {
         let (hash, version) = hash_and_version(slot);
         let page = PageNo::new(slot.page.get());
         if page.is_none_or(|page| PageHash::of(page, &content) != hash) {
-            return Err(damage(Reject::Invalid("a page does not have its hash")).into());
+            let reason = Reject::Invalid("a page does not have its hash");
+            return Err(self.source.damage(slot.body_offset.get(), reason).into());
         }
         Ok(StoredPage {
             content,

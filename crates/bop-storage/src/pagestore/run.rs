@@ -7,6 +7,7 @@
 use super::format::Slot;
 use super::reader::{ChunkReader, StoredPage};
 use super::section::SectionMeta;
+use super::section_index::SectionIndex;
 use crate::error::ReadError;
 use crate::ids::PageNo;
 use crate::io::{BLOCK_BYTES, BUFFER_BYTES, Block, READ_GAP_BLOCKS_MAX};
@@ -27,15 +28,14 @@ impl Reach {
         let begin = first.body_offset.get();
         Self {
             aligned: begin - begin % BLOCK,
-            end: begin.saturating_add(first.body_bytes.get().into()),
+            end: first.body_end(),
         }
     }
 
     /// Whether the body of `slot`, less than `gap` bytes behind the last one, fits into the same buffer; it is the
     /// last one then.
     pub(super) fn takes(&mut self, slot: &Slot, gap: u64) -> bool {
-        let offset = slot.body_offset.get();
-        let behind = offset.saturating_add(slot.body_bytes.get().into());
+        let (offset, behind) = (slot.body_offset.get(), slot.body_end());
         let is_near = self.end <= offset && offset - self.end < gap;
         let fits = is_near && behind - self.aligned <= BUFFER_BYTES as u64;
         if fits {
@@ -72,7 +72,7 @@ impl ChunkReader {
             })
             .map(|(numbered, _)| numbered);
         let slots: Vec<_> = std::iter::once((number, first)).chain(behind).collect();
-        self.read_slots(meta, &slots, &reach)
+        self.read_slots(meta, &index, &slots, &reach)
     }
 
     /// The first of `pages`, which ascend, and those of them that stand near it in the file, as far as they fit into
@@ -101,7 +101,7 @@ impl ChunkReader {
         let (pages, slots): (Vec<_>, Vec<_>) = std::iter::once((first, (number, slot)))
             .chain(behind)
             .unzip();
-        let found = self.read_slots(meta, &slots, &reach)?;
+        let found = self.read_slots(meta, &index, &slots, &reach)?;
         Ok(pages.into_iter().zip(found).collect())
     }
 
@@ -109,6 +109,7 @@ impl ChunkReader {
     fn read_slots(
         &self,
         meta: &SectionMeta,
+        index: &SectionIndex,
         slots: &[(u32, &Slot)],
         reach: &Reach,
     ) -> Result<Vec<StoredPage>, ReadError> {
@@ -116,7 +117,7 @@ impl ChunkReader {
             return Ok(Vec::new());
         };
         // Of one page alone: with the second try and the errors of a single read.
-        let alone = || self.read_slot(meta, *number, first);
+        let alone = || self.read_slot(meta, index, *number, first);
         let buffer = (!behind.is_empty()).then(|| self.source.buffer()).flatten();
         // Fits: at most a buffer.
         let needed = (reach.end - reach.aligned) as usize;

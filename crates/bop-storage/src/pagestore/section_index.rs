@@ -4,8 +4,8 @@
 //!
 //! Never: reads a body.
 
-use super::body::alignment;
-use super::format::{BodyEncoding, SectionKind, Slot};
+use super::body::{PACKED, alignment};
+use super::format::{BodyEncoding, PATCHES_MAX, SectionKind, Slot};
 use super::section::{SectionMeta, SectionRef};
 use super::source::Source;
 use crate::error::{ReadError, Reject};
@@ -46,6 +46,19 @@ impl SectionIndex {
         self.slots.iter().skip(number as usize)
     }
 
+    /// The slots that the version with that number is made of, which is the last of them: one with a page, and
+    /// patches on it.
+    pub(super) fn chain(&self, number: u32) -> Vec<(u32, &Slot)> {
+        let until = self.slots.iter().take(number as usize + 1);
+        let patches = until
+            .clone()
+            .rev()
+            .take_while(|slot| slot.is_patch())
+            .count();
+        let first = (number as usize).saturating_sub(patches);
+        (0..).zip(until).skip(first).collect()
+    }
+
     /// Its bytes in the file.
     pub(super) fn bytes(&self) -> u64 {
         (self.slots.len() * size_of::<Slot>()) as u64
@@ -73,8 +86,42 @@ impl SectionIndex {
     }
 }
 
+/// What the next patch of a history may rest on.
+#[derive(Default)]
+struct Chain {
+    page: u32,
+    /// Where the body before ends.
+    end: u64,
+    patches: u8,
+}
+
+impl Chain {
+    fn push(&mut self, slot: &Slot, meta: &SectionMeta) -> Result<(), &'static str> {
+        let offset = slot.body_offset.get();
+        let (page, end) = (slot.page.get(), slot.body_end());
+        if slot.is_patch() {
+            let is_near = self.end <= offset && offset - self.end < PACKED as u64;
+            let rests = meta.kind == SectionKind::History && self.page == page && is_near;
+            self.patches += 1;
+            if !rests || PATCHES_MAX < self.patches {
+                return Err("a patch that rests on no version");
+            }
+        } else {
+            self.patches = 0;
+        }
+        (self.page, self.end) = (page, end);
+        Ok(())
+    }
+}
+
 /// Checks slots whose checksum was right. The bodies lie between `start` and `end`.
-fn check(slots: &[Slot], meta: &SectionMeta, start: u64, end: u64) -> Result<(), &'static str> {
+pub(super) fn check(
+    slots: &[Slot],
+    meta: &SectionMeta,
+    start: u64,
+    end: u64,
+) -> Result<(), &'static str> {
+    let mut chain = Chain::default();
     for slot in slots {
         let page = PageNo::new(slot.page.get()).filter(|page| meta.covers(*page));
         if page.is_none() {
@@ -87,12 +134,15 @@ fn check(slots: &[Slot], meta: &SectionMeta, start: u64, end: u64) -> Result<(),
         let body = slot.body_bytes.get();
         let right_size = match BodyEncoding::from_code(slot.encoding) {
             Some(BodyEncoding::Raw) => body == size,
-            Some(BodyEncoding::Lz4 | BodyEncoding::Zstd) => 0 < body && body < size,
+            Some(BodyEncoding::Lz4 | BodyEncoding::Zstd | BodyEncoding::Patch) => {
+                0 < body && body < size
+            }
             None => return Err("unknown encoding of a body"),
         };
         let offset = slot.body_offset.get();
         let body_end = offset.checked_add(u64::from(body));
         let inside = start <= offset && body_end.is_some_and(|body_end| body_end <= end);
+        chain.push(slot, meta)?;
         if !right_size || !inside || !offset.is_multiple_of(alignment(slot.encoding, size) as u64) {
             return Err("a body's place or length");
         }

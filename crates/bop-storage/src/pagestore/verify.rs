@@ -9,6 +9,7 @@
 
 use super::format::{CHUNK_FORMAT_VERSION_MIN, ChunkFooter, SectionKind};
 use super::identity::ChunkHasher;
+use super::patched::Prover;
 use super::reader::ChunkReader;
 use crate::error::{Damage, Place, ReadError, Reject};
 use std::ops::ControlFlow;
@@ -106,8 +107,12 @@ impl ChunkReader {
             }
         };
         paced(index.bytes())?;
+        let mut prover = Prover::default();
         for (number, slot) in index.iter() {
-            if let Err(error) = self.read_slot(meta, number, slot) {
+            let body = self.read_body(meta, number, slot);
+            let body = body.inspect_err(|_| prover.lose());
+            let proved = body.and_then(|body| prover.next(self, meta, slot, body.bytes()));
+            if let Err(error) = proved {
                 findings.push(self.finding(error));
             }
             paced(slot.body_bytes.get().into())?;

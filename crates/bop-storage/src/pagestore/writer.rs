@@ -16,10 +16,12 @@ use super::body::{Compressor, PACKED, alignment};
 use super::checksums::{Owner, header_checksum, slot_checksum};
 use super::compression::Compression;
 use super::format::{
-    CHUNK_FORMAT_VERSION, CHUNK_MAGIC, ChunkFooter, ChunkHeader, FOOTER_MAGIC, SectionKind, Slot,
+    BodyEncoding, CHUNK_FORMAT_VERSION, CHUNK_MAGIC, ChunkFooter, ChunkHeader, FOOTER_MAGIC,
+    SectionKind, Slot,
 };
 use super::history::{self, HistoryPoint};
 use super::identity::ChunkDigest;
+use super::patched::Patcher;
 use super::section::{Parts, Section, SectionMeta, SectionRef};
 use super::sink::BlockSink;
 use crate::checksum::PageHash;
@@ -57,6 +59,7 @@ pub struct ChunkWriter {
     sections: Vec<SectionRef>,
     pub(super) open: Option<OpenSection>,
     compressor: Compressor,
+    patcher: Patcher,
 }
 
 #[derive(Debug)]
@@ -93,6 +96,7 @@ impl ChunkWriter {
             open: None,
             compressor: Compressor::new(compression)
                 .ok_or(CheckpointError::Limit("no memory to compress with"))?,
+            patcher: Patcher::default(),
         };
         let mut header = ChunkHeader {
             magic: CHUNK_MAGIC,
@@ -134,6 +138,7 @@ impl ChunkWriter {
             return Err(CheckpointError::Invalid(problem));
         }
         self.sink.pad_to(PACKED, 0)?;
+        self.patcher.begin();
         self.open = Some(OpenSection {
             meta,
             start_offset: self.sink.position(),
@@ -174,7 +179,12 @@ impl ChunkWriter {
         };
         open.check(page, version, hash, content)
             .map_err(CheckpointError::Invalid)?;
-        let (encoding, body) = self.compressor.encode(content, packing);
+        let patched = open.meta.kind == SectionKind::History && self.compressor.patches();
+        let patch = patched.then(|| self.patcher.encode(page, content));
+        let (encoding, body) = match patch.flatten() {
+            Some(patch) => (BodyEncoding::Patch, patch),
+            None => self.compressor.encode(content, packing),
+        };
         let multiple = alignment(encoding as u8, open.meta.page_size.get());
         self.sink.pad_to(multiple, 0)?;
         let number = u32::try_from(open.slots.len())

@@ -1,7 +1,7 @@
 //! A chunk of each version of the format: both must be read for ever, and as long as
-//! the format is version 2 the writer must write these very bytes.
+//! the format is version 3 the writer must write these very bytes.
 //!
-//! `BOP_GOLDEN_BUMP=1` writes the file of version 2 when it is not there; a file that is there is never changed.
+//! `BOP_GOLDEN_BUMP=1` writes the file of version 3 when it is not there; a file that is there is never changed.
 
 #![allow(clippy::unwrap_used, reason = "a test: a panic is its failure")]
 
@@ -115,7 +115,15 @@ fn commits() -> [HistoryPoint; 3] {
     [cut, point(0x4000, 2_000_000, 39, true), last]
 }
 
-/// The pages of each section: page, version, content.
+/// Noise, of which a later version has changed a little.
+fn changed(size: PageSize) -> Vec<u8> {
+    let mut content = uneven(size);
+    content[100..104].copy_from_slice(b"runs");
+    content[511] ^= 0xff;
+    content
+}
+
+/// The pages of each section in the newest version: page, version, content. Older ones had no patches.
 fn pages() -> [Vec<(u32, u64, Vec<u8>)>; 3] {
     let (small, usual) = (PageSize::MIN, PageSize::DEFAULT);
     [
@@ -125,7 +133,11 @@ fn pages() -> [Vec<(u32, u64, Vec<u8>)>; 3] {
             (40, 0x9000, even(0x40, usual)),
         ],
         vec![(35, 0x5000, uneven(small)), (36, 0x5000, even(0x36, small))],
-        vec![(35, 0x3000, even(0x31, small)), (35, 0x4000, uneven(small))],
+        vec![
+            (35, 0x3000, even(0x31, small)),
+            (35, 0x4000, uneven(small)),
+            (35, 0x5000, changed(small)),
+        ],
     ]
 }
 
@@ -224,12 +236,33 @@ fn a_chunk_of_version_2_is_read() {
     let base = meta(SectionKind::Base, 1, PageSize::DEFAULT);
     assert_pages(&reader, [base, delta, history_meta()]);
     assert_eq!(*reader.history(2).unwrap(), commits());
-    let found = reader.read_at(2, page(35), Lsn::new(0x3fff)).unwrap();
-    assert_eq!(found.unwrap().version, Lsn::new(0x3000));
+    assert_history(&reader, 2);
 }
 
 #[test]
-fn a_chunk_of_version_2_is_still_written_the_same() {
+fn a_chunk_of_version_3_is_read() {
+    let reader = read(3);
+    let delta = meta(SectionKind::Delta, 2, PageSize::MIN);
+    let base = meta(SectionKind::Base, 1, PageSize::DEFAULT);
+    assert_pages(&reader, [base, delta, history_meta()]);
+    assert_eq!(*reader.history(2).unwrap(), commits());
+    assert_history(&reader, 3);
+}
+
+/// The first `count` versions of page 35 are there, and no other one.
+fn assert_history(reader: &ChunkReader, count: usize) {
+    let [_, _, versions] = pages();
+    assert_eq!(reader.pages(2).unwrap().len(), count);
+    for (raw, version, content) in versions.into_iter().take(count) {
+        let at = Lsn::new(version + 0xfff);
+        let found = reader.read_at(2, page(raw), at).unwrap().unwrap();
+        assert_eq!(found.version, Lsn::new(version));
+        assert!(*found.content == *content, "version {version:x}");
+    }
+}
+
+#[test]
+fn a_chunk_of_version_3_is_still_written_the_same() {
     let disk = disk();
     let chunk = write(&disk);
     let written = disk.read_raw(&layout::chunk(CHUNK));

@@ -115,7 +115,13 @@ impl Source {
         let unwritten = Arc::<Unwritten>::default();
         let cache = Arc::clone(&self.cache);
         let errands = Errands::new(Arc::clone(&self.runtime.spawn), 1);
-        let pages = PageReader::new(Arc::clone(&ring), Arc::clone(&unwritten), cache, &errands);
+        let pages = PageReader::new(
+            Arc::clone(&ring),
+            Arc::clone(&unwritten),
+            cache,
+            &errands,
+            &self.disk,
+        );
         let recent = Arc::new(RecentPayloads::new(self.limits.record_cache_bytes_max));
         Ok((pages, RecordReader::new(ring, unwritten, recent)))
     }

@@ -7,20 +7,23 @@
 //! Invariants
 //! - the base is the version that the commit replaced: whatever stands below a layer of the index
 //!   (older layers, chunks) has exactly that one, so the patch outlives the log that its base was in;
-//! - runs ascend, do not touch, and end inside the page; the image ends with the last one's bytes;
+//! - the image ends with the last run's bytes;
 //! - a chain has at most [`PATCH_CHAIN_MAX`] patches, and each says how many are below it.
 //!
 //! Never: allocates by a length that was read.
 
-use super::bytes::{ensure, index, split, split_many};
+use super::bytes::{ensure, index, split};
 use super::image::ImageForm;
 use super::record::Encoding;
 use crate::canary::{Canary, is_planted};
 use crate::checksum::{PageHash, crc64};
 use crate::error::Reject;
 use crate::ids::{Lsn, PageSize};
+use crate::page_diff::{PageDiffer, PageRuns};
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+pub use crate::page_diff::PatchRun;
 
 /// Patches between a page and the full image that it rests on, itself included: what a read costs.
 pub const PATCH_CHAIN_MAX: u8 = 4;
@@ -48,17 +51,6 @@ pub struct PatchHeader {
 }
 const _: () = assert!(size_of::<PatchHeader>() == 40);
 
-/// Bytes that differ.
-#[derive(Copy, Clone, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
-#[repr(C)]
-pub struct PatchRun {
-    /// Where they start in the page.
-    pub offset: U16,
-    /// How many; never 0.
-    pub bytes: U16,
-}
-const _: () = assert!(size_of::<PatchRun>() == 4);
-
 /// The version of a page that a patch changes.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct PatchBase {
@@ -82,8 +74,7 @@ impl PatchBase {
 #[derive(Copy, Clone, Debug)]
 pub struct Patch<'a> {
     base: PatchBase,
-    runs: &'a [PatchRun],
-    bytes: &'a [u8],
+    runs: PageRuns<'a>,
 }
 
 impl<'a> Patch<'a> {
@@ -98,20 +89,8 @@ impl<'a> Patch<'a> {
             return Err(Reject::Checksum);
         }
         let base = base_of(header, page_size)?;
-        let (runs, bytes) = split_many::<PatchRun>(rest, usize::from(header.runs.get()))?;
-        let (mut end, mut total) = (0, 0);
-        for (nth, run) in runs.iter().enumerate() {
-            let (offset, bytes) = (usize::from(run.offset.get()), usize::from(run.bytes.get()));
-            ensure(
-                0 < bytes && (nth == 0 || end < offset),
-                "runs of a patch out of order",
-            )?;
-            end = offset + bytes;
-            total += bytes;
-        }
-        ensure(end <= page_size.bytes(), "a patch beyond its page")?;
-        ensure(total == bytes.len(), "a patch that is not its runs")?;
-        Ok(Self { base, runs, bytes })
+        let runs = PageRuns::parse(rest, header.runs.get(), page_size)?;
+        Ok(Self { base, runs })
     }
 
     /// What it changes.
@@ -121,13 +100,7 @@ impl<'a> Patch<'a> {
 
     /// Makes the base the page. `page` has the size that the patch was believed for.
     pub fn apply(&self, page: &mut [u8]) {
-        let mut bytes = self.bytes;
-        for run in self.runs {
-            let (own, behind) = bytes.split_at(usize::from(run.bytes.get()));
-            let offset = usize::from(run.offset.get());
-            page[offset..offset + own.len()].copy_from_slice(own);
-            bytes = behind;
-        }
+        self.runs.apply(page);
     }
 }
 
@@ -174,11 +147,8 @@ fn base_of(header: &PatchHeader, page_size: PageSize) -> Result<PatchBase, Rejec
 /// Makes patches, with memory that is used again.
 #[derive(Debug, Default)]
 pub(super) struct PatchMaker {
-    runs: Vec<PatchRun>,
+    differ: PageDiffer,
 }
-
-/// Equal bytes between two runs that cost no more than a run of their own.
-const GAP_BYTES: usize = size_of::<PatchRun>();
 
 impl PatchMaker {
     /// Appends to `out` the patch that makes `content` of `old`, unless it would take more than
@@ -193,7 +163,8 @@ impl PatchMaker {
     ) -> Option<u8> {
         let depth = base.depth_above()?;
         let fixed = size_of::<PatchHeader>();
-        self.differ(old, content, limit.checked_sub(fixed)?)?;
+        let limit = limit.checked_sub(fixed)?;
+        let runs = self.differ.compare(old, content, limit)?;
         let place = base.image;
         let header = PatchHeader {
             checksum: U64::ZERO,
@@ -203,80 +174,15 @@ impl PatchMaker {
             base_bytes: place.map_or(U32::ZERO, |(_, form)| form.bytes_u32().into()),
             base_encoding: place.map_or(Encoding::Raw, |(_, form)| form.encoding()) as u8,
             depth,
-            runs: u16::try_from(self.runs.len()).ok()?.into(),
+            runs: runs.into(),
         };
         let start = out.len();
         out.extend_from_slice(header.as_bytes());
-        out.extend_from_slice(self.runs.as_bytes());
-        for run in &self.runs {
-            let offset = usize::from(run.offset.get());
-            out.extend_from_slice(&content[offset..offset + usize::from(run.bytes.get())]);
-        }
+        self.differ.append(content, out);
         let checksum = U64::new(checksum(&out[start..]));
         out[start..start + size_of::<U64>()].copy_from_slice(checksum.as_bytes());
         Some(depth)
     }
-
-    /// Finds the runs; `None` when they are too many, or the pages not of one size.
-    fn differ(&mut self, old: &[u8], content: &[u8], limit: usize) -> Option<()> {
-        const LINE: usize = 64;
-        self.runs.clear();
-        if old.len() != content.len() {
-            return None;
-        }
-        // The run that may still grow: from, to.
-        let mut run: Option<(usize, usize)> = None;
-        let mut cost = 0;
-        let lines = old.chunks(LINE).zip(content.chunks(LINE));
-        for (nth, (before, after)) in lines.enumerate() {
-            if before == after {
-                continue;
-            }
-            let words = before.chunks_exact(8).zip(after.chunks_exact(8));
-            for (word, (before, after)) in words.enumerate() {
-                let differs = word_of(before) ^ word_of(after);
-                if differs == 0 {
-                    continue;
-                }
-                let start = nth * LINE + word * 8;
-                let from = start + differs.trailing_zeros() as usize / 8;
-                let to = start + 8 - differs.leading_zeros() as usize / 8;
-                run = match run {
-                    Some((first, end)) if from - end <= GAP_BYTES => Some((first, to)),
-                    ended => {
-                        cost += self.push(ended)?;
-                        Some((from, to))
-                    }
-                };
-                let open = run.map_or(0, |(from, to)| to - from);
-                if limit < cost + open {
-                    return None;
-                }
-            }
-        }
-        cost += self.push(run)?;
-        (cost <= limit).then_some(())
-    }
-
-    /// Ends a run; what it costs.
-    fn push(&mut self, run: Option<(usize, usize)>) -> Option<usize> {
-        let Some((from, to)) = run else {
-            return Some(0);
-        };
-        let bytes = to - from;
-        self.runs.push(PatchRun {
-            offset: U16::new(u16::try_from(from).ok()?),
-            bytes: U16::new(u16::try_from(bytes).ok()?),
-        });
-        Some(size_of::<PatchRun>() + bytes)
-    }
-}
-
-/// Eight bytes, the first one lowest.
-fn word_of(bytes: &[u8]) -> u64 {
-    bytes
-        .first_chunk::<8>()
-        .map_or(0, |word| u64::from_le_bytes(*word))
 }
 
 #[cfg(test)]

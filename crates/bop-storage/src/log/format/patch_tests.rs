@@ -56,7 +56,7 @@ fn near_differences_are_one_run_and_far_ones_are_two() {
         }
         let image = patch(&raw_base(&old, SIZE), &old, &new, 400).unwrap();
         assert_eq!(applied(&image, &old, SIZE).unwrap(), new);
-        Patch::parse(&image, SIZE).unwrap().runs.len()
+        Patch::parse(&image, SIZE).unwrap().runs.count()
     };
     assert_eq!(runs(&[]), 0);
     assert_eq!(runs(&[0]), 1);

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use std::collections::BTreeMap;
 
 /// Of commits behind Lsn 100, up to 1000.
-fn history_meta(page_size: PageSize) -> SectionMeta {
+pub(super) fn history_meta(page_size: PageSize) -> SectionMeta {
     SectionMeta {
         kind: SectionKind::History,
         since: Lsn::new(100),
@@ -37,7 +37,7 @@ fn last() -> HistoryPoint {
     }
 }
 
-fn points() -> [HistoryPoint; 3] {
+pub(super) fn points() -> [HistoryPoint; 3] {
     let cut = HistoryPoint {
         readable: false,
         ..point(200, 70, 60)

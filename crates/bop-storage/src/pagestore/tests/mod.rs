@@ -5,6 +5,7 @@ mod copies;
 mod crash;
 mod damage;
 mod history;
+mod patched;
 mod roundtrip;
 mod runs;
 
