@@ -96,7 +96,8 @@ impl PageDiffer {
     pub(crate) fn compare(&mut self, old: &[u8], content: &[u8], limit: usize) -> Option<u16> {
         const LINE: usize = 64;
         self.runs.clear();
-        if old.len() != content.len() {
+        // They are compared by words.
+        if old.len() != content.len() || !content.len().is_multiple_of(8) {
             return None;
         }
         // The run that may still grow: from, to.

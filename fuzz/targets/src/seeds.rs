@@ -285,12 +285,11 @@ fn files() -> Vec<Seed> {
             golden("v1/seal_index.bin"),
         ),
     ];
+    for version in ["v1", "v2", "v3"] {
+        let chunk = golden(&format!("{version}/chunk.bin"));
+        all.push(("chunk", version.to_owned(), chunk));
+    }
     for version in ["v1", "v2"] {
-        all.push((
-            "chunk",
-            version.to_owned(),
-            golden(&format!("{version}/chunk.bin")),
-        ));
         let section = golden(&format!("{version}/manifest/catalogue_section.bin"));
         all.push(("catalogue_section", version.to_owned(), section));
     }

@@ -1,8 +1,8 @@
 //! Which superseded versions are read together, before they are loaded one by one.
 //!
 //! A section has the versions of one database, page by page; in the log they stand in the order of the commits
-//! of all databases. So each round expects the versions of many sections, and the log is read as often as
-//! there are rounds, not as there are databases. While one round is loaded the next is read.
+//! of all databases. So each round expects the versions of many sections: the log is read once for each round, or, of
+//! many rounds, once to sort what they need. While one round is loaded the next is read.
 //!
 //! ```text
 //! histories, as they are written   | 1 1 1 1 | 2 2 2 | 3 3 3 3 3 | 4 ...
@@ -76,15 +76,15 @@ impl<'s> VersionsAhead<'s> {
             source.read_behind();
             return Ok(());
         }
-        let (histories, round_bytes) = (&self.histories, self.round_bytes);
-        let ends = self
-            .ends
-            .get_or_insert_with(|| tell(histories, round_bytes));
+        if self.ends.is_none() {
+            self.ends = Some(tell(&self.histories, self.round_bytes, &check)?);
+        }
         while source.read_expected() {
             check()?;
         }
         source.show_expected();
-        self.shown = ends.pop_front().unwrap_or((self.histories.len(), 0));
+        let end = self.ends.as_mut().and_then(VecDeque::pop_front);
+        self.shown = end.unwrap_or((self.histories.len(), 0));
         Ok(())
     }
 
@@ -95,7 +95,11 @@ impl<'s> VersionsAhead<'s> {
 }
 
 /// Tells all versions of these, a round after the other; where each ends.
-fn tell(histories: &[&dyn SectionSource], round_bytes: usize) -> VecDeque<Place> {
+fn tell<E>(
+    histories: &[&dyn SectionSource],
+    round_bytes: usize,
+    check: impl Fn() -> Result<(), E>,
+) -> Result<VecDeque<Place>, E> {
     let mut ends = VecDeque::new();
     let mut left = round_bytes;
     for (nth, source) in histories.iter().enumerate() {
@@ -114,6 +118,7 @@ fn tell(histories: &[&dyn SectionSource], round_bytes: usize) -> VecDeque<Place>
             source.expect_versions(&behind[..count]);
             told += count;
             if told < versions.len() {
+                check()?;
                 source.end_round();
                 ends.push_back((nth, told));
                 left = round_bytes;
@@ -124,7 +129,7 @@ fn tell(histories: &[&dyn SectionSource], round_bytes: usize) -> VecDeque<Place>
         source.end_round();
         ends.push_back((histories.len(), 0));
     }
-    ends
+    Ok(ends)
 }
 
 impl Drop for VersionsAhead<'_> {

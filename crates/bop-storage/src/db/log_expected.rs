@@ -128,7 +128,8 @@ impl Expected {
             return self.read_sorted(file, start, at_once);
         }
         let to_read = std::mem::take(&mut self.to_read);
-        let batch = next_batch(&to_read[self.passed..], at_once);
+        let left = to_read.get(self.passed..).unwrap_or_default();
+        let batch = next_batch(left, at_once);
         let (images, kept) = (&mut self.images, &mut self.bytes);
         read_runs(&batch, &mut self.blocks, |(segment, offset, _), found| {
             if let Some(image) = found {

@@ -5,21 +5,27 @@
 //! external sort: as much work as there are bytes.
 //!
 //! ```text
-//!   the log, from front to back   | a1 c1 b1 a2 c2 b2 a3 ...        read once
+//!   the log, from front to back   | a1 c1 b1 a2 c2 b2 a3 ...        read once: a merge of the rounds' own orders
 //!   a buffer for each round       [a1 a2 ][b1 b2 ][c1 c2 ]          written when it is full
 //!   the scratch file              | a1 a2 a3 ... | b1 b2 ... | c1 ...
+//!
+//!   a round is put in order, one a piece --> images are read, a batch a piece --> what is left in buffers is written
 //! ```
 //! Invariants
 //! - the images of a round stand in its part of the file one behind the other, in the order of the log;
+//! - there is no file where space is short: it takes none that the checkpoint may need;
 //! - the file goes with whoever made it, and a crash leaves one that the next opening removes.
 //!
 //! Never: proves an image: whoever copies it does. One that could not be read has bytes that nobody believes.
 
-use super::log_expected::{ImagePlace, by_place, next_batch, read_runs};
+use super::log_expected::{FileKey, ImagePlace, by_place, next_batch, read_runs};
 use super::log_rounds::Round;
 use crate::io::{
-    BLOCK_BYTES, Block, Disk, DiskFile, IoFailure, IoOp, OpenMode, errno, layout, zeroed_blocks,
+    BLOCK_BYTES, Block, Disk, DiskFile, IoFailure, IoOp, OpenMode, errno, layout, remove_if_there,
+    zeroed_blocks,
 };
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use zerocopy::IntoBytes;
@@ -28,23 +34,36 @@ use zerocopy::IntoBytes;
 const NAME: &str = "images.sorted";
 /// Blocks of a round that are written together: 128 KiB.
 const BUFFER_BLOCKS: usize = 32;
-/// Of all rounds together: 8 MiB.
+/// Of all rounds together, as long as each has one: 8 MiB.
 const BUFFERS_BLOCKS_MAX: usize = 2048;
-/// The file takes so small a part of the free space at most.
-const FREE_PARTS: u64 = 4;
 /// Images that are looked at for the next read: more than fit one.
 const LOOKED_AT: usize = 4096;
+/// Buffers that are written in one piece at the end.
+const ENDED_AT_ONCE: usize = 8;
+
+/// Where images are sorted.
+pub(super) struct SortingRoom {
+    /// The store's.
+    pub(super) disk: Arc<dyn Disk>,
+    /// So much space has to be free.
+    pub(super) free_bytes_min: u64,
+}
 
 /// Sorts.
 pub(super) struct Sorter {
     scratch: Scratch,
-    /// All images in the order of the log: the round, and the number in it.
-    order: Vec<(u32, u32)>,
-    /// So many of them are sorted.
-    passed: usize,
     parts: Vec<Part>,
+    /// So many rounds are in the order of the log.
+    ordered: usize,
+    /// The next image of each of them, the first in the log on top.
+    merge: BinaryHeap<Reverse<(FileKey, u64, usize)>>,
+    /// The images that come next, and the round of each.
+    next: Vec<ImagePlace>,
+    of: Vec<usize>,
     /// For the blocks of a batch.
     blocks: Vec<Block>,
+    /// So many parts are complete.
+    ended: usize,
 }
 
 /// The part of a round.
@@ -56,6 +75,11 @@ struct Part {
     buffer: Vec<Block>,
     /// Bytes in the buffer.
     filled: usize,
+    /// Bytes with which it is written. Fewer the first time, for each part others: they fill alike, and are not
+    /// to be written all at a time.
+    full: usize,
+    /// The image that is merged next.
+    image: usize,
 }
 
 /// The file, while somebody sorts or reads.
@@ -66,10 +90,10 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
-    /// A file with room for so many bytes, which are a small part of what is free: the checkpoint needs room, too.
-    fn new(disk: &Arc<dyn Disk>, bytes: u64) -> Result<Self, IoFailure> {
-        let path = layout::scratch(NAME);
-        if disk.free_bytes()? / FREE_PARTS < bytes {
+    /// A file with room for so many bytes.
+    fn new(room: &SortingRoom, bytes: u64) -> Result<Self, IoFailure> {
+        let (disk, path) = (&room.disk, layout::scratch(NAME));
+        if disk.free_bytes()? < room.free_bytes_min {
             return Err(IoFailure {
                 op: IoOp::Allocate,
                 path,
@@ -77,6 +101,7 @@ impl Scratch {
                 errno: errno::ENOSPC,
             });
         }
+        remove_if_there(&**disk, &path)?;
         let scratch = Self {
             file: disk.open(&path, OpenMode::CreateNew)?,
             disk: Arc::clone(disk),
@@ -95,21 +120,35 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         if let Err(failure) = self.disk.remove(&self.path) {
-            tracing::debug!(%failure, "sorted images stay until the next opening");
+            tracing::warn!(%failure, "sorted images stay until the next ones, or the next opening");
         }
     }
 }
 
 impl Part {
+    /// The part with this number of so many, with a buffer of so many blocks.
+    fn new(start: u64, (nth, parts): (usize, usize), blocks: usize) -> Self {
+        let first = (blocks * (nth + 1) / parts).max(1);
+        Self {
+            start,
+            written: 0,
+            buffer: zeroed_blocks(blocks),
+            filled: 0,
+            full: first * BLOCK_BYTES,
+            image: 0,
+        }
+    }
+
     fn push(&mut self, mut image: &[u8], file: &dyn DiskFile) -> Result<(), IoFailure> {
         while !image.is_empty() {
-            let room = &mut self.buffer.as_mut_bytes()[self.filled..];
+            let room = &mut self.buffer.as_mut_bytes()[self.filled..self.full];
             let (head, rest) = image.split_at(image.len().min(room.len()));
             room[..head.len()].copy_from_slice(head);
             self.filled += head.len();
             image = rest;
-            if self.filled == self.buffer.as_bytes().len() {
+            if self.filled == self.full {
                 self.write(file)?;
+                self.full = self.buffer.as_bytes().len();
             }
         }
         Ok(())
@@ -128,52 +167,86 @@ impl Part {
 }
 
 impl Sorter {
-    /// Puts the images of each round in the order of the log, and makes a file for them.
+    /// Makes a file for the images of these rounds.
     ///
     /// # Errors
-    /// There is no room, or the kernel refuses it.
-    pub(super) fn begin(disk: &Arc<dyn Disk>, rounds: &mut [Round]) -> Result<Self, IoFailure> {
-        let mut order = Vec::new();
-        let mut starts = Vec::with_capacity(rounds.len());
+    /// There is little room, or the kernel refuses it.
+    pub(super) fn begin(room: &SortingRoom, rounds: &[Round]) -> Result<Self, IoFailure> {
         let mut end = 0;
-        for (nth, round) in (0..).zip(&mut *rounds) {
-            round.images.append(&mut round.cached);
-            round.images.sort_unstable_by_key(by_place);
-            order.extend((0..).zip(&round.images).map(|(image, _)| (nth, image)));
-            starts.push(end);
-            let bytes: u64 = round.images.iter().map(|image| image.2 as u64).sum();
-            end += bytes.next_multiple_of(BLOCK_BYTES as u64);
-        }
-        let image = |(round, image): &(u32, u32)| &rounds[*round as usize].images[*image as usize];
-        order.sort_unstable_by_key(|one| by_place(image(one)));
-        let count = (BUFFERS_BLOCKS_MAX / starts.len().max(1)).clamp(1, BUFFER_BLOCKS);
-        let part = |start| Part {
-            start,
-            written: 0,
-            buffer: zeroed_blocks(count),
-            filled: 0,
+        let start = |round: &Round| {
+            let start = end;
+            end += round.bytes().next_multiple_of(BLOCK_BYTES as u64);
+            start
         };
+        let starts: Vec<u64> = rounds.iter().map(start).collect();
+        let scratch = Scratch::new(room, end)?;
+        let count = starts.len();
+        let blocks = (BUFFERS_BLOCKS_MAX / count.max(1)).clamp(1, BUFFER_BLOCKS);
+        let parts = starts.into_iter().enumerate();
         Ok(Self {
-            scratch: Scratch::new(disk, end)?,
-            order,
-            passed: 0,
-            parts: starts.into_iter().map(part).collect(),
+            scratch,
+            parts: parts
+                .map(|(nth, start)| Part::new(start, (nth, count), blocks))
+                .collect(),
+            ordered: 0,
+            merge: BinaryHeap::with_capacity(count),
+            next: Vec::new(),
+            of: Vec::new(),
             blocks: Vec::new(),
+            ended: 0,
         })
     }
 
-    /// Sorts the images in about so many bytes of the log; `false` when none is left.
+    /// Does a piece of the work, about so many bytes of the log; `false` when nothing is left.
     ///
     /// # Errors
-    /// They cannot be written.
-    pub(super) fn sort_some(&mut self, rounds: &[Round], at_once: u64) -> Result<bool, IoFailure> {
-        let next = &self.order[self.passed..];
-        let next = &next[..next.len().min(LOOKED_AT)];
-        let image = |(round, image): &(u32, u32)| &rounds[*round as usize].images[*image as usize];
-        let images: Vec<ImagePlace> = next.iter().map(|one| image(one).clone()).collect();
-        let batch = next_batch(&images, at_once);
+    /// The file cannot be written.
+    pub(super) fn go_on(&mut self, rounds: &mut [Round], at_once: u64) -> Result<bool, IoFailure> {
+        if let Some(round) = rounds.get_mut(self.ordered) {
+            round.put_in_order();
+            self.merge_on(self.ordered, rounds);
+            self.ordered += 1;
+            return Ok(true);
+        }
+        self.look_ahead(rounds);
+        if !self.next.is_empty() {
+            self.sort(at_once)?;
+            return Ok(true);
+        }
+        let file = &*self.scratch.file;
+        let left = self.parts.iter_mut().skip(self.ended);
+        for part in left.take(ENDED_AT_ONCE) {
+            part.write(file)?;
+            self.ended += 1;
+        }
+        Ok(self.ended < self.parts.len())
+    }
+
+    /// The next image of a round takes part in the merge.
+    fn merge_on(&mut self, round: usize, rounds: &[Round]) {
+        if let Some(image) = rounds[round].images.get(self.parts[round].image) {
+            let (file, offset) = by_place(image);
+            self.merge.push(Reverse((file, offset, round)));
+        }
+    }
+
+    fn look_ahead(&mut self, rounds: &[Round]) {
+        while self.next.len() < LOOKED_AT
+            && let Some(Reverse((_, _, round))) = self.merge.pop()
+        {
+            self.next
+                .push(rounds[round].images[self.parts[round].image].clone());
+            self.of.push(round);
+            self.parts[round].image += 1;
+            self.merge_on(round, rounds);
+        }
+    }
+
+    /// Sorts the images that one read has.
+    fn sort(&mut self, at_once: u64) -> Result<(), IoFailure> {
+        let batch = next_batch(&self.next, at_once);
         let (parts, file) = (&mut self.parts, &*self.scratch.file);
-        let mut of = next.iter().map(|(round, _)| *round as usize);
+        let mut of = self.of.iter();
         let mut written = Ok(());
         read_runs(&batch, &mut self.blocks, |(_, _, bytes), found| {
             let Some(round) = of.next() else { return };
@@ -186,23 +259,18 @@ impl Sorter {
                 }
             };
             if written.is_ok() {
-                written = parts[round].push(image, file);
+                written = parts[*round].push(image, file);
             }
         });
-        written?;
-        self.passed += batch.iter().map(|run| run.images().len()).sum::<usize>();
-        Ok(self.passed < self.order.len())
+        let passed: usize = batch.iter().map(|run| run.images().len()).sum();
+        self.next.drain(..passed);
+        self.of.drain(..passed);
+        written
     }
 
-    /// Writes the rest: the file, and where the part of each round begins in it.
-    ///
-    /// # Errors
-    /// That is not possible.
-    pub(super) fn end(mut self) -> Result<(Arc<Scratch>, Vec<u64>), IoFailure> {
-        for part in &mut self.parts {
-            part.write(&*self.scratch.file)?;
-        }
+    /// The file, and where the part of each round begins in it.
+    pub(super) fn end(self) -> (Arc<Scratch>, Vec<u64>) {
         let starts = self.parts.iter().map(|part| part.start).collect();
-        Ok((Arc::new(self.scratch), starts))
+        (Arc::new(self.scratch), starts)
     }
 }

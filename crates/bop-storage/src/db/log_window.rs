@@ -13,15 +13,16 @@
 //! ```
 //! Where errands are to be gentle the largest window is a quarter, and so is a piece of what is expected.
 //!
-//! Invariant: what it answers is what the file had at some time since the segment was made; the caller
-//! proves it, and reads the device where it is not what it must be.
+//! Invariant: what it answers is a hint: what the file had at some time since the segment was made, or, of what was
+//! sorted, perhaps nothing that it ever had. The caller proves it, and reads the device where it is not what it must be.
 //!
 //! Never: reads again what failed; more than two buffers, and what is expected or lent.
 
 use super::log_coming::Coming;
 use super::log_expected::{Expected, FileKey, ImagePlace, file_key};
 use super::log_rounds::Rounds;
-use crate::io::{BLOCK_BYTES, Block, Disk, zeroed_blocks};
+use super::log_sorted::SortingRoom;
+use crate::io::{BLOCK_BYTES, Block, zeroed_blocks};
 use crate::log::LogSegment;
 use crate::runtime::sync::Mutex;
 use crate::runtime::{Errands, Pending, Waited};
@@ -43,8 +44,7 @@ const SKIPPED_MAX: u64 = 64 << 10;
 pub(crate) struct LogWindow {
     window: Mutex<Window>,
     errands: Arc<Errands>,
-    /// Where rounds are sorted.
-    disk: Arc<dyn Disk>,
+    room: SortingRoom,
 }
 
 #[derive(Default)]
@@ -96,11 +96,11 @@ impl Read {
 }
 
 impl LogWindow {
-    pub(super) fn new(errands: Arc<Errands>, disk: Arc<dyn Disk>) -> Self {
+    pub(super) fn new(errands: Arc<Errands>, room: SortingRoom) -> Self {
         Self {
             window: Mutex::default(),
             errands,
-            disk,
+            room,
         }
     }
 
@@ -123,7 +123,7 @@ impl LogWindow {
     pub(super) fn read_expected(&self) -> bool {
         let at_once = self.errands.at_once(PIECE_BYTES_MAX);
         let mut window = self.window.lock();
-        window.rounds.prepare(&self.disk, at_once as u64) || window.coming().read_here(at_once)
+        window.rounds.prepare(&self.room, at_once as u64) || window.coming().read_here(at_once)
     }
 
     /// Has a piece of it read meanwhile.
@@ -323,7 +323,11 @@ pub(super) mod tests {
         let errands = Errands::new(Arc::new(SystemSpawn), threads);
         let disk = SimDisk::new(2);
         disk.create_dir(Path::new(layout::SCRATCH_DIR)).unwrap();
-        LogWindow::new(errands, Arc::new(disk))
+        let room = SortingRoom {
+            disk: Arc::new(disk),
+            free_bytes_min: 0,
+        };
+        LogWindow::new(errands, room)
     }
 
     /// Reads at an offset and checks it; how many blocks the window has then.

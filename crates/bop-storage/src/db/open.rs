@@ -25,6 +25,7 @@ use super::housekeeper::{Housekeeper, Housekeeping};
 use super::images::ImageMakers;
 use super::leftovers::{forget_unused, sweep_leftovers, unused_segments};
 use super::lifecycle::Lifecycle;
+use super::log_sorted::SortingRoom;
 use super::options::Options;
 use super::points::HeldPoints;
 use super::reader::PageReader;
@@ -341,7 +342,7 @@ impl Parts<'_> {
             watch_thread: Mutex::new(None),
             runtime: self.options.runtime.clone(),
             limits: self.limits.clone(),
-            reader: reader_of(&log, cache, &errands, &self.disk),
+            reader: reader_of(&log, cache, &errands, self.sorting_room()),
             errands,
             compression: self.options.compression,
             signals,
@@ -384,6 +385,14 @@ impl Parts<'_> {
         ChunkSet::new(disk, self.superblock.store, open_max)
     }
 
+    /// Where a checkpoint sorts. Its file is no longer than the log, and chunks take no more than twice as much.
+    fn sorting_room(&self) -> SortingRoom {
+        SortingRoom {
+            disk: Arc::clone(&self.disk),
+            free_bytes_min: self.limits.log_bytes_max.saturating_mul(4),
+        }
+    }
+
     /// The cache, and who fetches for it.
     fn cache(&self) -> (Arc<PageCache>, Arc<Errands>) {
         let errands = Errands::new(Arc::clone(&self.options.runtime.spawn), ERRANDS_MAX);
@@ -402,10 +411,10 @@ fn reader_of(
     log: &Log,
     cache: Arc<PageCache>,
     errands: &Arc<Errands>,
-    disk: &Arc<dyn Disk>,
+    room: SortingRoom,
 ) -> PageReader {
     let (ring, unwritten) = (Arc::clone(log.ring()), Arc::clone(log.unwritten()));
-    PageReader::new(ring, unwritten, cache, errands, disk)
+    PageReader::new(ring, unwritten, cache, errands, room)
 }
 
 fn index_entries<'s>(states: impl Iterator<Item = &'s Arc<DbState>>) -> i64 {

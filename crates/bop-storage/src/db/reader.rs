@@ -7,13 +7,13 @@
 //! Never: caches a failed read.
 
 use super::log_expected::ImagePlace;
+use super::log_sorted::SortingRoom;
 use super::log_window::LogWindow;
 use super::resolve::Through;
 use crate::cache::{PageCache, PageKey};
 use crate::checkpoint::Superseded;
 use crate::error::ReadError;
 use crate::ids::{Lsn, PageNo, PageSize};
-use crate::io::Disk;
 use crate::log::format::record::Encoding;
 use crate::log::{Ring, Unwritten};
 use crate::page::PageBytes;
@@ -40,13 +40,13 @@ impl PageReader {
         unwritten: Arc<Unwritten>,
         cache: Arc<PageCache>,
         errands: &Arc<Errands>,
-        disk: &Arc<dyn Disk>,
+        room: SortingRoom,
     ) -> Self {
         Self {
             ring,
             unwritten,
             cache,
-            window: Arc::new(LogWindow::new(Arc::clone(errands), Arc::clone(disk))),
+            window: Arc::new(LogWindow::new(Arc::clone(errands), room)),
         }
     }
 

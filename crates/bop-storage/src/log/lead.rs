@@ -325,6 +325,7 @@ impl Shared {
         let refused = if window.members.iter().any(Member::is_exposed) {
             state.queue.put_back(window.into_forming());
             state.stuck = Some(rejection.clone());
+            self.pace.notify_all();
             state.due_at = Some(crate::runtime::after(now(), STUCK_RETRY));
             state.queue.drain_unexposed()
         } else {

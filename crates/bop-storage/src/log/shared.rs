@@ -237,8 +237,7 @@ impl Shared {
         }
         let now_us = self.parts.clock.wall_us();
         let exposed = matches!(waits, Waits::Relaxed(_)).then(|| Arc::clone(&record));
-        let ticket = Arc::clone(ticket);
-        let order = (priority, waits);
+        let (ticket, order) = (Arc::clone(ticket), (priority, waits));
         let at = state
             .queue
             .place(record, now_us, ticket, order, batch_max)?;
@@ -247,6 +246,7 @@ impl Shared {
         }
         if last {
             state.health = Health::Ended;
+            self.pace.notify_all();
         }
         let leads = self.who_writes(&mut state, waits);
         Ok(Taken { at, leads })

@@ -3,31 +3,35 @@
 //! ```text
 //!   bodies in the file       [ group: a buffer of the disk's pool ][ group ][ ...
 //!   the first one is wanted  --> wait for the errand that reads its group, send one for the next
-//!                                 '--nobody was free: read it here
+//!                                 '--nobody was free, or nobody is to: read it here
 //! ```
 //! Invariants
 //! - two groups at most are in memory;
-//! - it is a hint: what is not here is read alone, and that read says why it cannot be.
+//! - what is not in its group as it was written is read alone, and that read says why it cannot be.
 //!
-//! Never: proves a body.
+//! Never: proves more of a body than its checksum.
 
 use super::format::Slot;
 use super::reader::ChunkReader;
 use super::run::Reach;
+use super::section::SectionMeta;
 use super::section_index::SectionIndex;
+use crate::error::ReadError;
 use crate::io::{BLOCK_BYTES, PoolBuffer};
 use crate::runtime::{Errands, Pending, Waited};
+use std::borrow::Cow;
 use std::sync::Arc;
 use zerocopy::IntoBytes;
 
-/// Less than what lies between two bodies of a section, one of which begins at a block.
+/// What lies between two bodies of a section is less: one may begin at a block.
 const GAP: u64 = BLOCK_BYTES as u64;
 
 /// Hands out bodies.
 pub(super) struct Bodies<'c> {
-    reader: &'c Arc<ChunkReader>,
+    reader: &'c ChunkReader,
     index: &'c SectionIndex,
-    errands: Option<Arc<Errands>>,
+    /// Who reads ahead, and through what.
+    behind: Option<(Arc<ChunkReader>, Arc<Errands>)>,
     group: Group,
     /// The group behind, while an errand reads it.
     coming: Option<(Extent, Pending<Filled>)>,
@@ -64,26 +68,46 @@ impl Group {
 
 impl<'c> Bodies<'c> {
     /// Those of the section with this index.
-    pub(super) fn new(
-        reader: &'c Arc<ChunkReader>,
-        index: &'c SectionIndex,
-        errands: Option<Arc<Errands>>,
-    ) -> Self {
+    pub(super) fn new(reader: &'c ChunkReader, index: &'c SectionIndex) -> Self {
         Self {
             reader,
             index,
-            errands,
+            behind: None,
             group: Group::default(),
             coming: None,
         }
     }
 
-    /// The body of a slot, as the file has it. Numbers ascend from one call to the next.
-    pub(super) fn get(&mut self, number: u32, slot: &Slot) -> Option<&[u8]> {
+    /// Has them read ahead by errands, through the same reader.
+    pub(super) fn read_ahead(self, reader: &Arc<ChunkReader>, errands: Arc<Errands>) -> Self {
+        Self {
+            behind: Some((Arc::clone(reader), errands)),
+            ..self
+        }
+    }
+
+    /// The body of a slot, if its checksum is right. Numbers ascend from one call to the next.
+    ///
+    /// # Errors
+    /// As [`ChunkReader::read_page`].
+    pub(super) fn next(
+        &mut self,
+        meta: &SectionMeta,
+        number: u32,
+        slot: &Slot,
+    ) -> Result<Cow<'_, [u8]>, ReadError> {
         if self.group.extent.behind <= number {
             self.go_on(number);
         }
-        self.group.body(slot)
+        let reader = self.reader;
+        let here = self.group.body(slot);
+        match here.filter(|body| reader.is_body(meta, number, slot, body)) {
+            Some(body) => Ok(Cow::Borrowed(body)),
+            None => {
+                let body = reader.read_body(meta, number, slot)?;
+                Ok(Cow::Owned(body.bytes().to_vec()))
+            }
+        }
     }
 
     /// Goes on to the group that begins with the slot with that number.
@@ -96,7 +120,8 @@ impl<'c> Bodies<'c> {
         });
         self.group = came.unwrap_or_else(|| {
             let extent = self.extent(number).unwrap_or_default();
-            let filled = self.errand(extent).and_then(|read| read());
+            let buffer = self.reader.source.buffer();
+            let filled = buffer.and_then(|buffer| fill(self.reader, extent, buffer));
             Group { extent, filled }
         });
         self.coming = self.send(self.group.extent.behind);
@@ -104,20 +129,11 @@ impl<'c> Bodies<'c> {
 
     /// Has the group read that begins with that slot, if there is one, and somebody is free.
     fn send(&self, number: u32) -> Option<(Extent, Pending<Filled>)> {
+        let (reader, errands) = self.behind.as_ref()?;
         let extent = self.extent(number)?;
-        let errand = self.errand(extent)?;
-        let sent = self.errands.as_ref()?.send(errand);
+        let (reader, buffer) = (Arc::clone(reader), reader.source.buffer()?);
+        let sent = errands.send(move || fill(&reader, extent, buffer));
         sent.ok().map(|read| (extent, read))
-    }
-
-    fn errand(&self, extent: Extent) -> Option<impl FnOnce() -> Filled + use<>> {
-        let mut buffer = self.reader.source.buffer()?;
-        let reader = Arc::clone(self.reader);
-        Some(move || {
-            let blocks = buffer.get_mut(..extent.bytes.div_ceil(BLOCK_BYTES))?;
-            let is_filled = reader.source.fill(extent.start, blocks, extent.bytes);
-            is_filled.then_some(buffer)
-        })
     }
 
     /// What is read together, from that slot on.
@@ -133,4 +149,10 @@ impl<'c> Bodies<'c> {
             bytes: (reach.end - reach.aligned) as usize,
         })
     }
+}
+
+fn fill(reader: &ChunkReader, extent: Extent, mut buffer: PoolBuffer) -> Filled {
+    let blocks = buffer.get_mut(..extent.bytes.div_ceil(BLOCK_BYTES))?;
+    let is_filled = reader.source.fill(extent.start, blocks, extent.bytes);
+    is_filled.then_some(buffer)
 }

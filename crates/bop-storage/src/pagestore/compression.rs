@@ -8,7 +8,7 @@ use std::str::FromStr;
 /// How checkpoints compress pages. Chunks that are there stay as they are, and are read whatever they are.
 ///
 /// With any but [`Compression::Off`] a version of the past is told as what it changed of the one before it, where
-/// that is less than half of the page.
+/// that saves half of the page.
 ///
 /// # Example
 /// ```

@@ -66,20 +66,15 @@ impl ChunkWriter {
         let (meta, index) = from.index(section)?;
         let mut slots = Vec::new();
         let mut prover = Prover::default();
-        let mut bodies = Bodies::new(from, &index, self.sink.errands());
+        let mut bodies = Bodies::new(from, &index);
+        if let Some(errands) = self.sink.errands() {
+            bodies = bodies.read_ahead(from, errands);
+        }
         for (number, slot) in index.iter() {
             if cancelled() {
                 return Err(CheckpointError::Closed);
             }
-            let alone;
-            let ahead = bodies.get(number, slot);
-            let body = match ahead.filter(|body| from.is_body(meta, number, slot, body)) {
-                Some(body) => body,
-                None => {
-                    alone = from.read_body(meta, number, slot)?;
-                    alone.bytes()
-                }
-            };
+            let body = bodies.next(meta, number, slot)?;
             let multiple = alignment(slot.encoding, meta.page_size.get());
             self.sink.pad_to(multiple, 0)?;
             // The checksum of a slot does not bind the place of its body.
@@ -87,8 +82,10 @@ impl ChunkWriter {
                 body_offset: U64::new(self.sink.position()),
                 ..slot.clone()
             });
-            self.sink.append(body)?;
-            prover.next(from, meta, slot, body)?;
+            self.sink.append(&body)?;
+            if prover.next(from, meta, slot, &body)?.is_none() {
+                return Err(CheckpointError::Invalid("a patch without what it rests on"));
+            }
         }
         Ok(slots)
     }

@@ -176,11 +176,12 @@ pub enum BodyEncoding {
     /// The page as one Zstandard frame. Used when it saves an eighth.
     Zstd = 2,
     /// In a history: what the page changes of the version in the slot before, as two bytes with a count, so many
-    /// runs of offset and length, two bytes each, and their bytes. Used when it saves half.
+    /// runs of offset and length, two bytes each, and their bytes. Used when it saves half, and is no longer than the page
+    /// was when it was whole.
     Patch = 3,
 }
 
-/// Patches of a history that rest on one body that is a page.
+/// Patches of a history that rest on one body that is a page, at most.
 pub const PATCHES_MAX: u8 = 7;
 
 impl BodyEncoding {

@@ -40,6 +40,8 @@ pub(super) struct Patcher {
     of: Option<PageNo>,
     /// How many patches it rests on, itself included.
     patches: u8,
+    /// Bytes of the body that they rest on.
+    whole_bytes: usize,
 }
 
 impl Patcher {
@@ -48,11 +50,12 @@ impl Patcher {
         self.of = None;
     }
 
-    /// The next version as a patch, unless it is the first one of its page, or has too many below it, or half of the
-    /// page has changed.
+    /// The next version as a patch, unless it is the first one of its page, has too many below it, or would take half
+    /// of the page, or more than the page took when it was whole.
     pub(super) fn encode(&mut self, page: PageNo, content: &[u8]) -> Option<&[u8]> {
         let follows = self.of.replace(page) == Some(page) && self.patches < PATCHES_MAX;
-        let limit = content.len() / 2 - size_of::<U16>();
+        let limit = (content.len() / 2).min(self.whole_bytes);
+        let limit = limit.saturating_sub(size_of::<U16>());
         let runs = follows.then(|| self.differ.compare(&self.content, content, limit));
         let runs = runs.flatten();
         self.content.clear();
@@ -66,6 +69,11 @@ impl Patcher {
         self.body.extend_from_slice(U16::new(runs).as_bytes());
         self.differ.append(content, &mut self.body);
         Some(&self.body)
+    }
+
+    /// The version is whole, with a body of so many bytes.
+    pub(super) fn is_whole(&mut self, body_bytes: usize) {
+        self.whole_bytes = body_bytes;
     }
 }
 

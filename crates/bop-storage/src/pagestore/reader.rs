@@ -3,7 +3,8 @@
 //! Invariants
 //! - a reader exists only for a chunk whose header, footer and directory are sound and belong to
 //!   this store and this chunk id;
-//! - damage behind that is met page by page: one bad slot does not hide its neighbours.
+//! - damage behind that is met page by page: one bad slot does not hide its neighbours, but for versions in a
+//!   history that rest on it.
 //!
 //! Never: writes, keeps a page.
 

@@ -49,14 +49,12 @@ impl SectionIndex {
     /// The slots that the version with that number is made of, which is the last of them: one with a page, and
     /// patches on it.
     pub(super) fn chain(&self, number: u32) -> Vec<(u32, &Slot)> {
-        let until = self.slots.iter().take(number as usize + 1);
-        let patches = until
-            .clone()
-            .rev()
-            .take_while(|slot| slot.is_patch())
-            .count();
-        let first = (number as usize).saturating_sub(patches);
-        (0..).zip(until).skip(first).collect()
+        let until = self.slots.get(..=number as usize).unwrap_or_default();
+        let patches = until.iter().rev().take_while(|slot| slot.is_patch());
+        // No more than rest on one page.
+        let first = number.saturating_sub(patches.count() as u32);
+        let chain = until.get(first as usize..).unwrap_or_default();
+        (first..).zip(chain).collect()
     }
 
     /// Its bytes in the file.

@@ -7,6 +7,7 @@
 //!
 //! Never: stops at the first finding, changes anything.
 
+use super::bodies::Bodies;
 use super::format::{CHUNK_FORMAT_VERSION_MIN, ChunkFooter, SectionKind};
 use super::identity::ChunkHasher;
 use super::patched::Prover;
@@ -107,11 +108,11 @@ impl ChunkReader {
             }
         };
         paced(index.bytes())?;
-        let mut prover = Prover::default();
+        let (mut bodies, mut prover) = (Bodies::new(self, &index), Prover::default());
         for (number, slot) in index.iter() {
-            let body = self.read_body(meta, number, slot);
+            let body = bodies.next(meta, number, slot);
             let body = body.inspect_err(|_| prover.lose());
-            let proved = body.and_then(|body| prover.next(self, meta, slot, body.bytes()));
+            let proved = body.and_then(|body| prover.next(self, meta, slot, &body));
             if let Err(error) = proved {
                 findings.push(self.finding(error));
             }

@@ -183,7 +183,11 @@ impl ChunkWriter {
         let patch = patched.then(|| self.patcher.encode(page, content));
         let (encoding, body) = match patch.flatten() {
             Some(patch) => (BodyEncoding::Patch, patch),
-            None => self.compressor.encode(content, packing),
+            None => {
+                let whole = self.compressor.encode(content, packing);
+                self.patcher.is_whole(whole.1.len());
+                whole
+            }
         };
         let multiple = alignment(encoding as u8, open.meta.page_size.get());
         self.sink.pad_to(multiple, 0)?;

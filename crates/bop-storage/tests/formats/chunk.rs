@@ -1,4 +1,4 @@
-//! A chunk of each version of the format: both must be read for ever, and as long as
+//! A chunk of each version of the format: all must be read for ever, and as long as
 //! the format is version 3 the writer must write these very bytes.
 //!
 //! `BOP_GOLDEN_BUMP=1` writes the file of version 3 when it is not there; a file that is there is never changed.

@@ -5,6 +5,7 @@
 //!
 //! Never: writes.
 
+use super::super::log_sorted::SortingRoom;
 use super::super::reader::PageReader;
 use super::super::signals::Signals;
 use super::lines::{Lines, Wanted};
@@ -115,13 +116,13 @@ impl Source {
         let unwritten = Arc::<Unwritten>::default();
         let cache = Arc::clone(&self.cache);
         let errands = Errands::new(Arc::clone(&self.runtime.spawn), 1);
-        let pages = PageReader::new(
-            Arc::clone(&ring),
-            Arc::clone(&unwritten),
-            cache,
-            &errands,
-            &self.disk,
-        );
+        // Nothing is copied by way of it.
+        let room = SortingRoom {
+            disk: Arc::clone(&self.disk),
+            free_bytes_min: u64::MAX,
+        };
+        let (log, records) = (Arc::clone(&ring), Arc::clone(&unwritten));
+        let pages = PageReader::new(log, records, cache, &errands, room);
         let recent = Arc::new(RecentPayloads::new(self.limits.record_cache_bytes_max));
         Ok((pages, RecordReader::new(ring, unwritten, recent)))
     }
