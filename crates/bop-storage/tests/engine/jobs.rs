@@ -210,7 +210,9 @@ fn refusal() -> IoFailure {
 /// The process ends at a read in the middle of a job: the next one does it again, and it ends once.
 #[test]
 fn a_job_is_resumed_after_a_crash_and_ends_once() {
-    for read in [0, 3, 17, 60, 101] {
+    let reads = Rig::scrub_reads(None);
+    assert!(10 < reads, "{reads}");
+    for read in [0, 3, reads / 3, reads / 2, reads - 1] {
         let rig = Rig::filled();
         let store = rig.open();
         let id = store.scrub(None).unwrap();
@@ -250,7 +252,9 @@ fn a_store_that_is_closed_hands_the_job_back_with_what_is_done() {
     let rig = Rig::filled();
     let store = rig.open();
     let id = store.scrub(None).unwrap();
-    rig.fail_reads(40, Fault::Hang);
+    // In the middle of the largest database, which is the last one.
+    let middle = Rig::scrub_reads(None) - Rig::scrub_reads(Some("large")) / 2;
+    rig.fail_reads(middle, Fault::Hang);
     thread::scope(|scope| {
         let waiter = scope.spawn(|| store.wait_for_job(id, LONG));
         rig.disk.wait_until_hung(1);
@@ -350,7 +354,7 @@ fn a_job_is_cancelled_while_it_waits_and_while_it_is_done() {
     assert_eq!(ended.failure.unwrap().code, ErrorCode::Cancelled);
 
     let id = store.scrub(Some("large")).unwrap();
-    rig.fail_reads(30, Fault::Hang);
+    rig.fail_reads(Rig::scrub_reads(Some("large")) / 2, Fault::Hang);
     thread::scope(|scope| {
         let working = scope.spawn(|| store.keep_house());
         rig.disk.wait_until_hung(1);

@@ -83,6 +83,16 @@ impl Rig {
             .collect()
     }
 
+    /// How often a scrub of these reads the device.
+    pub(crate) fn scrub_reads(name: Option<&str>) -> u64 {
+        let rig = Self::filled();
+        let store = rig.open();
+        let before = rig.disk.read_count();
+        store.scrub(name).unwrap();
+        store.keep_house();
+        rig.disk.read_count() - before
+    }
+
     /// The next read of the device and all behind it.
     pub(crate) fn fail_reads(&self, later: u64, fault: Fault) {
         self.disk
