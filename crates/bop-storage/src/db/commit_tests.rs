@@ -1,6 +1,6 @@
 //! What a commit keeps while it waits.
 
-use super::super::{Db, Durability, Housekeeping, Manager, Options, ReadTxn, WriteTxn};
+use super::super::{Db, Durability, Manager, ReadTxn, WriteTxn, simulated};
 use crate::error::{CommitError, Rejection};
 use crate::ids::{DbKind, Lsn, PageNo};
 use crate::limits::Limits;
@@ -19,11 +19,7 @@ fn open(disk: &SimDisk, manifest: &MemoryManifest, writer_wait: Duration) -> Man
         writer_wait,
         ..Limits::tiny()
     };
-    let options = Options::new()
-        .limits(limits)
-        .housekeeping(Housekeeping::Manual)
-        .disk(Arc::new(disk.clone()), Arc::new(manifest.clone()));
-    Manager::open("simulated", options).unwrap()
+    simulated::open(disk, manifest, limits)
 }
 
 fn commit(db: &Db, pages: u32) -> Result<(), CommitError> {

@@ -89,21 +89,16 @@ impl Engine {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Db, Housekeeping, Manager, Options};
+    use super::super::{Db, Manager, simulated};
     use super::*;
     use crate::ids::{DbKind, PageNo};
     use crate::limits::Limits;
-    use crate::manifest::MemoryManifest;
     use crate::testing::SimDisk;
 
     const MOST: usize = 2 << 20;
 
     fn open() -> (Manager, Db) {
-        let options = Options::new()
-            .limits(Limits::tiny())
-            .housekeeping(Housekeeping::Manual)
-            .disk(Arc::new(SimDisk::new(1)), Arc::new(MemoryManifest::new()));
-        let store = Manager::open("simulated", options).unwrap();
+        let store = simulated::new(&SimDisk::new(1), Limits::tiny());
         let db = store.create_database("a", DbKind::Raw).unwrap();
         (store, db)
     }

@@ -1,12 +1,11 @@
 //! What a group keeps of the log.
 
-use super::super::{Housekeeping, Manager, Options};
+use super::super::{Manager, simulated};
 use crate::ids::{DbKind, PageNo};
 use crate::limits::Limits;
 use crate::log::HoldReason;
 use crate::manifest::MemoryManifest;
 use crate::testing::SimDisk;
-use std::sync::Arc;
 use std::time::Duration;
 
 const LONG: Duration = Duration::from_secs(50);
@@ -15,11 +14,7 @@ const NAMES: [&str; 2] = ["first", "second"];
 const PAGES: u32 = 8;
 
 fn open(disk: &SimDisk, manifest: &MemoryManifest) -> Manager {
-    let options = Options::new()
-        .limits(Limits::tiny())
-        .housekeeping(Housekeeping::Manual)
-        .disk(Arc::new(disk.clone()), Arc::new(manifest.clone()));
-    Manager::open("simulated", options).unwrap()
+    simulated::open(disk, manifest, Limits::tiny())
 }
 
 /// The parts of a group that have one member's pages are as good as the other's: without one of

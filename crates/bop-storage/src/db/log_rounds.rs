@@ -114,14 +114,13 @@ impl Rounds {
 #[cfg(test)]
 mod tests {
     use super::super::log_window::tests::segment;
-    use super::super::{Db, Housekeeping, Manager, Options};
+    use super::super::{Db, simulated};
     use super::*;
     use crate::At;
     use crate::ids::{DbKind, PageNo, PageSize};
     use crate::io::{BLOCK_BYTES, Disk, IoOp, OpenMode, layout};
     use crate::limits::Limits;
     use crate::log::LogSegment;
-    use crate::manifest::MemoryManifest;
     use crate::testing::{Fault, SimDisk, SplitMix64};
     use std::path::Path;
     use std::time::Duration;
@@ -289,11 +288,7 @@ mod tests {
             cache_bytes_max: 4096,
             ..Limits::tiny()
         };
-        let options = Options::new()
-            .limits(limits)
-            .housekeeping(Housekeeping::Manual)
-            .disk(Arc::new(disk.clone()), Arc::new(MemoryManifest::new()));
-        let store = Manager::open("simulated", options).unwrap();
+        let store = simulated::new(&disk, limits);
         let create = |nth| store.create_database(&format!("db-{nth}"), DbKind::Raw);
         let databases: Vec<Db> = (0..DATABASES).map(|nth| create(nth).unwrap()).collect();
         let mut moments = Vec::new();

@@ -95,6 +95,8 @@ mod savepoints;
 mod scrub;
 mod seat;
 mod signals;
+#[cfg(test)]
+mod simulated;
 mod slot;
 mod snapshots;
 mod source;

@@ -202,11 +202,10 @@ fn read(base: &dyn BasePages, mut pages: Vec<PageNo>) -> BTreeMap<PageNo, BasePa
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Db, Housekeeping, Manager, Options};
+    use super::super::{Db, Manager, simulated};
     use super::*;
     use crate::ids::DbKind;
     use crate::limits::Limits;
-    use crate::manifest::MemoryManifest;
     use crate::testing::{Fault, SimDisk};
     use std::time::Duration;
 
@@ -229,11 +228,7 @@ mod tests {
             log_bytes_max: 4 << 20,
             ..Limits::tiny()
         };
-        let options = Options::new()
-            .limits(limits)
-            .housekeeping(Housekeeping::Manual)
-            .disk(Arc::new(disk.clone()), Arc::new(MemoryManifest::new()));
-        let store = Manager::open("simulated", options).unwrap();
+        let store = simulated::new(disk, limits);
         let db = store.create_database("d", DbKind::Raw).unwrap();
         for page in pages.filter_map(PageNo::new) {
             let mut write = db.begin_write(Duration::ZERO).unwrap();

@@ -1,11 +1,11 @@
 //! Who is told when the log becomes shorter, or could: committers that wait for room, and the housekeeper.
 
-use super::{CommitsFrom, Db, Housekeeping, Manager, Options};
+use super::{CommitsFrom, Db, Manager, simulated};
 use crate::error::{CommitError, Damage, Place, Reject, Rejection};
 use crate::ids::{DbId, DbKind, Lsn, PageNo};
 use crate::limits::Limits;
 use crate::log::{HoldReason, LogHold};
-use crate::manifest::{ClosedRow, MemoryManifest};
+use crate::manifest::ClosedRow;
 use crate::runtime::sync::{elapsed, now};
 use crate::testing::SimDisk;
 use std::collections::BTreeSet;
@@ -26,11 +26,7 @@ fn open(writer_wait: Duration) -> (Manager, Db) {
         writer_wait,
         ..Limits::tiny()
     };
-    let options = Options::new()
-        .limits(limits)
-        .housekeeping(Housekeeping::Manual)
-        .disk(Arc::new(SimDisk::new(1)), Arc::new(MemoryManifest::new()));
-    let store = Manager::open("simulated", options).unwrap();
+    let store = simulated::new(&SimDisk::new(1), limits);
     let db = store.create_database("a", DbKind::Raw).unwrap();
     (store, db)
 }

@@ -1,6 +1,6 @@
 //! Pages that are patches, after everything that can happen to what they rest on.
 
-use crate::db::{Db, Housekeeping, ImageStats, Manager, Options};
+use crate::db::{Db, ImageStats, Manager, simulated};
 use crate::error::ReadError;
 use crate::ids::{DbKind, Lsn, PageNo, PageSize};
 use crate::io::{BLOCK_BYTES, Block, IoOp, layout};
@@ -30,11 +30,7 @@ impl Rig {
     }
 
     fn open(&self) -> Manager {
-        let options = Options::new()
-            .limits(Limits::tiny())
-            .housekeeping(Housekeeping::Manual)
-            .disk(Arc::new(self.disk.clone()), Arc::new(self.manifest.clone()));
-        Manager::open("simulated", options).unwrap()
+        simulated::open(&self.disk, &self.manifest, Limits::tiny())
     }
 
     fn with_database(&self) -> (Manager, Db) {

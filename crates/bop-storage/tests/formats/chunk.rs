@@ -231,22 +231,21 @@ fn a_chunk_of_version_1_is_read() {
 
 #[test]
 fn a_chunk_of_version_2_is_read() {
-    let reader = read(2);
-    let delta = meta(SectionKind::Delta, 2, PageSize::MIN);
-    let base = meta(SectionKind::Base, 1, PageSize::DEFAULT);
-    assert_pages(&reader, [base, delta, history_meta()]);
-    assert_eq!(*reader.history(2).unwrap(), commits());
-    assert_history(&reader, 2);
+    assert_chunk(&read(2), 2);
 }
 
 #[test]
 fn a_chunk_of_version_3_is_read() {
-    let reader = read(3);
+    assert_chunk(&read(3), 3);
+}
+
+/// All that is in a chunk since version 2, with the first `versions` versions of page 35.
+fn assert_chunk(reader: &ChunkReader, versions: usize) {
     let delta = meta(SectionKind::Delta, 2, PageSize::MIN);
     let base = meta(SectionKind::Base, 1, PageSize::DEFAULT);
-    assert_pages(&reader, [base, delta, history_meta()]);
+    assert_pages(reader, [base, delta, history_meta()]);
     assert_eq!(*reader.history(2).unwrap(), commits());
-    assert_history(&reader, 3);
+    assert_history(reader, versions);
 }
 
 /// The first `count` versions of page 35 are there, and no other one.
