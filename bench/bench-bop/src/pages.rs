@@ -2,7 +2,8 @@
 
 use crate::ALLOCATOR;
 use bench_work::{Args, Loop, MIB, PAGE_BYTES, Random, Result, Side, share};
-use bop_storage::{Db, DbKind, Limits, Manager, Options, PageNo};
+use bop_storage::{Db, DbKind, Limits, Manager, Options, PageBytes, PageNo};
+use std::thread;
 use std::time::Duration;
 
 /// Pages of a database that are written in turn.
@@ -11,6 +12,11 @@ const PAGES: u32 = 256;
 const WAIT: Duration = Duration::from_secs(30);
 /// Pages of one commit of the work `stream`: 16 MiB.
 const STREAM_PAGES: u32 = (16 * MIB / PAGE_BYTES) as u32;
+/// Pages that it takes these from: 64 MiB.
+const READY_PAGES: usize = 64 * MIB / PAGE_BYTES;
+/// Segments that are made before a slice of it: more than half of them are left at its end, so that none is
+/// made meanwhile.
+const SPARES: u32 = 24;
 /// Commits of one slice of it: they fit the segments that were made before.
 const STREAM_COMMITS: u64 = 32;
 
@@ -38,7 +44,7 @@ pub(crate) fn stream(args: &Args) -> Result<()> {
     let largest = Limits::default().segment_bytes_max;
     let mut limits = Limits::default();
     limits.segment_bytes_min = largest;
-    limits.segments_spare_min = 16;
+    limits.segments_spare_min = SPARES;
     limits.log_bytes_max = 64 * largest;
     limits.checkpoint_log_bytes_min = 64 * largest;
     limits.log_sealed_segments_max = 64;
@@ -49,26 +55,34 @@ pub(crate) fn stream(args: &Args) -> Result<()> {
     // Between slices the log goes into chunks, and its segments become spares again.
     let rest = || {
         manager.checkpoint()?;
-        // Whatever the housekeeper has to do is done before the next slice.
+        // Whatever the housekeeper has to do is done before the next slice, here or by itself.
         manager.keep_house();
+        while manager.status().spare_segments < SPARES as usize {
+            thread::sleep(Duration::from_millis(1));
+        }
         Ok(())
     };
     rest()?;
-    let side = Side::new("bop, page API, 64 MiB segments, 16 spares").rest(rest);
+    let side = Side::new("bop, page API, 64 MiB segments, 24 spares").rest(rest);
     let rule = Loop {
         at_most: STREAM_COMMITS,
         ..Loop::TIMED
     };
-    // Ready bytes: making 16 MiB of them takes as long as writing them.
-    let mut bytes = vec![0; 64 * MIB];
-    Random::new(0).fill(&mut bytes);
-    let windows = bytes.len() - PAGE_BYTES;
+    // Ready pages, as the other side has ready bytes: making 16 MiB of them takes as long as writing them.
+    let mut random = Random::new(0);
+    let page = || {
+        let mut content = [0; PAGE_BYTES];
+        random.fill(&mut content);
+        PageBytes::copy_of(&content)
+    };
+    let ready: Vec<PageBytes> = std::iter::repeat_with(page).take(READY_PAGES).collect();
     side.serve(args, |post| {
         post.serve(rule, |random| {
             let mut txn = database.begin_write(WAIT)?;
-            for page in (1..=STREAM_PAGES).filter_map(PageNo::new) {
-                let from = random.number() as usize % windows;
-                txn.write_page(page, &bytes[from..from + PAGE_BYTES])?;
+            let from = random.number() as usize % READY_PAGES;
+            let contents = ready.iter().cycle().skip(from);
+            for (page, content) in (1..=STREAM_PAGES).filter_map(PageNo::new).zip(contents) {
+                txn.write_page_shared(page, content.clone())?;
             }
             txn.commit()?;
             Ok(())

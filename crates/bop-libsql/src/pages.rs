@@ -110,7 +110,7 @@ pub(crate) fn resize(
             continue;
         }
         if let Some(page) = PageNo::new(raw) {
-            write.write_page(page, &vec![0; size.bytes()])?;
+            write.write_page_shared(page, PageBytes::zeroed(size))?;
         }
     }
     Ok(())

@@ -241,7 +241,7 @@ pub(crate) fn resize(txn: &mut WriteTxn, bytes: u64) -> Result<(), EngineError> 
     }
     match PageNo::new(count) {
         Some(last) if count != size.lock_page() => {
-            Ok(txn.write_page(last, &vec![0; size.bytes()])?)
+            Ok(txn.write_page_shared(last, PageBytes::zeroed(size))?)
         }
         _ => Ok(()),
     }
@@ -280,7 +280,7 @@ fn fill_holes(txn: &mut WriteTxn, old_count: u32) -> Result<(), EngineError> {
             continue;
         }
         if let Some(page) = PageNo::new(raw) {
-            txn.write_page(page, &vec![0; size.bytes()])?;
+            txn.write_page_shared(page, PageBytes::zeroed(size))?;
         }
     }
     Ok(())

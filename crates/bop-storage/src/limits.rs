@@ -22,7 +22,8 @@ pub struct Limits {
     pub segment_bytes_min: u64,
     /// Segments double up to this size.
     pub segment_bytes_max: u64,
-    /// Spare segments kept ready.
+    /// Spare segments kept ready. While more than half of them are left, others are made when no segment was
+    /// filled for a tenth of a second.
     pub segments_spare_min: u32,
     /// The log's cap: a checkpoint starts at half at the latest, commits get slower from three quarters on
     /// and wait at full. What was let in before may begin a segment, which comes on top.
@@ -38,7 +39,8 @@ pub struct Limits {
     pub checkpoint_reserve_bytes_max: u64,
     /// Sealed segments that start a checkpoint, however small they are.
     pub log_sealed_segments_max: u32,
-    /// A larger record is cut into fragments.
+    /// A larger record is cut into fragments, of half as much: one is written while the next waits and another
+    /// is made.
     pub fragment_bytes_max: u64,
     /// Dirty pages of a transaction kept in memory; the rest goes to a private temporary file.
     pub transaction_memory_bytes_max: u64,

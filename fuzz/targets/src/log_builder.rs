@@ -12,15 +12,14 @@
 
 use crate::checksums::{self, put, struct_at};
 use crate::input::Input;
-use bop_storage::buffer::Buffer;
 use bop_storage::checksum::crc64;
 use bop_storage::ids::{DbId, Epoch, Incarnation, Lsn, SegmentId, StoreId};
 use bop_storage::io::{BLOCK_BYTES, Block};
 use bop_storage::log::format::record::{LogRecord, Member, PageRecord, RecordHeader, RecordKind};
 use bop_storage::log::format::{
     Activated, BatchEntry, BatchLayout, BatchPlace, ChainHash, DATA_START, EncodedRecord,
-    LogMember, Predecessor, RawRecord, Record, Sealed, SealedHeader, SegmentIdentity, Stamped,
-    add_batch, encode_batch,
+    LogMember, Predecessor, RawRecord, Record, RecordBytes, Sealed, SealedHeader, SegmentIdentity,
+    Stamped, add_batch, encode_batch,
 };
 use bop_storage::log::{
     Checkpointed, LogState, RegisteredSegment, ReplaySink, ReplayedCatalogue, ReplayedCommit,
@@ -312,7 +311,7 @@ impl LogBuilder {
         let header = struct_at::<RecordHeader>(&bytes, 0)?;
         Some(EncodedRecord {
             checksum: crc64(&bytes),
-            bytes: Buffer::copy_of(&bytes),
+            bytes: RecordBytes::copy_of(&bytes),
             kind,
             databases,
             header_checksum: header.header_checksum.get(),

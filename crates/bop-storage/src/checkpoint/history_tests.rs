@@ -16,7 +16,7 @@ struct Deaf;
 
 impl LogEvents for Deaf {
     fn batch_written(&self) {}
-    fn segment_sealed(&self) {}
+    fn segment_sealed(&self, _: usize) {}
     fn room_wanted(&self) {}
 }
 

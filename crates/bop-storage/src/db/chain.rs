@@ -1,13 +1,16 @@
 //! A commit, or a group, that is too large for one record: a chain of fragments, the last of which is the commit.
 //!
 //! ```text
-//! make 1 --> make 2 --> make 3 -----> make the last
-//!      '-> write 1 '-> write 2 '-> write 3 '----> write the last -> visible
+//! make 1 -> make 2 -> make 3 -> make 4 ... make the last
+//!      '-> write 1 '-> write 2 '-> write 3 ...         '-> write the last -> visible
 //!                       a failure anywhere before the last: abort record, the chain is void
 //! ```
+//! The device goes from one fragment to the next without waiting for the committer, and the first ones are
+//! small, so that it begins soon.
+//!
 //! Invariants
-//! - a fragment is put on its way when the one before has arrived, so that no commit has more in
-//!   memory than the fragment that is written and the one that is made;
+//! - no commit has more in memory than the fragment that is written, one that waits, and the one that is
+//!   made: half of what a record may have in each;
 //! - a chain holds the log from its first fragment on, and not before there was room for that:
 //!   whoever waits for room pins none of it;
 //! - the last part is appended when all others are durable: it alone makes them count.
@@ -25,6 +28,7 @@ use crate::ids::{CommitId, DbId, PageNo};
 use crate::log::format::{EncodedRecord, FragmentPart, encode_abort};
 use crate::log::{CommitFuture, HoldReason, LogHold, Priority, Publish, Silent};
 use crate::view::CommittedPage;
+use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
 
 /// The fragments written so far, of a transaction over some databases.
@@ -37,10 +41,25 @@ pub(super) struct Chain {
     previous: u64,
     /// The pages of those that are durable, for each member.
     placed: Vec<Vec<CommittedPage>>,
-    /// The newest one, until it is.
-    in_flight: Option<InFlight>,
+    /// Those that are not yet, the oldest first.
+    in_flight: VecDeque<InFlight>,
     /// Keeps the log from the first fragment on, once that is durable.
     hold: Arc<OnceLock<Arc<LogHold>>>,
+}
+
+/// Fragments that the log has and has not written: one is, another waits.
+const AHEAD_MAX: usize = 2;
+
+/// How often the size of a chain's parts doubles until they have half of what a record may have.
+const DOUBLINGS: u32 = 3;
+
+/// A smaller part costs as much as one of this size: a write of its own.
+const PART_BYTES_MIN: usize = 64 << 10;
+
+/// Bytes of the `nth` part of a chain, counted from 0, where a record may have `limit`.
+pub(super) fn part_bytes(limit: usize, nth: usize) -> usize {
+    let halved = 1 + DOUBLINGS.saturating_sub(u32::try_from(nth).unwrap_or(u32::MAX));
+    (limit >> halved).max(PART_BYTES_MIN).min(limit)
 }
 
 /// The pages that a fragment has of some of the members.
@@ -69,7 +88,7 @@ impl Chain {
             index: 0,
             previous: 0,
             placed: (0..members).map(|_| Vec::new()).collect(),
-            in_flight: None,
+            in_flight: VecDeque::new(),
             hold: Arc::default(),
         })
     }
@@ -92,8 +111,8 @@ impl Chain {
         }
     }
 
-    /// Puts the next fragment on its way, when the one before has arrived: that one is written while
-    /// this one is made.
+    /// Puts the next fragment on its way, when all but one of those before have arrived: they are written
+    /// while this one is made.
     pub(super) fn append(
         &mut self,
         mut record: EncodedRecord,
@@ -111,10 +130,12 @@ impl Chain {
         } else {
             (Priority::Chain, Box::new(Silent))
         };
-        self.land()?;
+        while AHEAD_MAX <= self.in_flight.len() {
+            self.land_one()?;
+        }
         let appended = self.engine.log().append_ahead(record, priority, publish);
         let future = appended.map_err(fragment_failed)?;
-        self.in_flight = Some(InFlight {
+        self.in_flight.push_back(InFlight {
             future,
             own,
             offsets,
@@ -123,9 +144,17 @@ impl Chain {
         Ok(())
     }
 
-    /// Waits until the fragment in flight is durable, if there is one.
+    /// Waits until all fragments in flight are durable.
     pub(super) fn land(&mut self) -> Result<(), CommitError> {
-        let Some(flight) = self.in_flight.take() else {
+        while !self.in_flight.is_empty() {
+            self.land_one()?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the oldest fragment in flight is durable.
+    fn land_one(&mut self) -> Result<(), CommitError> {
+        let Some(flight) = self.in_flight.pop_front() else {
             return Ok(());
         };
         let patience = self.engine.limits().io_deadline;
@@ -183,12 +212,11 @@ impl Transaction {
     pub(super) fn commit_chain(
         self,
         pages: &[PageNo],
-        parts: &[&[PageNo]],
         mode: Mode,
     ) -> Result<PendingCommit, CommitError> {
         let bytes = pages.len() as u64 * self.overlay.page_size().bytes() as u64;
         let mut chain = Chain::begin(&self.engine, self.state.id(), 1, bytes)?;
-        match self.append_parts(&mut chain, pages, parts) {
+        match self.append_parts(&mut chain, pages) {
             Ok((record, own, rolling)) => {
                 let end = chain.end(0, own, rolling);
                 let ended = self.append(record, end, Priority::Chain, mode);
@@ -209,13 +237,13 @@ impl Transaction {
         &self,
         chain: &mut Chain,
         pages: &[PageNo],
-        parts: &[&[PageNo]],
     ) -> Result<(EncodedRecord, Vec<OwnPage>, RollingChecksum), CommitError> {
         let mut rolling = self.rolling_without_cut(pages)?;
-        let Some((last, fragments)) = parts.split_last() else {
-            return Err(Rejection::Invalid("a chain without parts").into());
-        };
-        for pages in fragments {
+        let (mut last, mut nth) = (pages, 0);
+        while let Some((pages, rest)) = last.split_at_checked(self.part_pages(nth))
+            && !rest.is_empty()
+        {
+            (last, nth) = (rest, nth + 1);
             let part = chain.next_part();
             let (mut own, next) = self.load(part, pages, rolling)?;
             rolling = next;
@@ -238,5 +266,24 @@ fn fragment_failed(error: CommitError) -> CommitError {
             _ => Rejection::Poisoned(cause).into(),
         },
         rejected => rejected,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KIB: usize = 1 << 10;
+
+    #[test]
+    fn parts_are_small_at_first_and_half_a_record_later() {
+        let parts = |limit| [0, 1, 2, 3, 4, 1 << 40].map(|nth| part_bytes(limit, nth) / KIB);
+        assert_eq!(parts(4096 * KIB), [256, 512, 1024, 2048, 2048, 2048]);
+        assert_eq!(parts(256 * KIB), [64, 64, 64, 128, 128, 128]);
+        assert_eq!(
+            parts(8 * KIB),
+            [8; 6],
+            "no smaller than what a record may have"
+        );
     }
 }

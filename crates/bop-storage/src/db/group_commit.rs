@@ -14,9 +14,9 @@
 //!   without one of the parts that it rests on, no member has anything of the group;
 //! - every member holds the log from the first fragment on, whoever's pages that has.
 //!
-//! Never: more in memory than a fragment that is written and the one that is made.
+//! Never: more in memory than a fragment that is written, one that waits and the one that is made.
 
-use super::chain::Chain;
+use super::chain::{Chain, part_bytes};
 use super::commit::{End, Touched, Transaction};
 use super::durability::Durability;
 use super::engine::OpenStore;
@@ -197,10 +197,11 @@ fn fragments<'p>(
     touched: &'p [Touched],
 ) -> Vec<Vec<(usize, &'p [PageNo])>> {
     let limit = usize::try_from(engine.log().fragment_bytes_max()).unwrap_or(usize::MAX);
-    let (mut cuts, mut cut, mut free) = (Vec::new(), Vec::new(), limit);
+    let (mut cuts, mut cut) = (Vec::new(), Vec::new());
     let empty = pages_record_bytes(0, 0, 0);
     let named = pages_record_bytes(1, 0, 0) - empty;
-    free -= empty.min(free);
+    let room = |nth| part_bytes(limit, nth).saturating_sub(empty);
+    let mut free = room(0);
     for (nth, (member, pages)) in members.iter().zip(touched).enumerate() {
         let size = member.overlay.page_size().bytes();
         let each = pages_record_bytes(1, 1, size) - pages_record_bytes(1, 0, 0);
@@ -210,7 +211,7 @@ fn fragments<'p>(
             if count == 0 {
                 if !cut.is_empty() {
                     cuts.push(std::mem::take(&mut cut));
-                    free = limit.saturating_sub(empty);
+                    free = room(cuts.len());
                     continue;
                 }
                 count = 1;
@@ -237,7 +238,7 @@ fn land(
     let (mut publishers, mut visible) = (Vec::new(), Vec::new());
     for (member, end) in members.into_iter().zip(ends) {
         let mine = next_offsets(&mut offsets, end.own.len());
-        let (publisher, seen) = member.into_publisher(mine.to_vec(), end);
+        let (publisher, seen, _) = member.into_publisher(mine.to_vec(), end);
         publishers.push(publisher);
         visible.push(seen);
     }

@@ -191,7 +191,8 @@ impl Engine {
         if self.log_is_long(2) {
             self.checkpoint_in_background();
         }
-        self.signals.segment_sealed();
+        // None is taken for granted.
+        self.signals.segment_sealed(0);
         self.expect_past(false);
     }
 

@@ -316,7 +316,7 @@ impl Parts<'_> {
     ) -> Result<(Arc<Engine>, Vec<SegmentId>), OpenError> {
         let (rows, chunks) = (self.manifest.state(), self.chunks());
         let (cache, errands) = self.cache();
-        let signals = Arc::new(Signals::new(self.limits.idle_note_delay));
+        let signals = Arc::new(Signals::new(&self.limits));
         let holds = LogHolds::new(Arc::clone(&signals) as _);
         let (state, recovered) = self.recover_state(&rows, &chunks, &cache, &holds)?;
         let unused = unused_segments(&recovered);

@@ -151,12 +151,23 @@ impl Overlay {
 
     /// Takes a private version of `page`; the database grows when the page lies above it.
     pub(crate) fn write(&mut self, page: PageNo, content: &[u8]) -> Result<(), Rejection> {
-        if content.len() != self.page_size.bytes() {
-            return Err(Rejection::Invalid(
-                "a page has not the database's page size",
-            ));
-        }
-        let content = self.store(page, content)?;
+        let content = self.store(page, content, PageBytes::copy_of)?;
+        self.replace(page, content);
+        Ok(())
+    }
+
+    /// The same of a page that has its memory already.
+    pub(crate) fn write_shared(
+        &mut self,
+        page: PageNo,
+        content: PageBytes,
+    ) -> Result<(), Rejection> {
+        let content = self.store(page, &content, |_| content.clone())?;
+        self.replace(page, content);
+        Ok(())
+    }
+
+    fn replace(&mut self, page: PageNo, content: Content) {
         if page.get() > self.page_count {
             self.remember_counts();
             self.page_count = page.get();
@@ -165,7 +176,6 @@ impl Overlay {
         let previous = self.pages.insert(page, Version { content, since });
         let cut = self.cut.remove(&page);
         self.remember_page(page, previous, cut);
-        Ok(())
     }
 
     /// Cuts the database to `page_count` pages; a larger number only grows it.
@@ -299,11 +309,22 @@ impl Overlay {
         self.counts_since = now;
     }
 
-    fn store(&mut self, page: PageNo, content: &[u8]) -> Result<Content, Rejection> {
+    /// Takes a content, by `in_memory` if there is room.
+    fn store(
+        &mut self,
+        page: PageNo,
+        content: &[u8],
+        in_memory: impl FnOnce(&[u8]) -> PageBytes,
+    ) -> Result<Content, Rejection> {
+        if content.len() != self.page_size.bytes() {
+            return Err(Rejection::Invalid(
+                "a page has not the database's page size",
+            ));
+        }
         let bytes = content.len() as u64;
         if self.memory_bytes + bytes <= self.memory_bytes_max {
             self.memory_bytes += bytes;
-            return Ok(Content::Memory(PageBytes::copy_of(content)));
+            return Ok(Content::Memory(in_memory(content)));
         }
         let spill = match &mut self.spill {
             Some(spill) => spill,

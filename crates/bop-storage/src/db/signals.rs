@@ -5,11 +5,16 @@
 //!
 //! Never: does the work.
 
+use crate::limits::Limits;
 use crate::log::LogEvents;
 use crate::runtime::after;
 use crate::runtime::sync::{Condvar, Mutex, now};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+
+/// While more than half of the spares are left others are made when no segment was filled for so long: a
+/// burst of commits, which is what they are there for, has the device for itself.
+const SPARES_REST: Duration = Duration::from_millis(100);
 
 /// What is due.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
@@ -82,16 +87,19 @@ pub(crate) struct Signals {
     state: Mutex<State>,
     changed: Condvar,
     note_delay: Duration,
+    /// Spares that are to be there.
+    spares_wanted: usize,
     /// Set with `stop`, for long work to look at.
     stopping: AtomicBool,
 }
 
 impl Signals {
-    pub(crate) fn new(note_delay: Duration) -> Self {
+    pub(crate) fn new(limits: &Limits) -> Self {
         Self {
             state: Mutex::default(),
             changed: Condvar::new(),
-            note_delay,
+            note_delay: limits.idle_note_delay,
+            spares_wanted: limits.segments_spare_min as usize,
             stopping: AtomicBool::new(false),
         }
     }
@@ -234,11 +242,16 @@ impl LogEvents for Signals {
         }
     }
 
-    fn segment_sealed(&self) {
-        self.set(|due| {
-            due.spares = true;
-            due.checkpoint_check = true;
-        });
+    fn segment_sealed(&self, spares_left: usize) {
+        let mut state = self.state.lock();
+        if self.spares_wanted < 2 * spares_left {
+            state.spares_at = Some(after(now(), SPARES_REST));
+        } else {
+            state.due.spares = true;
+        }
+        state.due.checkpoint_check = true;
+        drop(state);
+        self.changed.notify_all();
     }
 
     fn room_wanted(&self) {
@@ -250,13 +263,20 @@ impl LogEvents for Signals {
 mod tests {
     use super::*;
 
+    fn noting_after(idle_note_delay: Duration) -> Signals {
+        Signals::new(&Limits {
+            idle_note_delay,
+            ..Limits::default()
+        })
+    }
+
     #[test]
     fn a_note_and_spares_are_urgent_when_they_are_due_and_jobs_wait_for_all_else() {
-        let signals = Signals::new(Duration::ZERO);
+        let signals = noting_after(Duration::ZERO);
         signals.want_checkpoint();
         assert_eq!(signals.take_urgent(), None);
         signals.batch_written();
-        signals.segment_sealed();
+        signals.segment_sealed(1);
         let urgent = signals.take_urgent().unwrap();
         assert!(urgent.note && urgent.spares && !urgent.checkpoint && !urgent.checkpoint_check);
         assert_eq!(signals.take_urgent(), None);
@@ -270,8 +290,27 @@ mod tests {
         assert!(signals.take().jobs);
         signals.jobs_at(Instant::now());
         assert!(signals.wait().jobs);
-        let later = Signals::new(Duration::from_secs(3600));
+        let later = noting_after(Duration::from_secs(3600));
         later.batch_written();
         assert_eq!(later.take_urgent(), None);
+    }
+
+    #[test]
+    fn spares_beyond_half_are_made_when_no_segment_was_filled_for_a_while() {
+        let limits = Limits {
+            segments_spare_min: 4,
+            ..Limits::default()
+        };
+        let signals = Signals::new(&limits);
+        signals.segment_sealed(3);
+        assert_eq!(signals.take_urgent(), None);
+        let filled = Instant::now();
+        signals.segment_sealed(3);
+        let due = std::iter::repeat_with(|| signals.wait()).find(|due| due.spares);
+        assert!(due.is_some() && SPARES_REST <= filled.elapsed());
+        signals.segment_sealed(2);
+        assert!(signals.take_urgent().is_some_and(|due| due.spares));
+        signals.segment_sealed(3);
+        assert!(signals.take().spares, "whoever keeps house now does all");
     }
 }

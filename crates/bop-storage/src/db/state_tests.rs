@@ -4,12 +4,12 @@ use super::super::signals::Signals;
 use super::*;
 use crate::checksum::{PageHash, RollingChecksum};
 use crate::ids::{Generation, PageNo, PageSize};
+use crate::limits::Limits;
 use crate::log::format::ImageForm;
 use crate::log::{HoldReason, LogHolds};
 use crate::page::PageBytes;
 use crate::view::{BasePage, CommitPages, CommittedPage, Found, Head, NoBase};
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
 
 const DATABASE: DbId = DbId::new(1);
 
@@ -47,7 +47,7 @@ fn state() -> DbState {
 }
 
 fn holds() -> Arc<LogHolds> {
-    LogHolds::new(Arc::new(Signals::new(Duration::ZERO)))
+    LogHolds::new(Arc::new(Signals::new(&Limits::default())))
 }
 
 /// A commit that writes one page; the page's number is the commit's.

@@ -61,7 +61,7 @@ impl WriteTxn {
         txn
     }
 
-    fn start_overlay(&mut self, size: PageSize) -> &mut Overlay {
+    fn start_overlay(&mut self, size: PageSize) {
         let bound = self.engine.limits().transaction_memory_bytes_max;
         let space = Arc::clone(&self.engine.spills);
         let savepoints = match self.overlay.take() {
@@ -69,8 +69,8 @@ impl WriteTxn {
             None => std::mem::take(&mut self.early),
         };
         let count = self.snapshot.page_count();
-        self.overlay
-            .insert(Overlay::new(size, count, bound, space, savepoints))
+        let overlay = Overlay::new(size, count, bound, space, savepoints);
+        self.overlay = Some(overlay);
     }
 
     /// The state that it started from.
@@ -132,21 +132,54 @@ impl WriteTxn {
     /// A content of the wrong length, a page that cannot be, or a failure of the temporary file
     /// that takes the pages past the transaction's memory bound.
     pub fn write_page(&mut self, page: PageNo, content: &[u8]) -> Result<(), Rejection> {
+        self.writable(page, content.len())?.write(page, content)
+    }
+
+    /// The same of a page that has its memory already, which is shared, not copied: one that was read from
+    /// another database, or made before the transaction began.
+    ///
+    /// # Errors
+    /// As for [`WriteTxn::write_page`].
+    ///
+    /// # Example
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// use bop_storage::{DbKind, Manager, Options, PageBytes, PageNo};
+    ///
+    /// let store = Manager::open(dir.path(), Options::new())?;
+    /// let page = PageBytes::copy_of(&[7; 4096]);
+    /// for name in ["a", "b"] {
+    ///     let db = store.create_database(name, DbKind::Raw)?;
+    ///     let mut write = db.begin_write(std::time::Duration::from_secs(1))?;
+    ///     write.write_page_shared(PageNo::FIRST, page.clone())?;
+    ///     write.commit()?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn write_page_shared(&mut self, page: PageNo, content: PageBytes) -> Result<(), Rejection> {
+        self.writable(page, content.len())?
+            .write_shared(page, content)
+    }
+
+    /// The private pages, for a page of so many bytes that can be written.
+    fn writable(&mut self, page: PageNo, bytes: usize) -> Result<&mut Overlay, Rejection> {
         self.engine.check_open().map_err(|_| Rejection::Closed)?;
         let kind = self.state.kind();
-        let overlay = match &mut self.overlay {
-            Some(overlay) => overlay,
-            None => {
-                let size = u32::try_from(content.len()).ok().and_then(PageSize::new);
-                self.start_overlay(size.ok_or(Rejection::Invalid("not a page size"))?)
-            }
-        };
+        let no_size = Rejection::Invalid("not a page size");
+        if self.overlay.is_none()
+            && let Some(size) = u32::try_from(bytes).ok().and_then(PageSize::new)
+        {
+            self.start_overlay(size);
+        }
+        let overlay = self.overlay.as_mut().ok_or(no_size)?;
         if kind == DbKind::Sqlite && page.get() == overlay.page_size().lock_page() {
             return Err(Rejection::Invalid(
                 "the page of SQLite's lock bytes is never written",
             ));
         }
-        overlay.write(page, content)
+        Ok(overlay)
     }
 
     /// Sets the page count: pages above it are gone, and read as zeros if they come back.

@@ -198,6 +198,14 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     /// Whatever the kernel says; any part of the bytes may be there, durable or not.
     fn write_durable_at(&self, offset: u64, blocks: &[Block]) -> Result<(), IoFailure>;
 
+    /// The same of blocks that stand one piece behind the other in the file, and anywhere in memory.
+    ///
+    /// # Errors
+    /// As for [`DiskFile::write_durable_at`].
+    fn write_durable_pieces(&self, offset: u64, pieces: &[&[Block]]) -> Result<(), IoFailure> {
+        self.write_durable_at(offset, &pieces.concat())
+    }
+
     /// Returns when everything written to the file before the call is durable, its length too.
     ///
     /// # Errors

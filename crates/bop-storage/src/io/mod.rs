@@ -9,6 +9,7 @@
 mod backend;
 pub(crate) mod batch;
 mod block;
+mod block_memory;
 mod disk;
 pub mod errno;
 mod failure;
@@ -23,6 +24,7 @@ mod watched;
 pub use backend::{BackendUnavailable, IoBackend, OpenDiskError, UnknownBackend};
 pub use batch::{ReadPart, WritePart};
 pub use block::{BLOCK_BYTES, Block, READ_GAP_BLOCKS_MAX, blocks_for, zeroed_blocks};
+pub(crate) use block_memory::BlockMemory;
 pub(crate) use disk::remove_if_there;
 pub use disk::{Disk, DiskFile, FileEntry, FileKind, OpenMode, StoreLock};
 pub use failure::{IoFailure, IoOp, LockFailure};

@@ -202,6 +202,12 @@ impl DiskFile for WatchedFile {
         })
     }
 
+    fn write_durable_pieces(&self, offset: u64, pieces: &[&[Block]]) -> Result<(), IoFailure> {
+        self.watch(IoOp::WriteDurable, Some(offset), |file| {
+            file.write_durable_pieces(offset, pieces)
+        })
+    }
+
     fn sync(&self) -> Result<(), IoFailure> {
         measured(&self.meters, || {
             self.watch(IoOp::Sync, None, |file| file.sync())

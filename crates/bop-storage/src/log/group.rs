@@ -20,6 +20,7 @@
 //! Never: calls a publisher, an event or a committer under a lock.
 
 use super::background::Threads;
+use super::batch_buffer::BatchBuffer;
 use super::format::record::NoteKind;
 use super::format::{BatchLayout, EncodedRecord, encode_note};
 use super::future::CommitFuture;
@@ -364,9 +365,9 @@ fn begin_epoch(parts: &LogParts, start: LogStart) -> Result<(Writer, SealGathere
         index = SealGatherer::of(&next);
         parts.ring.activate(next, sealed_at);
     }
-    let mut buffer = Vec::new();
+    let mut buffer = BatchBuffer::default();
     writer.write(base, &[Entry { record, time_us }], &mut buffer)?;
-    index.add(&buffer);
+    index.add(|body| buffer.index(body));
     Ok((writer, index))
 }
 

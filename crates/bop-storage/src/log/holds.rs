@@ -195,7 +195,7 @@ mod tests {
 
     impl LogEvents for Wanted {
         fn batch_written(&self) {}
-        fn segment_sealed(&self) {}
+        fn segment_sealed(&self, _: usize) {}
         fn room_wanted(&self) {
             self.0.fetch_add(1, Ordering::Relaxed);
         }

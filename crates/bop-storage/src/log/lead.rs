@@ -15,6 +15,7 @@
 //!
 //! Never: writes a failed batch again (that is [`rewrite`](super::rewrite)).
 
+use super::batch_buffer::BatchBuffer;
 use super::member::Member;
 use super::queue::Health;
 use super::seal::SealGatherer;
@@ -26,7 +27,6 @@ use super::writer::{WriteError, take_spare};
 use crate::canary::{Canary, is_planted};
 use crate::error::{CommitError, LogFailure, Rejection};
 use crate::ids::Lsn;
-use crate::io::Block;
 use crate::runtime::sync::now;
 use crate::runtime::{fence, sync};
 use std::sync::Arc;
@@ -167,16 +167,13 @@ impl Shared {
         };
     }
 
-    fn keep_buffer(&self, buffer: Vec<Block>) {
-        let bytes = (buffer.capacity() * size_of::<Block>()) as u64;
-        // A large commit's fragments are a little larger than a batch: fresh memory for each of them
-        // costs as much as the device does.
-        if bytes <= 2 * self.parts.limits.batch_bytes_max {
-            *self.buffer.lock() = buffer;
-        }
+    fn keep_buffer(&self, mut buffer: BatchBuffer) {
+        // A record that is larger than a batch is, by little in most cases.
+        buffer.shrink(2 * self.parts.limits.batch_bytes_max);
+        *self.buffer.lock() = buffer;
     }
 
-    fn write_next(&self, buffer: &mut Vec<Block>) -> Step {
+    fn write_next(&self, buffer: &mut BatchBuffer) -> Step {
         let mut state = self.state.lock();
         let Some(mut task) = state.open_window() else {
             return Step::Idle;
@@ -196,14 +193,15 @@ impl Shared {
             Err(Stopped::Refused(rejection)) => self.refuse_window(&task, &rejection),
             Err(Stopped::Failed(failure)) => self.window_failed(&task, failure),
         };
+        buffer.release();
         if before != task.writer.segment().map(|segment| segment.id) {
-            self.parts.events.segment_sealed();
+            self.segment_sealed();
         }
         step
     }
 
     /// Makes room for a window and writes it.
-    fn perform(&self, task: &mut Task, buffer: &mut Vec<Block>) -> Result<(), Stopped> {
+    fn perform(&self, task: &mut Task, buffer: &mut BatchBuffer) -> Result<(), Stopped> {
         if !task.writer.takes(task.start, task.bytes) {
             self.roll(task, task.keep_spares)?;
         }
@@ -259,7 +257,7 @@ impl Shared {
     }
 
     /// The window is durable: makes it visible.
-    fn close_window(&self, task: &Task, buffer: &[Block], began_us: u64) -> Step {
+    fn close_window(&self, task: &Task, buffer: &BatchBuffer, began_us: u64) -> Step {
         let took_us = self.parts.clock.monotonic_us().saturating_sub(began_us);
         let mut state = self.state.lock();
         if state.number != task.number {
@@ -274,7 +272,7 @@ impl Shared {
             state.gathering.batch_ended(records, waiting, took);
         }
         drop(state);
-        self.index.lock().add(buffer);
+        self.index.lock().add(|body| buffer.index(body));
         let ended = window.map(|window| self.publish(window, task.writer.end()));
         Step::Done(ended.unwrap_or_default())
     }

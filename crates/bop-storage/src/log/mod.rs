@@ -14,6 +14,7 @@
 //! Never: knows what a page means.
 
 mod background;
+mod batch_buffer;
 mod company;
 pub mod format;
 mod future;

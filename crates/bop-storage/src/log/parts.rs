@@ -18,8 +18,8 @@ pub trait LogEvents: Send + Sync + std::fmt::Debug {
     /// A batch with more than notes is durable: a note is due if nothing follows.
     fn batch_written(&self);
 
-    /// A segment was sealed: a spare is to be made, perhaps a checkpoint is due.
-    fn segment_sealed(&self);
+    /// A segment was sealed, and so many spares are left: another is to be made, perhaps a checkpoint is due.
+    fn segment_sealed(&self, spares_left: usize);
 
     /// Committers wait for room in the log, and a checkpoint may make some.
     fn room_wanted(&self);

@@ -14,7 +14,8 @@
 //! Invariants
 //! - batches stand one behind the other: each starts where the one before ends, the first one at the
 //!   end of what was taken, unless exposed records keep it from moving up;
-//! - a batch has exposed records only, or none.
+//! - a batch has exposed records only, or none;
+//! - a large record has a batch of its own, which is written without copying it.
 //!
 //! Never: waits, locks, does I/O.
 
@@ -171,7 +172,8 @@ impl Queue {
         let joins = |last: &Forming| {
             let offered = last.offer(&record);
             let fits = |(_, layout): &(Lsn, BatchLayout)| layout.batch_bytes() as u64 <= batch_max;
-            last.is_exposed() == exposed && offered.as_ref().is_some_and(fits)
+            let alone = record.bytes.is_large() || last.entries.first().is_some_and(is_large);
+            !alone && last.is_exposed() == exposed && offered.as_ref().is_some_and(fits)
         };
         let newest = self.forming.pop_back_if(|last| joins(last));
         let mut batch = newest.unwrap_or_else(|| Forming::new(self.end()));
@@ -322,6 +324,10 @@ impl Queue {
         self.records -= gone.len();
         self.bytes -= record_bytes(gone);
     }
+}
+
+fn is_large(entry: &Entry) -> bool {
+    entry.record.bytes.is_large()
 }
 
 fn record_bytes(entries: &[Entry]) -> u64 {

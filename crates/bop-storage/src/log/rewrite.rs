@@ -17,11 +17,11 @@
 //!
 //! Never: edits the batch, acknowledges before it is durable.
 
+use super::batch_buffer::BatchBuffer;
 use super::lead::{Ended, answer, answer_exposed, take_over};
 use super::shared::Shared;
 use super::state::{Background, Task, Turn};
 use crate::error::LogFailure;
-use crate::io::Block;
 use crate::runtime::sync::{elapsed, now};
 use crate::runtime::{Backoff, after, fence, jitter};
 use std::sync::Arc;
@@ -66,7 +66,7 @@ impl Shared {
                 break;
             }
             self.parts.meters.batch_rewrite(&cause);
-            let mut buffer = Vec::new();
+            let mut buffer = BatchBuffer::default();
             let written = fence("rewrote a batch", || {
                 self.write_afresh(&mut task, &mut buffer)
             });
@@ -106,7 +106,7 @@ impl Shared {
     }
 
     /// One attempt: a segment that was never written to, and the batch in it.
-    fn write_afresh(&self, task: &mut Task, buffer: &mut Vec<Block>) -> Result<(), LogFailure> {
+    fn write_afresh(&self, task: &mut Task, buffer: &mut BatchBuffer) -> Result<(), LogFailure> {
         self.roll(task, 0)?;
         let (start, entries) = (task.start, Arc::clone(&task.entries));
         let written = task.writer.write(start, &entries, buffer);
@@ -114,20 +114,20 @@ impl Shared {
         written.map_err(|error| LogFailure::from(super::lead::Stopped::from(error)))
     }
 
-    fn rewritten(&self, task: &Task, buffer: &[Block]) {
+    fn rewritten(&self, task: &Task, buffer: &BatchBuffer) {
         tracing::info!(lsn = %task.start, "a batch that had failed is durable in another segment");
         let mut state = self.state.lock();
         state.writer = task.writer.clone();
         let window = state.window.take();
         drop(state);
-        self.index.lock().add(buffer);
+        self.index.lock().add(|body| buffer.index(body));
         let ended: Ended = window
             .map(|window| self.publish(window, task.writer.end()))
             .unwrap_or_default();
         self.discard_abandoned();
         let ended = answer_exposed(ended);
         self.hand_over();
-        self.parts.events.segment_sealed();
+        self.segment_sealed();
         answer(ended);
     }
 

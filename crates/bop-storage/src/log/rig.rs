@@ -26,7 +26,7 @@ pub(super) struct Nobody;
 
 impl LogEvents for Nobody {
     fn batch_written(&self) {}
-    fn segment_sealed(&self) {}
+    fn segment_sealed(&self, _: usize) {}
     fn room_wanted(&self) {}
 }
 

@@ -51,12 +51,12 @@ impl SealGatherer {
         }
     }
 
-    /// Takes in a batch that is durable.
-    pub(super) fn add(&mut self, batch: &[Block]) {
+    /// Takes in a batch that is durable, which `batch` adds to a body.
+    pub(super) fn add(&mut self, batch: impl FnOnce(&mut Vec<u8>) -> Result<(), Reject>) {
         if !self.whole {
             return;
         }
-        let added = add_batch(&mut self.body, batch.as_bytes());
+        let added = batch(&mut self.body);
         self.batches = self.batches.saturating_add(1);
         if added.is_err() || self.bytes_max < self.body.len() {
             (self.whole, self.body) = (false, Vec::new());
@@ -252,7 +252,7 @@ fn gather(
         let count = usize::try_from(bytes / BLOCK_BYTES as u64).unwrap_or(usize::MAX);
         let mut blocks = zeroed_blocks(count);
         segment.file.read_at(space.offset(span.lsn), &mut blocks)?;
-        gatherer.add(&blocks);
+        gatherer.add(|body| add_batch(body, blocks.as_bytes()));
     }
     let sealed = Sealed {
         base: segment.base,

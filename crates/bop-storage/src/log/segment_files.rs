@@ -6,7 +6,7 @@
 
 use crate::ids::SegmentId;
 use crate::io::errno::EEXIST;
-use crate::io::{BLOCK_BYTES, Block, Disk, DiskFile, IoFailure, layout, zeroed_blocks};
+use crate::io::{BLOCK_BYTES, Block, BlockMemory, Disk, DiskFile, IoFailure, layout};
 use std::path::Path;
 
 /// Moves files of segments that are registered as set aside out of the log's directory. Each is
@@ -52,7 +52,8 @@ pub(super) fn fill(
     const WINDOW_BLOCKS: usize = 256;
     file.allocate(capacity_bytes)?;
     let all = usize::try_from(capacity_bytes / BLOCK_BYTES as u64).unwrap_or(usize::MAX);
-    let mut window = zeroed_blocks(all.clamp(1, WINDOW_BLOCKS));
+    let mut window = BlockMemory::take(all.clamp(1, WINDOW_BLOCKS) * BLOCK_BYTES);
+    window.fill(Block::ZERO);
     window[0] = *stamp;
     let mut offset = 0;
     while offset < capacity_bytes {

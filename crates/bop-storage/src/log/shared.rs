@@ -6,6 +6,7 @@
 //!
 //! Never: writes (that is [`lead`](super::lead) and [`rewrite`](super::rewrite)).
 
+use super::batch_buffer::BatchBuffer;
 use super::format::{BatchLayout, EncodedRecord};
 use super::linger::Lingering;
 use super::member::{Placed, Priority, Publish, Waits};
@@ -18,7 +19,6 @@ use super::state::{State, Turn};
 use super::ticket::{Answer, Crowd, Outcome, Ticket};
 use crate::error::{CommitError, LogFailure, Rejection};
 use crate::ids::{Lsn, SegmentId};
-use crate::io::Block;
 use crate::runtime::sync::{AtomicU64, Condvar, Mutex, MutexGuard, elapsed, now};
 use crate::runtime::{Bell, after};
 use std::sync::atomic::Ordering;
@@ -46,7 +46,7 @@ pub(super) struct Shared {
     /// Why nothing more is taken, once it is so: asked by every transaction.
     pub(super) poison: OnceLock<Arc<LogFailure>>,
     /// The buffer of batches, between two leaders.
-    pub(super) buffer: Mutex<Vec<Block>>,
+    pub(super) buffer: Mutex<BatchBuffer>,
     /// What the active segment's batches say, for its index. Only the holder of the turn asks.
     pub(super) index: Mutex<SealGatherer>,
     /// Whether committers let others run before they park.
@@ -97,6 +97,12 @@ impl Shared {
             neighbours: Neighbours::default(),
             abandoned: Mutex::default(),
         }
+    }
+
+    /// Tells whoever keeps house.
+    pub(super) fn segment_sealed(&self) {
+        let spares_left = self.parts.ring.spare_count();
+        self.parts.events.segment_sealed(spares_left);
     }
 
     pub(super) fn published(&self) -> Lsn {

@@ -12,10 +12,8 @@
 //!
 //! Never: writes the same bytes to the same place again, answers a committer.
 
-use super::format::{
-    Activated, BatchEntry, BatchPlace, ChainHash, Predecessor, Sealed, SegmentIdentity,
-    encode_batch,
-};
+use super::batch_buffer::BatchBuffer;
+use super::format::{Activated, BatchPlace, ChainHash, Predecessor, Sealed, SegmentIdentity};
 use super::member::Entry;
 use super::parts::LogParts;
 use super::segment::{LogSegment, SpareSegment};
@@ -158,7 +156,7 @@ impl Writer {
         };
         let (block, chain_hash) = activated.encode(&self.identity(&next));
         for copy in 1..=2 {
-            write_durable(next.file.as_ref(), copy * BLOCK_BYTES as u64, &[block])?;
+            write_durable(next.file.as_ref(), copy * BLOCK_BYTES as u64, &[&[block]])?;
         }
         self.position.segment = Some(next.id);
         self.position.chain_hash = chain_hash;
@@ -173,30 +171,23 @@ impl Writer {
         &mut self,
         start: Lsn,
         entries: &[Entry],
-        buffer: &mut Vec<Block>,
+        buffer: &mut BatchBuffer,
     ) -> Result<Duration, WriteError> {
         let Some(segment) = &self.segment else {
             return Err(WriteError::Refused(Rejection::Closed));
         };
-        let entries: Vec<_> = entries
-            .iter()
-            .map(|entry| BatchEntry {
-                record: &entry.record,
-                time_us: entry.time_us,
-            })
-            .collect();
         let place = BatchPlace {
             lsn: start,
             epoch: self.position.epoch,
             durable: start,
         };
-        let encoded = encode_batch(&self.identity(segment), &place, &entries, buffer)
-            .map_err(WriteError::Refused)?;
+        let encoded = buffer.fill(&self.identity(segment), &place, entries);
+        let encoded = encoded.map_err(WriteError::Refused)?;
         let Some(offset) = segment.offset_of(start) else {
             return Err(WriteError::Failed(LogFailure::Exhausted { at: start }));
         };
         let begun = now();
-        write_durable(segment.file.as_ref(), offset, buffer)?;
+        write_durable(segment.file.as_ref(), offset, &buffer.pieces())?;
         let took = elapsed(begun);
         self.position.end = encoded.end;
         self.position.chain_hash = self.position.chain_hash.extended(encoded.header_checksum);
@@ -246,11 +237,14 @@ pub(super) fn take_spare<E: From<Rejection>>(
 }
 
 /// The one place where the log becomes durable.
-fn write_durable(file: &dyn DiskFile, offset: u64, blocks: &[Block]) -> Result<(), IoFailure> {
+fn write_durable(file: &dyn DiskFile, offset: u64, pieces: &[&[Block]]) -> Result<(), IoFailure> {
     if is_planted(Canary::AckBeforeSync) {
-        return file.write_at(offset, blocks);
+        return file.write_at(offset, &pieces.concat());
     }
-    let written = file.write_durable_at(offset, blocks);
+    let written = match pieces {
+        [blocks] => file.write_durable_at(offset, blocks),
+        pieces => file.write_durable_pieces(offset, pieces),
+    };
     if is_planted(Canary::RetryFsync) && written.is_err() {
         return file.sync();
     }

@@ -132,7 +132,9 @@ fn bytes_come_back(disk: &dyn Disk) {
     let mut wanted = zeroed_blocks(600);
     SplitMix64::new(3).fill(wanted.as_mut_bytes());
     good(file.write_at(0, &wanted[..500]));
-    good(file.write_durable_at(500 * BLOCK, &wanted[500..]));
+    good(file.write_durable_at(500 * BLOCK, &wanted[500..510]));
+    let pieces = [&wanted[510..511], &[], &wanted[511..599], &wanted[599..]];
+    good(file.write_durable_pieces(510 * BLOCK, &pieces));
     let reader = good(disk.open(path, OpenMode::Read));
     let mut found = zeroed_blocks(600);
     assert_eq!(good(reader.read_at(0, &mut found)), 600 * BLOCK_BYTES);

@@ -127,7 +127,7 @@ impl<'a> Copying<'a> {
                 continue;
             };
             sum = sum.toggled(found.hash);
-            write.write_page(page, &found.content)?;
+            write.write_page_shared(page, found.content)?;
             written += 1;
             if written == per_transaction {
                 write.commit_with(Durability::RELAXED)?;
@@ -140,7 +140,7 @@ impl<'a> Copying<'a> {
                 .checked_add(1)
                 .and_then(PageNo::new)
                 .unwrap_or(PageNo::FIRST);
-            write.write_page(behind, &PageBytes::zeroed(size))?;
+            write.write_page_shared(behind, PageBytes::zeroed(size))?;
             write.truncate(count);
         }
         let head = write.commit_with(Durability::RELAXED)?;

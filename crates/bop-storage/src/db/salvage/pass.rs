@@ -141,7 +141,7 @@ impl Source {
             catalogue: Checkpointed::at(self.rows.watermarks().catalogue),
             checkpointed: &checkpointed,
         };
-        let signals = Arc::new(Signals::new(self.limits.idle_note_delay));
+        let signals = Arc::new(Signals::new(&self.limits));
         let mut lines = Lines {
             source: self,
             holds: LogHolds::new(signals),

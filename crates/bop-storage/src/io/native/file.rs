@@ -23,6 +23,7 @@ use crate::io::{BLOCK_BYTES, Block, DiskFile, IoFailure, IoOp, ReadPart, WritePa
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::FallocateFlags;
 use rustix::io::ReadWriteFlags;
+use smallvec::SmallVec;
 use std::io::IoSlice;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -120,35 +121,55 @@ impl NativeFile {
         &self,
         op: IoOp,
         offset: u64,
-        blocks: &[Block],
+        pieces: &[&[Block]],
         flags: ReadWriteFlags,
     ) -> Result<(), i32> {
-        check_transfer(offset, blocks.len())?;
-        let bytes = blocks.as_bytes();
-        let mut part = [Part::write(offset, bytes, flags)];
-        let written = match self.by_ring(op, &mut part) {
+        let blocks = pieces.iter().map(|piece| piece.len()).sum();
+        check_transfer(offset, blocks)?;
+        let mut end = offset;
+        let mut parts: SmallVec<[Part<'_>; 3]> = SmallVec::new();
+        for piece in pieces {
+            parts.push(Part::write(end, piece.as_bytes(), flags));
+            end += piece.as_bytes().len() as u64;
+        }
+        // A ring would make a durable write of each piece: only where all writes go by one.
+        let by_ring = pieces.len() == 1 || self.transfers.choice.all_by_ring;
+        let answer = by_ring.then(|| self.by_ring(op, &mut parts)).flatten();
+        let written = match answer {
             Some(answer) => answer.map(drop).map_err(|(_, errno)| errno),
-            None => transfer::write_all(op, bytes, self.transfers.grain(), |at, rest| {
-                let place = offset + at as u64;
-                let written = if flags.is_empty() {
-                    rustix::io::pwrite(&self.fd, rest, place)
-                } else {
-                    rustix::io::pwritev2(&self.fd, &[IoSlice::new(rest)], place, flags)
-                };
-                written.map_err(|e| e.raw_os_error())
-            }),
+            None => {
+                let (bytes, grain) = (blocks * BLOCK_BYTES, self.transfers.grain());
+                transfer::write_all(op, bytes, grain, |at| {
+                    self.write_once(offset + at as u64, &rest_of(pieces, at), flags)
+                })
+            }
         };
         #[cfg(any(test, feature = "testing"))]
         let written = written.and_then(|()| {
             self.shadow.hears(|file| {
                 if flags.contains(ReadWriteFlags::DSYNC) {
-                    file.write_durable_at(offset, blocks)
+                    file.write_durable_pieces(offset, pieces)
                 } else {
-                    file.write_at(offset, blocks)
+                    file.write_at(offset, &pieces.concat())
                 }
             })
         });
         written
+    }
+
+    /// One call of the kernel. How many bytes it took.
+    fn write_once(
+        &self,
+        place: u64,
+        rest: &[IoSlice<'_>],
+        flags: ReadWriteFlags,
+    ) -> Result<usize, i32> {
+        let written = match rest {
+            [only] if flags.is_empty() => rustix::io::pwrite(&self.fd, only, place),
+            rest if flags.is_empty() => rustix::io::pwritev(&self.fd, rest, place),
+            rest => rustix::io::pwritev2(&self.fd, rest, place, flags),
+        };
+        written.map_err(|e| e.raw_os_error())
     }
 
     /// Fills `bytes` from `offset` on; how many there were.
@@ -172,16 +193,16 @@ impl NativeFile {
         )
     }
 
-    fn write_durable(&self, offset: u64, blocks: &[Block]) -> Result<(), i32> {
+    fn write_durable(&self, offset: u64, pieces: &[&[Block]]) -> Result<(), i32> {
         let op = IoOp::WriteDurable;
         if self.transfers.dsync.load(Ordering::Relaxed) {
-            match self.write(op, offset, blocks, ReadWriteFlags::DSYNC) {
+            match self.write(op, offset, pieces, ReadWriteFlags::DSYNC) {
                 // Refused before a byte was taken: the other way is still open.
                 Err(EOPNOTSUPP | ENOSYS) => self.transfers.dsync.store(false, Ordering::Relaxed),
                 answer => return answer,
             }
         }
-        self.write(op, offset, blocks, ReadWriteFlags::empty())?;
+        self.write(op, offset, pieces, ReadWriteFlags::empty())?;
         self.fdatasync(op)
     }
 
@@ -213,6 +234,22 @@ impl NativeFile {
             other => other,
         }
     }
+}
+
+/// What is left of `pieces` when so many bytes of them are written.
+fn rest_of<'p>(pieces: &'p [&[Block]], written: usize) -> SmallVec<[IoSlice<'p>; 3]> {
+    let mut skipped = written;
+    let mut rest = SmallVec::new();
+    for piece in pieces {
+        let (_, left) = piece
+            .as_bytes()
+            .split_at(skipped.min(piece.as_bytes().len()));
+        skipped -= piece.as_bytes().len() - left.len();
+        if !left.is_empty() {
+            rest.push(IoSlice::new(left));
+        }
+    }
+    rest
 }
 
 impl DiskFile for NativeFile {
@@ -285,12 +322,16 @@ impl DiskFile for NativeFile {
     }
 
     fn write_at(&self, offset: u64, blocks: &[Block]) -> Result<(), IoFailure> {
-        self.write(IoOp::Write, offset, blocks, ReadWriteFlags::empty())
+        self.write(IoOp::Write, offset, &[blocks], ReadWriteFlags::empty())
             .map_err(|e| self.fail(IoOp::Write, Some(offset), e))
     }
 
     fn write_durable_at(&self, offset: u64, blocks: &[Block]) -> Result<(), IoFailure> {
-        self.write_durable(offset, blocks)
+        self.write_durable_pieces(offset, &[blocks])
+    }
+
+    fn write_durable_pieces(&self, offset: u64, pieces: &[&[Block]]) -> Result<(), IoFailure> {
+        self.write_durable(offset, pieces)
             .map_err(|e| self.fail(IoOp::WriteDurable, Some(offset), e))
     }
 

@@ -41,8 +41,8 @@ pub(super) fn direct_scratch(dir: BorrowedFd<'_>) -> Result<Result<Option<OwnedF
         return Ok(Err(why));
     }
     let block = Block([0xB0; BLOCK_BYTES]);
-    let written = transfer::write_all(IoOp::Write, block.as_bytes(), BLOCK_BYTES, |at, rest| {
-        rustix::io::pwrite(&file, rest, at as u64).map_err(|e| e.raw_os_error())
+    let written = transfer::write_all(IoOp::Write, BLOCK_BYTES, BLOCK_BYTES, |at| {
+        rustix::io::pwrite(&file, &block.as_bytes()[at..], at as u64).map_err(|e| e.raw_os_error())
     });
     if let Err(errno) = written {
         return verdict("no direct I/O, write", errno);

@@ -120,16 +120,16 @@ pub(super) fn uninterrupted(
     }
 }
 
-/// Writes all of `bytes` by calls of `write(where in bytes, the rest)`.
+/// Writes `bytes` bytes by calls of `write`, which takes what is behind so many of them.
 pub(super) fn write_all(
     op: IoOp,
-    bytes: &[u8],
+    bytes: usize,
     grain: usize,
-    mut write: impl FnMut(usize, &[u8]) -> Result<usize, i32>,
+    mut write: impl FnMut(usize) -> Result<usize, i32>,
 ) -> Result<(), i32> {
-    let mut progress = Progress::new(op, bytes.len(), grain);
+    let mut progress = Progress::new(op, bytes, grain);
     while let Some(at) = progress.next() {
-        progress.take(write(at, &bytes[at..]), || Ok(0))?;
+        progress.take(write(at), || Ok(0))?;
     }
     Ok(())
 }
@@ -213,7 +213,10 @@ mod tests {
         for seed in 0..200 {
             for (grain, step) in [(1, 3_000), (BLOCK_BYTES, 9_000)] {
                 let mut file = Nasty::new(vec![0; wanted.len()], step, seed);
-                write_all(IoOp::Write, &wanted, grain, |at, b| file.write(at, b)).unwrap();
+                write_all(IoOp::Write, wanted.len(), grain, |at| {
+                    file.write(at, &wanted[at..])
+                })
+                .unwrap();
                 assert!(file.content == wanted, "write, seed {seed}, grain {grain}");
 
                 let mut found = vec![0; wanted.len()];
@@ -231,7 +234,10 @@ mod tests {
     fn one_byte_a_call_is_enough_where_no_alignment_is_asked() {
         let wanted = pattern(2_000);
         let mut file = Nasty::new(vec![0; wanted.len()], 1, 7);
-        write_all(IoOp::Write, &wanted, 1, |at, b| file.write(at, b)).unwrap();
+        write_all(IoOp::Write, wanted.len(), 1, |at| {
+            file.write(at, &wanted[at..])
+        })
+        .unwrap();
         assert!(file.content == wanted);
     }
 
@@ -251,9 +257,9 @@ mod tests {
 
     #[test]
     fn a_call_that_gets_nowhere_is_an_error_not_a_loop() {
-        let stuck = write_all(IoOp::Write, &[1; 8], 1, |_, _| Ok(0));
+        let stuck = write_all(IoOp::Write, 8, 1, |_| Ok(0));
         assert_eq!(stuck, Err(EIO));
-        let stuck = write_all(IoOp::Write, &[1; 8], 1, |_, _| Err(EINTR));
+        let stuck = write_all(IoOp::Write, 8, 1, |_| Err(EINTR));
         assert_eq!(stuck, Err(EIO));
         let mut block = [0; BLOCK_BYTES];
         let end = || Ok(BLOCK_BYTES);
@@ -273,7 +279,7 @@ mod tests {
     #[test]
     fn an_error_stands() {
         let mut calls = 0;
-        let answer = write_all(IoOp::Write, &[1; 8], 1, |_, _| {
+        let answer = write_all(IoOp::Write, 8, 1, |_| {
             calls += 1;
             if calls == 1 { Ok(3) } else { Err(EIO) }
         });

@@ -11,7 +11,7 @@ use super::segment::SegmentIdentity;
 use crate::checksum::crc64;
 use crate::error::Rejection;
 use crate::ids::{DbId, Lsn};
-use crate::io::{Block, blocks_for};
+use crate::io::{BLOCK_BYTES, Block, blocks_for};
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U16, U32, U64};
 
@@ -66,16 +66,9 @@ pub fn encode_batch(
         return Err(Rejection::Invalid("a batch of no records"));
     }
     let layout = BatchLayout::of(entries.iter().map(|entry| entry.record));
-    let length = layout.batch_bytes();
-    let too_large = || Rejection::TooLarge {
-        bytes: length as u64,
-        limit: u64::from(u32::MAX),
-    };
-    let length_u32 = u32::try_from(length).map_err(|_| too_large())?;
-    let entries_u32 = u32::try_from(layout.entries()).map_err(|_| too_large())?;
-    let end = place.lsn.advance(length as u64).ok_or_else(too_large)?;
+    let sizes = Sizes::of(place, &layout)?;
     // What an earlier batch left is overwritten, or zeroed below.
-    out.resize(blocks_for(length), Block::ZERO);
+    out.resize(blocks_for(sizes.length), Block::ZERO);
     let bytes = out.as_mut_slice().as_mut_bytes();
 
     let mut directory = Vec::with_capacity(layout.entries());
@@ -84,32 +77,121 @@ pub fn encode_batch(
     for entry in entries {
         let record = &entry.record.bytes;
         let at = layout.add_record(entry.record);
-        // Inside the batch, whose length fits 32 bits and whose end is below the limit.
-        let at_u32 = u32::try_from(at).map_err(|_| too_large())?;
-        record_lsns.push(place.lsn.advance(at as u64).ok_or_else(too_large)?);
+        record_lsns.push(sizes.lsn_at(place, at)?);
         let first = directory.len();
-        list(&mut directory, entry, at_u32);
+        list(&mut directory, entry, at);
         let listed = directory[first..].as_bytes();
         bytes[at - listed.len()..at].copy_from_slice(listed);
         bytes[at..at + record.len()].copy_from_slice(record);
     }
 
-    let listed = directory.as_bytes();
-    let header = sealed_header(identity, place, entries_u32, length_u32, listed);
-    let trailer = sealed_trailer(identity, &header, listed);
+    let (header, trailer) = sizes.seals(identity, place, &directory);
     bytes[..HEADER_BYTES].copy_from_slice(header.as_bytes());
-    let second = length - TRAILER_BYTES - listed.len();
-    bytes[layout.free()..second].fill(0);
-    bytes[second..length - TRAILER_BYTES].copy_from_slice(listed);
-    bytes[length - TRAILER_BYTES..].copy_from_slice(trailer.as_bytes());
+    end_batch(&mut bytes[layout.free()..], &directory, &trailer);
     Ok(EncodedBatch {
-        end,
+        end: sizes.end,
         header_checksum: header.checksum.get(),
         record_lsns,
     })
 }
 
-fn list(directory: &mut Vec<DirectoryEntry>, entry: &BatchEntry<'_>, offset_bytes: u32) {
+/// Makes the batch of a single record whose memory is laid out for that. Of its blocks the first comes into
+/// `out`, behind it those that have more than bytes of the record at the end of the batch; in between stand
+/// the record's [`RecordBytes::inner_blocks`](super::RecordBytes::inner_blocks). `None` for another record.
+///
+/// # Errors
+/// As for [`encode_batch`].
+pub fn frame_batch(
+    identity: &SegmentIdentity,
+    place: &BatchPlace,
+    entry: &BatchEntry<'_>,
+    out: &mut Vec<Block>,
+) -> Result<Option<EncodedBatch>, Rejection> {
+    let record = &entry.record.bytes;
+    let mut layout = BatchLayout::default();
+    let at = layout.add_record(entry.record);
+    let Some(blocks) = record.blocks_at(at) else {
+        return Ok(None);
+    };
+    let sizes = Sizes::of(place, &layout)?;
+    let inner = record.inner_blocks().len();
+    let last = 1 + inner..blocks_for(sizes.length);
+    out.clear();
+    out.push(blocks[0]);
+    out.extend_from_slice(&blocks[last]);
+
+    let mut directory = Vec::with_capacity(layout.entries());
+    list(&mut directory, entry, at);
+    let (header, trailer) = sizes.seals(identity, place, &directory);
+    let bytes = out.as_mut_slice().as_mut_bytes();
+    bytes[..HEADER_BYTES].copy_from_slice(header.as_bytes());
+    bytes[HEADER_BYTES..at].copy_from_slice(directory.as_bytes());
+    let free = layout.free() - inner * BLOCK_BYTES;
+    end_batch(&mut bytes[free..], &directory, &trailer);
+    Ok(Some(EncodedBatch {
+        end: sizes.end,
+        header_checksum: header.checksum.get(),
+        record_lsns: vec![sizes.lsn_at(place, at)?],
+    }))
+}
+
+/// What a batch says of its size.
+struct Sizes {
+    length: usize,
+    length_u32: u32,
+    entries_u32: u32,
+    end: Lsn,
+}
+
+impl Sizes {
+    fn of(place: &BatchPlace, layout: &BatchLayout) -> Result<Self, Rejection> {
+        let length = layout.batch_bytes();
+        let too_large = || too_large(length);
+        Ok(Self {
+            length,
+            length_u32: u32::try_from(length).map_err(|_| too_large())?,
+            entries_u32: u32::try_from(layout.entries()).map_err(|_| too_large())?,
+            end: place.lsn.advance(length as u64).ok_or_else(too_large)?,
+        })
+    }
+
+    /// The place of a record in the batch.
+    fn lsn_at(&self, place: &BatchPlace, at: usize) -> Result<Lsn, Rejection> {
+        let lsn = place.lsn.advance(at as u64);
+        lsn.ok_or_else(|| too_large(self.length))
+    }
+
+    fn seals(
+        &self,
+        identity: &SegmentIdentity,
+        place: &BatchPlace,
+        directory: &[DirectoryEntry],
+    ) -> (BatchHeader, BatchTrailer) {
+        let listed = directory.as_bytes();
+        let header = sealed_header(identity, place, self.entries_u32, self.length_u32, listed);
+        let trailer = sealed_trailer(identity, &header, listed);
+        (header, trailer)
+    }
+}
+
+fn too_large(length: usize) -> Rejection {
+    Rejection::TooLarge {
+        bytes: length as u64,
+        limit: u64::from(u32::MAX),
+    }
+}
+
+/// What stands behind the last record, up to the end of the batch: zeros, the directory again, the trailer.
+fn end_batch(behind: &mut [u8], directory: &[DirectoryEntry], trailer: &BatchTrailer) {
+    let listed = directory.as_bytes();
+    let (behind, trailer_bytes) = behind.split_at_mut(behind.len() - TRAILER_BYTES);
+    let (zeros, second) = behind.split_at_mut(behind.len() - listed.len());
+    zeros.fill(0);
+    second.copy_from_slice(listed);
+    trailer_bytes.copy_from_slice(trailer.as_bytes());
+}
+
+fn list(directory: &mut Vec<DirectoryEntry>, entry: &BatchEntry<'_>, offset: usize) {
     let record = entry.record;
     let none = [DbId::CATALOGUE];
     let databases = if record.databases.is_empty() {
@@ -119,7 +201,8 @@ fn list(directory: &mut Vec<DirectoryEntry>, entry: &BatchEntry<'_>, offset_byte
     };
     directory.extend(databases.iter().map(|database| DirectoryEntry {
         database: database.get().into(),
-        offset_bytes: offset_bytes.into(),
+        // Inside a batch, whose length fits 32 bits.
+        offset_bytes: u32::try_from(offset).unwrap_or(u32::MAX).into(),
         // A record has at most `RECORD_BYTES_MAX` bytes.
         record_bytes: u32::try_from(record.bytes.len()).unwrap_or(u32::MAX).into(),
         time_us: entry.time_us.into(),

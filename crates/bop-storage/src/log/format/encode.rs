@@ -12,7 +12,7 @@ use super::record::{
     Abort, CloseHead, Encoding, FLAG_SEVERAL, Member, Note, NoteKind, PageEntry, PageRecord,
     RecordHeader, RecordKind,
 };
-use crate::buffer::Buffer;
+use super::record_bytes::RecordBytes;
 use crate::checksum::{Crc64, PageHash, RollingChecksum, crc64};
 use crate::error::{Reject, Rejection};
 use crate::ids::{CommitId, DbId, Lsn, PageNo, PageSize};
@@ -26,7 +26,7 @@ pub const RECORD_BYTES_MAX: u64 = 1 << 30;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct EncodedRecord {
     /// The whole record, its length a multiple of 8.
-    pub bytes: Buffer,
+    pub bytes: RecordBytes,
     /// What it is.
     pub kind: RecordKind,
     /// The databases it touches, ascending; none for a note and a close record.
@@ -163,7 +163,7 @@ pub fn encode_pages(
         reserved: U16::ZERO,
         running_checksum: previous.into(),
     };
-    let mut record = Draft::new(part.kind(), bytes);
+    let mut record = Draft::new(part.kind(), bytes, members.len());
     record.push(head.as_bytes());
     for member in members {
         record.push(member_struct(part, member).as_bytes());
@@ -355,7 +355,7 @@ fn encode_head(
 ) -> Result<EncodedRecord, Rejection> {
     let bytes = size_of::<RecordHeader>() + padded(body.len());
     check_size(bytes)?;
-    let mut record = Draft::new(kind, bytes);
+    let mut record = Draft::new(kind, bytes, databases.len());
     record.flags = flags;
     record.push(body);
     record.end_head();
@@ -389,24 +389,25 @@ fn rejection(reject: Reject) -> Rejection {
 pub(super) struct Draft {
     kind: RecordKind,
     flags: u16,
-    bytes: Buffer,
+    bytes: RecordBytes,
     header_bytes: usize,
 }
 
 impl Draft {
-    pub(super) fn new(kind: RecordKind, bytes: usize) -> Self {
-        let mut buffer = Buffer::with_capacity(bytes);
-        buffer.resize(size_of::<RecordHeader>(), 0);
+    /// One of so many bytes, that touches so many databases.
+    pub(super) fn new(kind: RecordKind, bytes: usize, databases: usize) -> Self {
+        let mut memory = RecordBytes::with_room(bytes, databases);
+        memory.pad(size_of::<RecordHeader>());
         Self {
             kind,
             flags: 0,
-            bytes: buffer,
+            bytes: memory,
             header_bytes: 0,
         }
     }
 
     pub(super) fn push(&mut self, bytes: &[u8]) {
-        self.bytes.extend_from_slice(bytes);
+        self.bytes.push(bytes);
     }
 
     /// Everything so far is covered by the header checksum.
@@ -416,7 +417,7 @@ impl Draft {
 
     pub(super) fn finish(mut self, databases: Vec<DbId>) -> Result<EncodedRecord, Rejection> {
         let bytes = padded(self.bytes.len());
-        self.bytes.resize(bytes, 0);
+        self.bytes.pad(bytes);
         check_size(self.bytes.len())?;
         let mut header = RecordHeader {
             kind: self.kind.code().into(),

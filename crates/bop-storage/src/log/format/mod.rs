@@ -21,6 +21,7 @@ mod encode;
 mod image;
 pub mod patch;
 pub mod record;
+mod record_bytes;
 mod record_log;
 #[cfg(test)]
 mod record_log_tests;
@@ -37,7 +38,7 @@ pub use batch_decode::{
     decode_header, decode_trailer, directory_by_records, directory_of, last_directory,
     spare_parts_damage, verify_records,
 };
-pub use batch_encode::{BatchEntry, EncodedBatch, encode_batch};
+pub use batch_encode::{BatchEntry, EncodedBatch, encode_batch, frame_batch};
 pub use bytes::{RECORD_ALIGN, all_zero};
 pub use catalogue::{CatalogueEntry, CatalogueOp};
 pub use decode::{MemberPages, PageLocation, PagesRecord, RawRecord, Record, RecordHead};
@@ -47,11 +48,12 @@ pub use encode::{
 };
 pub use image::{ImageForm, ImageMaker, MadeImage, full_page};
 pub use patch::{PATCH_CHAIN_MAX, Patch, PatchBase};
+pub use record_bytes::{LARGE_BYTES_MIN, RecordBytes};
 pub use record_log::{
     EntryKind, EntryLocation, EntrySpec, LogMember, LogSpec, LogsRecord, encode_logs, entry_hash,
     logs_record_bytes,
 };
-pub use seal::{Sealed, SealedHeader, add_batch, seal_bytes_max};
+pub use seal::{Sealed, SealedHeader, add_batch, add_framed, seal_bytes_max};
 pub use segment::{Activated, ChainHash, DATA_START, Predecessor, SegmentIdentity, Stamped};
 
 /// The newest version of the log's format that this program writes and reads.

@@ -160,7 +160,7 @@ pub fn encode_logs(kind: RecordKind, logs: &[LogSpec<'_>]) -> Result<EncodedReco
         Reject::Invalid(what) => Rejection::Invalid(what),
         _ => Rejection::Invalid("a record that could not be read back"),
     })?;
-    let mut draft = Draft::new(kind, bytes);
+    let mut draft = Draft::new(kind, bytes, logs.len());
     let group = LogGroup {
         logs: u32_len(logs.len()).into(),
         reserved: 0.into(),

@@ -236,8 +236,28 @@ pub fn add_batch(body: &mut Vec<u8>, batch: &[u8]) -> Result<(), Reject> {
     Ok(())
 }
 
+/// The same for a batch of one record that starts with the block `first`.
+///
+/// # Errors
+/// What is no such batch; nothing is added then.
+pub fn add_framed(body: &mut Vec<u8>, first: &Block, record: &[u8]) -> Result<(), Reject> {
+    let (header, rest) = split::<BatchHeader>(first.as_bytes())?;
+    ensure(header.magic.get() == BATCH_MAGIC, "not a batch")?;
+    let count = index(u64::from(header.entries.get()))?;
+    let (directory, _) = split_many::<DirectoryEntry>(rest, count)?;
+    let head = head_of(record)?;
+    body.extend_from_slice(header.as_bytes());
+    body.extend_from_slice(directory.as_bytes());
+    body.extend_from_slice(head);
+    Ok(())
+}
+
 fn head_at(batch: &[u8], offset: u32) -> Result<&[u8], Reject> {
     let (_, record) = take(batch, index(u64::from(offset))?)?;
+    head_of(record)
+}
+
+fn head_of(record: &[u8]) -> Result<&[u8], Reject> {
     let (fixed, _) = split::<RecordHeader>(record)?;
     let (head, _) = take(record, index(u64::from(fixed.header_bytes.get()))?)?;
     Ok(head)

@@ -147,7 +147,7 @@ impl LogEvents for PanicsOnce {
         assert!(self.0.swap(true, Ordering::Relaxed), "the listener's panic");
     }
 
-    fn segment_sealed(&self) {}
+    fn segment_sealed(&self, _: usize) {}
 
     fn room_wanted(&self) {}
 }
