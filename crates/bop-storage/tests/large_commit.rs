@@ -28,7 +28,7 @@ fn limits(commit_bytes: u64) -> Limits {
     limits.cache_bytes_max = 16 * MIB;
     limits.buffer_pool_bytes_max = 8 * MIB;
     limits.queue_bytes_max = 8 * MIB;
-    // The rest: a fragment that is made, one that is written, and its batch.
+    // The rest: a part that is made, one that waits and one that is written.
     limits.fragment_bytes_max = 4 * MIB;
     limits.batch_bytes_max = 4 * MIB;
     // The commit holds its part of the log until it is visible, and the others need room beside it.

@@ -10,7 +10,7 @@
 //!
 //! Invariants
 //! - no commit has more in memory than the fragment that is written, one that waits, and the one that is
-//!   made: half of what a record may have in each;
+//!   made;
 //! - a chain holds the log from its first fragment on, and not before there was room for that:
 //!   whoever waits for room pins none of it;
 //! - the last part is appended when all others are durable: it alone makes them count.
@@ -37,6 +37,8 @@ pub(super) struct Chain {
     /// The first of its databases.
     database: DbId,
     commit: CommitId,
+    /// Of all its pages.
+    bytes: u64,
     index: u32,
     previous: u64,
     /// The pages of those that are durable, for each member.
@@ -85,6 +87,7 @@ impl Chain {
             engine: Arc::clone(engine),
             database,
             commit: engine.next_commit_id(),
+            bytes,
             index: 0,
             previous: 0,
             placed: (0..members).map(|_| Vec::new()).collect(),
@@ -126,7 +129,7 @@ impl Chain {
                 reason: HoldReason::FragmentChain(self.database),
                 hold: Arc::clone(&self.hold),
             };
-            (Priority::User, Box::new(begun))
+            (Priority::ChainBegin(self.bytes), Box::new(begun))
         } else {
             (Priority::Chain, Box::new(Silent))
         };
@@ -212,14 +215,15 @@ impl Transaction {
     pub(super) fn commit_chain(
         self,
         pages: &[PageNo],
+        record_bytes_max: usize,
         mode: Mode,
     ) -> Result<PendingCommit, CommitError> {
         let bytes = pages.len() as u64 * self.overlay.page_size().bytes() as u64;
         let mut chain = Chain::begin(&self.engine, self.state.id(), 1, bytes)?;
-        match self.append_parts(&mut chain, pages) {
+        match self.append_parts(&mut chain, pages, record_bytes_max) {
             Ok((record, own, rolling)) => {
                 let end = chain.end(0, own, rolling);
-                let ended = self.append(record, end, Priority::Chain, mode);
+                let ended = self.append(record, end, Priority::ChainEnd, mode);
                 if matches!(ended, Err(CommitError::Rejected(_))) {
                     chain.abort();
                 }
@@ -237,10 +241,12 @@ impl Transaction {
         &self,
         chain: &mut Chain,
         pages: &[PageNo],
+        record_bytes_max: usize,
     ) -> Result<(EncodedRecord, Vec<OwnPage>, RollingChecksum), CommitError> {
+        let part_pages = |nth| self.pages_in(part_bytes(record_bytes_max, nth));
         let mut rolling = self.rolling_without_cut(pages)?;
         let (mut last, mut nth) = (pages, 0);
-        while let Some((pages, rest)) = last.split_at_checked(self.part_pages(nth))
+        while let Some((pages, rest)) = last.split_at_checked(part_pages(nth))
             && !rest.is_empty()
         {
             (last, nth) = (rest, nth + 1);

@@ -12,7 +12,6 @@
 //!
 //! Never: changes a view but by publishing.
 
-use super::chain::part_bytes;
 use super::durability::Durability;
 use super::engine::OpenStore;
 use super::images::{Images, OwnPage, Replaced};
@@ -109,7 +108,8 @@ impl Transaction {
     fn commit(self, mode: Mode) -> Result<PendingCommit, CommitError> {
         let _span = tracing::debug_span!("commit", database = %self.state.id()).entered();
         let pages = self.touched();
-        if pages.len() <= self.pages_in(self.record_bytes_max()) {
+        let limit = usize::try_from(self.engine.log().fragment_bytes_max()).unwrap_or(usize::MAX);
+        if pages.len() <= self.pages_in(limit) {
             let (mut own, rolling) = self.load_whole(&pages)?;
             let record = self.encode(FragmentPart::Whole, &mut own, rolling)?;
             let end = End {
@@ -120,21 +120,11 @@ impl Transaction {
             };
             return self.append(record, end, Priority::User, mode);
         }
-        self.commit_chain(&pages, mode)
-    }
-
-    /// No record is larger than a fragment may be.
-    fn record_bytes_max(&self) -> usize {
-        usize::try_from(self.engine.log().fragment_bytes_max()).unwrap_or(usize::MAX)
-    }
-
-    /// Pages of the `nth` part of a chain, counted from 0.
-    pub(super) fn part_pages(&self, nth: usize) -> usize {
-        self.pages_in(part_bytes(self.record_bytes_max(), nth))
+        self.commit_chain(&pages, limit, mode)
     }
 
     /// So many pages stand in a record of `limit` bytes; one in any case.
-    fn pages_in(&self, limit: usize) -> usize {
+    pub(super) fn pages_in(&self, limit: usize) -> usize {
         let page_bytes = self.overlay.page_size().bytes();
         let fixed = pages_record_bytes(1, 0, 0);
         let each = pages_record_bytes(1, 1, page_bytes) - fixed;
@@ -257,17 +247,9 @@ impl Transaction {
     ) -> Result<PendingCommit, CommitError> {
         let engine = Arc::clone(&self.engine);
         let offsets = std::mem::take(&mut record.image_offsets);
-        let (publish, visible, overlay) = self.into_publisher(offsets, end);
+        let (publish, visible) = self.into_publisher(offsets, end);
         let (log, publish) = (engine.log(), Box::new(publish));
         let future = match mode {
-            // Another thread writes it: making a view of many pages takes as long as the device does.
-            Mode::Wait(Durability::Full) if priority == Priority::Chain => {
-                let on_its_way = log.append_ahead(record, priority, publish)?;
-                // Many pages.
-                drop(overlay);
-                on_its_way.wait(engine.limits().io_deadline)?;
-                None
-            }
             Mode::Wait(Durability::Full) => {
                 log.append(record, priority, publish)?;
                 None
@@ -281,12 +263,13 @@ impl Transaction {
         Ok(PendingCommit::new(future, visible))
     }
 
-    /// What makes the commit visible, who waits for that, and what is not needed any more.
+    /// What makes the commit visible, and who waits for that.
     pub(super) fn into_publisher(
         self,
         image_offsets: Vec<u32>,
         end: End,
-    ) -> (PublishCommit, Visible, Overlay) {
+    ) -> (PublishCommit, Visible) {
+        let is_chain = end.hold.is_some();
         let publish = PublishCommit {
             engine: Arc::clone(self.engine.engine()),
             state: Arc::clone(&self.state),
@@ -298,6 +281,7 @@ impl Transaction {
             own: end.own,
             placed: end.placed,
             hold: end.hold,
+            spent: is_chain.then_some(self.overlay),
             pinned: Arc::clone(&self.pinned),
             prepared: None,
             _slot: self.slot,
@@ -308,7 +292,7 @@ impl Transaction {
             inside: self.inside,
             pinned: self.pinned,
         };
-        (publish, visible, self.overlay)
+        (publish, visible)
     }
 }
 

@@ -146,7 +146,13 @@ fn append_chain(
         append_parts(engine, &mut chain, &members, touched).and_then(|(record, rolling)| {
             let end = |(member, rolling)| chain.end(member, Vec::new(), rolling);
             let ends = rolling.into_iter().enumerate().map(end).collect();
-            land(engine, members, record, ends, (Priority::Chain, durability))
+            land(
+                engine,
+                members,
+                record,
+                ends,
+                (Priority::ChainEnd, durability),
+            )
         });
     // Unknown: the last part may be there, and then it counts.
     if matches!(ended, Err(CommitError::Rejected(_))) {
@@ -238,7 +244,7 @@ fn land(
     let (mut publishers, mut visible) = (Vec::new(), Vec::new());
     for (member, end) in members.into_iter().zip(ends) {
         let mine = next_offsets(&mut offsets, end.own.len());
-        let (publisher, seen, _) = member.into_publisher(mine.to_vec(), end);
+        let (publisher, seen) = member.into_publisher(mine.to_vec(), end);
         publishers.push(publisher);
         visible.push(seen);
     }

@@ -9,6 +9,7 @@
 
 use super::engine::Engine;
 use super::images::OwnPage;
+use super::overlay::Overlay;
 use super::pending_commit::Pinned;
 use super::slot::SlotGuard;
 use super::state::DbState;
@@ -68,6 +69,8 @@ pub(super) struct PublishCommit {
     pub(super) own: Vec<OwnPage>,
     pub(super) placed: Vec<CommittedPage>,
     pub(super) hold: Option<Arc<LogHold>>,
+    /// The private pages of a large commit, which takes its time to free them while the device writes.
+    pub(super) spent: Option<Overlay>,
     pub(super) pinned: Pinned,
     pub(super) prepared: Option<Prepared>,
     /// Freed when it is dropped.
@@ -155,6 +158,7 @@ impl PublishCommit {
 
 impl Publish for PublishCommit {
     fn prepare(&mut self, at: Placed) {
+        self.spent = None;
         if !self.is_small() {
             let state = Arc::clone(&self.state);
             self.prepared = Some(Prepared::new(&state, at, |view| self.view_on(view, at)));

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// While more than half of the spares are left others are made when no segment was filled for so long: a
-/// burst of commits, which is what they are there for, has the device for itself.
+/// burst of commits, which is what they are there for, does not share the device with zeros for later ones.
 const SPARES_REST: Duration = Duration::from_millis(100);
 
 /// What is due.

@@ -203,7 +203,10 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     /// # Errors
     /// As for [`DiskFile::write_durable_at`].
     fn write_durable_pieces(&self, offset: u64, pieces: &[&[Block]]) -> Result<(), IoFailure> {
-        self.write_durable_at(offset, &pieces.concat())
+        match pieces {
+            [only] => self.write_durable_at(offset, only),
+            pieces => self.write_durable_at(offset, &pieces.concat()),
+        }
     }
 
     /// Returns when everything written to the file before the call is durable, its length too.

@@ -168,7 +168,7 @@ impl Shared {
     }
 
     fn keep_buffer(&self, mut buffer: BatchBuffer) {
-        // A record that is larger than a batch is, by little in most cases.
+        // After a record that was much larger than a batch may be.
         buffer.shrink(2 * self.parts.limits.batch_bytes_max);
         *self.buffer.lock() = buffer;
     }

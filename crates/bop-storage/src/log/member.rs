@@ -54,13 +54,34 @@ impl Publish for Silent {
 pub enum Priority {
     /// A user's commit: waits at the log's cap, is refused when space is out.
     User,
+    /// The first part of a chain of so many bytes: the same, and let in as if it had them all.
+    ChainBegin(u64),
     /// The rest of a begun chain of fragments: never waits at the cap.
     Chain,
+    /// The record that commits a chain: the same. A thread of the log writes it, since its committer makes a
+    /// view of many pages meanwhile.
+    ChainEnd,
     /// An entry of a record log that nobody waits for: waits for room in the queue, never at the
     /// cap. Its log's writer is held meanwhile, and what shortens the log may need that.
     Queued,
     /// Drop, abort, note, close: what releases space must not need space.
     Housekeeping,
+}
+
+impl Priority {
+    /// Whether the log's cap is waited for.
+    pub(super) fn waits_at_the_cap(self) -> bool {
+        matches!(self, Self::User | Self::ChainBegin(_))
+    }
+
+    /// The bytes for which a record of `record_bytes` waits when the log is nearly full.
+    pub(super) fn paced_bytes(self, record_bytes: u64) -> Option<u64> {
+        match self {
+            Self::User => Some(record_bytes),
+            Self::ChainBegin(bytes) => Some(bytes.max(record_bytes)),
+            Self::Chain | Self::ChainEnd | Self::Queued | Self::Housekeeping => None,
+        }
+    }
 }
 
 /// Who waits for a record.

@@ -15,7 +15,7 @@
 //! - batches stand one behind the other: each starts where the one before ends, the first one at the
 //!   end of what was taken, unless exposed records keep it from moving up;
 //! - a batch has exposed records only, or none;
-//! - a large record has a batch of its own, which is written without copying it.
+//! - a record that takes half of the largest batch has one of its own.
 //!
 //! Never: waits, locks, does I/O.
 
@@ -27,6 +27,9 @@ use crate::ids::Lsn;
 use crate::runtime::sync::Gate;
 use std::collections::VecDeque;
 use std::sync::Arc;
+
+/// A smaller batch is as soon copied.
+const ALONE_BYTES_MIN: usize = 128 << 10;
 
 /// Whether the log takes records.
 #[derive(Clone, Debug)]
@@ -172,7 +175,9 @@ impl Queue {
         let joins = |last: &Forming| {
             let offered = last.offer(&record);
             let fits = |(_, layout): &(Lsn, BatchLayout)| layout.batch_bytes() as u64 <= batch_max;
-            let alone = record.bytes.is_large() || last.entries.first().is_some_and(is_large);
+            let newest = last.entries.first().map(|entry| &*entry.record);
+            let alone = stands_alone(&record, batch_max)
+                || newest.is_some_and(|newest| stands_alone(newest, batch_max));
             !alone && last.is_exposed() == exposed && offered.as_ref().is_some_and(fits)
         };
         let newest = self.forming.pop_back_if(|last| joins(last));
@@ -326,8 +331,11 @@ impl Queue {
     }
 }
 
-fn is_large(entry: &Entry) -> bool {
-    entry.record.bytes.is_large()
+/// Whether a record is rather written by itself, from where it is, than copied for company: there would be no
+/// room for another of its size.
+fn stands_alone(record: &EncodedRecord, batch_max: u64) -> bool {
+    let batch_bytes = BatchLayout::of([record]).batch_bytes();
+    ALONE_BYTES_MIN <= batch_bytes && batch_max <= 2 * batch_bytes as u64
 }
 
 fn record_bytes(entries: &[Entry]) -> u64 {

@@ -52,7 +52,9 @@ pub(super) fn fill(
     const WINDOW_BLOCKS: usize = 256;
     file.allocate(capacity_bytes)?;
     let all = usize::try_from(capacity_bytes / BLOCK_BYTES as u64).unwrap_or(usize::MAX);
-    let mut window = BlockMemory::take(all.clamp(1, WINDOW_BLOCKS) * BLOCK_BYTES);
+    let blocks = all.clamp(1, WINDOW_BLOCKS);
+    let mut memory = BlockMemory::take(blocks * BLOCK_BYTES);
+    let window = &mut memory[..blocks];
     window.fill(Block::ZERO);
     window[0] = *stamp;
     let mut offset = 0;

@@ -15,7 +15,7 @@ use super::pace::bytes_per_second;
 use super::parts::LogParts;
 use super::queue::Health;
 use super::seal::SealGatherer;
-use super::state::{State, Turn};
+use super::state::{Background, State, Turn};
 use super::ticket::{Answer, Crowd, Outcome, Ticket};
 use crate::error::{CommitError, LogFailure, Rejection};
 use crate::ids::{Lsn, SegmentId};
@@ -254,15 +254,22 @@ impl Shared {
             state.health = Health::Ended;
             self.pace.notify_all();
         }
-        let leads = self.who_writes(&mut state, waits);
+        let leads = self.who_writes(&mut state, (priority, waits));
         Ok(Taken { at, leads })
     }
 
     /// Whether the committer of a record that was just placed takes the turn; the background thread
     /// is told of what it has to do.
-    fn who_writes(&self, state: &mut State, waits: Waits) -> bool {
+    fn who_writes(&self, state: &mut State, (priority, waits): (Priority, Waits)) -> bool {
         let free = state.turn == Turn::Free;
         if waits == Waits::Thread {
+            let has_a_writer =
+                self.parts.spawn.is_some() && state.background == Background::Waits && !state.stop;
+            if free && priority == Priority::ChainEnd && has_a_writer {
+                state.turn = Turn::Called;
+                self.work.notify_one();
+                return false;
+            }
             if free {
                 state.turn = Turn::Led;
             }
@@ -317,9 +324,7 @@ impl Shared {
 
     /// Until when a record waits for the sake of the pace.
     fn pace(&self, state: &mut State, bytes: u64, priority: Priority) -> Option<Instant> {
-        if priority != Priority::User {
-            return None;
-        }
+        let bytes = priority.paced_bytes(bytes)?;
         let left = self.left_bytes(state);
         let max = self.parts.limits.log_bytes_max;
         let until = state.pace.admit(now, bytes, left, max);
@@ -344,12 +349,12 @@ impl Shared {
     }
 
     fn shortage(&self, state: &State, bytes: u64, priority: Priority) -> Option<Shortage> {
-        if !matches!(priority, Priority::User | Priority::Queued) {
+        if !priority.waits_at_the_cap() && priority != Priority::Queued {
             return None;
         }
         let limits = &self.parts.limits;
         let held = self.parts.ring.held_bytes();
-        if priority == Priority::User && held >= limits.log_bytes_max {
+        if priority.waits_at_the_cap() && held >= limits.log_bytes_max {
             return Some(Shortage::Log(held));
         }
         let queue = &state.queue;

@@ -34,6 +34,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+/// So many spares are registered together: what a store has by default.
+const REGISTERED_AT_ONCE: usize = 2;
+
 /// With so many sealed segments the log is long, and larger ones are made.
 const SEALED_SEGMENTS_LONG: usize = 12;
 
@@ -222,9 +225,22 @@ impl SpareMaker {
         if let Some(failure) = self.registry.failure() {
             return Err(failure.into());
         }
-        let mut made = Vec::with_capacity(missing);
+        // Whoever needs one does not wait for all of them.
+        for first in (0..missing).step_by(REGISTERED_AT_ONCE) {
+            let count = REGISTERED_AT_ONCE.min(missing - first);
+            self.make_some(count, recyclable)?;
+        }
+        Ok(())
+    }
+
+    fn make_some(
+        &self,
+        count: usize,
+        recyclable: &mut Vec<SealedSegment>,
+    ) -> Result<(), SegmentError> {
+        let mut made = Vec::with_capacity(count);
         let mut failed = None;
-        while made.len() < missing && failed.is_none() {
+        while made.len() < count && failed.is_none() {
             match self.make(self.take_recyclable(recyclable)) {
                 Ok(spare) => made.push(spare),
                 Err(error) => failed = Some(error),

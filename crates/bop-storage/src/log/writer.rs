@@ -241,10 +241,7 @@ fn write_durable(file: &dyn DiskFile, offset: u64, pieces: &[&[Block]]) -> Resul
     if is_planted(Canary::AckBeforeSync) {
         return file.write_at(offset, &pieces.concat());
     }
-    let written = match pieces {
-        [blocks] => file.write_durable_at(offset, blocks),
-        pieces => file.write_durable_pieces(offset, pieces),
-    };
+    let written = file.write_durable_pieces(offset, pieces);
     if is_planted(Canary::RetryFsync) && written.is_err() {
         return file.sync();
     }

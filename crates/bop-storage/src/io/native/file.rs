@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   single transfer ---- std, direct: pread, pwrite, pwritev2
-//!                  '---- uring: a ring; plain calls where none is free
+//!                  '---- uring: a ring; plain calls where none is free, and for what is in pieces
 //!   batch -------------- a ring; plain calls one by one where there is none, or none is free
 //!   sync --------------- fdatasync
 //! ```
@@ -126,15 +126,11 @@ impl NativeFile {
     ) -> Result<(), i32> {
         let blocks = pieces.iter().map(|piece| piece.len()).sum();
         check_transfer(offset, blocks)?;
-        let mut end = offset;
-        let mut parts: SmallVec<[Part<'_>; 3]> = SmallVec::new();
-        for piece in pieces {
-            parts.push(Part::write(end, piece.as_bytes(), flags));
-            end += piece.as_bytes().len() as u64;
-        }
-        // A ring would make a durable write of each piece: only where all writes go by one.
-        let by_ring = pieces.len() == 1 || self.transfers.choice.all_by_ring;
-        let answer = by_ring.then(|| self.by_ring(op, &mut parts)).flatten();
+        let answer = match pieces {
+            [only] => self.by_ring(op, &mut [Part::write(offset, only.as_bytes(), flags)]),
+            // A ring would make a durable write of each.
+            _ => None,
+        };
         let written = match answer {
             Some(answer) => answer.map(drop).map_err(|(_, errno)| errno),
             None => {

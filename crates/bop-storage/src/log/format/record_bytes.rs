@@ -17,8 +17,11 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use zerocopy::IntoBytes;
 
-/// A smaller record is sooner copied than written in pieces.
-pub const LARGE_BYTES_MIN: usize = 128 << 10;
+/// A smaller record is sooner copied than written in pieces. Tests of small stores write in pieces, too.
+pub const LARGE_BYTES_MIN: usize = match cfg!(any(test, feature = "testing")) {
+    true => 4 << 10,
+    false => 128 << 10,
+};
 
 /// The bytes of a record.
 pub struct RecordBytes(Memory);
@@ -79,11 +82,6 @@ impl RecordBytes {
                 self[at..].fill(0);
             }
         }
-    }
-
-    /// Whether a batch of its own can be written without copying it.
-    pub fn is_large(&self) -> bool {
-        matches!(self.0, Memory::Large(_))
     }
 
     /// The blocks of a batch that has the record at `at`, with whatever stands around it, if that is
