@@ -21,9 +21,20 @@ fn record(heads: u64) -> Arc<EncodedRecord> {
 }
 
 fn place(queue: &mut Queue, record: &Arc<EncodedRecord>, waits: Waits) -> (Arc<Ticket>, Placed) {
+    place_in(queue, record, waits, 8192)
+}
+
+/// The same with batches of up to `batch_max` bytes.
+fn place_in(
+    queue: &mut Queue,
+    record: &Arc<EncodedRecord>,
+    waits: Waits,
+    batch_max: u64,
+) -> (Arc<Ticket>, Placed) {
     let ticket = Ticket::new(Box::new(Silent));
     let order = (Priority::User, waits);
-    let at = queue.place(Arc::clone(record), 1, Arc::clone(&ticket), order, 8192);
+    let record = Arc::clone(record);
+    let at = queue.place(record, 1, Arc::clone(&ticket), order, batch_max);
     (ticket, at.unwrap())
 }
 
@@ -141,4 +152,20 @@ fn the_end_of_the_number_space_is_an_error() {
     let too_long = queue.place(record(300), 1, ticket, order, 1 << 20);
     assert!(matches!(too_long, Err(Rejection::Poisoned(_))));
     assert_eq!((queue.records(), queue.next_leader().is_none()), (0, true));
+}
+
+/// Batches of a mebibyte, records of 40 bytes, of 156 KiB, and of 625 KiB, which are more than half.
+#[test]
+fn what_takes_half_of_a_batch_stands_alone_and_what_takes_less_does_not() {
+    let mut queue = Queue::new(Lsn::ZERO, 0);
+    let (small, middle, large) = (record(1), record(10_000), record(40_000));
+    for record in [
+        &small, &middle, &middle, &large, &small, &middle, &large, &large,
+    ] {
+        place_in(&mut queue, record, Waits::Thread, 1 << 20);
+    }
+    let batches: Vec<_> = std::iter::from_fn(|| queue.take_front()).collect();
+    batches.iter().for_each(check);
+    let records: Vec<_> = batches.iter().map(|batch| batch.entries.len()).collect();
+    assert_eq!(records, [3, 1, 2, 1, 1]);
 }

@@ -162,7 +162,6 @@ impl NativeFile {
     ) -> Result<usize, i32> {
         let written = match rest {
             [only] if flags.is_empty() => rustix::io::pwrite(&self.fd, only, place),
-            rest if flags.is_empty() => rustix::io::pwritev(&self.fd, rest, place),
             rest => rustix::io::pwritev2(&self.fd, rest, place, flags),
         };
         written.map_err(|e| e.raw_os_error())
@@ -198,7 +197,12 @@ impl NativeFile {
                 answer => return answer,
             }
         }
-        self.write(op, offset, pieces, ReadWriteFlags::empty())?;
+        // One by one, as all that goes through the page cache.
+        let mut place = offset;
+        for piece in pieces {
+            self.write(op, place, &[piece], ReadWriteFlags::empty())?;
+            place += piece.as_bytes().len() as u64;
+        }
         self.fdatasync(op)
     }
 
@@ -339,5 +343,22 @@ impl DiskFile for NativeFile {
     fn allocate(&self, bytes: u64) -> Result<(), IoFailure> {
         self.extend(bytes)
             .map_err(|e| self.fail(IoOp::Allocate, None, e))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_begins_inside_a_piece_and_without_those_that_were_written() {
+        let blocks: Vec<_> = (0..5).map(|nth| Block([nth; BLOCK_BYTES])).collect();
+        let pieces: [&[Block]; 4] = [&blocks[..1], &[], &blocks[1..3], &blocks[3..]];
+        for written in [0, 1, 4095, 4096, 4097, 3 * 4096, 5 * 4096 - 1, 5 * 4096] {
+            let rest = rest_of(&pieces, written);
+            let rest: Vec<u8> = rest.iter().flat_map(|piece| piece.to_vec()).collect();
+            assert!(rest == blocks.as_bytes()[written..], "{written}");
+        }
+        assert_eq!(rest_of(&pieces, 4096).len(), 2, "nothing empty");
     }
 }
