@@ -133,9 +133,7 @@ impl Chain {
         } else {
             (Priority::Chain, Box::new(Silent))
         };
-        while AHEAD_MAX <= self.in_flight.len() {
-            self.land_one()?;
-        }
+        self.land_but(AHEAD_MAX - 1)?;
         let appended = self.engine.log().append_ahead(record, priority, publish);
         let future = appended.map_err(fragment_failed)?;
         self.in_flight.push_back(InFlight {
@@ -149,17 +147,21 @@ impl Chain {
 
     /// Waits until all fragments in flight are durable.
     pub(super) fn land(&mut self) -> Result<(), CommitError> {
-        while !self.in_flight.is_empty() {
-            self.land_one()?;
+        self.land_but(0)
+    }
+
+    /// Waits until no more than `left` fragments are in flight.
+    fn land_but(&mut self, left: usize) -> Result<(), CommitError> {
+        while left < self.in_flight.len()
+            && let Some(flight) = self.in_flight.pop_front()
+        {
+            self.land_one(flight)?;
         }
         Ok(())
     }
 
-    /// Waits until the oldest fragment in flight is durable.
-    fn land_one(&mut self) -> Result<(), CommitError> {
-        let Some(flight) = self.in_flight.pop_front() else {
-            return Ok(());
-        };
+    /// Waits until a fragment is durable.
+    fn land_one(&mut self, flight: InFlight) -> Result<(), CommitError> {
         let patience = self.engine.limits().io_deadline;
         let placed = flight.future.wait(patience).map_err(fragment_failed)?;
         let mut offsets = flight.offsets.as_slice();

@@ -146,13 +146,8 @@ fn append_chain(
         append_parts(engine, &mut chain, &members, touched).and_then(|(record, rolling)| {
             let end = |(member, rolling)| chain.end(member, Vec::new(), rolling);
             let ends = rolling.into_iter().enumerate().map(end).collect();
-            land(
-                engine,
-                members,
-                record,
-                ends,
-                (Priority::ChainEnd, durability),
-            )
+            let how = (Priority::ChainEnd, durability);
+            land(engine, members, record, ends, how)
         });
     // Unknown: the last part may be there, and then it counts.
     if matches!(ended, Err(CommitError::Rejected(_))) {

@@ -155,8 +155,13 @@ impl Shared {
     /// Whether a crowd waits and the background thread is there to lead it. It is not while a write of its
     /// own does not return, nor when the log is stopped.
     fn is_for_background(&self, state: &State) -> bool {
+        self.has_idle_background(state) && CROWD_RECORDS_MIN <= state.queue.records()
+    }
+
+    /// Whether the background thread is there to lead, and does not.
+    pub(super) fn has_idle_background(&self, state: &State) -> bool {
         let waits = state.background == Background::Waits && !state.stop;
-        self.parts.spawn.is_some() && waits && CROWD_RECORDS_MIN <= state.queue.records()
+        self.parts.spawn.is_some() && waits
     }
 
     /// Tells the thread that writes what no committer waits for.

@@ -175,10 +175,11 @@ impl Queue {
         let joins = |last: &Forming| {
             let offered = last.offer(&record);
             let fits = |(_, layout): &(Lsn, BatchLayout)| layout.batch_bytes() as u64 <= batch_max;
-            let newest = last.entries.first().map(|entry| &*entry.record);
-            let alone = stands_alone(&record, batch_max)
-                || newest.is_some_and(|newest| stands_alone(newest, batch_max));
-            !alone && last.is_exposed() == exposed && offered.as_ref().is_some_and(fits)
+            let alone = |record: &EncodedRecord| stands_alone(record, batch_max);
+            last.is_exposed() == exposed
+                && offered.as_ref().is_some_and(fits)
+                && !alone(&record)
+                && !last.entries.first().is_some_and(|one| alone(&one.record))
         };
         let newest = self.forming.pop_back_if(|last| joins(last));
         let mut batch = newest.unwrap_or_else(|| Forming::new(self.end()));

@@ -15,7 +15,7 @@ use super::pace::bytes_per_second;
 use super::parts::LogParts;
 use super::queue::Health;
 use super::seal::SealGatherer;
-use super::state::{Background, State, Turn};
+use super::state::{State, Turn};
 use super::ticket::{Answer, Crowd, Outcome, Ticket};
 use crate::error::{CommitError, LogFailure, Rejection};
 use crate::ids::{Lsn, SegmentId};
@@ -263,9 +263,7 @@ impl Shared {
     fn who_writes(&self, state: &mut State, (priority, waits): (Priority, Waits)) -> bool {
         let free = state.turn == Turn::Free;
         if waits == Waits::Thread {
-            let has_a_writer =
-                self.parts.spawn.is_some() && state.background == Background::Waits && !state.stop;
-            if free && priority == Priority::ChainEnd && has_a_writer {
+            if free && priority == Priority::ChainEnd && self.has_idle_background(state) {
                 state.turn = Turn::Called;
                 self.work.notify_one();
                 return false;
