@@ -6,7 +6,8 @@
 //!   CONNECTION_TIME is over, or the exporter ends --> closed behind the answer, LAST_ANSWER_TIME later in any case
 //! ```
 //! Invariants
-//! - there are at most [`CONNECTIONS_MAX`], and one that only listens or is silent keeps no other out;
+//! - there are at most [`CONNECTIONS_MAX`], and one that only listens or is silent keeps no other out; while all of them are
+//!   being answered, who comes waits: for as long as the store may take at most;
 //! - what a client sends, or does not, ends that client alone.
 //!
 //! Never: waits for a client without a deadline, or for the store.
@@ -20,12 +21,13 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
@@ -35,31 +37,69 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// A connection.
 struct Guest {
     task: JoinHandle<()>,
-    is_answered: Arc<AtomicBool>,
+    turn: Arc<Turn>,
+}
+
+/// Whether a connection is being answered. It no longer is when its task is over, however that ends.
+struct Turn {
+    is_answered: AtomicBool,
+    /// Who needs a place is told when it no longer is.
+    freed: Arc<Notify>,
+}
+
+impl Turn {
+    fn begin(&self) -> Answering<'_> {
+        self.is_answered.store(true, Ordering::Release);
+        Answering(self)
+    }
+}
+
+/// An answer on its way.
+struct Answering<'a>(&'a Turn);
+
+impl Drop for Answering<'_> {
+    fn drop(&mut self) {
+        self.0.is_answered.store(false, Ordering::Release);
+        self.0.freed.notify_one();
+    }
 }
 
 /// All of them, the oldest first.
 #[derive(Default)]
-struct Guests(VecDeque<Guest>);
+struct Guests {
+    all: VecDeque<Guest>,
+    freed: Arc<Notify>,
+}
 
 impl Guests {
-    /// Makes a place for one more, if there is none and somebody does nothing with his.
-    fn make_room(&mut self) -> bool {
-        self.0.retain(|guest| !guest.task.is_finished());
-        if self.0.len() < CONNECTIONS_MAX {
+    /// Makes a place for one more, as soon as there is one or somebody does nothing with his.
+    async fn make_room(&mut self) {
+        while !self.has_room() {
+            self.freed.notified().await;
+        }
+    }
+
+    fn has_room(&mut self) -> bool {
+        self.all.retain(|guest| !guest.task.is_finished());
+        if self.all.len() < CONNECTIONS_MAX {
             return true;
         }
-        let is_idle = |guest: &Guest| !guest.is_answered.load(Ordering::Acquire);
-        let Some(guest) = self
-            .0
-            .iter()
-            .position(is_idle)
-            .and_then(|at| self.0.remove(at))
-        else {
+        let is_idle = |guest: &Guest| !guest.turn.is_answered.load(Ordering::Acquire);
+        let idle = self.all.iter().position(is_idle);
+        let Some(guest) = idle.and_then(|at| self.all.remove(at)) else {
             return false;
         };
         guest.task.abort();
         true
+    }
+
+    fn welcome(&mut self, stream: TcpStream, routes: Arc<Routes>, ended: watch::Receiver<bool>) {
+        let turn = Arc::new(Turn {
+            is_answered: AtomicBool::new(false),
+            freed: Arc::clone(&self.freed),
+        });
+        let task = tokio::spawn(serve(stream, routes, Arc::clone(&turn), ended));
+        self.all.push_back(Guest { task, turn });
     }
 }
 
@@ -72,19 +112,11 @@ pub(crate) async fn accept_all(
     let mut guests = Guests::default();
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = accept(&listener, &mut guests) => accepted,
             _ = ended.wait_for(|ended| *ended) => break,
         };
         match accepted {
-            Ok((stream, _)) if guests.make_room() => {
-                let is_answered = Arc::new(AtomicBool::new(false));
-                let (routes, ended) = (Arc::clone(&routes), ended.clone());
-                let task = serve(stream, routes, Arc::clone(&is_answered), ended);
-                let task = tokio::spawn(task);
-                guests.0.push_back(Guest { task, is_answered });
-            }
-            // He may come again.
-            Ok((stream, _)) => drop(stream),
+            Ok(stream) => guests.welcome(stream, Arc::clone(&routes), ended.clone()),
             Err(error) => {
                 tracing::warn!(%error, "the exporter accepts nobody");
                 sleep(ACCEPT_PAUSE).await;
@@ -92,25 +124,30 @@ pub(crate) async fn accept_all(
         }
     }
     drop(listener);
-    for guest in guests.0 {
+    for guest in guests.all {
         // They were told, too, and have a deadline. One that panicked is as good as gone.
         let _ = guest.task.await;
     }
 }
 
+/// The next who comes, for whom there is a place.
+async fn accept(listener: &TcpListener, guests: &mut Guests) -> io::Result<TcpStream> {
+    let (stream, _) = listener.accept().await?;
+    guests.make_room().await;
+    Ok(stream)
+}
+
 async fn serve(
     stream: TcpStream,
     routes: Arc<Routes>,
-    is_answered: Arc<AtomicBool>,
+    turn: Arc<Turn>,
     mut ended: watch::Receiver<bool>,
 ) {
     let service = service_fn(|request| {
-        let (routes, is_answered) = (Arc::clone(&routes), Arc::clone(&is_answered));
+        let (routes, turn) = (Arc::clone(&routes), Arc::clone(&turn));
         async move {
-            is_answered.store(true, Ordering::Release);
-            let response = routes.answer(&request).await;
-            is_answered.store(false, Ordering::Release);
-            Ok::<_, Infallible>(response)
+            let _answering = turn.begin();
+            Ok::<_, Infallible>(routes.answer(&request).await)
         }
     });
     let connection = http1::Builder::new()

@@ -6,7 +6,8 @@ use std::time::Duration;
 /// Where an exporter listens unless told otherwise: this machine alone.
 pub const DEFAULT_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9497);
 
-/// The most connections at a time. Who comes then takes the place of the oldest one that asks nothing.
+/// The most connections at a time. Who comes then takes the place of the oldest one that asks nothing, as soon as there is
+/// one.
 pub const CONNECTIONS_MAX: usize = 64;
 
 /// How long a client may take for the head of a request, and be silent between two.

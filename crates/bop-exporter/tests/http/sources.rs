@@ -2,12 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use crate::rig::{LONG, anew, get, of, open, raw};
+use crate::rig::{LONG, anew, connect, get, of, open, raw};
 use bop_control::{CONTROL_DIR, Failure, Request, SOCKET, Server};
-use bop_exporter::{Exporter, Source, StoreSocket};
+use bop_exporter::{CONNECTIONS_MAX, Exporter, Source, StoreSocket};
 use bop_storage::manifest::MemoryManifest;
 use bop_storage::testing::{Fault, SimDisk};
 use bop_storage::{BackupOptions, Housekeeping, Manager};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixListener;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
@@ -121,6 +123,57 @@ fn many_who_ask_at_once_are_one_ask() {
     // And whoever comes soon after is told the same.
     assert!(get(at, "/metrics").body.starts_with("told 7\n"));
     assert_eq!(asked.load(Ordering::SeqCst), 1);
+}
+
+/// The server's side of the connections to an address that it has accepted; of each, whether all that came has been read
+/// (proc_net_tcp(5)).
+fn accepted(at: SocketAddr) -> Vec<bool> {
+    let (port, established, not_accepted) = (format!(":{:04X}", at.port()), "01", "0");
+    let all = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let fields = all.lines().map(|line| line.split_whitespace().collect());
+    fields
+        .filter(|of: &Vec<&str>| {
+            of[1].ends_with(&port) && of[3] == established && of[9] != not_accepted
+        })
+        .map(|of| of[4].ends_with(":00000000"))
+        .collect()
+}
+
+#[test]
+fn who_comes_while_all_are_being_answered_waits_for_a_place() {
+    let (say, lines) = channel();
+    let source = Scripted {
+        asked: Arc::default(),
+        lines: Mutex::new(lines),
+    };
+    let exporter = Exporter::start(source, anew().patience(LONG).fresh_for(LONG)).unwrap();
+    let at = exporter.local_addr();
+    let ask = || {
+        let mut client = connect(at);
+        let request = "GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+        client.write_all(request.as_bytes()).unwrap();
+        client
+    };
+    let wait_until = |what: &str, holds: &dyn Fn(Vec<bool>) -> bool| {
+        let until = Instant::now() + LONG;
+        while !holds(accepted(at)) {
+            assert!(Instant::now() < until, "{what}: {:?}", accepted(at));
+            std::thread::yield_now();
+        }
+    };
+    let mut all: Vec<TcpStream> = (0..CONNECTIONS_MAX).map(|_| ask()).collect();
+    // The thread that has read a request does not accept anybody before it asks for the answer.
+    wait_until("not all are being answered", &|of| {
+        of.iter().filter(|is_read| **is_read).count() == CONNECTIONS_MAX
+    });
+    all.push(ask());
+    wait_until("the last is turned away", &|of| of.len() == all.len());
+    say.send("told 7\n".to_owned()).unwrap();
+    for client in &mut all {
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        assert!(answer.ends_with("bop_up 1\n"), "{answer}");
+    }
 }
 
 #[test]
