@@ -12,6 +12,7 @@
 //!
 //! Never: changes a view but by publishing.
 
+use super::cached_commit::CachedCommit;
 use super::durability::Durability;
 use super::engine::OpenStore;
 use super::images::{Images, OwnPage, Replaced};
@@ -271,14 +272,13 @@ impl Transaction {
     ) -> (PublishCommit, Visible) {
         let is_chain = end.hold.is_some();
         let publish = PublishCommit {
-            engine: Arc::clone(self.engine.engine()),
             state: Arc::clone(&self.state),
             page_size: self.overlay.page_size(),
             page_count: self.overlay.page_count(),
             page_count_min: self.overlay.page_count_min(),
             rolling: end.rolling,
             image_offsets,
-            own: end.own,
+            cached: CachedCommit::new(self.engine.engine(), self.state.id(), end.own),
             placed: end.placed,
             hold: end.hold,
             spent: is_chain.then_some(self.overlay),

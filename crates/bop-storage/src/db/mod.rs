@@ -14,6 +14,7 @@ mod attempt;
 mod backup;
 mod bases;
 mod before_close;
+mod cached_commit;
 mod callbacks;
 mod chain;
 mod checkpoint;

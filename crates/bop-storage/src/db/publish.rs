@@ -2,18 +2,17 @@
 //!
 //! Invariants
 //! - the hold of a commit's part of the log exists before the commit is visible;
-//! - pages go into the cache under a place that is final, never before;
 //! - a small commit changes the view where it is: nothing is copied that no reader has pinned.
 //!
 //! Never: waits.
 
+use super::cached_commit::CachedCommit;
 use super::engine::Engine;
 use super::images::OwnPage;
 use super::overlay::Overlay;
-use super::pending_commit::Pinned;
+use super::pending_commit::{Left, Pinned};
 use super::slot::SlotGuard;
 use super::state::DbState;
-use crate::cache::PageKey;
 use crate::checksum::RollingChecksum;
 use crate::ids::{Lsn, PageSize};
 use crate::log::{HoldReason, LogHold, Placed, Publish};
@@ -59,14 +58,13 @@ pub(super) fn next_offsets<'o>(offsets: &mut &'o [u32], pages: usize) -> &'o [u3
 
 /// Makes a durable commit visible: cache, view, the committer's pin; then the slot is free.
 pub(super) struct PublishCommit {
-    pub(super) engine: Arc<Engine>,
     pub(super) state: Arc<DbState>,
     pub(super) page_size: PageSize,
     pub(super) page_count: u32,
     pub(super) page_count_min: u32,
     pub(super) rolling: RollingChecksum,
     pub(super) image_offsets: Vec<u32>,
-    pub(super) own: Vec<OwnPage>,
+    pub(super) cached: CachedCommit,
     pub(super) placed: Vec<CommittedPage>,
     pub(super) hold: Option<Arc<LogHold>>,
     /// The private pages of a large commit, which takes its time to free them while the device writes.
@@ -116,7 +114,7 @@ fn exchange(
 
 impl PublishCommit {
     fn is_small(&self) -> bool {
-        self.placed.is_empty() && self.own.len() <= IN_PLACE_PAGES_MAX
+        self.placed.is_empty() && self.cached.own().len() <= IN_PLACE_PAGES_MAX
     }
 
     /// The view with this commit on top of `before`.
@@ -138,7 +136,7 @@ impl PublishCommit {
         // Those of a chain are many: they are lent, not copied.
         let fragments = self.placed.len();
         self.placed
-            .extend(place(&self.own, &self.image_offsets, at.lsn));
+            .extend(place(self.cached.own(), &self.image_offsets, at.lsn));
         let commit = CommitPages {
             version: at.lsn,
             page_count: self.page_count,
@@ -148,7 +146,7 @@ impl PublishCommit {
         view.add_commit(head, &commit, || match &self.hold {
             Some(hold) => Arc::clone(hold),
             None => {
-                let holds = self.engine.log().holds();
+                let holds = self.cached.engine().log().holds();
                 holds.hold(at.lsn, HoldReason::Pages(self.state.id()))
             }
         });
@@ -159,6 +157,7 @@ impl PublishCommit {
 impl Publish for PublishCommit {
     fn prepare(&mut self, at: Placed) {
         self.spent = None;
+        self.cached.put_in(at.lsn);
         if !self.is_small() {
             let state = Arc::clone(&self.state);
             self.prepared = Some(Prepared::new(&state, at, |view| self.view_on(view, at)));
@@ -168,33 +167,21 @@ impl Publish for PublishCommit {
     fn publish(mut self: Box<Self>, at: Placed) {
         let (state, prepared) = (Arc::clone(&self.state), self.prepared.take());
         // Before the view is changed: one that this reader has would be copied.
-        let seat = self.pinned.lock().take().map(Pin::leave);
+        let seat = self.pinned.lock().pin.take().map(Pin::leave);
         let added = if self.is_small() {
             state.publish_in_place(|view| self.add_to(view, at))
         } else {
             exchange(&state, at, prepared, |view| self.view_on(view, at))
         };
-        self.engine.count_index_entries(added);
+        self.cached.engine().count_index_entries(added);
         let pin = match seat {
             Some(seat) => self.state.pin_in(seat),
             None => self.state.pin(),
         };
-        *self.pinned.lock() = Some(pin);
-        let database = self.state.id();
-        let cache = self.engine.reader().cache();
-        for own in self.own {
-            let key = |version| PageKey::Log {
-                database,
-                version,
-                page: own.page,
-            };
-            // Only readers that are older than this commit could want it, and most of them have read
-            // it; kept, it would take the place of something that is read again.
-            if let Some(replaced) = own.replaced {
-                cache.remove(key(replaced));
-            }
-            cache.insert(key(at.lsn), own.content);
-        }
+        *self.pinned.lock() = Left {
+            pin: Some(pin),
+            _outlived: Some(self.cached.visible(at.lsn)),
+        };
     }
 }
 

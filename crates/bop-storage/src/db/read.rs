@@ -2,13 +2,12 @@
 
 use super::engine::OpenStore;
 use super::lifecycle::{Inside, Outside};
-use super::pending_commit::Visible;
+use super::pending_commit::{Visible, pinned};
 use super::state::DbState;
 use crate::checksum::RollingChecksum;
 use crate::error::{BeginError, ReadError};
 use crate::ids::{Lsn, PageNo, PageSize};
 use crate::page::PageBytes;
-use crate::runtime::sync::Mutex;
 use crate::view::{Head, Pin, Seat};
 use std::sync::Arc;
 
@@ -133,7 +132,7 @@ impl ReadTxn {
             engine: self.engine,
             state: self.state,
             inside: self.inside,
-            pinned: Arc::new(Mutex::new(Some(self.pin))),
+            pinned: pinned(self.pin),
         }
     }
 

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use bop_storage::io::IoOp;
+use bop_storage::io::errno::EIO;
 use bop_storage::manifest::MemoryManifest;
 use bop_storage::testing::{Fault, SimDisk, SplitMix64};
 use bop_storage::{
@@ -260,6 +261,67 @@ fn an_asynchronous_commit_is_refused_when_the_queue_is_full() {
     assert_eq!(first(&waiting.wait().unwrap()), 2);
     assert_eq!(now(&store, "c"), 0);
     written(&store, "c", 4).commit().unwrap();
+}
+
+/// It is put into the cache while it waits, as that of the place where it would stand; then its batch fails, and it
+/// stands elsewhere.
+#[test]
+fn a_page_in_the_cache_is_not_seen_before_its_commit_and_read_where_that_came_to_stand() {
+    let rig = Rig::new(Housekeeping::Background);
+    let store = rig.with(&["a", "b"]);
+    written(&store, "b", 1).commit().unwrap();
+    rig.disk.fail_next(IoOp::WriteDurable, Fault::Hang);
+    let in_flight = written(&store, "a", 1).commit_async().unwrap();
+    rig.disk.wait_until_hung(1);
+    let cached = store.status().cache.pages;
+    let waiting = written(&store, "b", 2).commit_async().unwrap();
+    assert_eq!(store.status().cache.pages, cached + 1);
+    assert_eq!(now(&store, "b"), 1);
+    rig.disk.fail_next(IoOp::WriteDurable, Fault::Error(EIO));
+    rig.disk.release_hung();
+    in_flight.wait().unwrap();
+    assert_eq!((first(&waiting.wait().unwrap()), now(&store, "b")), (2, 2));
+    written(&store, "b", 3).commit().unwrap();
+    assert_eq!(now(&store, "b"), 3);
+}
+
+#[test]
+fn of_a_page_that_is_committed_again_and_again_one_version_stays_in_the_cache() {
+    type Way = fn(&Manager, u8);
+    let ways: [(&str, Way); 5] = [
+        ("full", |store, byte| {
+            drop(written(store, "a", byte).commit().unwrap())
+        }),
+        ("relaxed", |store, byte| {
+            drop(written(store, "a", byte).commit_with(LATER).unwrap())
+        }),
+        ("waited for", |store, byte| {
+            drop(
+                written(store, "a", byte)
+                    .commit_async()
+                    .unwrap()
+                    .wait()
+                    .unwrap(),
+            )
+        }),
+        ("forgotten", |store, byte| {
+            drop(written(store, "a", byte).commit_async().unwrap())
+        }),
+        ("in a group", |store, byte| {
+            drop(store.group_commit(vec![written(store, "a", byte)]).unwrap())
+        }),
+    ];
+    for housekeeping in [Housekeeping::Background, Housekeeping::Manual] {
+        for (how, commit) in ways {
+            let store = Rig::new(housekeeping).with(&["a"]);
+            for byte in 1..=20 {
+                commit(&store, byte);
+            }
+            // The writer after a forgotten commit begins when that is visible, or over.
+            written(&store, "a", 21).commit().unwrap();
+            assert_eq!(store.status().cache.pages, 1, "{how}");
+        }
+    }
 }
 
 #[test]

@@ -1,0 +1,57 @@
+//! What is in the cache of a commit that is not visible, or never will be.
+
+use super::super::images::Replaced;
+use super::super::simulated;
+use super::*;
+use crate::checksum::PageHash;
+use crate::ids::PageSize;
+use crate::limits::Limits;
+use crate::page::PageBytes;
+use crate::testing::SimDisk;
+
+const DATABASE: DbId = DbId::new(7);
+const PAGE: PageNo = PageNo::FIRST;
+
+/// A commit of one page full of `byte`, which replaces the version of `replaced`.
+fn commit(engine: &Arc<Engine>, byte: u8, replaced: Option<Lsn>) -> CachedCommit {
+    let size = PageSize::DEFAULT;
+    let content = PageBytes::copy_of(&vec![byte; size.bytes()]);
+    let replaced = Replaced {
+        in_log: replaced,
+        ..Replaced::default()
+    };
+    let own = OwnPage::new(PAGE, PageHash::of(PAGE, &content), content, size, replaced);
+    CachedCommit::new(engine, DATABASE, vec![own])
+}
+
+/// The first byte of a version, if the cache has it.
+fn cached(engine: &Engine, version: Lsn) -> Option<u8> {
+    let page = engine.reader().cache().peek(key(DATABASE, version, PAGE))?;
+    page.first().copied()
+}
+
+#[test]
+fn a_commit_at_the_place_of_a_refused_one_has_its_own_pages() {
+    let store = simulated::new(&SimDisk::new(1), Limits::tiny());
+    let engine = store.engine().engine();
+    let (before, place, elsewhere) = (Lsn::new(1), Lsn::new(2), Lsn::new(3));
+    commit(engine, 1, None).visible(before);
+
+    let mut refused = commit(engine, 2, Some(before));
+    refused.put_in(place);
+    drop(refused);
+    assert_eq!(cached(engine, before), Some(1), "it replaced nothing");
+
+    let mut moved = commit(engine, 3, Some(before));
+    moved.put_in(place);
+    assert_eq!(cached(engine, place), Some(3));
+    let outlived = moved.visible(elsewhere);
+    assert_eq!(cached(engine, elsewhere), Some(3));
+    assert_eq!(
+        cached(engine, before),
+        Some(1),
+        "until who committed has it gone"
+    );
+    drop(outlived);
+    assert_eq!(cached(engine, before), None);
+}
