@@ -6,8 +6,9 @@
 //!   CONNECTION_TIME is over, or the exporter ends --> closed behind the answer, LAST_ANSWER_TIME later in any case
 //! ```
 //! Invariants
-//! - there are at most [`CONNECTIONS_MAX`], and one that only listens or is silent keeps no other out; while all of them are
-//!   being answered, who comes waits: for as long as the store may take at most;
+//! - there are at most [`CONNECTIONS_MAX`], and one that only listens or is silent keeps no other out: it is closed, also
+//!   behind an answer that it is slow to take. While all of them are being answered, who comes waits for the first of
+//!   them that no longer is, or whose time is over;
 //! - what a client sends, or does not, ends that client alone.
 //!
 //! Never: waits for a client without a deadline, or for the store.

@@ -18,8 +18,8 @@ use bop_storage::io::{BLOCK_BYTES, Block};
 use bop_storage::log::format::record::{LogRecord, Member, PageRecord, RecordHeader, RecordKind};
 use bop_storage::log::format::{
     Activated, BatchEntry, BatchLayout, BatchPlace, ChainHash, DATA_START, EncodedRecord,
-    LogMember, Predecessor, RawRecord, Record, RecordBytes, Sealed, SealedHeader, SegmentIdentity,
-    Stamped, add_batch, encode_batch,
+    ImageOffsets, LogMember, Predecessor, RawRecord, Record, RecordBytes, Sealed, SealedHeader,
+    SegmentIdentity, Stamped, add_batch, encode_batch,
 };
 use bop_storage::log::{
     Checkpointed, LogState, RegisteredSegment, ReplaySink, ReplayedCatalogue, ReplayedCommit,
@@ -313,9 +313,9 @@ impl LogBuilder {
             checksum: crc64(&bytes),
             bytes: RecordBytes::copy_of(&bytes),
             kind,
-            databases,
+            databases: databases.into(),
             header_checksum: header.header_checksum.get(),
-            image_offsets: Vec::new(),
+            image_offsets: ImageOffsets::new(),
         })
     }
 

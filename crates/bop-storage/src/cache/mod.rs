@@ -4,7 +4,8 @@
 //!
 //! Invariants
 //! - a key names bytes that never change (a version in the log, or a slot of a chunk), so a cached
-//!   page is never stale and nothing is ever invalidated;
+//!   page is never stale and nothing is ever invalidated; who puts in what is not visible yet sees to that
+//!   himself (`db/cached_commit.rs`);
 //! - the pages it holds have at most the bytes it was made with; those that were read ahead and wait
 //!   for a scan, or are being read, have 8 MiB beside them;
 //! - a failed load leaves nothing behind;

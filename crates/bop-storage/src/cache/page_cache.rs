@@ -29,7 +29,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
-/// Names the bytes of a page for good.
+/// Names the bytes of a page, for good once an index names it: before, a commit that is refused may have had others there.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
 pub enum PageKey {
     /// A version of a page that stands in the log.
@@ -102,6 +102,19 @@ pub struct PageCache {
     counters: Counters,
 }
 
+/// A shard is a lock. Its holder may lose the processor, and whoever needs one of its pages waits: there are so many also
+/// where processors are few.
+const SHARDS: usize = 64;
+
+/// But not for their sake fewer pages in each: small shards have less to choose from when something has to go.
+const SHARD_PAGES_MIN: usize = 256;
+
+/// How many for so many pages. The cache rounds to a power of two, and has fewer where they would have less than 32 pages.
+fn shards(pages: usize) -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    SHARDS.min(pages / SHARD_PAGES_MIN).max(4 * processors)
+}
+
 /// As many pages as fit are remembered after they were thrown out, twice the default: with fewer, a set
 /// that is read in turns and fits would never take the place of one that is not read any more
 /// (docs/adr/0027-page-cache-policy.md).
@@ -112,6 +125,7 @@ fn options(bytes_max: u64) -> quick_cache::Options {
         .estimated_items_capacity(pages)
         .weight_capacity(bytes_max)
         .ghost_allocation(1.0)
+        .shards(shards(pages))
         .build();
     // Fails only without one of these numbers.
     built.unwrap_or_else(|_| unreachable!("both capacities are given"))

@@ -26,32 +26,47 @@ fn commit(engine: &Arc<Engine>, byte: u8, replaced: Option<Lsn>) -> CachedCommit
 
 /// The first byte of a version, if the cache has it.
 fn cached(engine: &Engine, version: Lsn) -> Option<u8> {
-    let page = engine.reader().cache().peek(key(DATABASE, version, PAGE))?;
+    let page = engine.reader().cache().peek(PageKey::Log {
+        database: DATABASE,
+        version,
+        page: PAGE,
+    })?;
     page.first().copied()
 }
 
 #[test]
-fn a_commit_at_the_place_of_a_refused_one_has_its_own_pages() {
+fn a_commit_that_is_refused_or_moves_leaves_nothing_where_it_does_not_stand() {
     let store = simulated::new(&SimDisk::new(1), Limits::tiny());
     let engine = store.engine().engine();
     let (before, place, elsewhere) = (Lsn::new(1), Lsn::new(2), Lsn::new(3));
-    commit(engine, 1, None).visible(before);
+    let mut first = commit(engine, 1, None);
+    first.put_in(before);
+    first.set_visible();
+    drop(first);
 
     let mut refused = commit(engine, 2, Some(before));
     refused.put_in(place);
+    assert_eq!(cached(engine, place), Some(2));
     drop(refused);
+    assert_eq!(cached(engine, place), None);
     assert_eq!(cached(engine, before), Some(1), "it replaced nothing");
 
     let mut moved = commit(engine, 3, Some(before));
     moved.put_in(place);
-    assert_eq!(cached(engine, place), Some(3));
-    let outlived = moved.visible(elsewhere);
-    assert_eq!(cached(engine, elsewhere), Some(3));
+    moved.put_in(elsewhere);
+    assert_eq!(
+        (cached(engine, place), cached(engine, elsewhere)),
+        (None, Some(3))
+    );
+    moved.set_visible();
     assert_eq!(
         cached(engine, before),
         Some(1),
         "until who committed has it gone"
     );
-    drop(outlived);
-    assert_eq!(cached(engine, before), None);
+    drop(moved);
+    assert_eq!(
+        (cached(engine, before), cached(engine, elsewhere)),
+        (None, Some(3))
+    );
 }

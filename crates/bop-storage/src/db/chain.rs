@@ -25,7 +25,7 @@ use super::publish::{PublishFirstFragment, next_offsets, place};
 use crate::checksum::RollingChecksum;
 use crate::error::{CommitError, LogFailure, Rejection};
 use crate::ids::{CommitId, DbId, PageNo};
-use crate::log::format::{EncodedRecord, FragmentPart, encode_abort};
+use crate::log::format::{EncodedRecord, FragmentPart, ImageOffsets, encode_abort};
 use crate::log::{CommitFuture, HoldReason, LogHold, Priority, Publish, Silent};
 use crate::view::CommittedPage;
 use std::collections::VecDeque;
@@ -71,7 +71,7 @@ pub(super) type OwnOfMembers = Vec<(usize, Vec<OwnPage>)>;
 struct InFlight {
     future: CommitFuture,
     own: OwnOfMembers,
-    offsets: Vec<u32>,
+    offsets: ImageOffsets,
 }
 
 impl Chain {

@@ -28,7 +28,8 @@ use crate::checksum::{PageHash, RollingChecksum};
 use crate::error::{CommitError, ReadError, Rejection};
 use crate::ids::{DbKind, PageNo};
 use crate::log::format::{
-    EncodedRecord, FragmentPart, MemberSpec, PageImage, encode_pages, pages_record_bytes,
+    EncodedRecord, FragmentPart, ImageOffsets, MemberSpec, PageImage, encode_pages,
+    pages_record_bytes,
 };
 use crate::log::{LogHold, Priority};
 use crate::page_one;
@@ -267,7 +268,7 @@ impl Transaction {
     /// What makes the commit visible, and who waits for that.
     pub(super) fn into_publisher(
         self,
-        image_offsets: Vec<u32>,
+        image_offsets: ImageOffsets,
         end: End,
     ) -> (PublishCommit, Visible) {
         let is_chain = end.hold.is_some();
@@ -283,8 +284,9 @@ impl Transaction {
             hold: end.hold,
             spent: is_chain.then_some(self.overlay),
             pinned: Arc::clone(&self.pinned),
+            made: None,
             prepared: None,
-            _slot: self.slot,
+            slot: Some(self.slot),
         };
         let visible = Visible {
             engine: self.engine,

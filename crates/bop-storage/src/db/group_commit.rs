@@ -32,7 +32,7 @@ use crate::ids::PageNo;
 use crate::log::format::{
     EncodedRecord, FragmentPart, MemberSpec, encode_pages, pages_record_bytes,
 };
-use crate::log::{Placed, Priority, Publish};
+use crate::log::{Placed, Priority, Publish, Remains};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -44,10 +44,9 @@ impl Publish for PublishGroup {
         self.0.iter_mut().for_each(|member| member.prepare(at));
     }
 
-    fn publish(self: Box<Self>, at: Placed) {
-        for member in self.0 {
-            Box::new(member).publish(at);
-        }
+    fn publish(mut self: Box<Self>, at: Placed) -> Remains {
+        self.0.iter_mut().for_each(|member| member.make_visible(at));
+        Some(self)
     }
 }
 
@@ -239,7 +238,7 @@ fn land(
     let (mut publishers, mut visible) = (Vec::new(), Vec::new());
     for (member, end) in members.into_iter().zip(ends) {
         let mine = next_offsets(&mut offsets, end.own.len());
-        let (publisher, seen) = member.into_publisher(mine.to_vec(), end);
+        let (publisher, seen) = member.into_publisher(mine.into(), end);
         publishers.push(publisher);
         visible.push(seen);
     }

@@ -19,7 +19,7 @@ use crate::catalogue::{Catalogue, CatalogueChange, DatabaseState};
 use crate::error::{CatalogueError, CommitError, Rejection};
 use crate::ids::{DbId, DbKind, IdMap};
 use crate::log::format::{CatalogueEntry, encode_catalogue};
-use crate::log::{HoldReason, LogHolds, Placed, Priority, Publish};
+use crate::log::{HoldReason, LogHolds, Placed, Priority, Publish, Remains};
 use crate::recordlog::{RecordState, RecordWriter, WriterRefusal};
 use crate::runtime::sync::Mutex;
 use crate::view::View;
@@ -303,7 +303,7 @@ pub(super) enum Dropped {
 }
 
 impl Publish for PublishChanges {
-    fn publish(self: Box<Self>, at: Placed) {
+    fn publish(self: Box<Self>, at: Placed) -> Remains {
         let mut cell = self.cell.lock();
         let dropped = |change: &CatalogueChange| matches!(change, CatalogueChange::Drop { .. });
         let dropped = self.changes.iter().filter(|change| dropped(change));
@@ -332,6 +332,7 @@ impl Publish for PublishChanges {
             Some(Dropped::Records(writer)) => writer.state().mark_dropped(),
             None => {}
         }
+        None
     }
 }
 

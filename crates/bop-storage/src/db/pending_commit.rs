@@ -1,6 +1,5 @@
 //! A commit that nobody waits for on a thread.
 
-use super::cached_commit::Outlived;
 use super::engine::OpenStore;
 use super::lifecycle::Inside;
 use super::read::ReadTxn;
@@ -14,25 +13,9 @@ use std::pin::Pin as PinFuture;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-/// What a commit leaves to whoever committed when it is published.
-#[derive(Debug, Default)]
-pub(super) struct Left {
-    /// Before, a reader's of the state that the commit replaces, which moves on to it.
-    pub(super) pin: Option<Pin>,
-    /// Goes with the last who has this: the committer, where he waits.
-    pub(super) _outlived: Option<Outlived>,
-}
-
-/// The same, between the two.
-pub(super) type Pinned = Arc<Mutex<Left>>;
-
-/// A committer's, with the pin of a reader who moves on.
-pub(super) fn pinned(pin: Pin) -> Pinned {
-    Arc::new(Mutex::new(Left {
-        pin: Some(pin),
-        _outlived: None,
-    }))
-}
+/// The pin that a commit leaves when it is published: of whoever committed. What is in it before, a reader's of the
+/// state that the commit replaces, moves on to it.
+pub(super) type Pinned = Arc<Mutex<Option<Pin>>>;
 
 /// What a commit shows once it is visible.
 #[derive(Debug)]
@@ -47,8 +30,8 @@ pub(super) struct Visible {
 impl Visible {
     /// The state of the database with the commit.
     pub(super) fn into_read(self) -> ReadTxn {
-        let pin = self.pinned.lock().pin.take();
-        let pin = pin.unwrap_or_else(|| self.state.pin());
+        let pinned = self.pinned.lock().take();
+        let pin = pinned.unwrap_or_else(|| self.state.pin());
         ReadTxn::new(self.engine, self.state, pin, self.inside)
     }
 }

@@ -10,13 +10,15 @@ use super::cached_commit::CachedCommit;
 use super::engine::Engine;
 use super::images::OwnPage;
 use super::overlay::Overlay;
-use super::pending_commit::{Left, Pinned};
+use super::pending_commit::Pinned;
 use super::slot::SlotGuard;
 use super::state::DbState;
 use crate::checksum::RollingChecksum;
 use crate::ids::{Lsn, PageSize};
-use crate::log::{HoldReason, LogHold, Placed, Publish};
-use crate::view::{CommitPages, CommittedPage, Head, Pin, View};
+use crate::log::format::ImageOffsets;
+use crate::log::{HoldReason, LogHold, Placed, Publish, Remains};
+use crate::view::{CommitPages, CommittedPage, Head, PastCommit, Pin, View};
+use smallvec::SmallVec;
 use std::sync::{Arc, OnceLock};
 
 /// Begins the hold of a chain, before truncation can pass its first fragment.
@@ -27,9 +29,10 @@ pub(super) struct PublishFirstFragment {
 }
 
 impl Publish for PublishFirstFragment {
-    fn publish(self: Box<Self>, at: Placed) {
+    fn publish(self: Box<Self>, at: Placed) -> Remains {
         let holds = self.engine.log().holds();
         self.hold.get_or_init(|| holds.hold(at.lsn, self.reason));
+        None
     }
 }
 
@@ -63,16 +66,19 @@ pub(super) struct PublishCommit {
     pub(super) page_count: u32,
     pub(super) page_count_min: u32,
     pub(super) rolling: RollingChecksum,
-    pub(super) image_offsets: Vec<u32>,
+    pub(super) image_offsets: ImageOffsets,
     pub(super) cached: CachedCommit,
     pub(super) placed: Vec<CommittedPage>,
     pub(super) hold: Option<Arc<LogHold>>,
     /// The private pages of a large commit, which takes its time to free them while the device writes.
     pub(super) spent: Option<Overlay>,
     pub(super) pinned: Pinned,
+    /// This commit, standing where it probably will: of small ones.
+    pub(super) made: Option<PastCommit>,
+    /// The view with it: of others.
     pub(super) prepared: Option<Prepared>,
-    /// Freed when it is dropped.
-    pub(super) _slot: SlotGuard,
+    /// Freed when the commit is visible, or this is dropped.
+    pub(super) slot: Option<SlotGuard>,
 }
 
 /// Commits of more pages make their view aside, as far as possible while the device writes.
@@ -117,15 +123,58 @@ impl PublishCommit {
         self.placed.is_empty() && self.cached.own().len() <= IN_PLACE_PAGES_MAX
     }
 
+    /// The commit stands at `at`. What is left of this has a part to play when it is dropped: see [`CachedCommit`].
+    pub(super) fn make_visible(&mut self, at: Placed) {
+        // Before an index names them: a page of a refused commit may be there.
+        self.cached.put_in(at.lsn);
+        let (state, prepared) = (Arc::clone(&self.state), self.prepared.take());
+        // Before the view is changed: one that this reader has would be copied.
+        let seat = self.pinned.lock().take().map(Pin::leave);
+        let added = if self.is_small() {
+            let commit = self.made_at(at);
+            state.publish_in_place(|view| self.add_to(view, commit))
+        } else {
+            exchange(&state, at, prepared, |view| self.view_on(view, at))
+        };
+        self.cached.set_visible();
+        self.cached.engine().count_index_entries(added);
+        let pin = match seat {
+            Some(seat) => state.pin_in(seat),
+            None => state.pin(),
+        };
+        *self.pinned.lock() = Some(pin);
+        self.hold = None;
+        self.slot = None;
+    }
+
     /// The view with this commit on top of `before`.
     fn view_on(&mut self, before: &View, at: Placed) -> Arc<View> {
         let mut view = before.clone();
-        self.add_to(&mut view, at);
+        let commit = self.made_at(at);
+        self.add_to(&mut view, commit);
         Arc::new(view)
     }
 
-    /// Adds this commit to a view.
-    fn add_to(&mut self, view: &mut View, at: Placed) {
+    /// This commit, standing at `at`, if need be made anew.
+    fn made_at(&mut self, at: Placed) -> PastCommit {
+        let is_it =
+            |made: &PastCommit| (made.head().lsn, made.head().time_us) == (at.lsn, at.time_us);
+        let made = self.made.take().filter(is_it);
+        made.unwrap_or_else(|| self.commit_at(at))
+    }
+
+    fn add_to(&self, view: &mut View, commit: PastCommit) {
+        let lsn = commit.head().lsn;
+        view.add(commit, || match &self.hold {
+            Some(hold) => Arc::clone(hold),
+            None => {
+                let holds = self.cached.engine().log().holds();
+                holds.hold(lsn, HoldReason::Pages(self.state.id()))
+            }
+        });
+    }
+
+    fn commit_at(&mut self, at: Placed) -> PastCommit {
         let head = Head {
             lsn: at.lsn,
             time_us: at.time_us,
@@ -133,24 +182,25 @@ impl PublishCommit {
             page_count: self.page_count,
             rolling_checksum: self.rolling,
         };
-        // Those of a chain are many: they are lent, not copied.
-        let fragments = self.placed.len();
-        self.placed
-            .extend(place(self.cached.own(), &self.image_offsets, at.lsn));
+        let own = place(self.cached.own(), &self.image_offsets, at.lsn);
+        let (fragments, mut few) = (self.placed.len(), SmallVec::<[CommittedPage; 8]>::new());
+        let pages = if fragments == 0 {
+            few.extend(own);
+            &few[..]
+        } else {
+            // Those of a chain are many: they are lent, not copied.
+            self.placed.extend(own);
+            &self.placed
+        };
         let commit = CommitPages {
             version: at.lsn,
             page_count: self.page_count,
             page_count_min: self.page_count_min,
-            pages: &self.placed,
+            pages,
         };
-        view.add_commit(head, &commit, || match &self.hold {
-            Some(hold) => Arc::clone(hold),
-            None => {
-                let holds = self.cached.engine().log().holds();
-                holds.hold(at.lsn, HoldReason::Pages(self.state.id()))
-            }
-        });
+        let commit = PastCommit::new(head, &commit);
         self.placed.truncate(fragments);
+        commit
     }
 }
 
@@ -158,30 +208,17 @@ impl Publish for PublishCommit {
     fn prepare(&mut self, at: Placed) {
         self.spent = None;
         self.cached.put_in(at.lsn);
-        if !self.is_small() {
+        if self.is_small() {
+            self.made = Some(self.commit_at(at));
+        } else {
             let state = Arc::clone(&self.state);
             self.prepared = Some(Prepared::new(&state, at, |view| self.view_on(view, at)));
         }
     }
 
-    fn publish(mut self: Box<Self>, at: Placed) {
-        let (state, prepared) = (Arc::clone(&self.state), self.prepared.take());
-        // Before the view is changed: one that this reader has would be copied.
-        let seat = self.pinned.lock().pin.take().map(Pin::leave);
-        let added = if self.is_small() {
-            state.publish_in_place(|view| self.add_to(view, at))
-        } else {
-            exchange(&state, at, prepared, |view| self.view_on(view, at))
-        };
-        self.cached.engine().count_index_entries(added);
-        let pin = match seat {
-            Some(seat) => self.state.pin_in(seat),
-            None => self.state.pin(),
-        };
-        *self.pinned.lock() = Left {
-            pin: Some(pin),
-            _outlived: Some(self.cached.visible(at.lsn)),
-        };
+    fn publish(mut self: Box<Self>, at: Placed) -> Remains {
+        self.make_visible(at);
+        Some(self)
     }
 }
 

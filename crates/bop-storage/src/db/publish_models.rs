@@ -71,7 +71,7 @@ impl Publish for AddPage {
         }
     }
 
-    fn publish(mut self: Box<Self>, at: Placed) {
+    fn publish(mut self: Box<Self>, at: Placed) -> Remains {
         if self.in_place {
             let added = |view: &mut View| add_next_page(view, at, &self.holds);
             self.state.publish_in_place(added);
@@ -79,6 +79,7 @@ impl Publish for AddPage {
             let make = |view: &View| with_next_page(view, at, &self.holds);
             exchange(&self.state, at, self.prepared.take(), make);
         }
+        None
     }
 }
 

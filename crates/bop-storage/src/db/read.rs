@@ -2,12 +2,13 @@
 
 use super::engine::OpenStore;
 use super::lifecycle::{Inside, Outside};
-use super::pending_commit::{Visible, pinned};
+use super::pending_commit::Visible;
 use super::state::DbState;
 use crate::checksum::RollingChecksum;
 use crate::error::{BeginError, ReadError};
 use crate::ids::{Lsn, PageNo, PageSize};
 use crate::page::PageBytes;
+use crate::runtime::sync::Mutex;
 use crate::view::{Head, Pin, Seat};
 use std::sync::Arc;
 
@@ -132,7 +133,7 @@ impl ReadTxn {
             engine: self.engine,
             state: self.state,
             inside: self.inside,
-            pinned: pinned(self.pin),
+            pinned: Arc::new(Mutex::new(Some(self.pin))),
         }
     }
 

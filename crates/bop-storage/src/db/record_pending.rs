@@ -21,7 +21,7 @@ use crate::error::{CommitError, RecordLogError};
 use crate::ids::Lsn;
 use crate::log::format::logs_record_bytes;
 use crate::log::format::record::RecordKind;
-use crate::log::{OnEnd, Placed, Priority, Publish};
+use crate::log::{OnEnd, Placed, Priority, Publish, Remains};
 use crate::meters::StoreMeters;
 use crate::recordlog::{Change, RecordLogs, RecordReader, RecordState, RecordWriter};
 use std::sync::{Arc, OnceLock};
@@ -39,10 +39,11 @@ struct Expose {
 }
 
 impl Publish for Expose {
-    fn publish(self: Box<Self>, at: Placed) {
+    fn publish(self: Box<Self>, at: Placed) -> Remains {
         self.reader.recent().insert_all(at.lsn, &self.recent);
         self.logs.expose(&self.state, &self.change, at, self.parent);
         self.shown_at.get_or_init(|| at.lsn);
+        None
     }
 }
 

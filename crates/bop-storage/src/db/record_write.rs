@@ -17,7 +17,7 @@ use crate::log::format::record::RecordKind;
 use crate::log::format::{
     EncodedRecord, EntryKind, EntrySpec, LogSpec, encode_logs, entry_hash, logs_record_bytes,
 };
-use crate::log::{Placed, Priority, Publish};
+use crate::log::{Placed, Priority, Publish, Remains};
 use crate::recordlog::{
     Change, Item, LogIndex, NoRoom, RecordLogs, RecordReader, RecordState, RecordWriter, UnderWay,
     WriterRefusal,
@@ -53,11 +53,12 @@ pub(super) struct PublishRecords {
 }
 
 impl Publish for PublishRecords {
-    fn publish(self: Box<Self>, at: Placed) {
+    fn publish(self: Box<Self>, at: Placed) -> Remains {
         self.reader.recent().insert_all(at.lsn, &self.recent);
         for part in &self.parts {
             self.logs.publish(part.writer.state(), &part.change, at);
         }
+        None
     }
 }
 

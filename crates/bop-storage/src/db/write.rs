@@ -14,7 +14,7 @@ use super::commit::{Committer, Mode};
 use super::durability::Durability;
 use super::engine::OpenStore;
 use super::overlay::Overlay;
-use super::pending_commit::{PendingCommit, Pinned, pinned};
+use super::pending_commit::{PendingCommit, Pinned};
 use super::read::ReadTxn;
 use super::savepoints::{Savepoint, Savepoints};
 use super::seat::WriterSeat;
@@ -23,7 +23,7 @@ use super::state::DbState;
 use crate::error::{CommitError, ReadError, Rejection};
 use crate::ids::{DbKind, Lsn, PageNo, PageSize};
 use crate::page::PageBytes;
-use crate::runtime::sync::now;
+use crate::runtime::sync::{Mutex, now};
 use std::sync::Arc;
 
 /// A transaction that changes a database. Dropping it rolls it back.
@@ -307,12 +307,12 @@ impl WriteTxn {
         }
         let (engine, state) = (Arc::clone(&self.engine), Arc::clone(&self.state));
         let (pin, inside) = reader.into_parts();
-        let pinned = pinned(pin);
+        let pinned = Arc::new(Mutex::new(Some(pin)));
         self.commit_pinned(Arc::clone(&pinned), durability)
             .map_err(|error| {
                 // Gone only with a commit that is published after all: its end is unknown, and what is
                 // newest is all there is.
-                let pin = pinned.lock().pin.take();
+                let pin = pinned.lock().take();
                 let pin = pin.unwrap_or_else(|| state.pin());
                 let reader = ReadTxn::new(engine, state, pin, inside);
                 Box::new(NotCommitted { error, reader })

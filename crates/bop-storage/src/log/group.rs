@@ -147,7 +147,7 @@ impl Log {
         let waits = (priority, Waits::Elsewhere);
         let placed = self
             .shared
-            .enqueue(record, waits, &ticket, false, patience)?;
+            .enqueue(&Arc::new(record), waits, &ticket, false, patience)?;
         if placed.leads {
             self.shared.lead(None);
         } else {
@@ -169,9 +169,9 @@ impl Log {
     ) -> Result<Placed, CommitError> {
         let ticket = Ticket::new(publish);
         let waits = (priority, Waits::Relaxed(max_delay));
-        let placed = self
-            .shared
-            .enqueue(record, waits, &ticket, false, Patience::Wait)?;
+        let placed =
+            self.shared
+                .enqueue(&Arc::new(record), waits, &ticket, false, Patience::Wait)?;
         let visible = ticket.publish_now(placed.at);
         if placed.leads {
             self.shared.lead(None);
@@ -199,9 +199,9 @@ impl Log {
     ) -> Result<(), CommitError> {
         let ticket = Ticket::told(publish, on_end);
         let waits = (priority, Waits::Relaxed(Duration::ZERO));
-        let placed = self
-            .shared
-            .enqueue(record, waits, &ticket, false, Patience::Wait)?;
+        let placed =
+            self.shared
+                .enqueue(&Arc::new(record), waits, &ticket, false, Patience::Wait)?;
         ticket.publish_now(placed.at);
         if placed.leads {
             self.shared.lead(None);

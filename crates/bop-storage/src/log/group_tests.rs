@@ -2,6 +2,7 @@
 
 use super::super::format::encode_close;
 use super::super::lead::CROWD_RECORDS_MIN;
+use super::super::member::Remains;
 use super::super::rig::{LONG, append, log, log_within, note, threaded};
 use super::super::state::{Background, State};
 use super::super::ticket::Answer;
@@ -27,7 +28,7 @@ fn a_waiter_that_is_made_leader_as_its_deadline_passes_leads() {
     shared.state.lock().turn = Turn::Led;
     let ticket = Ticket::new(Box::new(Silent));
     let order = (Priority::User, Waits::Thread);
-    let taken = shared.enqueue(note(), order, &ticket, false, Patience::Wait);
+    let taken = shared.enqueue(&Arc::new(note()), order, &ticket, false, Patience::Wait);
     let taken = taken.unwrap();
     assert!(!taken.leads);
     shared.hand_over();
@@ -86,7 +87,7 @@ fn behind_a_leader(log: &Log, records: impl Iterator<Item = EncodedRecord>) -> V
     let waiter = |record| {
         let ticket = Ticket::new(Box::new(Silent));
         let order = (Priority::User, Waits::Thread);
-        let taken = shared.enqueue(record, order, &ticket, false, Patience::Wait);
+        let taken = shared.enqueue(&Arc::new(record), order, &ticket, false, Patience::Wait);
         assert!(!taken.unwrap().leads);
         ticket
     };
@@ -326,7 +327,7 @@ fn a_record_that_the_next_spare_does_not_take_gets_a_larger_one() {
 struct Panics(mpsc::Receiver<()>);
 
 impl Publish for Panics {
-    fn publish(self: Box<Self>, _at: Placed) {
+    fn publish(self: Box<Self>, _at: Placed) -> Remains {
         self.0.recv().unwrap();
         panic!("a publisher panics");
     }

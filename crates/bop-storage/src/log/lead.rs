@@ -460,6 +460,9 @@ pub(super) fn answer(ended: Ended) {
 /// Answers those whose end is told in order: before somebody else can write, and answer, what comes
 /// next. The others need not wait for their answers to be told of theirs.
 pub(super) fn answer_exposed(ended: Ended) -> Ended {
+    if !ended.iter().any(|(member, _)| member.is_exposed()) {
+        return ended;
+    }
     let (exposed, others) = ended
         .into_iter()
         .partition(|(member, _)| member.is_exposed());

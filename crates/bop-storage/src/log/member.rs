@@ -29,9 +29,13 @@ pub trait Publish: Send {
     /// ready is. The place may still change.
     fn prepare(&mut self, _at: Placed) {}
 
-    /// The record is durable at `at`.
-    fn publish(self: Box<Self>, at: Placed);
+    /// The record is durable at `at`. What this leaves is dropped by the committer who waits for it, later, on his own
+    /// processor and beside the others; where none does, at once.
+    fn publish(self: Box<Self>, at: Placed) -> Remains;
 }
+
+/// What [`Publish`] leaves to be dropped: nothing that somebody else waits for.
+pub type Remains = Option<Box<dyn Send>>;
 
 /// Told once how a record ended that was visible from the start: when it is durable and all before
 /// it were published, or has failed. Those before it were told of theirs. Called under no lock, by whoever wrote the record, who may
@@ -46,7 +50,9 @@ pub trait OnEnd: Send {
 pub struct Silent;
 
 impl Publish for Silent {
-    fn publish(self: Box<Self>, _at: Placed) {}
+    fn publish(self: Box<Self>, _at: Placed) -> Remains {
+        None
+    }
 }
 
 /// Which records may use the space kept back for housekeeping.
@@ -147,7 +153,10 @@ impl Member {
             // Its committer may be about to do it, and returns only when it is done.
             self.ticket.publish_now(self.at);
         } else if let Some(publish) = self.ticket.take_publish() {
-            publish.publish(self.at);
+            let remains = publish.publish(self.at);
+            if self.waits == Waits::Thread {
+                self.ticket.leave(remains);
+            }
         }
     }
 

@@ -52,7 +52,7 @@ mod writer;
 pub use future::CommitFuture;
 pub use group::{Log, StartError};
 pub use holds::{HoldReason, LogHold, LogHolds};
-pub use member::{OnEnd, Placed, Priority, Publish, Silent};
+pub use member::{OnEnd, Placed, Priority, Publish, Remains, Silent};
 pub use parts::{Backlog, LogEvents, LogParts};
 pub use recover::{
     Checkpointed, Helpers, LogState, RegisteredSegment, ReplaySink, ReplayedCatalogue,

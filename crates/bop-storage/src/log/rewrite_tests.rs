@@ -2,7 +2,7 @@
 
 use super::super::group::Log;
 use super::super::lead::Stopped;
-use super::super::member::{Placed, Priority, Publish};
+use super::super::member::{Placed, Priority, Publish, Remains};
 use super::super::rig::{LONG, append, log_within, note, threaded};
 use super::*;
 use crate::error::{CommitError, Rejection};
@@ -18,8 +18,9 @@ use std::time::Instant;
 struct Tells(mpsc::Sender<Placed>);
 
 impl Publish for Tells {
-    fn publish(self: Box<Self>, at: Placed) {
+    fn publish(self: Box<Self>, at: Placed) -> Remains {
         self.0.send(at).unwrap();
+        None
     }
 }
 

@@ -161,9 +161,11 @@ impl Shared {
         publish: Box<dyn Publish>,
         last: bool,
     ) -> Outcome {
+        // The leader drops his before this one: the memory comes back to whoever took it.
+        let record = Arc::new(record);
         let ticket = Ticket::new(publish);
         let waits = (priority, Waits::Thread);
-        let Taken { at, leads } = self.enqueue(record, waits, &ticket, last, Patience::Wait)?;
+        let Taken { at, leads } = self.enqueue(&record, waits, &ticket, last, Patience::Wait)?;
         let mut found = None;
         if leads {
             self.lead(Some(&ticket));
@@ -189,14 +191,13 @@ impl Shared {
     /// Gives a record its place, perhaps as the last one.
     pub(super) fn enqueue(
         &self,
-        record: EncodedRecord,
+        record: &Arc<EncodedRecord>,
         (priority, waits): (Priority, Waits),
         ticket: &Arc<Ticket>,
         last: bool,
         patience: Patience,
     ) -> Result<Taken, Rejection> {
-        let bytes = self.check_size(&record)?;
-        let record = Arc::new(record);
+        let bytes = self.check_size(record)?;
         let started = now();
         let deadline = after(started, self.parts.limits.writer_wait);
         let batch_max = self.batch_bytes_max();
@@ -242,11 +243,11 @@ impl Shared {
             }
         }
         let now_us = self.parts.clock.wall_us();
-        let exposed = matches!(waits, Waits::Relaxed(_)).then(|| Arc::clone(&record));
+        let exposed = matches!(waits, Waits::Relaxed(_)).then(|| Arc::clone(record));
         let (ticket, order) = (Arc::clone(ticket), (priority, waits));
         let at = state
             .queue
-            .place(record, now_us, ticket, order, batch_max)?;
+            .place(Arc::clone(record), now_us, ticket, order, batch_max)?;
         if let Some(record) = exposed {
             self.parts.unwritten.add(at.lsn, record);
         }

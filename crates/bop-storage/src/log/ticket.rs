@@ -14,7 +14,7 @@
 //!
 //! Never: calls anybody under a lock of its own, but what it publishes.
 
-use super::member::{OnEnd, Placed, Publish};
+use super::member::{OnEnd, Placed, Publish, Remains};
 use crate::error::CommitError;
 use crate::runtime::fence;
 use crate::runtime::sync::{Gate, Mark, Mutex, now, yield_now};
@@ -91,11 +91,18 @@ pub(crate) enum Answer {
     TimedOut,
 }
 
+/// What makes the record visible.
+struct Publisher {
+    /// Until somebody takes it; its committer may make it ready before.
+    publish: Option<Box<dyn Publish>>,
+    /// What it left.
+    remains: Remains,
+}
+
 /// A committer's place to wait.
 pub(crate) struct Ticket {
     inner: Mutex<(Turn, Waiter)>,
-    /// Taken by whoever makes the record visible. Its committer may make it ready before.
-    publish: Mutex<Option<Box<dyn Publish>>>,
+    publisher: Mutex<Publisher>,
     seat: OnceLock<Seat>,
 }
 
@@ -118,7 +125,10 @@ impl Ticket {
     fn with(publish: Box<dyn Publish>, waiter: Waiter) -> Arc<Self> {
         Arc::new(Self {
             inner: Mutex::new((Turn::Waiting, waiter)),
-            publish: Mutex::new(Some(publish)),
+            publisher: Mutex::new(Publisher {
+                publish: Some(publish),
+                remains: None,
+            }),
             seat: OnceLock::new(),
         })
     }
@@ -141,8 +151,11 @@ impl Ticket {
 
     /// Makes what will be published ready, while the device writes.
     pub(crate) fn prepare(&self, at: Placed) {
-        if let Some(publish) = self.publish.lock().as_mut() {
-            publish.prepare(at);
+        if let Some(publish) = &mut self.publisher.lock().publish
+            && let Err(panic) = fence("prepared a commit", || publish.prepare(at))
+        {
+            // Whoever publishes it does that, too, and answers everybody if he cannot.
+            tracing::error!(%panic, "a commit was not made ready");
         }
     }
 
@@ -150,18 +163,20 @@ impl Ticket {
     /// it both come here, and each waits for the other. `false` when somebody was here before, or the
     /// record has failed: its outcome tells.
     pub(crate) fn publish_now(&self, at: Placed) -> bool {
-        let mut publish = self.publish.lock();
-        let taken = publish.take();
-        let here = taken.is_some();
-        if let Some(publish) = taken {
-            publish.publish(at);
-        }
-        here
+        let mut publisher = self.publisher.lock();
+        let remains = publisher.publish.take().map(|publish| publish.publish(at));
+        drop(publisher);
+        remains.is_some()
     }
 
     /// What makes the record visible, once.
     pub(crate) fn take_publish(&self) -> Option<Box<dyn Publish>> {
-        self.publish.lock().take()
+        self.publisher.lock().publish.take()
+    }
+
+    /// What it leaves goes with the last who has the ticket: a committer who waits for it.
+    pub(crate) fn leave(&self, remains: Remains) {
+        self.publisher.lock().remains = remains;
     }
 
     /// Lets others run, so often at most, until this ticket leads or is done.

@@ -23,6 +23,7 @@ use crate::ids::{Lsn, PageNo};
 use crate::log::format::ImageForm;
 use crate::log::format::record::Encoding;
 use imbl::OrdMap;
+use smallvec::SmallVec;
 use std::ops::RangeInclusive;
 
 /// What one layer says of a page.
@@ -65,9 +66,12 @@ pub struct CommitPages<'a> {
 /// Consecutive pages of one commit, by the first of them.
 pub(super) type Run = (PageNo, Extent);
 
+/// All of a commit: mostly one, which takes no memory of its own.
+pub(super) type Runs = SmallVec<[Run; 1]>;
+
 impl CommitPages<'_> {
     /// The pages up to the page count, as runs whose images stand back to back.
-    pub(super) fn runs(&self) -> Vec<Run> {
+    pub(super) fn runs(&self) -> Runs {
         let kept = match self.pages.last() {
             Some(last) if last.page.get() > self.page_count => {
                 let inside = |page: &CommittedPage| page.page.get() <= self.page_count;
@@ -75,14 +79,14 @@ impl CommitPages<'_> {
             }
             _ => self.pages,
         };
-        let (mut runs, mut rest) = (Vec::new(), kept);
-        while let Some((run, behind)) = split_run(rest) {
-            rest = behind;
-            let Some(first) = run.first() else { break };
+        let parts = std::iter::successors(split_run(kept), |(_, behind)| split_run(behind));
+        let mut runs = Runs::with_capacity(parts.clone().count());
+        runs.extend(parts.filter_map(|(run, _)| {
+            let first = run.first()?;
             let hashes = run.iter().map(|page| page.hash);
-            let extent = Extent::new(self.version, first.image_lsn, first.form, hashes);
-            runs.extend(extent.map(|extent| (first.page, extent)));
-        }
+            let extent = Extent::new(self.version, first.image_lsn, first.form, hashes)?;
+            Some((first.page, extent))
+        }));
         runs
     }
 }
@@ -216,9 +220,12 @@ impl IndexLayer {
     fn put(&mut self, first: u32, extent: &Extent, known: u32) {
         if first <= known {
             // The usual rewrite replaces an extent of the same place and size: nothing else overlaps.
-            let old = self.extents.get(&first);
-            if old.is_none_or(|old| old.pages() != extent.pages()) {
-                self.clear(first, first + (extent.pages() - 1));
+            match self.extents.get_mut(&first) {
+                Some(old) if old.pages() == extent.pages() => {
+                    *old = extent.clone();
+                    return;
+                }
+                _ => self.clear(first, first + (extent.pages() - 1)),
             }
         }
         self.extents.insert(first, extent.clone());

@@ -1,7 +1,7 @@
 //! The commits of a layer, each with what it wrote: from them the state at any of them is made again.
 //!
 //! ```text
-//! newest --before--> ... --before--> oldest of its layer
+//! made --joins a layer--> newest --before--> ... --before--> oldest of its layer
 //! ```
 //! Invariants
 //! - a commit in the list never changes, and is shared by every view that has it;
@@ -9,33 +9,39 @@
 //!
 //! Never: is longer than the log that the layer keeps.
 
-use super::index::Run;
+use super::index::Runs;
 use super::{CommitPages, Head, IndexLayer, PageVersion};
 use crate::ids::{Lsn, PageNo};
 use std::sync::Arc;
 
-/// A commit that no checkpoint has covered, and those of its layer before it.
+/// A commit that no checkpoint has covered, and, once it has joined a layer, those of that before it.
 #[derive(Debug)]
 pub struct PastCommit {
     head: Head,
     page_count_min: u32,
-    runs: Box<[Run]>,
+    runs: Runs,
     /// Runs of this commit and of all before.
     entries: usize,
     before: Option<Arc<Self>>,
 }
 
 impl PastCommit {
-    pub(super) fn new(head: Head, pages: &CommitPages<'_>, before: Option<Arc<Self>>) -> Self {
-        let runs = pages.runs().into_boxed_slice();
-        let older = before.as_ref().map_or(0, |before| before.entries);
+    /// A commit by itself, for [`View::add`](super::View::add).
+    pub fn new(head: Head, pages: &CommitPages<'_>) -> Self {
+        let runs = pages.runs();
         Self {
             head,
             page_count_min: pages.page_count_min.min(pages.page_count),
-            entries: older + runs.len(),
+            entries: runs.len(),
             runs,
-            before,
+            before: None,
         }
+    }
+
+    /// The next one of the layer of which `before` is the newest.
+    pub(super) fn follow(&mut self, before: Arc<Self>) {
+        self.entries += before.entries;
+        self.before = Some(before);
     }
 
     /// What the commit made of the database.

@@ -330,18 +330,23 @@ impl View {
         pages: &CommitPages<'_>,
         hold: impl FnOnce() -> Arc<LogHold>,
     ) {
+        self.add(PastCommit::new(head, pages), hold);
+    }
+
+    /// The same for a commit that was made ready.
+    pub fn add(&mut self, mut commit: PastCommit, hold: impl FnOnce() -> Arc<LogHold>) {
         let page_count_before = self.head.page_count;
-        self.head = head;
+        self.head = *commit.head();
         match self.layers.first_mut() {
             Some(newest) if self.open => {
-                let before = Arc::clone(&newest.past);
-                newest.past = Arc::new(PastCommit::new(head, pages, Some(before)));
-                newest.past.add_to(&mut newest.index);
+                commit.follow(Arc::clone(&newest.past));
+                commit.add_to(&mut newest.index);
+                newest.past = Arc::new(commit);
             }
             _ => {
                 let mut index = IndexLayer::new(page_count_before);
-                let past = Arc::new(PastCommit::new(head, pages, None));
-                past.add_to(&mut index);
+                commit.add_to(&mut index);
+                let past = Arc::new(commit);
                 let layer = Layer {
                     index,
                     page_count_before,

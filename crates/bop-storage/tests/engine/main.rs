@@ -4,6 +4,7 @@
 //! None of these tests sees the process: whatever counts threads, descriptors or memory has a binary
 //! of its own.
 
+mod cached;
 mod commits;
 mod concurrent;
 mod contained;

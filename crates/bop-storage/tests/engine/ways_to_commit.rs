@@ -3,7 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use bop_storage::io::IoOp;
-use bop_storage::io::errno::EIO;
 use bop_storage::manifest::MemoryManifest;
 use bop_storage::testing::{Fault, SimDisk, SplitMix64};
 use bop_storage::{
@@ -17,19 +16,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
-const WAIT: Duration = Duration::from_secs(30);
+pub(super) const WAIT: Duration = Duration::from_secs(30);
 /// No timer ends it within a test.
-const LATER: Durability = Durability::Relaxed { max_delay: WAIT };
+pub(super) const LATER: Durability = Durability::Relaxed { max_delay: WAIT };
 
-struct Rig {
-    disk: SimDisk,
+pub(super) struct Rig {
+    pub(super) disk: SimDisk,
     manifest: MemoryManifest,
     housekeeping: Housekeeping,
     limits: Limits,
 }
 
 impl Rig {
-    fn new(housekeeping: Housekeeping) -> Self {
+    pub(super) fn new(housekeeping: Housekeeping) -> Self {
         let (disk, manifest) = (SimDisk::new(1), MemoryManifest::new());
         let limits = Limits::tiny();
         Self {
@@ -50,7 +49,7 @@ impl Rig {
     }
 
     /// A store with these databases.
-    fn with(&self, names: &[&str]) -> Manager {
+    pub(super) fn with(&self, names: &[&str]) -> Manager {
         let store = self.open();
         for name in names {
             store.create_database(name, DbKind::Raw).unwrap();
@@ -71,17 +70,17 @@ impl Rig {
     }
 }
 
-fn written(store: &Manager, name: &str, byte: u8) -> WriteTxn {
+pub(super) fn written(store: &Manager, name: &str, byte: u8) -> WriteTxn {
     let mut write = store.database(name).unwrap().begin_write(WAIT).unwrap();
     write.write_page(PageNo::FIRST, &[byte; 4096]).unwrap();
     write
 }
 
-fn first(read: &ReadTxn) -> u8 {
+pub(super) fn first(read: &ReadTxn) -> u8 {
     read.read_page(PageNo::FIRST).unwrap()[0]
 }
 
-fn now(store: &Manager, name: &str) -> u8 {
+pub(super) fn now(store: &Manager, name: &str) -> u8 {
     first(&store.database(name).unwrap().begin_read().unwrap())
 }
 
@@ -263,67 +262,6 @@ fn an_asynchronous_commit_is_refused_when_the_queue_is_full() {
     written(&store, "c", 4).commit().unwrap();
 }
 
-/// It is put into the cache while it waits, as that of the place where it would stand; then its batch fails, and it
-/// stands elsewhere.
-#[test]
-fn a_page_in_the_cache_is_not_seen_before_its_commit_and_read_where_that_came_to_stand() {
-    let rig = Rig::new(Housekeeping::Background);
-    let store = rig.with(&["a", "b"]);
-    written(&store, "b", 1).commit().unwrap();
-    rig.disk.fail_next(IoOp::WriteDurable, Fault::Hang);
-    let in_flight = written(&store, "a", 1).commit_async().unwrap();
-    rig.disk.wait_until_hung(1);
-    let cached = store.status().cache.pages;
-    let waiting = written(&store, "b", 2).commit_async().unwrap();
-    assert_eq!(store.status().cache.pages, cached + 1);
-    assert_eq!(now(&store, "b"), 1);
-    rig.disk.fail_next(IoOp::WriteDurable, Fault::Error(EIO));
-    rig.disk.release_hung();
-    in_flight.wait().unwrap();
-    assert_eq!((first(&waiting.wait().unwrap()), now(&store, "b")), (2, 2));
-    written(&store, "b", 3).commit().unwrap();
-    assert_eq!(now(&store, "b"), 3);
-}
-
-#[test]
-fn of_a_page_that_is_committed_again_and_again_one_version_stays_in_the_cache() {
-    type Way = fn(&Manager, u8);
-    let ways: [(&str, Way); 5] = [
-        ("full", |store, byte| {
-            drop(written(store, "a", byte).commit().unwrap())
-        }),
-        ("relaxed", |store, byte| {
-            drop(written(store, "a", byte).commit_with(LATER).unwrap())
-        }),
-        ("waited for", |store, byte| {
-            drop(
-                written(store, "a", byte)
-                    .commit_async()
-                    .unwrap()
-                    .wait()
-                    .unwrap(),
-            )
-        }),
-        ("forgotten", |store, byte| {
-            drop(written(store, "a", byte).commit_async().unwrap())
-        }),
-        ("in a group", |store, byte| {
-            drop(store.group_commit(vec![written(store, "a", byte)]).unwrap())
-        }),
-    ];
-    for housekeeping in [Housekeeping::Background, Housekeeping::Manual] {
-        for (how, commit) in ways {
-            let store = Rig::new(housekeeping).with(&["a"]);
-            for byte in 1..=20 {
-                commit(&store, byte);
-            }
-            // The writer after a forgotten commit begins when that is visible, or over.
-            written(&store, "a", 21).commit().unwrap();
-            assert_eq!(store.status().cache.pages, 1, "{how}");
-        }
-    }
-}
-
 #[test]
 fn a_group_is_there_as_a_whole_or_not_at_all_whenever_the_power_goes() {
     const NAMES: [&str; 3] = ["c", "a", "b"];
@@ -392,11 +330,11 @@ fn a_group_with_members_that_changed_nothing_or_much() {
 }
 
 /// Commits to `a` in full until there is no room for more.
-fn fill(store: &Manager) {
+pub(super) fn fill(store: &Manager) -> u8 {
     for byte in 1..=u8::MAX {
         if let Err(error) = written(store, "a", byte).commit() {
             assert_eq!(error.code(), ErrorCode::OutOfSpace);
-            return;
+            return byte;
         }
     }
     panic!("the disk is never full");

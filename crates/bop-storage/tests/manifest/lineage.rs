@@ -373,7 +373,7 @@ fn a_restore_of_a_database_with_all_its_snapshots_is_one_small_record() {
     };
     let entries: Vec<_> = changes.iter().map(entry).collect();
     let record = encode_catalogue(&entries).unwrap();
-    assert_eq!(record.databases, [DbId::CATALOGUE, id(1), id(2)]);
+    assert_eq!(record.databases[..], [DbId::CATALOGUE, id(1), id(2)]);
     assert!(record.bytes.len() < 1024, "{} bytes", record.bytes.len());
     let lsn = Lsn::new(1 << 20);
     let gone = catalogue.apply_all(&changes, lsn, 1).unwrap();

@@ -169,7 +169,7 @@ fn a_commit_reads_back_page_by_page() {
         &[member(1, &pages), member(4, &pages[..1])],
     )
     .unwrap();
-    assert_eq!(encoded.databases, [DbId::new(1), DbId::new(4)]);
+    assert_eq!(encoded.databases[..], [DbId::new(1), DbId::new(4)]);
     let Record::Pages(read) = RawRecord(&encoded.bytes).verify(encoded.checksum).unwrap() else {
         panic!("not a commit");
     };
@@ -179,7 +179,7 @@ fn a_commit_reads_back_page_by_page() {
     assert_eq!(first.parent, Lsn::new(40));
     let located: Vec<_> = read.members.iter().flat_map(|m| &m.pages).collect();
     let offsets: Vec<u32> = located.iter().map(|page| page.image_offset).collect();
-    assert_eq!(offsets, encoded.image_offsets);
+    assert_eq!(offsets[..], encoded.image_offsets[..]);
     for (location, wanted) in located.iter().zip([&pages[0], &pages[1], &pages[0]]) {
         let start = location.image_offset as usize;
         let image = &encoded.bytes[start..start + location.form.bytes()];
@@ -421,7 +421,7 @@ fn several_catalogue_entries_are_one_record() {
     ];
     let record = encode_catalogue(&entries).unwrap();
     let three = [0, 3, 4, 9].map(DbId::new);
-    assert_eq!(record.databases, three, "each once, ascending");
+    assert_eq!(record.databases[..], three, "each once, ascending");
     assert_eq!(record.bytes[2..4], FLAG_SEVERAL.to_le_bytes());
     let read = RawRecord(&record.bytes).verify(record.checksum).unwrap();
     assert_eq!(read, Record::Catalogue(entries.to_vec()));

@@ -16,11 +16,18 @@ use super::record_bytes::RecordBytes;
 use crate::checksum::{Crc64, PageHash, RollingChecksum, crc64};
 use crate::error::{Reject, Rejection};
 use crate::ids::{CommitId, DbId, Lsn, PageNo, PageSize};
+use smallvec::{SmallVec, smallvec};
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U16, U32, U64};
 
 /// No record is larger: what the largest segment could hold.
 pub const RECORD_BYTES_MAX: u64 = 1 << 30;
+
+/// The databases of a record: mostly one, which takes no memory of its own.
+pub type RecordDatabases = SmallVec<[DbId; 2]>;
+
+/// Where a record's images start: of a few pages, without memory of their own.
+pub type ImageOffsets = SmallVec<[u32; 4]>;
 
 /// A record, ready to be put into a batch.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -30,14 +37,14 @@ pub struct EncodedRecord {
     /// What it is.
     pub kind: RecordKind,
     /// The databases it touches, ascending; none for a note and a close record.
-    pub databases: Vec<DbId>,
+    pub databases: RecordDatabases,
     /// CRC-64 of `bytes`.
     pub checksum: u64,
     /// CRC-64 of the head: what the next fragment of a chain names.
     pub header_checksum: u64,
     /// Where each page's image, or each entry's payload, starts, in bytes from the start of the
     /// record: those of the first member, then those of the second, and so on.
-    pub image_offsets: Vec<u32>,
+    pub image_offsets: ImageOffsets,
 }
 
 /// One page and its image.
@@ -172,7 +179,7 @@ pub fn encode_pages(
         record.push(page_struct(page).as_bytes());
     }
     record.end_head();
-    let mut image_offsets = Vec::with_capacity(pages);
+    let mut image_offsets = ImageOffsets::with_capacity(pages);
     for page in members.iter().flat_map(|member| member.pages) {
         image_offsets.push(u32_len(record.bytes.len()));
         record.push(page.content);
@@ -275,7 +282,7 @@ pub fn encode_abort(commit: CommitId, database: DbId) -> Result<EncodedRecord, R
         commit_id: commit.get().into(),
         database: database.get().into(),
     };
-    encode_small(RecordKind::Abort, abort.as_bytes(), vec![database])
+    encode_small(RecordKind::Abort, abort.as_bytes(), smallvec![database])
 }
 
 /// Makes a catalogue record of entries in the order in which they happen. It touches the catalogue and the
@@ -305,7 +312,7 @@ pub fn encode_catalogue(entries: &[CatalogueEntry<'_>]) -> Result<EncodedRecord,
     databases.sort_unstable();
     databases.dedup();
     let flags = if several { FLAG_SEVERAL } else { 0 };
-    encode_head(RecordKind::Catalogue, flags, &body, databases)
+    encode_head(RecordKind::Catalogue, flags, &body, databases.into())
 }
 
 /// Makes a note.
@@ -317,7 +324,7 @@ pub fn encode_note(kind: NoteKind) -> Result<EncodedRecord, Rejection> {
         kind: (kind as u16).into(),
         reserved: [0; 6],
     };
-    encode_small(RecordKind::Note, note.as_bytes(), Vec::new())
+    encode_small(RecordKind::Note, note.as_bytes(), RecordDatabases::new())
 }
 
 /// Makes a close record: (database, newest commit), ascending by database.
@@ -335,14 +342,14 @@ pub fn encode_close(heads: &[(DbId, Lsn)]) -> Result<EncodedRecord, Rejection> {
             head_lsn: head.get().into(),
         })
         .collect();
-    encode_small(RecordKind::Close, heads.as_bytes(), Vec::new())
+    encode_small(RecordKind::Close, heads.as_bytes(), RecordDatabases::new())
 }
 
 /// A record that is all head.
 fn encode_small(
     kind: RecordKind,
     body: &[u8],
-    databases: Vec<DbId>,
+    databases: RecordDatabases,
 ) -> Result<EncodedRecord, Rejection> {
     encode_head(kind, 0, body, databases)
 }
@@ -351,7 +358,7 @@ fn encode_head(
     kind: RecordKind,
     flags: u16,
     body: &[u8],
-    databases: Vec<DbId>,
+    databases: RecordDatabases,
 ) -> Result<EncodedRecord, Rejection> {
     let bytes = size_of::<RecordHeader>() + padded(body.len());
     check_size(bytes)?;
@@ -415,7 +422,7 @@ impl Draft {
         self.header_bytes = self.bytes.len();
     }
 
-    pub(super) fn finish(mut self, databases: Vec<DbId>) -> Result<EncodedRecord, Rejection> {
+    pub(super) fn finish(mut self, databases: RecordDatabases) -> Result<EncodedRecord, Rejection> {
         let bytes = padded(self.bytes.len());
         self.bytes.pad(bytes);
         check_size(self.bytes.len())?;
@@ -439,7 +446,7 @@ impl Draft {
             kind: self.kind,
             databases,
             header_checksum,
-            image_offsets: Vec::new(),
+            image_offsets: ImageOffsets::new(),
         })
     }
 }

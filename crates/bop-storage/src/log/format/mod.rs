@@ -43,8 +43,9 @@ pub use bytes::{RECORD_ALIGN, all_zero};
 pub use catalogue::{CatalogueEntry, CatalogueOp};
 pub use decode::{MemberPages, PageLocation, PagesRecord, RawRecord, Record, RecordHead};
 pub use encode::{
-    EncodedRecord, FragmentPart, MemberSpec, PageImage, RECORD_BYTES_MAX, encode_abort,
-    encode_catalogue, encode_close, encode_note, encode_pages, pages_record_bytes,
+    EncodedRecord, FragmentPart, ImageOffsets, MemberSpec, PageImage, RECORD_BYTES_MAX,
+    RecordDatabases, encode_abort, encode_catalogue, encode_close, encode_note, encode_pages,
+    pages_record_bytes,
 };
 pub use image::{ImageForm, ImageMaker, MadeImage, full_page};
 pub use patch::{PATCH_CHAIN_MAX, Patch, PatchBase};

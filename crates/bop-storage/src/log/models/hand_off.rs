@@ -8,6 +8,7 @@ use super::super::ticket::{Answer, Ticket};
 use super::explore;
 use super::rig::{Rig, Threads, limits};
 use crate::runtime::sync::now;
+use std::sync::Arc;
 use std::time::Duration;
 
 fn committers_commit_twice() {
@@ -42,7 +43,7 @@ fn one_gives_up() {
         let shared = rig.log.shared();
         let ticket = Ticket::new(Box::new(Silent));
         let (order, started) = ((Priority::User, Waits::Thread), now());
-        let taken = shared.enqueue(note(), order, &ticket, false, Patience::Wait);
+        let taken = shared.enqueue(&Arc::new(note()), order, &ticket, false, Patience::Wait);
         let Taken { at, leads } = taken.unwrap();
         if leads {
             shared.lead(Some(&ticket));

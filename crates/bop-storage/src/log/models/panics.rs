@@ -2,7 +2,7 @@
 //! handed on.
 
 use super::super::LogEvents;
-use super::super::member::{Placed, Priority, Publish};
+use super::super::member::{Placed, Priority, Publish, Remains};
 use super::super::rig::note;
 use super::explore;
 use super::rig::{Rig, Threads, limits};
@@ -111,7 +111,7 @@ fn a_device_that_fails_for_good_answers_everybody_without_threads() {
 struct Breaks;
 
 impl Publish for Breaks {
-    fn publish(self: Box<Self>, _at: Placed) {
+    fn publish(self: Box<Self>, _at: Placed) -> Remains {
         super::disk::moment();
         panic!("the publisher's panic");
     }

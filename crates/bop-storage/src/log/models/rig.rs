@@ -7,7 +7,7 @@
 use super::super::format::record::Encoding;
 use super::super::format::{EncodedRecord, FragmentPart, MemberSpec, PageImage, encode_pages};
 use super::super::group::Log;
-use super::super::member::{OnEnd, Placed, Priority, Publish, Silent};
+use super::super::member::{OnEnd, Placed, Priority, Publish, Remains, Silent};
 use super::super::rig::{LONG, Nobody, start_on};
 use super::super::scan::{Content, Manner, ScannedBody, SegmentSpace, scan_segment};
 use super::super::state::Turn;
@@ -298,7 +298,7 @@ struct Watched {
 }
 
 impl Publish for Watched {
-    fn publish(self: Box<Self>, at: Placed) {
+    fn publish(self: Box<Self>, at: Placed) -> Remains {
         moment();
         let mut wrong = Vec::new();
         if let Some((disk, ring)) = &self.disk
@@ -317,6 +317,7 @@ impl Publish for Watched {
         visible.push(Seen { tag, lsn, strict });
         drop(visible);
         self.witness.wrong.lock().extend(wrong);
+        None
     }
 }
 
