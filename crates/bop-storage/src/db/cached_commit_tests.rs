@@ -2,12 +2,17 @@
 
 use super::super::images::Replaced;
 use super::super::simulated;
+use super::super::state::DbState;
 use super::*;
+use crate::cache::CacheObserver;
 use crate::checksum::PageHash;
-use crate::ids::PageSize;
+use crate::db::Durability;
+use crate::ids::{DbKind, PageSize};
 use crate::limits::Limits;
 use crate::page::PageBytes;
 use crate::testing::SimDisk;
+use std::sync::Mutex;
+use std::time::Duration;
 
 const DATABASE: DbId = DbId::new(7);
 const PAGE: PageNo = PageNo::FIRST;
@@ -69,4 +74,41 @@ fn a_commit_that_is_refused_or_moves_leaves_nothing_where_it_does_not_stand() {
         (cached(engine, before), cached(engine, elsewhere)),
         (None, Some(3))
     );
+}
+
+/// Says of each page that is put in where the newest commit of the database stood then.
+struct Looks {
+    state: Arc<DbState>,
+    seen: Mutex<Vec<(Lsn, Lsn)>>,
+}
+
+impl CacheObserver for Looks {
+    fn inserted(&self, key: PageKey, _: &PageBytes) {
+        if let PageKey::Log { version, .. } = key {
+            let newest = self.state.view().head().lsn;
+            self.seen.lock().unwrap().push((version, newest));
+        }
+    }
+}
+
+#[test]
+fn a_page_is_in_the_cache_before_an_index_names_it() {
+    let store = simulated::new(&SimDisk::new(1), Limits::tiny());
+    let db = store.create_database("a", DbKind::Raw).unwrap();
+    let engine = store.engine().engine();
+    let looks = Arc::new(Looks {
+        state: engine.states().remove(0),
+        seen: Mutex::default(),
+    });
+    let observer: Arc<dyn CacheObserver> = looks.clone();
+    engine.reader().cache().observe(Arc::downgrade(&observer));
+    for (byte, durability) in [(1, Durability::Full), (2, Durability::RELAXED)] {
+        let mut write = db.begin_write(Duration::from_secs(50)).unwrap();
+        write.write_page(PAGE, &[byte; 4096]).unwrap();
+        write.commit_with(durability).unwrap();
+    }
+    let seen = looks.seen.lock().unwrap();
+    assert_eq!(seen.len(), 2);
+    let early = |(version, newest): &(Lsn, Lsn)| newest < version;
+    assert!(seen.iter().all(early), "{seen:?}");
 }
