@@ -12,7 +12,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixListener;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Barrier, Mutex};
 use std::time::{Duration, Instant};
 
@@ -90,6 +90,18 @@ struct Scripted {
     lines: Mutex<Receiver<String>>,
 }
 
+impl Scripted {
+    /// With what it is told the lines by.
+    fn new() -> (Sender<String>, Self) {
+        let (say, lines) = channel();
+        let scripted = Self {
+            asked: Arc::default(),
+            lines: Mutex::new(lines),
+        };
+        (say, scripted)
+    }
+}
+
 impl Source for Scripted {
     fn answer(&self, _: &Request, _: bool, _: Instant) -> Result<Vec<u8>, Failure> {
         self.asked.fetch_add(1, Ordering::SeqCst);
@@ -100,12 +112,8 @@ impl Source for Scripted {
 
 #[test]
 fn many_who_ask_at_once_are_one_ask() {
-    let (say, lines) = channel();
-    let asked = Arc::new(AtomicUsize::new(0));
-    let source = Scripted {
-        asked: Arc::clone(&asked),
-        lines: Mutex::new(lines),
-    };
+    let (say, source) = Scripted::new();
+    let asked = Arc::clone(&source.asked);
     let exporter = Exporter::start(source, anew().patience(LONG).fresh_for(LONG)).unwrap();
     let (at, all) = (exporter.local_addr(), Barrier::new(21));
     std::thread::scope(|scope| {
@@ -141,11 +149,7 @@ fn accepted(at: SocketAddr) -> Vec<bool> {
 
 #[test]
 fn who_comes_while_all_are_being_answered_waits_for_a_place() {
-    let (say, lines) = channel();
-    let source = Scripted {
-        asked: Arc::default(),
-        lines: Mutex::new(lines),
-    };
+    let (say, source) = Scripted::new();
     let exporter = Exporter::start(source, anew().patience(LONG).fresh_for(LONG)).unwrap();
     let at = exporter.local_addr();
     let ask = || {
@@ -178,11 +182,7 @@ fn who_comes_while_all_are_being_answered_waits_for_a_place() {
 
 #[test]
 fn a_store_that_hangs_is_given_up_and_the_end_does_not_wait_for_it() {
-    let (_say, lines) = channel();
-    let source = Scripted {
-        asked: Arc::default(),
-        lines: Mutex::new(lines),
-    };
+    let (_say, source) = Scripted::new();
     let exporter = of(source);
     let answer = get(exporter.local_addr(), "/api/status");
     assert_eq!(answer.status, 503);
@@ -236,11 +236,7 @@ fn a_directory_of_backups_that_hangs_keeps_no_judgement_from_who_asks() {
 
 #[test]
 fn a_store_that_panics_is_a_store_that_does_not_answer() {
-    let (say, lines) = channel();
-    let source = Scripted {
-        asked: Arc::default(),
-        lines: Mutex::new(lines),
-    };
+    let (say, source) = Scripted::new();
     let exporter = of(source);
     drop(say);
     for _ in 0..5 {
@@ -252,11 +248,7 @@ fn a_store_that_panics_is_a_store_that_does_not_answer() {
 
 #[test]
 fn health_is_the_judgement_of_the_store_and_readiness_is_whether_it_takes_commits() {
-    let (say, lines) = channel();
-    let source = Scripted {
-        asked: Arc::default(),
-        lines: Mutex::new(lines),
-    };
+    let (say, source) = Scripted::new();
     let exporter = of(source);
     let judged = |told: &str, path: &str| {
         say.send(told.to_owned()).unwrap();

@@ -52,6 +52,17 @@ pub enum PageKey {
     },
 }
 
+impl PageKey {
+    /// The version of a page that a commit wrote.
+    pub const fn in_log(database: DbId, version: Lsn, page: PageNo) -> Self {
+        Self::Log {
+            database,
+            version,
+            page,
+        }
+    }
+}
+
 impl From<ChunkPlace> for PageKey {
     fn from(place: ChunkPlace) -> Self {
         let ChunkPlace {

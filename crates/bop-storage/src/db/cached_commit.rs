@@ -95,11 +95,7 @@ impl CachedCommit {
     }
 
     fn key(&self, version: Lsn, page: PageNo) -> PageKey {
-        PageKey::Log {
-            database: self.database,
-            version,
-            page,
-        }
+        PageKey::in_log(self.database, version, page)
     }
 }
 

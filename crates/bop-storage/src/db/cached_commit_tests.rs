@@ -31,11 +31,8 @@ fn commit(engine: &Arc<Engine>, byte: u8, replaced: Option<Lsn>) -> CachedCommit
 
 /// The first byte of a version, if the cache has it.
 fn cached(engine: &Engine, version: Lsn) -> Option<u8> {
-    let page = engine.reader().cache().peek(PageKey::Log {
-        database: DATABASE,
-        version,
-        page: PAGE,
-    })?;
+    let key = PageKey::in_log(DATABASE, version, PAGE);
+    let page = engine.reader().cache().peek(key)?;
     page.first().copied()
 }
 

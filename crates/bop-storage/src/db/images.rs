@@ -73,11 +73,7 @@ impl Replaced {
                     hash: at.hash,
                     image: Some((at.image_lsn, at.form)),
                 };
-                let key = PageKey::Log {
-                    database: view.database(),
-                    version: at.version,
-                    page,
-                };
+                let key = PageKey::in_log(view.database(), at.version, page);
                 let wanted = patch && place.depth_above().is_some();
                 (place, wanted.then(|| cache.get(key)).flatten())
             }

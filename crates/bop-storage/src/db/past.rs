@@ -116,11 +116,7 @@ impl BasePages for PastPages {
             Some(Where::Older) => self.older.read(page),
             Some(Where::History(_, version)) => {
                 // The bytes are those that stood in the log under this version.
-                let key = PageKey::Log {
-                    database: self.database,
-                    version,
-                    page,
-                };
+                let key = PageKey::in_log(self.database, version, page);
                 let load = || match self.load_version(page)? {
                     Some(found) => Ok(found.content),
                     None => Err(self.history.lost()),

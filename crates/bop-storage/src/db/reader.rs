@@ -215,9 +215,5 @@ pub(super) fn packing_of(at: PageVersion) -> Packing {
 }
 
 fn key(view: &View, page: PageNo, version: Lsn) -> PageKey {
-    PageKey::Log {
-        database: view.database(),
-        version,
-        page,
-    }
+    PageKey::in_log(view.database(), version, page)
 }

@@ -237,11 +237,7 @@ impl PageReader {
             let reason = Reject::Invalid("the base of a patch is in no chunk and has no place");
             return Err(self.damage(at, reason).into());
         };
-        let key = PageKey::Log {
-            database: view.database(),
-            version: base.version,
-            page,
-        };
+        let key = PageKey::in_log(view.database(), base.version, page);
         if through == Through::Cache
             && let Some(content) = self.cache().get(key)
         {
