@@ -92,6 +92,8 @@ enum Bench {
     Pages(Plan),
     /// The works of the log over SQL, against stock SQLite
     Sql(Plan),
+    /// What an engine that does nothing reaches of them here, against the same peers
+    Ceilings(Plan),
     /// Policies of page caches: hits on mixes of accesses, and speed
     Cache,
     /// bop with other allocators, against bop with the system's
@@ -116,6 +118,7 @@ fn main() -> ExitCode {
         Task::Bench(Bench::Log(plan)) => bench::run(&root, Set::Log, &plan),
         Task::Bench(Bench::Pages(plan)) => bench::run(&root, Set::Pages, &plan),
         Task::Bench(Bench::Sql(plan)) => bench::run(&root, Set::Sql, &plan),
+        Task::Bench(Bench::Ceilings(plan)) => bench::run(&root, Set::Ceilings, &plan),
         Task::Bench(Bench::Cache) => bench::caches(&root),
         Task::Bench(Bench::Allocators(plan)) => bench::allocators(&root, &plan),
         Task::Bench(Bench::Start { runs, at_most_ms }) => start::start(&root, runs, at_most_ms),

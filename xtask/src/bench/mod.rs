@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: bop and its peers, doing the same work in turns.
 //!
 //! ```text
-//!   sets (log_works, page_works: tables of works, and what is wanted of each)
+//!   sets (log_works, sql_works, page_works, ceilings: tables of works, and what is wanted of each)
 //!     -> pairs | gigabyte | shared   (who runs what, when)
 //!          '-> side                  (one process and its protocol)
 //!     -> report                      (a table, or a line of JSON each)
@@ -14,6 +14,7 @@
 //! Never: judges, unless it was told by what; it prints what it saw in any case.
 
 mod allocators;
+mod ceilings;
 mod descriptors;
 mod gigabyte;
 mod log_works;

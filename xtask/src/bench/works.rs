@@ -146,6 +146,11 @@ impl Program {
         Self::new("raw device", "bench-raw", work, 1, 1)
     }
 
+    /// An engine that does nothing.
+    pub(crate) const fn ceiling(work: &'static str, databases: usize, threads: usize) -> Self {
+        Self::new("nothing", "bench-ceiling", work, databases, threads)
+    }
+
     pub(crate) const fn named(self, name: &'static str) -> Self {
         Self { name, ..self }
     }

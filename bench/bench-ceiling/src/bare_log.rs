@@ -1,0 +1,135 @@
+//! The least that a log of many committers has to do: one durable write for all that wait, and a word to each of them.
+//!
+//! ```text
+//!   batch n - 1   |---- the device writes ----| durable, all are woken
+//!   batch n       | first comer ... others ... '-> the first comer writes it ----| durable, all are woken
+//!   batch n + 1                                 | first comer ...
+//! ```
+//! What is written says nothing: an engine has to find it again besides, and to know what it wrote. No engine on the
+//! same device and system is faster, unless it wakes its committers at a smaller price.
+//!
+//! Invariant: a commit returns when a write that began after it came is durable.
+
+use bench_work::{MIB, Random, Result};
+use rustix::fs::{Mode, OFlags, open};
+use rustix::io::{Errno, pwrite};
+use rustix::thread::futex;
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// What direct I/O wants offsets, lengths and addresses to be multiples of.
+const BLOCK: usize = 4096;
+/// Bytes of the file, which the batches go round in.
+const FILE_BYTES: usize = 512 * MIB;
+/// Bytes of a batch at most: more than those who wait at the same time have.
+const BATCH_BYTES: usize = MIB;
+
+/// The batch that forms.
+struct Forming {
+    number: u32,
+    commits: usize,
+    /// Where it will be written.
+    offset: usize,
+}
+
+/// The log.
+pub(crate) struct BareLog {
+    file: OwnedFd,
+    bytes: Vec<u8>,
+    /// Of the first of them that is aligned.
+    start: usize,
+    commit_bytes: usize,
+    forming: Mutex<Forming>,
+    /// The newest batch with an even number that is durable, and the newest with an odd one: there is one that is
+    /// written and one that forms.
+    durable: [AtomicU32; 2],
+}
+
+impl BareLog {
+    /// A file that was written before; each commit takes `commit_bytes` of it.
+    pub(crate) fn new(path: &Path, commit_bytes: usize) -> Result<Self> {
+        let mut bytes = vec![0; BATCH_BYTES + BLOCK];
+        Random::new(0).fill(&mut bytes);
+        let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::DIRECT | OFlags::DSYNC;
+        let log = Self {
+            file: open(path, flags | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR)?,
+            start: bytes.as_ptr().align_offset(BLOCK),
+            bytes,
+            commit_bytes,
+            forming: Mutex::new(Forming {
+                number: 1,
+                commits: 0,
+                offset: 0,
+            }),
+            durable: [AtomicU32::new(0), AtomicU32::new(0)],
+        };
+        for offset in (0..FILE_BYTES).step_by(BATCH_BYTES) {
+            log.write(offset, BATCH_BYTES)?;
+        }
+        File::open(path)?.sync_all()?;
+        Ok(log)
+    }
+
+    /// Returns when a commit is durable.
+    pub(crate) fn commit(&self) -> Result<()> {
+        let mut forming = self.forming();
+        forming.commits += 1;
+        let (number, is_first) = (forming.number, forming.commits == 1);
+        drop(forming);
+        if !is_first {
+            return self.wait_for(number);
+        }
+        self.wait_for(number - 1)?;
+        let mut forming = self.forming();
+        let length = std::mem::take(&mut forming.commits) * self.commit_bytes;
+        let length = length.next_multiple_of(BLOCK);
+        if FILE_BYTES < forming.offset + length {
+            forming.offset = 0;
+        }
+        let offset = forming.offset;
+        forming.offset += length;
+        forming.number += 1;
+        drop(forming);
+        self.write(offset, length)?;
+        let word = self.word(number);
+        word.store(number, Ordering::Release);
+        // All of them by one call of the kernel.
+        futex::wake(word, futex::Flags::PRIVATE, i32::MAX.unsigned_abs())?;
+        Ok(())
+    }
+
+    fn forming(&self) -> MutexGuard<'_, Forming> {
+        self.forming.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn word(&self, number: u32) -> &AtomicU32 {
+        let [even, odd] = &self.durable;
+        if number.is_multiple_of(2) { even } else { odd }
+    }
+
+    /// Waits until that batch is durable.
+    fn wait_for(&self, number: u32) -> Result<()> {
+        let word = self.word(number);
+        loop {
+            let newest = word.load(Ordering::Acquire);
+            if number <= newest {
+                return Ok(());
+            }
+            match futex::wait(word, futex::Flags::PRIVATE, newest, None) {
+                Ok(()) | Err(Errno::AGAIN | Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn write(&self, offset: usize, length: usize) -> Result<()> {
+        let content = &self.bytes[self.start..self.start + length];
+        match pwrite(&self.file, content, offset as u64)? == length {
+            true => Ok(()),
+            false => Err(format!("a batch of {length} bytes was not written whole").into()),
+        }
+    }
+}
