@@ -19,7 +19,10 @@ use std::time::Duration;
 
 /// A larger crowd is not waited for: its other half has work for the processors while the device writes, and
 /// what comes meanwhile is a large batch, too.
-const CROWD_MAX: usize = 16;
+const CROWD_MAX: usize = 12;
+
+/// Of a crowd one is forgotten after so many batches of smaller ones in a row.
+const FORGET_AFTER: u32 = 16;
 
 /// A leader never waits longer than this.
 const PATIENCE_MAX: Duration = Duration::from_micros(200);
@@ -32,6 +35,11 @@ const SKIPS_MAX: u32 = 64;
 pub(super) struct Gathering {
     /// Committers of the last batch, and those that waited behind it.
     crowd: usize,
+    /// The largest crowd that is not forgotten: half of one looks small while the other half computes, and to wait
+    /// for half of one helps nobody.
+    largest: usize,
+    /// Batches of smaller ones since somebody was forgotten.
+    smaller: u32,
     /// How long its write took.
     write: Duration,
     /// Batches that are written without waiting, the next time that a wait was in vain.
@@ -43,7 +51,7 @@ pub(super) struct Gathering {
 impl Gathering {
     /// How many records are worth waiting for, and how long; `waiting` are there.
     pub(super) fn begin(&mut self, waiting: usize) -> Option<(usize, Duration)> {
-        if self.crowd <= waiting || CROWD_MAX < self.crowd {
+        if self.crowd <= waiting || CROWD_MAX < self.largest {
             return None;
         }
         if 0 < self.skips {
@@ -67,6 +75,12 @@ impl Gathering {
     /// A batch of so many records was written, and so many wait now.
     pub(super) fn batch_ended(&mut self, records: usize, waiting: usize, write: Duration) {
         self.crowd = records + waiting;
+        self.smaller += 1;
+        if self.largest <= self.crowd {
+            (self.largest, self.smaller) = (self.crowd, 0);
+        } else if self.smaller == FORGET_AFTER {
+            (self.largest, self.smaller) = (self.largest - 1, 0);
+        }
         self.write = write;
     }
 }
@@ -97,10 +111,28 @@ mod tests {
         assert_eq!(gathering.begin(8), None, "they are there");
         gathering.batch_ended(8, 0, Duration::from_secs(1));
         assert_eq!(gathering.begin(1), Some((8, PATIENCE_MAX)));
+        gathering.batch_ended(6, 6, WRITE);
+        assert_eq!(gathering.begin(6), Some((12, WRITE)));
+        gathering.batch_ended(6, 7, WRITE);
+        assert_eq!(gathering.begin(7), None, "they are a crowd");
+    }
+
+    #[test]
+    fn half_of_a_large_crowd_is_no_small_one_until_the_rest_was_not_seen_for_long() {
+        let mut gathering = Gathering::default();
         gathering.batch_ended(8, 8, WRITE);
-        assert_eq!(gathering.begin(8), Some((16, WRITE)));
-        gathering.batch_ended(8, 9, WRITE);
-        assert_eq!(gathering.begin(9), None, "they are a crowd");
+        for batch in 0..4 * FORGET_AFTER {
+            assert_eq!(
+                gathering.begin(1),
+                None,
+                "16 were about {batch} batches ago"
+            );
+            gathering.batch_ended(8, 0, WRITE);
+        }
+        assert_eq!(gathering.begin(1), Some((8, WRITE)), "12 are left");
+        gathering.batch_ended(6, 7, WRITE);
+        gathering.batch_ended(8, 0, WRITE);
+        assert_eq!(gathering.begin(1), None, "there are 13 again");
     }
 
     #[test]

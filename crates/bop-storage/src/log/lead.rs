@@ -36,7 +36,7 @@ use std::time::Duration;
 const LEAD_BATCHES_MAX: u32 = 8;
 
 /// With as many records waiting the background thread leads, until there are few again.
-pub(super) const CROWD_RECORDS_MIN: usize = 16;
+pub(super) const CROWD_RECORDS_MIN: usize = 12;
 
 /// With fewer records waiting the oldest of their committers may as well write them.
 const LEAD_RECORDS_MIN: usize = 3;
