@@ -2,13 +2,13 @@
 //!
 //! Never: touches the manifest or a view.
 
-use super::history::{History, Superseded, ToldCommit};
+use super::history::{History, Superseded};
 use super::plan::{Content, PlannedChunk, PlannedSection, RangeNo, Ranges};
 use super::versions_ahead::VersionsAhead;
 use crate::checksum::RollingChecksum;
 use crate::error::{CheckpointError, ReadError};
 use crate::ids::{DbId, Generation, Lsn, PageNo, PageSize};
-use crate::pagestore::{ChunkWriter, HistoryPoint, SectionKind, SectionMeta};
+use crate::pagestore::{ChunkWriter, SectionKind, SectionMeta};
 use crate::view::{BasePage, PageVersion};
 
 /// What a checkpoint did.
@@ -166,7 +166,7 @@ pub fn write_chunk<'s>(
         pages += section.pages;
         match planned.content {
             Content::Base(_) | Content::Delta(_) => writer.end_section()?,
-            Content::History => writer.end_history(&points(source.history()))?,
+            Content::History => writer.end_history(&source.history().commits)?,
         };
     }
     Ok(pages)
@@ -244,22 +244,6 @@ impl OpenSection<'_> {
         }
         Ok(loaded)
     }
-}
-
-fn points(history: &History) -> Vec<HistoryPoint> {
-    let point = |told: &ToldCommit| {
-        let head = told.commit.head();
-        HistoryPoint {
-            lsn: head.lsn,
-            time_us: head.time_us,
-            page_count: head.page_count,
-            page_count_min: told.commit.page_count_min(),
-            rolling_checksum: head.rolling_checksum,
-            readable: told.readable,
-            follows: told.follows,
-        }
-    };
-    history.commits.iter().map(point).collect()
 }
 
 fn meta(

@@ -18,9 +18,9 @@
 //! Never: keeps more bytes for the window than its share allows.
 
 use crate::ids::{Lsn, PageNo, PageSize};
+use crate::pagestore::HistoryPoint;
 use crate::view::{PageVersion, PastCommit};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 /// Which commits are to stay readable, beside the newest.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -49,24 +49,13 @@ pub struct Superseded {
     pub version: PageVersion,
 }
 
-/// A commit that the history tells.
-#[derive(Clone, Debug)]
-pub struct ToldCommit {
-    /// The commit.
-    pub commit: Arc<PastCommit>,
-    /// Whether the state after it can be read.
-    pub readable: bool,
-    /// Whether no commit lies between it and the one told before it, or the start of the interval.
-    pub follows: bool,
-}
-
 /// What a history section is made of.
 #[derive(Clone, Debug, Default)]
 pub struct History {
     /// By page, then by version.
     pub versions: Vec<Superseded>,
-    /// Ascending.
-    pub commits: Vec<ToldCommit>,
+    /// The commits that it tells, ascending.
+    pub commits: Vec<HistoryPoint>,
     /// Whether there is a window of the past, so that states in a row are looked for.
     pub windowed: bool,
 }
@@ -81,8 +70,7 @@ impl History {
 
     /// Whether the state after a commit can be read.
     pub fn can_read(&self, lsn: Lsn) -> bool {
-        let by_lsn = |told: &ToldCommit| told.commit.head().lsn;
-        let found = self.commits.binary_search_by_key(&lsn, by_lsn);
+        let found = self.commits.binary_search_by_key(&lsn, |point| point.lsn);
         found.is_ok_and(|nth| self.commits[nth].readable)
     }
 }
@@ -97,44 +85,37 @@ struct End {
 
 /// The history of an interval, whose `commits` ascend, on top of a state with `page_count` pages.
 pub fn history(
-    commits: &[Arc<PastCommit>],
+    commits: &[&PastCommit],
     page_count: u32,
     page_size: PageSize,
     kept: &Kept,
 ) -> History {
-    let ends = ends(commits);
-    let from = window_from(commits, &ends, page_size, kept.window);
+    let (mut told, ends) = walk(commits);
+    let from = window_from(&told, &ends, page_size, kept.window);
     let points = |from: Lsn, to: Lsn| {
         let first = kept.points.partition_point(|point| *point < from);
         kept.points.get(first).is_some_and(|point| *point < to)
     };
     let mut versions = Vec::new();
     for End { at, page, version } in ends {
-        let (seen_from, seen_to) = (version.version, commits[at].head().lsn);
         let in_window = from.is_some_and(|from| from < at);
-        if in_window || points(seen_from, seen_to) {
+        if in_window || points(version.version, told[at].lsn) {
             versions.push(Superseded { page, version });
         }
     }
     versions.sort_unstable_by_key(|kept| (kept.page, kept.version.version));
     let (mut before, mut told_before) = (page_count, true);
-    let mut told = Vec::new();
-    for (nth, commit) in commits.iter().enumerate() {
-        let lsn = commit.head().lsn;
-        let readable = from.is_some_and(|from| from <= nth)
-            || kept.points.binary_search(&lsn).is_ok()
-            || nth + 1 == commits.len();
-        let is_told = readable || commit.page_count_min() < before;
-        if is_told {
-            told.push(ToldCommit {
-                commit: Arc::clone(commit),
-                readable,
-                follows: told_before,
-            });
-        }
-        told_before = is_told;
-        before = commit.head().page_count;
-    }
+    let (mut nth, last) = (0, told.len());
+    told.retain_mut(|point| {
+        point.readable = from.is_some_and(|from| from <= nth)
+            || kept.points.binary_search(&point.lsn).is_ok()
+            || nth + 1 == last;
+        point.follows = told_before;
+        told_before = point.readable || point.page_count_min < before;
+        before = point.page_count;
+        nth += 1;
+        told_before
+    });
     History {
         versions,
         commits: told,
@@ -142,12 +123,23 @@ pub fn history(
     }
 }
 
-/// Every version that was superseded, in the order in which they were.
-fn ends(commits: &[Arc<PastCommit>]) -> Vec<End> {
+/// What the commits were, none of them readable so far, and every version that was superseded, in the order in which
+/// they were. There may be millions of commits, far apart in memory: nothing else looks at them.
+fn walk(commits: &[&PastCommit]) -> (Vec<HistoryPoint>, Vec<End>) {
     let mut newest: BTreeMap<PageNo, PageVersion> = BTreeMap::new();
-    let mut ends = Vec::new();
+    let (mut told, mut ends) = (Vec::with_capacity(commits.len()), Vec::new());
     for (at, commit) in commits.iter().enumerate() {
-        let cut = commit.page_count_min().checked_add(1).and_then(PageNo::new);
+        let (head, page_count_min) = (commit.head(), commit.page_count_min());
+        told.push(HistoryPoint {
+            lsn: head.lsn,
+            time_us: head.time_us,
+            page_count: head.page_count,
+            page_count_min,
+            rolling_checksum: head.rolling_checksum,
+            readable: false,
+            follows: false,
+        });
+        let cut = page_count_min.checked_add(1).and_then(PageNo::new);
         if let Some(first_cut) = cut {
             let gone = newest.split_off(&first_cut).into_iter();
             ends.extend(gone.map(|(page, version)| End { at, page, version }));
@@ -157,19 +149,19 @@ fn ends(commits: &[Arc<PastCommit>]) -> Vec<End> {
             ends.extend(old.map(|version| End { at, page, version }));
         }
     }
-    ends
+    (told, ends)
 }
 
 /// The number of the oldest commit that is in the window and fits into it; `None` without a window.
 fn window_from(
-    commits: &[Arc<PastCommit>],
+    commits: &[HistoryPoint],
     ends: &[End],
     page_size: PageSize,
     window: Option<Window>,
 ) -> Option<usize> {
     let window = window?;
     // The state at the start of the window is that of the newest commit until then.
-    let until = commits.partition_point(|commit| commit.head().time_us <= window.since_us);
+    let until = commits.partition_point(|commit| commit.time_us <= window.since_us);
     let mut from = until.saturating_sub(1);
     // What is superseded by the commits behind `from` is kept. Ends stand in the order of commits.
     let pages_max = window.bytes / u64::from(page_size.get());

@@ -7,6 +7,7 @@ use crate::log::format::ImageForm;
 use crate::log::{HoldReason, LogEvents, LogHolds};
 use crate::view::{CommitPages, CommittedPage, Head, NoBase, View};
 use proptest::prelude::*;
+use std::sync::Arc;
 
 const SIZE: PageSize = PageSize::MIN;
 const PAGES: u32 = 12;
@@ -126,21 +127,13 @@ fn after(before: &State, lsn: u64, step: &Step) -> State {
 /// generation, and the new one.
 fn read(world: &World, history: &History, at: u64, page: u32) -> Option<u64> {
     let (older, newer) = (&world.states[0], &world.states[world.states.len() - 1]);
-    let told = history.commits.iter().map(|told| &told.commit);
-    let upto: Vec<_> = told
-        .filter(|commit| commit.head().lsn.get() <= at)
-        .collect();
-    if upto
-        .last()
-        .is_some_and(|commit| commit.head().page_count < page)
-    {
+    let told = history.commits.iter();
+    let upto: Vec<_> = told.filter(|point| point.lsn.get() <= at).collect();
+    if upto.last().is_some_and(|point| point.page_count < page) {
         return None;
     }
-    let cut = upto
-        .iter()
-        .rev()
-        .find(|commit| commit.page_count_min() < page);
-    let floor = cut.map_or(0, |commit| commit.head().lsn.get());
+    let cut = upto.iter().rev().find(|point| point.page_count_min < page);
+    let floor = cut.map_or(0, |point| point.lsn.get());
     let kept = history
         .versions
         .iter()
@@ -156,8 +149,8 @@ fn read(world: &World, history: &History, at: u64, page: u32) -> Option<u64> {
     new.or(kept).or(old).filter(|version| floor <= *version)
 }
 
-fn told(history: &History, lsn: u64) -> Option<&ToldCommit> {
-    let of = |told: &&ToldCommit| told.commit.head().lsn.get() == lsn;
+fn told(history: &History, lsn: u64) -> Option<&HistoryPoint> {
+    let of = |point: &&HistoryPoint| point.lsn.get() == lsn;
     history.commits.iter().find(of)
 }
 
@@ -227,7 +220,7 @@ proptest! {
         let window = Some(Window { since_us, bytes });
         let made = check(&world, &Kept { points: Vec::new(), window })?;
         prop_assert!(made.versions.len() as u64 <= pages);
-        let readable: Vec<u64> = made.commits.iter().filter(|told| told.readable).map(|told| told.commit.head().lsn.get()).collect();
+        let readable: Vec<u64> = made.commits.iter().filter(|told| told.readable).map(|told| told.lsn.get()).collect();
         let last = world.states[world.states.len() - 1].lsn;
         let from = readable[0];
         prop_assert_eq!(&readable, &(from..=last).collect::<Vec<u64>>(), "no gap");
@@ -278,7 +271,7 @@ fn commits_tell_whether_others_lie_between() {
     let told: Vec<_> = made
         .commits
         .iter()
-        .map(|told| (told.commit.head().lsn.get(), told.follows))
+        .map(|told| (told.lsn.get(), told.follows))
         .collect();
     assert_eq!(told, [(1, true), (4, false), (5, true)]);
     // The version of commit 4 is in the new generation.

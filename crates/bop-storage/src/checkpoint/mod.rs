@@ -11,7 +11,7 @@ mod versions_ahead;
 pub use execute::{
     CheckpointReport, ChunkFailure, LoadedPages, NewGeneration, SectionSource, write_chunk,
 };
-pub use history::{History, Kept, Superseded, ToldCommit, Window, history};
+pub use history::{History, Kept, Superseded, Window, history};
 pub use plan::{
     Chain, Content, DirtyDatabase, Origin, PlannedChunk, PlannedSection, RangeNo, Ranges, Thrift,
     plan,

@@ -249,9 +249,9 @@ impl View {
     }
 
     /// The commits of all layers, oldest first.
-    pub fn commits(&self) -> Vec<Arc<PastCommit>> {
+    pub fn commits(&self) -> Vec<&PastCommit> {
         let newest_first = self.layers.iter().flat_map(|layer| layer.past.back());
-        let mut commits: Vec<_> = newest_first.map(Arc::clone).collect();
+        let mut commits: Vec<_> = newest_first.map(Arc::as_ref).collect();
         commits.reverse();
         commits
     }
