@@ -1,14 +1,17 @@
-//! The least that a log of many committers has to do: one durable write for all that wait, and a word to each of them.
+//! The plainest group commit: one durable write for all that wait, and a word to each of them.
 //!
 //! ```text
 //!   batch n - 1   |---- the device writes ----| durable, all are woken
 //!   batch n       | first comer ... others ... '-> the first comer writes it ----| durable, all are woken
 //!   batch n + 1                                 | first comer ...
 //! ```
-//! What is written says nothing: an engine has to find it again besides, and to know what it wrote. No engine on the
-//! same device and system is faster, unless it wakes its committers at a smaller price.
+//! What is written says nothing: an engine has to find it again besides, and to know what it wrote.
 //!
-//! Invariant: a commit returns when a write that began after it came is durable.
+//! Invariants
+//! - a commit returns when a write that began after it came is durable;
+//! - after a failure every commit fails, also those that wait.
+//!
+//! Never: has two writes on their way, or waits for company before it writes.
 
 use bench_work::{MIB, Random, Result};
 use rustix::fs::{Mode, OFlags, open};
@@ -24,8 +27,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 const BLOCK: usize = 4096;
 /// Bytes of the file, which the batches go round in.
 const FILE_BYTES: usize = 512 * MIB;
-/// Bytes of a batch at most: more than those who wait at the same time have.
+/// Bytes of a batch at most.
 const BATCH_BYTES: usize = MIB;
+/// In place of the number of a batch: there are no more.
+const FAILED: u32 = u32::MAX;
 
 /// The batch that forms.
 struct Forming {
@@ -43,8 +48,8 @@ pub(crate) struct BareLog {
     start: usize,
     commit_bytes: usize,
     forming: Mutex<Forming>,
-    /// The newest batch with an even number that is durable, and the newest with an odd one: there is one that is
-    /// written and one that forms.
+    /// The newest batch with an even number that is durable, and the newest with an odd one, so that the end of one wakes
+    /// none of those who wait for the next, but for its first comer.
     durable: [AtomicU32; 2],
 }
 
@@ -82,7 +87,19 @@ impl BareLog {
         if !is_first {
             return self.wait_for(number);
         }
-        self.wait_for(number - 1)?;
+        let ended = self.wait_for(number - 1).and_then(|()| self.write_next());
+        match ended {
+            Ok(()) => self.tell(number, number),
+            Err(error) => {
+                self.tell(number, FAILED)?;
+                self.tell(number + 1, FAILED)?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Writes the batch that forms; who comes from now on is of the next one.
+    fn write_next(&self) -> Result<()> {
         let mut forming = self.forming();
         let length = std::mem::take(&mut forming.commits) * self.commit_bytes;
         let length = length.next_multiple_of(BLOCK);
@@ -93,10 +110,13 @@ impl BareLog {
         forming.offset += length;
         forming.number += 1;
         drop(forming);
-        self.write(offset, length)?;
+        self.write(offset, length)
+    }
+
+    /// Wakes those who wait for a batch, all by one call of the kernel.
+    fn tell(&self, number: u32, newest: u32) -> Result<()> {
         let word = self.word(number);
-        word.store(number, Ordering::Release);
-        // All of them by one call of the kernel.
+        word.store(newest, Ordering::Release);
         futex::wake(word, futex::Flags::PRIVATE, i32::MAX.unsigned_abs())?;
         Ok(())
     }
@@ -115,6 +135,9 @@ impl BareLog {
         let word = self.word(number);
         loop {
             let newest = word.load(Ordering::Acquire);
+            if newest == FAILED {
+                return Err("a batch was not written".into());
+            }
             if number <= newest {
                 return Ok(());
             }
@@ -126,7 +149,8 @@ impl BareLog {
     }
 
     fn write(&self, offset: usize, length: usize) -> Result<()> {
-        let content = &self.bytes[self.start..self.start + length];
+        let content = self.bytes.get(self.start..self.start + length);
+        let content = content.ok_or_else(|| format!("a batch of {length} bytes"))?;
         match pwrite(&self.file, content, offset as u64)? == length {
             true => Ok(()),
             false => Err(format!("a batch of {length} bytes was not written whole").into()),

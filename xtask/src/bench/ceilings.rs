@@ -1,5 +1,5 @@
-//! How far any engine could go where this runs: `cargo xtask bench ceilings`. The works with durable commits, done by one that does
-//! nothing, against the same peers.
+//! What an engine that does nothing reaches where this runs: `cargo xtask bench ceilings`. The works with durable commits, against the
+//! same peers.
 //!
 //! Never: runs anything.
 

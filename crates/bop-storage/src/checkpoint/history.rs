@@ -90,8 +90,8 @@ pub fn history(
     page_size: PageSize,
     kept: &Kept,
 ) -> History {
-    let (mut told, ends) = walk(commits);
-    let from = window_from(&told, &ends, page_size, kept.window);
+    let (mut commits, ends) = walk(commits);
+    let from = window_from(&commits, &ends, page_size, kept.window);
     let points = |from: Lsn, to: Lsn| {
         let first = kept.points.partition_point(|point| *point < from);
         kept.points.get(first).is_some_and(|point| *point < to)
@@ -99,32 +99,35 @@ pub fn history(
     let mut versions = Vec::new();
     for End { at, page, version } in ends {
         let in_window = from.is_some_and(|from| from < at);
-        if in_window || points(version.version, told[at].lsn) {
+        if in_window || points(version.version, commits[at].lsn) {
             versions.push(Superseded { page, version });
         }
     }
     versions.sort_unstable_by_key(|kept| (kept.page, kept.version.version));
-    let (mut before, mut told_before) = (page_count, true);
-    let (mut nth, last) = (0, told.len());
-    told.retain_mut(|point| {
+    let (mut before, mut is_told) = (page_count, true);
+    let (mut nth, last) = (0, commits.len());
+    commits.retain_mut(|point| {
         point.readable = from.is_some_and(|from| from <= nth)
             || kept.points.binary_search(&point.lsn).is_ok()
             || nth + 1 == last;
-        point.follows = told_before;
-        told_before = point.readable || point.page_count_min < before;
+        // Whether the one before was.
+        point.follows = is_told;
+        is_told = point.readable || point.page_count_min < before;
         before = point.page_count;
         nth += 1;
-        told_before
+        is_told
     });
+    // Mostly a few are told, for as long as the checkpoint goes on.
+    commits.shrink_to_fit();
     History {
         versions,
-        commits: told,
+        commits,
         windowed: kept.window.is_some(),
     }
 }
 
 /// What the commits were, none of them readable so far, and every version that was superseded, in the order in which
-/// they were. There may be millions of commits, far apart in memory: nothing else looks at them.
+/// they were. There may be millions of commits, far apart in memory: nothing else here looks at them.
 fn walk(commits: &[&PastCommit]) -> (Vec<HistoryPoint>, Vec<End>) {
     let mut newest: BTreeMap<PageNo, PageVersion> = BTreeMap::new();
     let (mut told, mut ends) = (Vec::with_capacity(commits.len()), Vec::new());

@@ -6,10 +6,13 @@ use super::super::state::DbState;
 use super::*;
 use crate::cache::CacheObserver;
 use crate::checksum::PageHash;
-use crate::db::Durability;
+use crate::db::{Db, Durability};
+use crate::error::{CommitError, Rejection};
 use crate::ids::{DbKind, PageSize};
+use crate::io::IoOp;
 use crate::limits::Limits;
 use crate::page::PageBytes;
+use crate::testing::Fault;
 use crate::testing::SimDisk;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -108,4 +111,64 @@ fn a_page_is_in_the_cache_before_an_index_names_it() {
     assert_eq!(seen.len(), 2);
     let early = |(version, newest): &(Lsn, Lsn)| newest < version;
     assert!(seen.iter().all(early), "{seen:?}");
+}
+
+/// Where the pages that begin with a byte were put in, each time.
+#[derive(Default)]
+struct Places(Mutex<Vec<(u8, Lsn)>>);
+
+impl CacheObserver for Places {
+    fn inserted(&self, key: PageKey, page: &PageBytes) {
+        if let PageKey::Log { version, .. } = key {
+            self.0.lock().unwrap().push((page[0], version));
+        }
+    }
+}
+
+impl Places {
+    fn of(&self, byte: u8) -> Vec<Lsn> {
+        let places = self.0.lock().unwrap();
+        let of_byte = places.iter().filter(|(other, _)| *other == byte);
+        of_byte.map(|(_, version)| *version).collect()
+    }
+}
+
+#[test]
+fn a_commit_that_gave_up_is_not_read_where_the_next_one_stands() {
+    let limits = Limits {
+        io_deadline: Duration::from_millis(50),
+        // No note comes in between.
+        idle_note_delay: Duration::from_secs(3600),
+        ..Limits::tiny()
+    };
+    let disk = SimDisk::new(1);
+    let store = simulated::new(&disk, limits);
+    let places = Arc::new(Places::default());
+    let observer: Arc<dyn CacheObserver> = places.clone();
+    let cache = store.engine().engine().reader().cache();
+    cache.observe(Arc::downgrade(&observer));
+    let [a, b] = ["a", "b"].map(|name| store.create_database(name, DbKind::Raw).unwrap());
+    let paint = |db: &Db, byte| {
+        let mut write = db.begin_write(Duration::from_secs(50)).unwrap();
+        write.write_page(PAGE, &[byte; 4096]).unwrap();
+        write.commit()
+    };
+    disk.fail_next(IoOp::WriteDurable, Fault::Hang);
+    std::thread::scope(|scope| {
+        let hangs = scope.spawn(|| paint(&b, 1).unwrap());
+        disk.wait_until_hung(1);
+        let given_up = paint(&a, 2);
+        let timeout = matches!(
+            given_up,
+            Err(CommitError::Rejected(Rejection::Timeout { .. }))
+        );
+        assert!(timeout, "{given_up:?}");
+        disk.release_hung();
+        hangs.join().unwrap();
+    });
+    paint(&a, 3).unwrap();
+    assert_eq!(places.of(2), places.of(3), "one place for both");
+    assert_eq!(places.of(2).len(), 1);
+    let read = a.begin_read().unwrap();
+    assert_eq!(read.read_page(PAGE).unwrap()[0], 3);
 }

@@ -10,7 +10,7 @@
 //!   they did not                      --> do not wait for 1, 2, 4, ... batches
 //! ```
 //! Invariants
-//! - a lone committer never waits, nor one of more than [`CROWD_MAX`];
+//! - a lone committer never waits, nor one of more than [`CROWD_MAX`], nor one of what may be half of so many;
 //! - nobody waits longer than [`PATIENCE_MAX`], nor longer than the last write took.
 //!
 //! Never: waits, reads a clock.
@@ -21,8 +21,9 @@ use std::time::Duration;
 /// what comes meanwhile is a large batch, too.
 const CROWD_MAX: usize = 12;
 
-/// Of a crowd one is forgotten after so many batches of smaller ones in a row.
-const FORGET_AFTER: u32 = 16;
+/// A larger crowd is remembered for so many batches: half of it looks small while the other half computes, and to wait
+/// for the rest of a half helps nobody.
+const REMEMBERED_BATCHES: u32 = 64;
 
 /// A leader never waits longer than this.
 const PATIENCE_MAX: Duration = Duration::from_micros(200);
@@ -35,11 +36,8 @@ const SKIPS_MAX: u32 = 64;
 pub(super) struct Gathering {
     /// Committers of the last batch, and those that waited behind it.
     crowd: usize,
-    /// The largest crowd that is not forgotten: half of one looks small while the other half computes, and to wait
-    /// for half of one helps nobody.
-    largest: usize,
-    /// Batches of smaller ones since somebody was forgotten.
-    smaller: u32,
+    /// Batches for which a larger crowd is still remembered.
+    remembered: u32,
     /// How long its write took.
     write: Duration,
     /// Batches that are written without waiting, the next time that a wait was in vain.
@@ -51,7 +49,7 @@ pub(super) struct Gathering {
 impl Gathering {
     /// How many records are worth waiting for, and how long; `waiting` are there.
     pub(super) fn begin(&mut self, waiting: usize) -> Option<(usize, Duration)> {
-        if self.crowd <= waiting || CROWD_MAX < self.largest {
+        if self.crowd <= waiting || 0 < self.remembered {
             return None;
         }
         if 0 < self.skips {
@@ -75,12 +73,10 @@ impl Gathering {
     /// A batch of so many records was written, and so many wait now.
     pub(super) fn batch_ended(&mut self, records: usize, waiting: usize, write: Duration) {
         self.crowd = records + waiting;
-        self.smaller += 1;
-        if self.largest <= self.crowd {
-            (self.largest, self.smaller) = (self.crowd, 0);
-        } else if self.smaller == FORGET_AFTER {
-            (self.largest, self.smaller) = (self.largest - 1, 0);
-        }
+        self.remembered = match CROWD_MAX < self.crowd {
+            true => REMEMBERED_BATCHES,
+            false => self.remembered.saturating_sub(1),
+        };
         self.write = write;
     }
 }
@@ -118,21 +114,16 @@ mod tests {
     }
 
     #[test]
-    fn half_of_a_large_crowd_is_no_small_one_until_the_rest_was_not_seen_for_long() {
-        let mut gathering = Gathering::default();
-        gathering.batch_ended(8, 8, WRITE);
-        for batch in 0..4 * FORGET_AFTER {
-            assert_eq!(
-                gathering.begin(1),
-                None,
-                "16 were about {batch} batches ago"
-            );
-            gathering.batch_ended(8, 0, WRITE);
+    fn half_of_a_large_crowd_is_no_small_one_until_no_large_one_was_seen_for_long() {
+        for large in [CROWD_MAX + 1, 4000] {
+            let mut gathering = Gathering::default();
+            gathering.batch_ended(8, large - 8, WRITE);
+            for batch in 0..REMEMBERED_BATCHES {
+                assert_eq!(gathering.begin(1), None, "{large} {batch} batches ago");
+                gathering.batch_ended(8, 0, WRITE);
+            }
+            assert_eq!(gathering.begin(1), Some((8, WRITE)));
         }
-        assert_eq!(gathering.begin(1), Some((8, WRITE)), "12 are left");
-        gathering.batch_ended(6, 7, WRITE);
-        gathering.batch_ended(8, 0, WRITE);
-        assert_eq!(gathering.begin(1), None, "there are 13 again");
     }
 
     #[test]

@@ -271,7 +271,9 @@ impl Shared {
         state.writer = task.writer.clone();
         state.stuck = None;
         let window = state.window.take();
-        if let Some(window) = &window {
+        // Those of relaxed commits wait for nobody: they are no crowd.
+        let crowd = window.as_ref().filter(|window| !window.is_exposed());
+        if let Some(window) = crowd {
             let (records, waiting) = (window.members.len(), state.queue.records());
             let took = Duration::from_micros(took_us);
             state.gathering.batch_ended(records, waiting, took);
@@ -286,7 +288,7 @@ impl Shared {
     pub(super) fn publish(&self, window: Window, end: Lsn) -> Ended {
         self.parts.meters.batch_durable(&window.measures());
         let notes_only = window.members.iter().all(|member| member.is_note);
-        let exposed = window.members.iter().any(Member::is_exposed);
+        let exposed = window.is_exposed();
         let mut poison = None;
         if is_planted(Canary::WaiterPublishes) {
             self.set_published(end);
@@ -325,7 +327,7 @@ impl Shared {
         let Some(window) = state.window.take() else {
             return Step::Idle;
         };
-        let refused = if window.members.iter().any(Member::is_exposed) {
+        let refused = if window.is_exposed() {
             state.queue.put_back(window.into_forming());
             state.stuck = Some(rejection.clone());
             self.pace.notify_all();

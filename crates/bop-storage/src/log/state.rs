@@ -72,6 +72,13 @@ pub(super) struct Window {
 }
 
 impl Window {
+    /// Whether its records can be seen already: all of a batch, or none.
+    pub(super) fn is_exposed(&self) -> bool {
+        self.members.first().is_some_and(Member::is_exposed)
+    }
+}
+
+impl Window {
     /// What is measured of it once it is durable.
     pub(super) fn measures(&self) -> Batch {
         let ends_change = |entry: &&Entry| entry.record.kind.ends_change();
