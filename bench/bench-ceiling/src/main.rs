@@ -12,7 +12,7 @@ mod bare_log;
 mod table;
 
 use bare_log::BareLog;
-use bench_work::{Args, CREATE, INSERT, Loop, PAGE_BYTES, ROW_BYTES, Result, Side, share};
+use bench_work::{Args, CREATE, INSERT, Loop, PAGE_BYTES, Post, ROW_BYTES, Result, Side, share};
 use rusqlite::{Connection, OpenFlags};
 use std::hint::black_box;
 
@@ -55,12 +55,17 @@ fn connect() -> Result<Connection> {
     }
 }
 
+/// A database for each of a thread's share.
+fn connections(args: &Args, post: &Post) -> Result<Vec<Connection>> {
+    let share = share(post.thread(), args.threads, args.databases);
+    share.map(|_| connect()).collect()
+}
+
 /// Single-row inserts, a thread a share of the databases.
 fn inserts(args: &Args) -> Result<()> {
     let log = log(args, COMMIT_BYTES)?;
     side().serve(args, |post| {
-        let connections = share(post.thread(), args.threads, args.databases).map(|_| connect());
-        let connections = connections.collect::<Result<Vec<_>>>()?;
+        let connections = connections(args, post)?;
         let inserts = connections.iter().map(|connection| {
             connection.execute_batch(CREATE)?;
             Ok(connection.prepare(INSERT)?)
@@ -80,8 +85,7 @@ fn inserts(args: &Args) -> Result<()> {
 fn transactions(args: &Args) -> Result<()> {
     let log = log(args, COMMIT_BYTES)?;
     side().serve(args, |post| {
-        let connections = share(post.thread(), args.threads, args.databases).map(|_| connect());
-        let connections = connections.collect::<Result<Vec<_>>>()?;
+        let connections = connections(args, post)?;
         let banks = connections.iter().map(|connection| {
             bank_sql::open_bank(connection)?;
             bank_sql::Bank::new(connection)

@@ -76,9 +76,7 @@ impl Window {
     pub(super) fn is_exposed(&self) -> bool {
         self.members.first().is_some_and(Member::is_exposed)
     }
-}
 
-impl Window {
     /// What is measured of it once it is durable.
     pub(super) fn measures(&self) -> Batch {
         let ends_change = |entry: &&Entry| entry.record.kind.ends_change();
