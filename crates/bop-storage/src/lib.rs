@@ -26,6 +26,8 @@ mod page_diff;
 
 pub mod page_one;
 
+mod trials;
+
 #[doc(hidden)]
 pub mod canary;
 

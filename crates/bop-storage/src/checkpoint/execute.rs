@@ -142,34 +142,46 @@ pub fn write_chunk<'s>(
     ahead: &mut VersionsAhead<'s>,
     cancelled: &dyn Fn() -> bool,
 ) -> Result<u64, ChunkFailure> {
-    let mut pages = 0;
-    for planned in &planned.sections {
-        let Some(source) = source_of(*planned) else {
-            continue;
-        };
-        writer.begin_section(meta(*planned, source)?)?;
+    let mut written = 0;
+    let with_source = |section: &PlannedSection| Some((*section, source_of(*section)?));
+    let mut sections = planned.sections.iter().filter_map(with_source).peekable();
+    let mut opened = sections.peek().and_then(|first| load_pages(*first));
+    while let Some((planned, source)) = sections.next() {
+        writer.begin_section(meta(planned, source)?)?;
         let mut section = OpenSection {
             database: planned.database,
             writer: &mut *writer,
             cancelled,
             pages: 0,
         };
-        let ranges = source.ranges();
-        match planned.content {
-            Content::Base(range) => {
-                let whole = ranges.pages(range, source.generation().page_count);
-                section.push_pages(source, whole.collect())?;
-            }
-            Content::Delta(range) => section.push_pages(source, source.changed(range))?,
-            Content::History => section.push_versions(source, ahead)?,
+        // The first of the next section are read while this one is written.
+        let next = sections.peek().and_then(|next| load_pages(*next));
+        match std::mem::replace(&mut opened, next) {
+            Some(pages) => section.push_pages(pages)?,
+            None => section.push_versions(source, ahead)?,
         }
-        pages += section.pages;
+        written += section.pages;
         match planned.content {
             Content::Base(_) | Content::Delta(_) => writer.end_section()?,
             Content::History => writer.end_history(&source.history().commits)?,
         };
     }
-    Ok(pages)
+    Ok(written)
+}
+
+/// The pages of a section; `None`: it has the versions of a history.
+fn load_pages<'s>(
+    (section, source): (PlannedSection, &'s dyn SectionSource),
+) -> Option<LoadedPages<'s>> {
+    let pages = match section.content {
+        Content::Base(range) => {
+            let whole = source.ranges().pages(range, source.generation().page_count);
+            whole.collect()
+        }
+        Content::Delta(range) => source.changed(range),
+        Content::History => return None,
+    };
+    Some(source.load(pages))
 }
 
 /// The section that is being written.
@@ -181,12 +193,7 @@ struct OpenSection<'a> {
 }
 
 impl OpenSection<'_> {
-    fn push_pages(
-        &mut self,
-        source: &dyn SectionSource,
-        pages: Vec<PageNo>,
-    ) -> Result<(), ChunkFailure> {
-        let mut pages = source.load(pages);
+    fn push_pages(&mut self, mut pages: LoadedPages<'_>) -> Result<(), ChunkFailure> {
         loop {
             self.check_cancelled()?;
             match pages.next() {

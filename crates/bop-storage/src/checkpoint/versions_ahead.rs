@@ -175,6 +175,8 @@ mod tests {
         End,
         /// What was read is shown.
         Show,
+        /// Pages are wanted of this one.
+        Load(usize),
     }
 
     type Told = RefCell<Vec<Word>>;
@@ -240,7 +242,8 @@ mod tests {
         }
 
         fn load(&self, _pages: Vec<PageNo>) -> LoadedPages<'_> {
-            unreachable!("nothing is written")
+            self.told.borrow_mut().push(Word::Load(self.number));
+            Box::new(std::iter::empty())
         }
 
         fn load_version(
@@ -353,35 +356,62 @@ mod tests {
         assert_eq!(told_of(&[2, 1], 100), expected);
     }
 
-    #[test]
-    fn whoever_checkpoints_is_asked_between_the_pieces_of_a_round_too() {
+    /// Writes a chunk of these sections until `cancelled` ends that, as many as are begun.
+    fn write_until<'t>(sections: &[(&'t Listener<'t>, Content)], cancelled: impl Fn() -> bool) {
         let disk: Arc<dyn Disk> = Arc::new(SimDisk::new(1));
         disk.create_dir(std::path::Path::new(layout::SCRATCH_DIR))
             .unwrap();
         let (store, chunk) = (StoreId::new([1; 16]), ChunkId::new(1));
         let mut writer = ChunkWriter::create(disk, store, chunk, Compression::Lz4).unwrap();
-        let told = Told::default();
-        let source = Listener::new(0, 100, &told);
-        source.pieces.set(10);
-        let section = PlannedSection {
-            database: DbId::new(1),
-            content: Content::History,
+        let planned = |(source, content): &(&Listener<'_>, Content)| PlannedSection {
+            database: DbId::new(source.number as u64 + 1),
+            content: *content,
         };
         let planned = PlannedChunk {
-            sections: vec![section],
+            sections: sections.iter().map(planned).collect(),
             bytes: 0,
         };
-        let source_of = |_| Some(&source as &dyn SectionSource);
+        let source_of = |section: PlannedSection| {
+            let mut sources = sections.iter().map(|(source, _)| *source);
+            let found = sources.find(|source| source.number as u64 + 1 == section.database.get());
+            found.map(|source| source as &dyn SectionSource)
+        };
         let planned_all = std::slice::from_ref(&planned);
         let mut ahead = VersionsAhead::new(planned_all, usize::MAX, source_of);
-        let asked = Cell::new(0);
-        // Before the version, and after each of four pieces.
-        let cancelled = || asked.replace(asked.get() + 1) == 4;
         let ended = write_chunk(&planned, &mut writer, source_of, &mut ahead, &cancelled);
         assert!(
             matches!(ended, Err(ChunkFailure::Failed(CheckpointError::Closed))),
             "{ended:?}"
         );
+    }
+
+    #[test]
+    fn whoever_checkpoints_is_asked_between_the_pieces_of_a_round_too() {
+        let told = Told::default();
+        let source = Listener::new(0, 100, &told);
+        source.pieces.set(10);
+        let asked = Cell::new(0);
+        // Before the version, and after each of four pieces.
+        write_until(&[(&source, Content::History)], || {
+            asked.replace(asked.get() + 1) == 4
+        });
         assert_eq!(source.pieces.get(), 6);
+    }
+
+    #[test]
+    fn the_pages_of_a_section_are_wanted_when_the_one_before_is_begun() {
+        let told = Told::default();
+        let sources = [0, 1, 2].map(|nth| Listener::new(nth, 1, &told));
+        let base = Content::Base(RangeNo(0));
+        let sections = [base, Content::History, base];
+        let sections: Vec<_> = sources.iter().zip(sections).collect();
+        // Once before the end of the first section's pages, of which there are none, and before the version.
+        let (asked, seen) = (Cell::new(0), RefCell::new(Vec::new()));
+        write_until(&sections, || {
+            seen.borrow_mut().push(words(&told));
+            asked.replace(asked.get() + 1) == 1
+        });
+        let expected = [vec![Word::Load(0)], vec![Word::Load(2)]];
+        assert_eq!(seen.into_inner(), expected);
     }
 }

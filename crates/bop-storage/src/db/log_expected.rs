@@ -19,6 +19,7 @@ use crate::checkpoint::{EXPECTED_BYTES_MAX, fitting};
 use crate::ids::{Incarnation, SegmentId};
 use crate::io::{BLOCK_BYTES, Block, READ_GAP_BLOCKS_MAX, ReadPart, zeroed_blocks};
 use crate::log::LogSegment;
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 use zerocopy::IntoBytes;
@@ -41,9 +42,7 @@ pub(super) type ImagePlace = (Arc<LogSegment>, u64, usize);
 #[derive(Default)]
 pub(super) struct Expected {
     /// By file, then by place.
-    to_read: Vec<ImagePlace>,
-    /// So many of these were read, or could not be.
-    passed: usize,
+    to_read: VecDeque<ImagePlace>,
     /// In the same order.
     images: Vec<Image>,
     bytes: Vec<u8>,
@@ -61,23 +60,88 @@ struct Image {
 }
 
 /// Blocks one behind the other, with the images in them.
-pub(super) struct Run<'i> {
-    images: &'i [ImagePlace],
+struct Run {
+    /// Which of the batch's.
+    images: Range<usize>,
     start: u64,
     end: u64,
 }
 
-impl Run<'_> {
-    pub(super) fn images(&self) -> &[ImagePlace] {
-        self.images
+impl Run {
+    fn blocks(&self) -> usize {
+        ((self.end - self.start) / BLOCK) as usize
+    }
+}
+
+/// Images of one file that are read together.
+pub(super) struct Batch {
+    /// In the order of their places.
+    images: Vec<ImagePlace>,
+    runs: Vec<Run>,
+    /// Those of the runs, once they were read, one run behind the other.
+    blocks: Vec<Block>,
+    /// Bytes that the file had of each run.
+    found: Vec<usize>,
+}
+
+impl Batch {
+    /// The first of `images`, which are in the order of their places: of `most` bytes of blocks, or one. `blocks` is
+    /// memory that is used again.
+    pub(super) fn take(images: &mut VecDeque<ImagePlace>, most: u64, blocks: Vec<Block>) -> Self {
+        let runs = next_runs(images.make_contiguous(), most);
+        let count = runs.last().map_or(0, |last| last.images.end);
+        Self {
+            images: images.drain(..count).collect(),
+            found: vec![0; runs.len()],
+            runs,
+            blocks,
+        }
     }
 
-    fn bytes(&self) -> u64 {
-        self.end - self.start
+    /// Images in it.
+    pub(super) fn count(&self) -> usize {
+        self.images.len()
     }
 
-    fn segment(&self) -> &Arc<LogSegment> {
-        &self.images[0].0
+    /// Reads the blocks.
+    pub(super) fn read(&mut self) {
+        let Some((segment, _, _)) = self.images.first() else {
+            return;
+        };
+        let count = self.runs.iter().map(Run::blocks).sum();
+        if self.blocks.len() < count {
+            self.blocks = zeroed_blocks(count);
+        }
+        let mut rest = &mut self.blocks[..];
+        let mut parts = Vec::with_capacity(self.runs.len());
+        for run in &self.runs {
+            let (own, behind) = rest.split_at_mut(run.blocks());
+            parts.push(ReadPart::new(run.start, own));
+            rest = behind;
+        }
+        if segment.file.read_many(&mut parts).is_ok() {
+            self.found = parts.iter().map(|part| part.found).collect();
+        }
+    }
+
+    /// The images in their order; `None` of one that could not be read.
+    pub(super) fn images(&self) -> impl Iterator<Item = (&ImagePlace, Option<&[u8]>)> {
+        let mut at = 0;
+        let runs = self.runs.iter().zip(&self.found);
+        runs.flat_map(move |(run, found)| {
+            let blocks = &self.blocks.as_bytes()[at..];
+            let blocks = blocks.get(..*found).unwrap_or_default();
+            at += run.blocks() * BLOCK_BYTES;
+            self.images[run.images.clone()].iter().map(move |image| {
+                let from = (image.1 - run.start) as usize;
+                (image, blocks.get(from..from + image.2))
+            })
+        })
+    }
+
+    /// The memory.
+    pub(super) fn into_blocks(self) -> Vec<Block> {
+        self.blocks
     }
 }
 
@@ -91,7 +155,7 @@ impl Expected {
         Self {
             images: Vec::with_capacity(fit),
             bytes: Vec::with_capacity(EXPECTED_BYTES_MAX - left),
-            to_read: images,
+            to_read: images.into(),
             ..Self::default()
         }
     }
@@ -127,25 +191,21 @@ impl Expected {
         if let Some((file, start)) = self.sorted.take() {
             return self.read_sorted(file, start, at_once);
         }
-        let to_read = std::mem::take(&mut self.to_read);
-        let left = to_read.get(self.passed..).unwrap_or_default();
-        let batch = next_batch(left, at_once);
-        let (images, kept) = (&mut self.images, &mut self.bytes);
-        read_runs(&batch, &mut self.blocks, |(segment, offset, _), found| {
+        let mut batch = Batch::take(&mut self.to_read, at_once, std::mem::take(&mut self.blocks));
+        batch.read();
+        for ((segment, offset, _), found) in batch.images() {
             if let Some(image) = found {
-                let at = kept.len()..kept.len() + image.len();
-                kept.extend_from_slice(image);
+                let at = self.bytes.len()..self.bytes.len() + image.len();
+                self.bytes.extend_from_slice(image);
                 let place = (file_key(segment), *offset);
-                images.push(Image { place, at });
+                self.images.push(Image { place, at });
             }
-        });
-        self.passed += batch.iter().map(|run| run.images.len()).sum::<usize>();
-        if self.passed < to_read.len() {
-            self.to_read = to_read;
-            return true;
         }
-        (self.passed, self.blocks) = Default::default();
-        false
+        let is_more = !self.to_read.is_empty();
+        if is_more {
+            self.blocks = batch.into_blocks();
+        }
+        is_more
     }
 
     /// Reads on in the scratch file, from `start` on.
@@ -190,48 +250,16 @@ pub(super) fn by_place((segment, offset, _): &ImagePlace) -> (FileKey, u64) {
     (file_key(segment), *offset)
 }
 
-/// Reads runs of one file, and shows the images in them, in their order; `None` of one that could not be read.
-pub(super) fn read_runs(
-    batch: &[Run<'_>],
-    blocks: &mut Vec<Block>,
-    mut show: impl FnMut(&ImagePlace, Option<&[u8]>),
-) {
-    let Some(first) = batch.first() else {
-        return;
-    };
-    let count = |run: &Run<'_>| (run.bytes() / BLOCK) as usize;
-    let all: usize = batch.iter().map(count).sum();
-    if blocks.len() < all {
-        *blocks = zeroed_blocks(all);
-    }
-    let mut rest = &mut blocks[..];
-    let mut parts = Vec::with_capacity(batch.len());
-    for run in batch {
-        let (own, behind) = rest.split_at_mut(count(run));
-        parts.push(ReadPart::new(run.start, own));
-        rest = behind;
-    }
-    let is_read = first.segment().file.read_many(&mut parts).is_ok();
-    for (run, part) in batch.iter().zip(&parts) {
-        let found = if is_read { part.found } else { 0 };
-        let found = &part.blocks.as_bytes()[..found];
-        for image in run.images {
-            let from = (image.1 - run.start) as usize;
-            show(image, found.get(from..from + image.2));
-        }
-    }
-}
-
 /// What is read next for images in the order of their places: blocks of one file, `most` bytes or one image. A block
 /// with images of two batches is read for both.
-pub(super) fn next_batch(images: &[ImagePlace], most: u64) -> Vec<Run<'_>> {
-    let mut runs: Vec<Run<'_>> = Vec::new();
-    let (mut first, mut bytes) = (0, 0);
+fn next_runs(images: &[ImagePlace], most: u64) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
+    let mut bytes = 0;
     for (nth, (segment, offset, length)) in images.iter().enumerate() {
         let start = offset - offset % BLOCK;
         let end = (offset + *length as u64).next_multiple_of(BLOCK);
         if let Some(last) = runs.last_mut() {
-            if file_key(last.segment()) != file_key(segment) {
+            if file_key(&images[0].0) != file_key(segment) {
                 break;
             }
             let joins = start <= last.end + READ_GAP_BLOCKS_MAX * BLOCK;
@@ -243,14 +271,13 @@ pub(super) fn next_batch(images: &[ImagePlace], most: u64) -> Vec<Run<'_>> {
             bytes += more;
             if joins {
                 last.end = last.end.max(end);
-                last.images = &images[first..=nth];
+                last.images.end = nth + 1;
                 continue;
             }
         } else {
             bytes = end - start;
         }
-        first = nth;
-        let images = &images[nth..=nth];
+        let images = nth..nth + 1;
         runs.push(Run { images, start, end });
     }
     runs
@@ -288,13 +315,12 @@ mod tests {
     /// The batches that these are read in, each as its runs: the file, the first block, the block behind the last.
     fn batches(mut images: Vec<ImagePlace>, at_once: u64) -> Vec<Vec<(u64, u64, u64)>> {
         images.sort_unstable_by_key(by_place);
-        let (mut rest, mut batches) = (&images[..], Vec::new());
+        let (mut rest, mut batches) = (VecDeque::from(images), Vec::new());
         while !rest.is_empty() {
-            let batch = next_batch(rest, at_once);
-            let extent =
-                |run: &Run<'_>| (run.segment().id.get(), run.start / BLOCK, run.end / BLOCK);
-            batches.push(batch.iter().map(extent).collect());
-            rest = &rest[batch.iter().map(|run| run.images.len()).sum()..];
+            let batch = Batch::take(&mut rest, at_once, Vec::new());
+            let file = batch.images[0].0.id.get();
+            let extent = |run: &Run| (file, run.start / BLOCK, run.end / BLOCK);
+            batches.push(batch.runs.iter().map(extent).collect());
         }
         batches
     }

@@ -9,7 +9,8 @@
 //!   a buffer for each round       [a1 a2 ][b1 b2 ][c1 c2 ]          written when it is full
 //!   the scratch file              | a1 a2 a3 ... | b1 b2 ... | c1 ...
 //!
-//!   a round is put in order, one a piece --> images are read, a batch a piece --> what is left in buffers is written
+//!   a round is put in order, one a piece --> images, a batch a piece --> what is left in buffers is written
+//!                                            '-- an errand reads the next batch meanwhile
 //! ```
 //! Invariants
 //! - the images of a round stand in its part of the file one behind the other, in the order of the log;
@@ -18,14 +19,15 @@
 //!
 //! Never: proves an image: whoever copies it does. One that could not be read has bytes that nobody believes.
 
-use super::log_expected::{FileKey, ImagePlace, by_place, next_batch, read_runs};
+use super::log_expected::{Batch, FileKey, ImagePlace, by_place};
 use super::log_rounds::Round;
 use crate::io::{
     BLOCK_BYTES, Block, Disk, DiskFile, IoFailure, IoOp, OpenMode, errno, layout, remove_if_there,
     zeroed_blocks,
 };
+use crate::runtime::{Errands, Soon};
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use zerocopy::IntoBytes;
@@ -57,10 +59,12 @@ pub(super) struct Sorter {
     ordered: usize,
     /// The next image of each of them, the first in the log on top.
     merge: BinaryHeap<Reverse<(FileKey, u64, usize)>>,
-    /// The images that come next, and the round of each.
-    next: Vec<ImagePlace>,
-    of: Vec<usize>,
-    /// For the blocks of a batch.
+    /// The images that come next, and the round of each, with those of the batch that is being read.
+    next: VecDeque<ImagePlace>,
+    of: VecDeque<usize>,
+    /// The batch that is being read.
+    coming: Option<Soon<Batch>>,
+    /// For the blocks of the batch behind it.
     blocks: Vec<Block>,
     /// So many parts are complete.
     ended: usize,
@@ -90,30 +94,35 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
-    /// A file with room for so many bytes.
-    fn new(room: &SortingRoom, bytes: u64) -> Result<Self, IoFailure> {
+    fn new(room: &SortingRoom) -> Result<Self, IoFailure> {
         let (disk, path) = (&room.disk, layout::scratch(NAME));
         if disk.free_bytes()? < room.free_bytes_min {
-            return Err(IoFailure {
-                op: IoOp::Allocate,
-                path,
-                offset: None,
-                errno: errno::ENOSPC,
-            });
+            return Err(failure(IoOp::Allocate, path, errno::ENOSPC));
         }
         remove_if_there(&**disk, &path)?;
-        let scratch = Self {
-            file: disk.open(&path, OpenMode::CreateNew)?,
+        Ok(Self {
+            file: disk.open(&path, OpenMode::CreateScratch)?,
             disk: Arc::clone(disk),
             path,
-        };
-        scratch.file.allocate(bytes)?;
-        Ok(scratch)
+        })
+    }
+
+    fn failure(&self, op: IoOp, errno: i32) -> IoFailure {
+        failure(op, self.path.clone(), errno)
     }
 
     /// Reads blocks; how many bytes there were, none after a failure.
     pub(super) fn read(&self, offset: u64, blocks: &mut [Block]) -> usize {
         self.file.read_at(offset, blocks).unwrap_or(0)
+    }
+}
+
+fn failure(op: IoOp, path: PathBuf, errno: i32) -> IoFailure {
+    IoFailure {
+        op,
+        path,
+        offset: None,
+        errno,
     }
 }
 
@@ -179,7 +188,7 @@ impl Sorter {
             start
         };
         let starts: Vec<u64> = rounds.iter().map(start).collect();
-        let scratch = Scratch::new(room, end)?;
+        let scratch = Scratch::new(room)?;
         let count = starts.len();
         let blocks = (BUFFERS_BLOCKS_MAX / count.max(1)).clamp(1, BUFFER_BLOCKS);
         let parts = starts.into_iter().enumerate();
@@ -190,8 +199,9 @@ impl Sorter {
                 .collect(),
             ordered: 0,
             merge: BinaryHeap::with_capacity(count),
-            next: Vec::new(),
-            of: Vec::new(),
+            next: VecDeque::new(),
+            of: VecDeque::new(),
+            coming: None,
             blocks: Vec::new(),
             ended: 0,
         })
@@ -200,17 +210,28 @@ impl Sorter {
     /// Does a piece of the work, about so many bytes of the log; `false` when nothing is left.
     ///
     /// # Errors
-    /// The file cannot be written.
-    pub(super) fn go_on(&mut self, rounds: &mut [Round], at_once: u64) -> Result<bool, IoFailure> {
+    /// The file cannot be written, or nobody knows what became of a read.
+    pub(super) fn go_on(
+        &mut self,
+        rounds: &mut [Round],
+        errands: &Errands,
+        at_once: u64,
+    ) -> Result<bool, IoFailure> {
         if let Some(round) = rounds.get_mut(self.ordered) {
             round.put_in_order();
             self.merge_on(self.ordered, rounds);
             self.ordered += 1;
             return Ok(true);
         }
+        let batch = self.coming.take().map(Soon::wait);
         self.look_ahead(rounds);
-        if !self.next.is_empty() {
-            self.sort(at_once)?;
+        self.read_next(errands, at_once);
+        if let Some(batch) = batch {
+            let batch = batch.ok_or_else(|| self.scratch.failure(IoOp::Read, errno::EIO))?;
+            self.sort(batch)?;
+            return Ok(true);
+        }
+        if self.coming.is_some() {
             return Ok(true);
         }
         let file = &*self.scratch.file;
@@ -235,21 +256,30 @@ impl Sorter {
             && let Some(Reverse((_, _, round))) = self.merge.pop()
         {
             self.next
-                .push(rounds[round].images[self.parts[round].image].clone());
-            self.of.push(round);
+                .push_back(rounds[round].images[self.parts[round].image].clone());
+            self.of.push_back(round);
             self.parts[round].image += 1;
             self.merge_on(round, rounds);
         }
     }
 
-    /// Sorts the images that one read has.
-    fn sort(&mut self, at_once: u64) -> Result<(), IoFailure> {
-        let batch = next_batch(&self.next, at_once);
-        let (parts, file) = (&mut self.parts, &*self.scratch.file);
-        let mut of = self.of.iter();
-        let mut written = Ok(());
-        read_runs(&batch, &mut self.blocks, |(_, _, bytes), found| {
-            let Some(round) = of.next() else { return };
+    /// Has the next batch read, if there is one.
+    fn read_next(&mut self, errands: &Errands, at_once: u64) {
+        if !self.next.is_empty() {
+            let blocks = std::mem::take(&mut self.blocks);
+            let mut batch = Batch::take(&mut self.next, at_once, blocks);
+            let read = move || {
+                batch.read();
+                batch
+            };
+            self.coming = Some(errands.send_or_keep(read));
+        }
+    }
+
+    /// Sorts the images of a batch.
+    fn sort(&mut self, batch: Batch) -> Result<(), IoFailure> {
+        let of = self.of.drain(..batch.count());
+        for (((_, _, bytes), found), round) in batch.images().zip(of) {
             let lost;
             let image = match found {
                 Some(image) => image,
@@ -258,14 +288,10 @@ impl Sorter {
                     &lost
                 }
             };
-            if written.is_ok() {
-                written = parts[*round].push(image, file);
-            }
-        });
-        let passed: usize = batch.iter().map(|run| run.images().len()).sum();
-        self.next.drain(..passed);
-        self.of.drain(..passed);
-        written
+            self.parts[round].push(image, &*self.scratch.file)?;
+        }
+        self.blocks = batch.into_blocks();
+        Ok(())
     }
 
     /// The file, and where the part of each round begins in it.

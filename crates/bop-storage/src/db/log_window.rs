@@ -123,7 +123,9 @@ impl LogWindow {
     pub(super) fn read_expected(&self) -> bool {
         let at_once = self.errands.at_once(PIECE_BYTES_MAX);
         let mut window = self.window.lock();
-        window.rounds.prepare(&self.room, at_once as u64) || window.coming().read_here(at_once)
+        let rounds = &mut window.rounds;
+        rounds.prepare(&self.room, &self.errands, at_once as u64)
+            || window.coming().read_here(at_once)
     }
 
     /// Has a piece of it read meanwhile.

@@ -10,7 +10,8 @@
 //!                                           '--nobody was free: read the group here
 //! ```
 //! Invariants
-//! - two groups at most are in memory, each from at most [`GROUP_BYTES`] of the database;
+//! - of the section that is written two groups at most are in memory, and one of the section behind it, each from at
+//!   most [`GROUP_BYTES`] of the database;
 //! - it is a hint: what is not in a group is loaded alone, and that load says why it cannot be read.
 //!
 //! Never: reads ahead what stands in the log one behind the other (its window does), tells of a read that failed.
@@ -19,7 +20,7 @@ use super::log_expected::{Expected, ImagePlace};
 use super::reader::PageReader;
 use crate::error::ReadError;
 use crate::ids::{PageNo, PageSize};
-use crate::runtime::{Pending, Waited};
+use crate::runtime::Soon;
 use crate::view::{BasePage, BasePages, Found, View};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -74,13 +75,7 @@ pub(super) struct PagesAhead<'s> {
 /// The group behind.
 struct Coming {
     first: PageNo,
-    read: Reading,
-}
-
-enum Reading {
-    Sent(Pending<Group>),
-    /// When it is wanted: the errand that nobody was free for.
-    Here(Box<dyn FnOnce() -> Group>),
+    read: Soon<Group>,
 }
 
 impl<'s> PagesAhead<'s> {
@@ -106,10 +101,7 @@ impl<'s> PagesAhead<'s> {
         let base = Arc::clone(self.view.base());
         let at_once = self.reader.errands().at_once(GROUP_BYTES) as u64;
         let errand = move || wanted.read(&*base, at_once);
-        let read = match self.reader.errands().send(errand) {
-            Ok(sent) => Reading::Sent(sent),
-            Err(errand) => Reading::Here(Box::new(errand)),
-        };
+        let read = self.reader.errands().send_or_keep(errand);
         Some(Coming { first, read })
     }
 
@@ -141,13 +133,7 @@ impl<'s> PagesAhead<'s> {
     /// Waits for the group of this page, if it is in one.
     fn reach(&mut self, page: PageNo) {
         while let Some(coming) = self.coming.take_if(|coming| coming.first <= page) {
-            let group = match coming.read {
-                Reading::Here(errand) => errand(),
-                Reading::Sent(sent) => match sent.wait(None) {
-                    Waited::Answer(group) => group,
-                    Waited::Lost | Waited::TimedOut => Group::default(),
-                },
-            };
+            let group = coming.read.wait().unwrap_or_default();
             self.base = group.base;
             self.reader.window.lend(group.log);
             self.coming = self.send();

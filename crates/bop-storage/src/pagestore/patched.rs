@@ -20,6 +20,7 @@ use crate::error::{ReadError, Reject};
 use crate::ids::{PageNo, PageSize};
 use crate::page::PageBytes;
 use crate::page_diff::{PageDiffer, PageRuns};
+use crate::trials::Trials;
 use zerocopy::little_endian::U16;
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -35,9 +36,11 @@ impl Slot {
 pub(super) struct Patcher {
     differ: PageDiffer,
     body: Vec<u8>,
-    /// The version before.
+    /// The version before, if it is worth comparing the next one with it.
     content: Vec<u8>,
     of: Option<PageNo>,
+    /// Of comparing: versions of noise have nothing in common.
+    trials: Trials,
     /// How many patches it rests on, itself included.
     patches: u8,
     /// Bytes of the body that they rest on.
@@ -48,18 +51,25 @@ impl Patcher {
     /// The section begins.
     pub(super) fn begin(&mut self) {
         self.of = None;
+        self.trials = Trials::default();
     }
 
-    /// The next version as a patch, unless it is the first one of its page, has too many below it, or would take half
-    /// of the page, or more than the page took when it was whole.
+    /// The next version as a patch, unless it is the first one of its page, has too many below it, would take half
+    /// of the page, or more than the page took when it was whole; or most before it did, and it was not compared.
     pub(super) fn encode(&mut self, page: PageNo, content: &[u8]) -> Option<&[u8]> {
         let follows = self.of.replace(page) == Some(page) && self.patches < PATCHES_MAX;
         let limit = (content.len() / 2).min(self.whole_bytes);
         let limit = limit.saturating_sub(size_of::<U16>());
-        let runs = follows.then(|| self.differ.compare(&self.content, content, limit));
+        let compares = follows && self.trials.is_worth_trying();
+        let runs = compares.then(|| self.differ.compare(&self.content, content, limit));
         let runs = runs.flatten();
-        self.content.clear();
-        self.content.extend_from_slice(content);
+        if follows {
+            self.trials.count(runs.is_some());
+        }
+        if self.trials.is_worth_trying() {
+            self.content.clear();
+            self.content.extend_from_slice(content);
+        }
         let Some(runs) = runs else {
             self.patches = 0;
             return None;

@@ -11,7 +11,7 @@
 //!
 //! Never: more threads than it was made for; waits for an errand.
 
-use super::{Pending, Spawn, fence, promise};
+use super::{Pending, Spawn, Waited, fence, promise};
 use crate::runtime::sync::{Condvar, Mutex, now};
 use std::fmt;
 use std::sync::Arc;
@@ -41,6 +41,25 @@ struct State {
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
+}
+
+/// What will be had soon: of an errand, or of whoever waits for it, where nobody was free.
+pub(crate) enum Soon<T> {
+    Sent(Pending<T>),
+    Here(Box<dyn FnOnce() -> T + Send>),
+}
+
+impl<T> Soon<T> {
+    /// Waits for it; `None` when the errand panicked.
+    pub(crate) fn wait(self) -> Option<T> {
+        match self {
+            Self::Here(errand) => Some(errand()),
+            Self::Sent(sent) => match sent.wait(None) {
+                Waited::Answer(answer) => Some(answer),
+                Waited::Lost | Waited::TimedOut => None,
+            },
+        }
+    }
 }
 
 /// A few threads, made when they are needed.
@@ -103,6 +122,18 @@ impl Errands {
         self.shared.state.lock().given.push(Box::new(errand));
         self.shared.changed.notify_one();
         Ok(take)
+    }
+
+    /// The same for whoever does `errand` when he wants its answer, if nobody has.
+    pub(crate) fn send_or_keep<T, F>(&self, errand: F) -> Soon<T>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        match self.send(errand) {
+            Ok(sent) => Soon::Sent(sent),
+            Err(errand) => Soon::Here(Box::new(errand)),
+        }
     }
 
     /// Takes one thread out of those that are free, or makes one.
@@ -172,7 +203,7 @@ impl fmt::Debug for Errands {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runtime::{Joiner, SystemSpawn, Waited};
+    use crate::runtime::{Joiner, SystemSpawn};
 
     fn errands(threads_max: usize) -> Arc<Errands> {
         Errands::new(Arc::new(SystemSpawn), threads_max)
@@ -196,6 +227,8 @@ mod tests {
         let busy = errands.send(move || held.wait(None)).ok().unwrap();
         let refused = errands.send(|| 7).err().unwrap();
         assert_eq!(refused(), 7);
+        let kept = errands.send_or_keep(|| std::thread::current().id());
+        assert_eq!(kept.wait(), Some(std::thread::current().id()));
         release.give(());
         assert_eq!(busy.wait(None), Waited::Answer(Waited::Answer(())));
     }
@@ -205,6 +238,8 @@ mod tests {
         let errands = errands(1);
         let lost = errands.send(|| panic!("on purpose")).ok().unwrap();
         assert_eq!(lost.wait(None), Waited::<()>::Lost);
+        let lost = errands.send_or_keep(|| panic!("on purpose"));
+        assert_eq!(lost.wait(), None::<()>);
         let next = errands.send(|| 7).ok().unwrap();
         assert_eq!(next.wait(None), Waited::Answer(7));
         assert_eq!(errands.shared.state.lock().threads, 1);

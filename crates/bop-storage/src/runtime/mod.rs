@@ -25,7 +25,7 @@ pub(crate) use backoff::{Backoff, jitter};
 pub(crate) use bell::Bell;
 pub(crate) use breaker::Breaker;
 pub use breaker::{BreakerState, BreakerStatus};
-pub(crate) use errands::Errands;
+pub(crate) use errands::{Errands, Soon};
 pub use panics::PanicReport;
 pub(crate) use panics::fence;
 pub(crate) use process::ProcessUsage;

@@ -18,6 +18,7 @@ use crate::buffer::Buffer;
 use crate::error::Reject;
 use crate::ids::PageSize;
 use crate::lz4::{self, Compressor};
+use crate::trials::Trials;
 use std::ops::Range;
 
 /// How an image stands in the log, in as little memory as the index can have it.
@@ -126,8 +127,9 @@ pub struct ImageMaker {
     compressor: Option<Compressor>,
     /// What of a page is compressed to see whether the whole is worth it.
     sample: Vec<u8>,
-    /// Pages of the record in a row that were not worth it, or were not tried.
-    in_vain: u32,
+    /// Of compressing the record's pages: a large commit of what is random, encrypted or compressed would spend a
+    /// quarter of its time on trying.
+    trials: Trials,
     /// The images that are not raw.
     made: Vec<u8>,
 }
@@ -146,10 +148,6 @@ const PATCH_PAGE_FRACTION: usize = 4;
 /// Pages from this size on are compressed only if a sample of them is worth it.
 const SAMPLED_PAGE_BYTES: usize = 4096;
 
-/// After so many pages of a record that were not worth compressing, one in as many is tried: a large commit
-/// of what is random, encrypted or compressed would spend a quarter of its time on trying.
-const IN_VAIN_MAX: u32 = 8;
-
 /// The sample: this many pieces from all over the page, a sixteenth of it each.
 const SAMPLE_PIECES: usize = 4;
 
@@ -161,7 +159,7 @@ impl ImageMaker {
             patches: PatchMaker::default(),
             compressor: None,
             sample: Vec::new(),
-            in_vain: 0,
+            trials: Trials::default(),
             made: Vec::new(),
         }
     }
@@ -173,7 +171,7 @@ impl ImageMaker {
             self.compressor = None;
         }
         self.made.clear();
-        self.in_vain = 0;
+        self.trials = Trials::default();
     }
 
     /// Bytes of memory that the images of the last record took.
@@ -194,14 +192,14 @@ impl ImageMaker {
             }
             self.made.truncate(start);
         }
-        if self.is_worth_trying()
+        if self.trials.is_worth_trying()
             && self.compress(content)
             && let Some(image) = self.take(Encoding::Lz4, start, 0)
         {
-            self.in_vain = 0;
+            self.trials.count(true);
             return image;
         }
-        self.in_vain += 1;
+        self.trials.count(false);
         self.made.truncate(start);
         MadeImage {
             form: ImageForm::raw(self.page_size),
@@ -221,11 +219,6 @@ impl ImageMaker {
         let made = start..self.made.len();
         let form = ImageForm::believed(encoding, made.len(), depth, self.page_size).ok()?;
         Some(MadeImage { form, made })
-    }
-
-    /// Whether the pages before say that a page may compress.
-    fn is_worth_trying(&self) -> bool {
-        self.in_vain < IN_VAIN_MAX || self.in_vain.is_multiple_of(IN_VAIN_MAX)
     }
 
     /// Appends the page compressed, if that is worth it.

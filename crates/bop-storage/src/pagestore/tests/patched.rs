@@ -113,6 +113,37 @@ fn a_page_that_has_changed_by_half_is_whole() {
 }
 
 #[test]
+fn versions_of_noise_are_compared_now_and_then_until_one_is_a_patch() {
+    const NOISE: u64 = 20;
+    let (disk, size) = (disk(), PageSize::DEFAULT);
+    let mut writer = writer(&disk);
+    writer.begin_section(history_meta(size)).unwrap();
+    let content = |nth: u64| match nth.checked_sub(NOISE) {
+        None => noise(100 + nth, size),
+        Some(changes) => version(5, changes, size),
+    };
+    for nth in 0..NOISE + 20 {
+        push(&mut writer, 5, 200 + nth, &content(nth));
+    }
+    writer.end_history(&points()).unwrap();
+    writer.finish().unwrap();
+    let reader = open(&disk).unwrap();
+    let (_, index) = reader.index(0).unwrap();
+    let is_patch = |slot: &Slot| slot.encoding == BodyEncoding::Patch as u8;
+    let slots = index.iter().map(|(_, slot)| is_patch(slot));
+    let slots: Vec<bool> = slots.collect();
+    // The 24th that follows one is compared, and all from it on.
+    let first = slots.iter().position(|is_patch| *is_patch);
+    assert_eq!(first, Some(25));
+    let patches = slots.iter().filter(|is_patch| **is_patch).count();
+    assert_eq!(patches, 20 - 5 - 1, "one in eight is whole");
+    for nth in 0..NOISE + 20 {
+        let found = reader.read_at(0, page(5), Lsn::new(200 + nth)).unwrap();
+        assert!(*found.unwrap().content == *content(nth), "{nth}");
+    }
+}
+
+#[test]
 fn a_copy_in_another_chunk_has_the_same_versions() {
     let (disk, size) = (disk(), PageSize::MIN);
     let from = Arc::new(chunk(&disk, size, Compression::Lz4));
