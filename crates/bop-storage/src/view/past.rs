@@ -1,10 +1,17 @@
 //! The commits of a layer, each with what it wrote: from them the state at any of them is made again.
 //!
 //! ```text
-//! made --joins a layer--> newest --before--> ... --before--> oldest of its layer
+//!   oldest block            newest block
+//!   [c1 c2] <--before-- [c3 c4 c5 c6] <--before-- [c7 c8 .. .. .. .. .. ..]
+//!                                                        ^ of a view that a reader has: as many as it had
+//!                                                              ^ the next commit stands here
 //! ```
+//! A checkpoint goes through all of them, and there may be millions: so they stand one behind the other, not each
+//! somewhere.
+//!
 //! Invariants
-//! - a commit in the list never changes, and is shared by every view that has it;
+//! - a commit in a block never changes, and is shared by every view that has it;
+//! - a view sees as many commits of its newest block as it has, whatever others put behind them;
 //! - the runs of a commit are those of the layer's index when it was the newest.
 //!
 //! Never: is longer than the log that the layer keeps.
@@ -12,17 +19,19 @@
 use super::index::Runs;
 use super::{CommitPages, Head, IndexLayer, PageVersion};
 use crate::ids::{Lsn, PageNo};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-/// A commit that no checkpoint has covered, and, once it has joined a layer, those of that before it.
+/// Each block has room for twice as many commits as the one before, up to so many: most databases have few.
+const BLOCK_COMMITS_MAX: usize = 32;
+
+/// A commit that no checkpoint has covered.
 #[derive(Debug)]
 pub struct PastCommit {
     head: Head,
     page_count_min: u32,
     runs: Runs,
-    /// Runs of this commit and of all before.
+    /// Runs of this commit and of all before it in its layer.
     entries: usize,
-    before: Option<Arc<Self>>,
 }
 
 impl PastCommit {
@@ -34,14 +43,7 @@ impl PastCommit {
             page_count_min: pages.page_count_min.min(pages.page_count),
             entries: runs.len(),
             runs,
-            before: None,
         }
-    }
-
-    /// The next one of the layer of which `before` is the newest.
-    pub(super) fn follow(&mut self, before: Arc<Self>) {
-        self.entries += before.entries;
-        self.before = Some(before);
     }
 
     /// What the commit made of the database.
@@ -62,32 +64,123 @@ impl PastCommit {
         })
     }
 
-    /// Runs of this commit and of all before it: what they cost in memory.
-    pub(super) fn entries(&self) -> usize {
-        self.entries
-    }
-
     pub(super) fn add_to(&self, index: &mut IndexLayer) {
         index.add_runs(self.head.page_count, self.page_count_min, &self.runs);
     }
+}
 
-    /// This commit and those before it, newest first.
-    pub(super) fn back(self: &Arc<Self>) -> impl Iterator<Item = &Arc<Self>> {
-        std::iter::successors(Some(self), |commit| commit.before.as_ref())
-    }
+/// The commits of a layer; never none. Cloning costs nothing.
+#[derive(Clone, Debug)]
+pub(super) struct Past {
+    newest: Arc<Block>,
+    /// Of its newest block it has so many, the last of which is its newest commit.
+    count: usize,
+}
 
-    /// The newest of them that is not newer than `lsn`.
-    pub(super) fn at(self: &Arc<Self>, lsn: Lsn) -> Option<&Arc<Self>> {
-        self.back().find(|commit| commit.head.lsn <= lsn)
+#[derive(Debug)]
+struct Block {
+    commits: Box<[OnceLock<PastCommit>]>,
+    before: Option<Past>,
+}
+
+impl Block {
+    fn new(first: PastCommit, before: Option<Past>) -> Self {
+        let last = before.as_ref().map_or(0, |past| past.newest.commits.len());
+        let room = (2 * last).clamp(1, BLOCK_COMMITS_MAX);
+        let behind = std::iter::repeat_with(OnceLock::new).take(room - 1);
+        Self {
+            commits: std::iter::once(first.into()).chain(behind).collect(),
+            before,
+        }
     }
 }
 
-impl Drop for PastCommit {
-    /// One after the other: a list of a million would not fit a stack.
+impl Past {
+    /// Of one commit.
+    pub(super) fn of(first: PastCommit) -> Self {
+        Self::begin(first, None)
+    }
+
+    fn begin(first: PastCommit, before: Option<Self>) -> Self {
+        Self {
+            newest: Arc::new(Block::new(first, before)),
+            count: 1,
+        }
+    }
+
+    /// One more. Other clones are as they were.
+    pub(super) fn push(&mut self, mut commit: PastCommit) {
+        commit.entries += self.entries();
+        let refused = match self.newest.commits.get(self.count) {
+            // Behind a clone another commit may stand there.
+            Some(free) => free.set(commit).err(),
+            None => Some(commit),
+        };
+        match refused {
+            None => self.count += 1,
+            Some(commit) => *self = Self::begin(commit, Some(self.clone())),
+        }
+    }
+
+    /// The newest.
+    pub(super) fn head(&self) -> Option<&Head> {
+        self.newest().map(PastCommit::head)
+    }
+
+    /// Runs of all commits: what they cost in memory.
+    pub(super) fn entries(&self) -> usize {
+        self.newest().map_or(0, |newest| newest.entries)
+    }
+
+    fn newest(&self) -> Option<&PastCommit> {
+        self.of_block().last()?.get()
+    }
+
+    /// Those of the newest block.
+    fn of_block(&self) -> &[OnceLock<PastCommit>] {
+        &self.newest.commits[..self.count]
+    }
+
+    /// This and those that end with the blocks before, newest first.
+    fn back(&self) -> impl Iterator<Item = &Self> {
+        std::iter::successors(Some(self), |past| past.newest.before.as_ref())
+    }
+
+    /// All commits, newest first.
+    pub(super) fn newest_first(&self) -> impl Iterator<Item = &PastCommit> {
+        let blocks = self.back().map(Self::of_block);
+        blocks.flat_map(|block| block.iter().rev().filter_map(OnceLock::get))
+    }
+
+    /// What it was when its newest commit was the newest that is not newer than `lsn`, if there is one.
+    pub(super) fn at(&self, lsn: Lsn) -> Option<Self> {
+        self.back().find_map(|past| {
+            let is_older =
+                |commit: &OnceLock<PastCommit>| commit.get().is_some_and(|c| c.head.lsn <= lsn);
+            let count = past.of_block().partition_point(is_older);
+            (count > 0).then(|| Self {
+                newest: Arc::clone(&past.newest),
+                count,
+            })
+        })
+    }
+
+    /// Whether both have the same commits.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.newest, &other.newest) && self.count == other.count
+    }
+}
+
+impl Drop for Block {
+    /// One after the other: a list of many thousands would not fit a stack.
     fn drop(&mut self) {
         let mut next = self.before.take();
-        while let Some(mut last) = next.and_then(Arc::into_inner) {
+        while let Some(mut last) = next.and_then(|past| Arc::into_inner(past.newest)) {
             next = last.before.take();
         }
     }
 }
+
+#[cfg(test)]
+#[path = "past_tests.rs"]
+mod tests;

@@ -15,6 +15,7 @@
 //!
 //! Never: reads a page itself.
 
+use super::past::Past;
 use super::{CommitPages, IndexLayer, Lookup, PageVersion, PastCommit};
 use crate::buffer::Buffer;
 use crate::checksum::{PageHash, RollingChecksum};
@@ -133,8 +134,7 @@ struct Layer {
     index: IndexLayer,
     /// Pages of the database before its oldest commit.
     page_count_before: u32,
-    /// Its newest commit, with those before it.
-    past: Arc<PastCommit>,
+    past: Past,
     hold: Arc<LogHold>,
 }
 
@@ -142,18 +142,18 @@ impl Layer {
     /// The layer as it was at `lsn`, if it had a commit by then.
     fn at(&self, lsn: Lsn) -> Option<Self> {
         let past = self.past.at(lsn)?;
-        if Arc::ptr_eq(past, &self.past) {
+        if past.is(&self.past) {
             return Some(self.clone());
         }
         let mut index = IndexLayer::new(self.page_count_before);
-        let commits: Vec<&Arc<PastCommit>> = past.back().collect();
+        let commits: Vec<&PastCommit> = past.newest_first().collect();
         for commit in commits.into_iter().rev() {
             commit.add_to(&mut index);
         }
         Some(Self {
             index,
             page_count_before: self.page_count_before,
-            past: Arc::clone(past),
+            past,
             hold: Arc::clone(&self.hold),
         })
     }
@@ -250,8 +250,9 @@ impl View {
 
     /// The commits of all layers, oldest first.
     pub fn commits(&self) -> Vec<&PastCommit> {
-        let newest_first = self.layers.iter().flat_map(|layer| layer.past.back());
-        let mut commits: Vec<_> = newest_first.map(Arc::as_ref).collect();
+        let newest_first = self.layers.iter();
+        let newest_first = newest_first.flat_map(|layer| layer.past.newest_first());
+        let mut commits: Vec<_> = newest_first.collect();
         commits.reverse();
         commits
     }
@@ -334,23 +335,21 @@ impl View {
     }
 
     /// The same for a commit that was made ready.
-    pub fn add(&mut self, mut commit: PastCommit, hold: impl FnOnce() -> Arc<LogHold>) {
+    pub fn add(&mut self, commit: PastCommit, hold: impl FnOnce() -> Arc<LogHold>) {
         let page_count_before = self.head.page_count;
         self.head = *commit.head();
         match self.layers.first_mut() {
             Some(newest) if self.open => {
-                commit.follow(Arc::clone(&newest.past));
                 commit.add_to(&mut newest.index);
-                newest.past = Arc::new(commit);
+                newest.past.push(commit);
             }
             _ => {
                 let mut index = IndexLayer::new(page_count_before);
                 commit.add_to(&mut index);
-                let past = Arc::new(commit);
                 let layer = Layer {
                     index,
                     page_count_before,
-                    past,
+                    past: Past::of(commit),
                     hold: hold(),
                 };
                 self.layers.insert(0, layer);
@@ -365,7 +364,7 @@ impl View {
     pub fn at(&self, lsn: Lsn) -> Option<Self> {
         let as_of = |(nth, layer): (usize, &Layer)| Some((nth, layer.at(lsn)?));
         let (nth, newest) = self.layers.iter().enumerate().find_map(as_of)?;
-        let head = *newest.past.head();
+        let head = *newest.past.head()?;
         let older = self.layers.iter().skip(nth + 1).cloned();
         let layers = std::iter::once(newest).chain(older).collect();
         Some(Self {
