@@ -79,8 +79,12 @@ impl<'c> Bank<'c> {
     }
 }
 
-/// A thread's transactions, round its banks.
-pub(crate) fn transactions(post: &Post, connections: &[&Connection]) -> Result<()> {
+/// A thread's transactions, round its banks. Each ends with `wait`, for what `COMMIT` alone has not done.
+pub(crate) fn transactions(
+    post: &Post,
+    connections: &[&Connection],
+    wait: impl Fn() -> Result<()>,
+) -> Result<()> {
     let banks = connections.iter().map(|connection| {
         open_bank(connection)?;
         Bank::new(connection)
@@ -89,7 +93,7 @@ pub(crate) fn transactions(post: &Post, connections: &[&Connection]) -> Result<(
     post.serve(Loop::TIMED, |random| {
         banks[next].transact(random)?;
         next = (next + 1) % banks.len();
-        Ok(())
+        wait()
     })
 }
 

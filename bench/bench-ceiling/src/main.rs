@@ -86,16 +86,8 @@ fn transactions(args: &Args) -> Result<()> {
     let log = log(args, COMMIT_BYTES)?;
     side().serve(args, |post| {
         let connections = connections(args, post)?;
-        let banks = connections.iter().map(|connection| {
-            bank_sql::open_bank(connection)?;
-            bank_sql::Bank::new(connection)
-        });
-        let (mut banks, mut next) = (banks.collect::<Result<Vec<_>>>()?, 0);
-        post.serve(Loop::TIMED, |random| {
-            banks[next].transact(random)?;
-            next = (next + 1) % banks.len();
-            log.commit()
-        })
+        let connections: Vec<&Connection> = connections.iter().collect();
+        bank_sql::transactions(post, &connections, || log.commit())
     })
 }
 

@@ -1,6 +1,6 @@
 //! Whether to try once more what has mostly been in vain.
 //!
-//! Invariant: what is worth it again is found within [`IN_VAIN_MAX`] attempts.
+//! Invariant: what is worth it from some attempt on is found within [`IN_VAIN_MAX`] of them.
 //!
 //! Never: stops trying for good.
 
@@ -18,6 +18,11 @@ impl Trials {
     /// Whether those before say that the next attempt may be worth it.
     pub(crate) fn is_worth_trying(&self) -> bool {
         self.in_vain < IN_VAIN_MAX || self.in_vain.is_multiple_of(IN_VAIN_MAX)
+    }
+
+    /// What comes next is another thing: one attempt is made of it.
+    pub(crate) fn try_again(&mut self) {
+        self.in_vain = self.in_vain.min(IN_VAIN_MAX);
     }
 
     /// An attempt was worth it; or it was not, or was not made.
@@ -46,5 +51,22 @@ mod tests {
             .collect();
         let expected: Vec<usize> = (0..9).chain([16, 24]).chain(32..40).collect();
         assert_eq!(tried, expected);
+    }
+
+    #[test]
+    fn of_another_thing_one_attempt_is_made() {
+        let mut trials = Trials::default();
+        let mut tried = |count: usize| {
+            let attempts = (0..count).filter(|_| {
+                let is_tried = trials.is_worth_trying();
+                trials.count(false);
+                is_tried
+            });
+            let tried = attempts.count();
+            trials.try_again();
+            tried
+        };
+        // What was in vain a few times only is no reason to stop.
+        assert_eq!([tried(4), tried(5), tried(8), tried(9)], [4, 5, 1, 2]);
     }
 }

@@ -129,8 +129,8 @@ impl Batch {
         let mut at = 0;
         let runs = self.runs.iter().zip(&self.found);
         runs.flat_map(move |(run, found)| {
-            let blocks = &self.blocks.as_bytes()[at..];
-            let blocks = blocks.get(..*found).unwrap_or_default();
+            let blocks = self.blocks.as_bytes().get(at..at + found);
+            let blocks = blocks.unwrap_or_default();
             at += run.blocks() * BLOCK_BYTES;
             self.images[run.images.clone()].iter().map(move |image| {
                 let from = (image.1 - run.start) as usize;
@@ -201,11 +201,13 @@ impl Expected {
                 self.images.push(Image { place, at });
             }
         }
-        let is_more = !self.to_read.is_empty();
-        if is_more {
-            self.blocks = batch.into_blocks();
+        if self.to_read.is_empty() {
+            // What is read may be kept for long.
+            self.to_read = VecDeque::new();
+            return false;
         }
-        is_more
+        self.blocks = batch.into_blocks();
+        true
     }
 
     /// Reads on in the scratch file, from `start` on.

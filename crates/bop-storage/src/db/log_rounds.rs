@@ -224,7 +224,9 @@ mod tests {
             errands: Errands::new(Arc::new(SystemSpawn), 0),
             ..World::new()
         };
+        let before = world.log.read_count();
         assert_eq!(world.read(world.rounds(10), 10), [60; 10]);
+        assert_eq!(world.log.read_count() - before, 8);
     }
 
     #[test]

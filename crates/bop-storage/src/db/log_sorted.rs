@@ -51,6 +51,15 @@ pub(super) struct SortingRoom {
     pub(super) free_bytes_min: u64,
 }
 
+/// Why nothing is sorted.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SortFailure {
+    #[error("{0}")]
+    Scratch(#[from] IoFailure),
+    #[error("a read of the log panicked")]
+    Lost,
+}
+
 /// Sorts.
 pub(super) struct Sorter {
     scratch: Scratch,
@@ -59,11 +68,11 @@ pub(super) struct Sorter {
     ordered: usize,
     /// The next image of each of them, the first in the log on top.
     merge: BinaryHeap<Reverse<(FileKey, u64, usize)>>,
-    /// The images that come next, and the round of each, with those of the batch that is being read.
+    /// The images that come next, and the round of each.
     next: VecDeque<ImagePlace>,
     of: VecDeque<usize>,
-    /// The batch that is being read.
-    coming: Option<Soon<Batch>>,
+    /// The batch that is being read, and the round of each of its images.
+    coming: Option<(Soon<Batch>, Vec<usize>)>,
     /// For the blocks of the batch behind it.
     blocks: Vec<Block>,
     /// So many parts are complete.
@@ -97,7 +106,12 @@ impl Scratch {
     fn new(room: &SortingRoom) -> Result<Self, IoFailure> {
         let (disk, path) = (&room.disk, layout::scratch(NAME));
         if disk.free_bytes()? < room.free_bytes_min {
-            return Err(failure(IoOp::Allocate, path, errno::ENOSPC));
+            return Err(IoFailure {
+                op: IoOp::Allocate,
+                path,
+                offset: None,
+                errno: errno::ENOSPC,
+            });
         }
         remove_if_there(&**disk, &path)?;
         Ok(Self {
@@ -107,22 +121,9 @@ impl Scratch {
         })
     }
 
-    fn failure(&self, op: IoOp, errno: i32) -> IoFailure {
-        failure(op, self.path.clone(), errno)
-    }
-
     /// Reads blocks; how many bytes there were, none after a failure.
     pub(super) fn read(&self, offset: u64, blocks: &mut [Block]) -> usize {
         self.file.read_at(offset, blocks).unwrap_or(0)
-    }
-}
-
-fn failure(op: IoOp, path: PathBuf, errno: i32) -> IoFailure {
-    IoFailure {
-        op,
-        path,
-        offset: None,
-        errno,
     }
 }
 
@@ -180,7 +181,7 @@ impl Sorter {
     ///
     /// # Errors
     /// There is little room, or the kernel refuses it.
-    pub(super) fn begin(room: &SortingRoom, rounds: &[Round]) -> Result<Self, IoFailure> {
+    pub(super) fn begin(room: &SortingRoom, rounds: &[Round]) -> Result<Self, SortFailure> {
         let mut end = 0;
         let start = |round: &Round| {
             let start = end;
@@ -210,25 +211,27 @@ impl Sorter {
     /// Does a piece of the work, about so many bytes of the log; `false` when nothing is left.
     ///
     /// # Errors
-    /// The file cannot be written, or nobody knows what became of a read.
+    /// The file cannot be written, or a read panicked.
     pub(super) fn go_on(
         &mut self,
         rounds: &mut [Round],
         errands: &Errands,
         at_once: u64,
-    ) -> Result<bool, IoFailure> {
+    ) -> Result<bool, SortFailure> {
         if let Some(round) = rounds.get_mut(self.ordered) {
             round.put_in_order();
             self.merge_on(self.ordered, rounds);
             self.ordered += 1;
             return Ok(true);
         }
-        let batch = self.coming.take().map(Soon::wait);
+        let read = match self.coming.take() {
+            Some((batch, of)) => Some((batch.wait().ok_or(SortFailure::Lost)?, of)),
+            None => None,
+        };
         self.look_ahead(rounds);
         self.read_next(errands, at_once);
-        if let Some(batch) = batch {
-            let batch = batch.ok_or_else(|| self.scratch.failure(IoOp::Read, errno::EIO))?;
-            self.sort(batch)?;
+        if let Some((batch, of)) = read {
+            self.sort(batch, of)?;
             return Ok(true);
         }
         if self.coming.is_some() {
@@ -268,17 +271,17 @@ impl Sorter {
         if !self.next.is_empty() {
             let blocks = std::mem::take(&mut self.blocks);
             let mut batch = Batch::take(&mut self.next, at_once, blocks);
+            let of = self.of.drain(..batch.count()).collect();
             let read = move || {
                 batch.read();
                 batch
             };
-            self.coming = Some(errands.send_or_keep(read));
+            self.coming = Some((errands.send_or_keep(read), of));
         }
     }
 
-    /// Sorts the images of a batch.
-    fn sort(&mut self, batch: Batch) -> Result<(), IoFailure> {
-        let of = self.of.drain(..batch.count());
+    /// Sorts the images of a batch into these rounds.
+    fn sort(&mut self, batch: Batch, of: Vec<usize>) -> Result<(), IoFailure> {
         for (((_, _, bytes), found), round) in batch.images().zip(of) {
             let lost;
             let image = match found {

@@ -55,9 +55,13 @@ impl Patcher {
     }
 
     /// The next version as a patch, unless it is the first one of its page, has too many below it, would take half
-    /// of the page, or more than the page took when it was whole; or most before it did, and it was not compared.
+    /// of the page, or more than the page took when it was whole; or those before it did, so that it was not compared.
     pub(super) fn encode(&mut self, page: PageNo, content: &[u8]) -> Option<&[u8]> {
-        let follows = self.of.replace(page) == Some(page) && self.patches < PATCHES_MAX;
+        let is_first = self.of.replace(page) != Some(page);
+        if is_first {
+            self.trials.try_again();
+        }
+        let follows = !is_first && self.patches < PATCHES_MAX;
         let limit = (content.len() / 2).min(self.whole_bytes);
         let limit = limit.saturating_sub(size_of::<U16>());
         let compares = follows && self.trials.is_worth_trying();

@@ -50,7 +50,7 @@ pub(crate) enum Soon<T> {
 }
 
 impl<T> Soon<T> {
-    /// Waits for it; `None` when the errand panicked.
+    /// Waits for it; `None` when the errand panicked. What nobody was free for is done here, and panics here.
     pub(crate) fn wait(self) -> Option<T> {
         match self {
             Self::Here(errand) => Some(errand()),
@@ -204,6 +204,7 @@ impl fmt::Debug for Errands {
 mod tests {
     use super::*;
     use crate::runtime::{Joiner, SystemSpawn};
+    use std::panic::AssertUnwindSafe;
 
     fn errands(threads_max: usize) -> Arc<Errands> {
         Errands::new(Arc::new(SystemSpawn), threads_max)
@@ -229,6 +230,10 @@ mod tests {
         assert_eq!(refused(), 7);
         let kept = errands.send_or_keep(|| std::thread::current().id());
         assert_eq!(kept.wait(), Some(std::thread::current().id()));
+        let kept = errands.send_or_keep(|| panic!("on purpose"));
+        let waited = std::panic::catch_unwind(AssertUnwindSafe(|| kept.wait()));
+        let waited: std::thread::Result<Option<()>> = waited;
+        assert!(waited.is_err(), "it panics here");
         release.give(());
         assert_eq!(busy.wait(None), Waited::Answer(Waited::Answer(())));
     }

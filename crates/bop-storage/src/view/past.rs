@@ -1,17 +1,18 @@
 //! The commits of a layer, each with what it wrote: from them the state at any of them is made again.
 //!
 //! ```text
-//!   oldest block            newest block
-//!   [c1 c2] <--before-- [c3 c4 c5 c6] <--before-- [c7 c8 .. .. .. .. .. ..]
-//!                                                        ^ of a view that a reader has: as many as it had
-//!                                                              ^ the next commit stands here
+//!   oldest block                                  newest block
+//!   [c1] <--before-- [c2 c3] <--before-- [c4 c5 c6 ..]
+//!                                            |     '-- the next commit stands here
+//!                                            '-- the newest commit of a view that a reader has
 //! ```
 //! A checkpoint goes through all of them, and there may be millions: so they stand one behind the other, not each
 //! somewhere.
 //!
 //! Invariants
 //! - a commit in a block never changes, and is shared by every view that has it;
-//! - a view sees as many commits of its newest block as it has, whatever others put behind them;
+//! - a view sees as many commits of its newest block as it has, whatever others put behind them. It keeps that whole block
+//!   in memory: [`BLOCK_COMMITS_MAX`] commits, one less than which may be newer than the view, or of nobody's;
 //! - the runs of a commit are those of the layer's index when it was the newest.
 //!
 //! Never: is longer than the log that the layer keeps.
@@ -75,6 +76,10 @@ pub(super) struct Past {
     newest: Arc<Block>,
     /// Of its newest block it has so many, the last of which is its newest commit.
     count: usize,
+    /// What that one made of the database.
+    head: Head,
+    /// Runs of all.
+    entries: usize,
 }
 
 #[derive(Debug)]
@@ -103,37 +108,39 @@ impl Past {
 
     fn begin(first: PastCommit, before: Option<Self>) -> Self {
         Self {
-            newest: Arc::new(Block::new(first, before)),
             count: 1,
+            head: first.head,
+            entries: first.entries,
+            newest: Arc::new(Block::new(first, before)),
         }
     }
 
     /// One more. Other clones are as they were.
     pub(super) fn push(&mut self, mut commit: PastCommit) {
-        commit.entries += self.entries();
+        commit.entries += self.entries;
+        let (head, entries) = (commit.head, commit.entries);
         let refused = match self.newest.commits.get(self.count) {
             // Behind a clone another commit may stand there.
             Some(free) => free.set(commit).err(),
             None => Some(commit),
         };
         match refused {
-            None => self.count += 1,
+            None => {
+                self.count += 1;
+                (self.head, self.entries) = (head, entries);
+            }
             Some(commit) => *self = Self::begin(commit, Some(self.clone())),
         }
     }
 
-    /// The newest.
-    pub(super) fn head(&self) -> Option<&Head> {
-        self.newest().map(PastCommit::head)
+    /// What the newest commit made of the database.
+    pub(super) fn head(&self) -> &Head {
+        &self.head
     }
 
     /// Runs of all commits: what they cost in memory.
     pub(super) fn entries(&self) -> usize {
-        self.newest().map_or(0, |newest| newest.entries)
-    }
-
-    fn newest(&self) -> Option<&PastCommit> {
-        self.of_block().last()?.get()
+        self.entries
     }
 
     /// Those of the newest block.
@@ -158,9 +165,12 @@ impl Past {
             let is_older =
                 |commit: &OnceLock<PastCommit>| commit.get().is_some_and(|c| c.head.lsn <= lsn);
             let count = past.of_block().partition_point(is_older);
-            (count > 0).then(|| Self {
+            let commit = past.of_block().get(count.checked_sub(1)?)?.get()?;
+            Some(Self {
                 newest: Arc::clone(&past.newest),
                 count,
+                head: commit.head,
+                entries: commit.entries,
             })
         })
     }

@@ -364,7 +364,7 @@ impl View {
     pub fn at(&self, lsn: Lsn) -> Option<Self> {
         let as_of = |(nth, layer): (usize, &Layer)| Some((nth, layer.at(lsn)?));
         let (nth, newest) = self.layers.iter().enumerate().find_map(as_of)?;
-        let head = *newest.past.head()?;
+        let head = *newest.past.head();
         let older = self.layers.iter().skip(nth + 1).cloned();
         let layers = std::iter::once(newest).chain(older).collect();
         Some(Self {

@@ -132,7 +132,7 @@ fn versions_of_noise_are_compared_now_and_then_until_one_is_a_patch() {
     let is_patch = |slot: &Slot| slot.encoding == BodyEncoding::Patch as u8;
     let slots = index.iter().map(|(_, slot)| is_patch(slot));
     let slots: Vec<bool> = slots.collect();
-    // The 24th that follows one is compared, and all from it on.
+    // The 25th that follows one is compared, and all from it on.
     let first = slots.iter().position(|is_patch| *is_patch);
     assert_eq!(first, Some(25));
     let patches = slots.iter().filter(|is_patch| **is_patch).count();
@@ -141,6 +141,27 @@ fn versions_of_noise_are_compared_now_and_then_until_one_is_a_patch() {
         let found = reader.read_at(0, page(5), Lsn::new(200 + nth)).unwrap();
         assert!(*found.unwrap().content == *content(nth), "{nth}");
     }
+}
+
+#[test]
+fn behind_a_page_of_noise_the_next_one_is_compared_from_its_second_version_on() {
+    let (disk, size) = (disk(), PageSize::DEFAULT);
+    let mut writer = writer(&disk);
+    writer.begin_section(history_meta(size)).unwrap();
+    // Ten of them follow one: the next would not be compared.
+    for nth in 0..11 {
+        push(&mut writer, 5, 200 + nth, &noise(100 + nth, size));
+    }
+    for nth in 0..3 {
+        push(&mut writer, 6, 200 + nth, &version(6, nth, size));
+    }
+    writer.end_history(&points()).unwrap();
+    writer.finish().unwrap();
+    let (_, index) = open(&disk).unwrap().index(0).unwrap();
+    let encodings: Vec<_> = index.iter().map(|(_, slot)| slot.encoding).collect();
+    let (raw, patch) = (BodyEncoding::Raw as u8, BodyEncoding::Patch as u8);
+    assert_eq!(encodings[..12], [raw; 12]);
+    assert_eq!(encodings[12..], [patch; 2]);
 }
 
 #[test]
