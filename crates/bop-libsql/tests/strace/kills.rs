@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 /// Commits of a run, and how wide their rows are: a block, a page and more, several pages, several fragments. The
 /// first alone where the environment does not say how many places there must be.
-const WORKLOADS: [(u32, usize); 4] = [(60, WIDTH), (60, 60), (60, 300), (40, 1000)];
+const WORKLOADS: [(u32, usize); 4] = [(60, WIDTH), (90, 60), (90, 300), (60, 1000)];
 
 /// The calls that change files, or make that durable.
 const CALLS: &[&str] = &[
