@@ -12,7 +12,7 @@
 //! Invariants
 //! - a commit in a block never changes, and is shared by every view that has it;
 //! - a view sees as many commits of its newest block as it has, whatever others put behind them. It keeps that whole block
-//!   in memory: `BLOCK_COMMITS_MAX` commits, one less than which may be newer than the view, or of nobody's;
+//!   in memory: `BLOCK_COMMITS_MAX` commits, all but one of which may be newer than the view, or nobody's;
 //! - the runs of a commit are those of the layer's index when it was the newest.
 //!
 //! Never: is longer than the log that the layer keeps.
