@@ -157,14 +157,16 @@ pub fn write_chunk<'s>(
         // The first of the next section are read while this one is written.
         let next = sections.peek().and_then(|next| load_pages(*next));
         match std::mem::replace(&mut opened, next) {
-            Some(pages) => section.push_pages(pages)?,
-            None => section.push_versions(source, ahead)?,
+            Some(pages) => {
+                section.push_pages(pages)?;
+                section.writer.end_section()?;
+            }
+            None => {
+                section.push_versions(source, ahead)?;
+                section.writer.end_history(&source.history().commits)?;
+            }
         }
         written += section.pages;
-        match planned.content {
-            Content::Base(_) | Content::Delta(_) => writer.end_section()?,
-            Content::History => writer.end_history(&source.history().commits)?,
-        };
     }
     Ok(written)
 }

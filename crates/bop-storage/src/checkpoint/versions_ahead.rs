@@ -356,7 +356,7 @@ mod tests {
         assert_eq!(told_of(&[2, 1], 100), expected);
     }
 
-    /// Writes a chunk of these sections until `cancelled` ends that, as many as are begun.
+    /// Writes a chunk of these sections until `cancelled` says that it was.
     fn write_until<'t>(sections: &[(&'t Listener<'t>, Content)], cancelled: impl Fn() -> bool) {
         let disk: Arc<dyn Disk> = Arc::new(SimDisk::new(1));
         disk.create_dir(std::path::Path::new(layout::SCRATCH_DIR))

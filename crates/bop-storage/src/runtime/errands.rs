@@ -230,9 +230,8 @@ mod tests {
         assert_eq!(refused(), 7);
         let kept = errands.send_or_keep(|| std::thread::current().id());
         assert_eq!(kept.wait(), Some(std::thread::current().id()));
-        let kept = errands.send_or_keep(|| panic!("on purpose"));
+        let kept = errands.send_or_keep::<(), _>(|| panic!("on purpose"));
         let waited = std::panic::catch_unwind(AssertUnwindSafe(|| kept.wait()));
-        let waited: std::thread::Result<Option<()>> = waited;
         assert!(waited.is_err(), "it panics here");
         release.give(());
         assert_eq!(busy.wait(None), Waited::Answer(Waited::Answer(())));
