@@ -1,8 +1,8 @@
 //! A change of the catalogue whose write hangs, so that nobody waits for it any more: what comes
 //! after it must not be planned as if it had not happened.
 //!
-//! Which thread leads is the threads' affair, so a scenario is tried until the change was in a batch
-//! that hangs and that another one leads.
+//! The change is to be in a batch that hangs and that another one leads. A thread that comes late on a
+//! busy machine misses that, so a scenario is tried again, with more patience each time.
 
 use crate::ground::Ground;
 use crate::oracle::verify;
@@ -10,14 +10,21 @@ use crate::rig::{Keep, ManifestFault, Rig};
 use crate::world::content;
 use bop_storage::testing::Fault;
 use bop_storage::{CatalogueError, CommitError, Db, DbKind, Limits, Manager, PageNo};
-use std::time::{Duration, Instant};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread::Scope;
+use std::time::Duration;
 
 const ATTEMPTS: u64 = 60;
 const WAIT: Duration = Duration::from_millis(500);
+const NOT_YET: Result<End, RecvTimeoutError> = Err(RecvTimeoutError::Timeout);
+/// Between two looks at the queue.
+const GLANCE: Duration = Duration::from_micros(100);
+/// What the operation behind the change has, to be planned while the write hangs.
+const NEXT: Duration = Duration::from_millis(20);
 
-fn limits() -> Limits {
+fn limits(attempt: u64) -> Limits {
     let mut limits = Limits::tiny();
-    limits.io_deadline = Duration::from_millis(60);
+    limits.io_deadline = Duration::from_millis(60 + 10 * attempt);
     limits.writer_wait = WAIT;
     limits
 }
@@ -51,15 +58,26 @@ fn commit(db: &Db, tag: u64) -> End {
     }
 }
 
+/// Starts a thread that tells how its operation ended.
+fn ending<'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    operation: impl FnOnce() -> End + Send + 'scope,
+) -> Receiver<End> {
+    let (tell, told) = channel();
+    scope.spawn(move || tell.send(operation()));
+    told
+}
+
 /// Runs `change` so that it may get into a batch whose write hangs, and, when it was given up,
 /// `next`, which meets the end of that write. Returns how both ended, and the store.
 fn overtake(
     ground: Ground,
     rig: &Rig,
+    limits: &Limits,
     change: impl FnOnce(&Manager) -> End + Send,
     next: impl FnOnce(&Manager) -> End + Send,
 ) -> (End, End, Manager) {
-    let store = rig.open(&limits()).unwrap();
+    let store = rig.open(limits).unwrap();
     let dbs = ["a", "b", "c"].map(|name| store.create_database(name, DbKind::Raw).unwrap());
     assert_eq!(commit(&dbs[2], 1), End::Done);
     let (disk, durable) = (&rig.disk, ground.durable_op());
@@ -68,33 +86,29 @@ fn overtake(
         scope.spawn(|| commit(&dbs[0], 2));
         disk.wait_until_hung(1);
         disk.fail_next(durable, Fault::Hang);
-        scope.spawn(|| commit(&dbs[1], 2));
-        let changing = scope.spawn(|| change(&store));
+        // The oldest that waits leads: not the change, which could not give up then.
+        let beside = ending(scope, || commit(&dbs[1], 2));
+        while store.status().queued_records < 1 && beside.recv_timeout(GLANCE) == NOT_YET {}
+        let changing = ending(scope, || change(&store));
+        let mut changed = NOT_YET;
         // Where this thread comes late it has given up already, and misses the batch.
-        while store.status().queued_records < 2 && !changing.is_finished() {
-            std::thread::yield_now();
+        while store.status().queued_records < 2 && changed == NOT_YET {
+            changed = changing.recv_timeout(GLANCE);
         }
         disk.release_hung();
-        // Long enough for it to give up; when it is the one that leads it cannot.
-        let patience = Instant::now() + 5 * limits().io_deadline;
-        while !changing.is_finished() && Instant::now() < patience {
-            std::thread::yield_now();
-        }
-        if !changing.is_finished() {
-            disk.heal();
-            disk.release_hung();
-        }
-        let changed = changing.join().unwrap();
-        if changed != End::Unknown {
+        // Long enough for it to give up; where it leads all the same it cannot.
+        let changed = changed.or_else(|_| changing.recv_timeout(5 * limits.io_deadline));
+        if changed != Ok(End::Unknown) {
             // The second hang may still be to come, and must not meet what comes next.
             disk.heal();
             disk.release_hung();
         }
-        let nexting = scope.spawn(|| next(&store));
-        (0..20_000).for_each(|_| std::thread::yield_now());
+        let changed = changed.unwrap_or_else(|_| changing.recv().unwrap());
+        let nexting = ending(scope, || next(&store));
+        let nexted = nexting.recv_timeout(NEXT);
         disk.heal();
         disk.release_hung();
-        (changed, nexting.join().unwrap())
+        (changed, nexted.unwrap_or_else(|_| nexting.recv().unwrap()))
     });
     drop(dbs);
     (changed, nexted, store)
@@ -113,7 +127,7 @@ fn names(rig: &Rig, store: Manager) -> Vec<String> {
     rig.disk.power_cut();
     let image = rig.crashed(Keep::Nothing, 1);
     drop(store);
-    let again = image.open(&limits()).unwrap();
+    let again = image.open(&limits(0)).unwrap();
     verify(&again, "the open after it").unwrap();
     assert_eq!(listed(&again), now);
     now
@@ -139,6 +153,7 @@ fn create_twice(ground: Ground) {
         let (x, y, store) = overtake(
             ground,
             &rig,
+            &limits(attempt),
             |store| end(store.create_database("x", DbKind::Raw)),
             |store| end(store.create_database("y", DbKind::Raw)),
         );
@@ -163,6 +178,7 @@ fn drop_and_commit(ground: Ground) {
         let (dropped, committed, store) = overtake(
             ground,
             &rig,
+            &limits(attempt),
             |store| end(store.drop_database("c")),
             |store| {
                 let db = store.database("c");
