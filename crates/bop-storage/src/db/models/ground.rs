@@ -18,17 +18,31 @@ pub(super) const LONG: Duration = Duration::from_secs(1_000_000);
 
 const PAGE_BYTES: usize = 512;
 
-/// A disk and a manifest.
+/// A wait that ends by chance.
+const SHORT: Duration = Duration::from_secs(1);
+
+/// A disk and a manifest, and how long a committer waits.
 pub(super) struct Ground {
     pub(super) disk: SimDisk,
     manifest: MemoryManifest,
+    patience: Duration,
 }
 
 impl Ground {
     pub(super) fn new() -> Arc<Self> {
+        Self::with_patience(LONG)
+    }
+
+    /// One on which committers give up by chance.
+    pub(super) fn impatient() -> Arc<Self> {
+        Self::with_patience(SHORT)
+    }
+
+    fn with_patience(patience: Duration) -> Arc<Self> {
         Arc::new(Self {
             disk: SimDisk::new(1),
             manifest: MemoryManifest::new(),
+            patience,
         })
     }
 
@@ -36,13 +50,18 @@ impl Ground {
     fn image(&self, seed: u64) -> Self {
         let cut = || self.disk.crash_image(seed);
         let (manifest, disk) = self.manifest.snapshot_beside(cut);
-        Self { disk, manifest }
+        let patience = LONG;
+        Self {
+            disk,
+            manifest,
+            patience,
+        }
     }
 
     pub(super) fn open(&self, housekeeping: Housekeeping) -> Manager {
         let limits = Limits {
             writer_wait: LONG,
-            io_deadline: LONG,
+            io_deadline: self.patience,
             ..Limits::tiny()
         };
         let runtime = Runtime {

@@ -17,3 +17,4 @@ mod commits;
 mod ground;
 mod logs;
 mod names;
+mod refusals;
