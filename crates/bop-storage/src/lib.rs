@@ -1,7 +1,8 @@
 //! `bop-storage`: one process opens one *store* and gets thousands of databases on one durable log.
 //!
 //! Reading this file top to bottom is the life of a write. A module imports only what stands
-//! before it; where a lower stage must tell a higher one, it owns a small trait.
+//! before it, but for `error`, which names failures of `io` and `runtime`; where a lower stage must tell a
+//! higher one, it owns a small trait.
 #![deny(unsafe_code)]
 
 // The vocabulary.
