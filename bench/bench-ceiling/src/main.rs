@@ -33,7 +33,7 @@ fn main() -> Result<()> {
 }
 
 fn log(args: &Args, commit_bytes: usize) -> Result<BareLog> {
-    BareLog::new(&args.dir.join("log"), commit_bytes)
+    BareLog::new(&args.dir.join("log"), args.threads, commit_bytes)
 }
 
 fn side() -> Side<'static> {
