@@ -7,13 +7,13 @@
 //! ```
 //! What is written says nothing: an engine has to find it again besides, and to know what it wrote. Of few threads whoever
 //! is about to write lets the others run before it does, so that more of them are in its batch; of many whoever is about to
-//! park, so that it need not be woken. Each was the better one there; at the other's place it is worse than none.
+//! park, so that it need not be woken. Each was the better one there; both together are worse than none.
 //!
 //! Invariants
 //! - a commit returns when a write that began after it came is durable;
 //! - after a failure every commit fails, also those that wait.
 //!
-//! Never: has two writes on their way, which was slower.
+//! Never: has two writes on their way, which gained less.
 
 use bench_work::{MIB, Random, Result};
 use rustix::fs::{Mode, OFlags, open};
