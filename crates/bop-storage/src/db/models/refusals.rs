@@ -111,7 +111,8 @@ fn a_commit_that_is_given_up_was_never_there() {
     SUM.assert_refused();
 }
 
-/// Pages of noise, so many that the commit is a chain, and no more than a transaction has in memory. Each begins with the number of the commit.
+/// Pages of noise, so many that the commit is a chain, and no more than a transaction has in memory. Each begins with the
+/// number of the commit.
 const BULK_PAGES: u32 = 3;
 const BULK_PAGE_BYTES: usize = 4096;
 
@@ -202,10 +203,13 @@ impl Sum {
         self.refused.fetch_add(ends.refused, Ordering::Relaxed);
     }
 
-    /// One for a hundred that were made, at least: else the model says little.
+    /// One for a hundred that were made, at least: else the model says little. One schedule that is run again may have none.
     fn assert_refused(&self) {
         let [made, refused] = [&self.made, &self.refused].map(|sum| sum.load(Ordering::Relaxed));
         println!("{made} made, {refused} refused");
-        assert!(made / 100 < refused, "{made} made, {refused} refused");
+        assert!(
+            made < 100 || made / 100 < refused,
+            "{made} made, {refused} refused"
+        );
     }
 }
