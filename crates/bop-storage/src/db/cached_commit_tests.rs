@@ -136,7 +136,8 @@ impl Places {
 #[test]
 fn a_commit_that_gave_up_is_not_read_where_the_next_one_stands() {
     let limits = Limits {
-        io_deadline: Duration::from_millis(50),
+        // Whoever came later than this after the write began would be told that it hangs.
+        io_deadline: Duration::from_secs(1),
         // No note comes in between.
         idle_note_delay: Duration::from_secs(3600),
         ..Limits::tiny()

@@ -14,8 +14,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 fn engine(disk: &SimDisk, manifest: &MemoryManifest) -> Arc<Engine> {
+    engine_with(disk, manifest, Duration::from_secs(2))
+}
+
+/// One whose callers wait for so long.
+fn engine_with(disk: &SimDisk, manifest: &MemoryManifest, wait: Duration) -> Arc<Engine> {
     let mut limits = Limits::tiny();
-    limits.writer_wait = Duration::from_secs(2);
+    limits.writer_wait = wait;
     limits.io_deadline = Duration::from_millis(20);
     let options = Options::new()
         .limits(limits)
@@ -35,7 +40,8 @@ fn names(engine: &Engine) -> BTreeSet<String> {
 #[test]
 fn who_asks_while_a_record_is_written_shares_the_next_one() {
     let (disk, manifest) = (SimDisk::new(1), MemoryManifest::new());
-    let engine = engine(&disk, &manifest);
+    // Sixty threads are to come in time, however busy the machine is.
+    let engine = engine_with(&disk, &manifest, Duration::from_secs(50));
     disk.fail_next(IoOp::WriteDurable, Fault::Hang);
     let before = disk.op_count();
     let answers = thread::scope(|scope| {

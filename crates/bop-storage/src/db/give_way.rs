@@ -125,6 +125,8 @@ mod tests {
         for _ in 0..2 {
             commit(&db);
             assert!(end_slice(engine, &slice), "somebody did");
+            // However late this thread is.
+            slice.began.set(now() + 1000 * SLICE);
             engine.give_way(&slice);
             assert!(engine.errands.at_once(MOST) < MOST, "the slice is not over");
             assert!(!end_slice(engine, &slice), "nobody does any more");

@@ -16,6 +16,13 @@ use std::time::Duration;
 const LONG: Duration = Duration::from_secs(50);
 const PAGE_BYTES: usize = 1024;
 
+/// Whoever waits for a checkpoint waits for the disk: how long that takes is not the question.
+fn patient() -> Limits {
+    let mut limits = Limits::tiny();
+    limits.writer_wait = LONG;
+    limits
+}
+
 fn store(limits: Limits, housekeeping: Housekeeping) -> Manager {
     let (disk, manifest) = (SimDisk::new(1), MemoryManifest::new());
     let options = Options::new()
@@ -86,9 +93,7 @@ fn read_on(db: &Db, stop: &AtomicBool, seed: u64) {
 #[test]
 fn snapshots_stay_whole_while_the_log_is_recycled_below_them() {
     const COMMITS: u64 = 150;
-    let mut limits = Limits::tiny();
-    // Whoever waits for a checkpoint waits for the disk: how long that takes is not the question.
-    limits.writer_wait = LONG;
+    let limits = patient();
     let log_bytes_max = limits.log_bytes_max;
     let store = store(limits, Housekeeping::Background);
     let stop = AtomicBool::new(false);
@@ -159,7 +164,7 @@ fn a_reader_that_never_ends_holds_back_no_commit_at_the_logs_cap() {
 
 #[test]
 fn several_writers_of_one_database_lose_no_update() {
-    let store = store(Limits::tiny(), Housekeeping::Background);
+    let store = store(patient(), Housekeeping::Background);
     let db = store.create_database("a", DbKind::Raw).unwrap();
     thread::scope(|scope| {
         for _ in 0..4 {
@@ -341,7 +346,7 @@ fn the_limit_of_databases_counts_dropped_ones_until_they_are_forgotten() {
 #[test]
 fn status_and_names_do_not_wait_for_each_other() {
     const ROUNDS: u64 = 5_000;
-    let store = store(Limits::tiny(), Housekeeping::Background);
+    let store = store(patient(), Housekeeping::Background);
     let (done, ended) = std::sync::mpsc::channel();
     let stop = Arc::new(AtomicBool::new(false));
     // Threads that nobody joins: if they wait for each other, the test shall end all the same.
@@ -361,13 +366,13 @@ fn status_and_names_do_not_wait_for_each_other() {
         }
         done.send(()).unwrap();
     });
-    ended.recv_timeout(LONG).unwrap();
+    ended.recv_timeout(12 * LONG).unwrap();
 }
 
 #[test]
 fn databases_come_and_go_below_those_who_use_them() {
     const ROUNDS: u64 = 300;
-    let store = store(Limits::tiny(), Housekeeping::Background);
+    let store = store(patient(), Housekeeping::Background);
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         for _ in 0..2 {

@@ -248,6 +248,8 @@ fn an_asynchronous_commit_behind_a_relaxed_one_is_not_left_behind() {
 fn an_asynchronous_commit_is_refused_when_the_queue_is_full() {
     let mut rig = Rig::new(Housekeeping::Background);
     rig.limits.queue_records_max = 1;
+    // The housekeeper's note would be that one.
+    rig.limits.idle_note_delay = 4 * WAIT;
     let store = rig.with(&["a", "b", "c"]);
     rig.disk.fail_next(IoOp::WriteDurable, Fault::Hang);
     let in_flight = written(&store, "a", 1).commit_async().unwrap();

@@ -6,8 +6,8 @@ use bop_storage::io::IoOp;
 use bop_storage::io::errno::EIO;
 use bop_storage::testing::Fault;
 use bop_storage::{
-    CommitError, DbKind, Housekeeping, Limits, Manager, PageNo, RecordLog, RecordLogError,
-    Rejection,
+    CommitError, DbKind, ErrorCode, Housekeeping, Limits, Manager, PageNo, RecordLog,
+    RecordLogError, Rejection,
 };
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
@@ -240,6 +240,8 @@ fn as_much_as_the_queue_takes_may_wait_and_a_hung_device_answers_in_the_end() {
     let mut limits = Limits::tiny();
     limits.writer_wait = Duration::from_millis(20);
     limits.queue_records_max = 5;
+    // The housekeeper's note would be one of them.
+    limits.idle_note_delay = 4 * LONG;
     let store = rig.open(&limits).unwrap();
     let log = store.create_record_log("log").unwrap();
     let (tell, told) = channel();
@@ -295,7 +297,7 @@ fn a_callback_may_use_the_store_and_let_go_of_it() {
     let store = loop {
         match rig.open(&Limits::tiny()) {
             Ok(store) => break store,
-            Err(error) => assert_eq!(error.code().as_str(), "locked", "{error}"),
+            Err(error) => assert_eq!(error.code(), ErrorCode::StoreLocked, "{error}"),
         }
         std::thread::yield_now();
     };
