@@ -35,7 +35,7 @@ const ROUND_MAX: Duration = Duration::from_secs(300);
 const CLOSE_DEADLINE: Duration = Duration::from_secs(60);
 
 /// How long the kernel may take to count a thread that has ended, or a file that was closed, out.
-const COUNTED_OUT: Duration = Duration::from_secs(60);
+const COUNTED_OUT: Duration = Duration::from_secs(10);
 
 /// What the store's files take when all bounds are met: the log and the segment that it goes over its cap
 /// by, the reserve of a checkpoint of it, and of each database the sections that are not worth to be

@@ -150,7 +150,7 @@ fn count(what: &str) -> usize {
 /// A thread that was joined is in the list for a moment longer.
 #[track_caller]
 fn wait_for_count(what: &str, wanted: usize, end: End) {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_secs(10);
     while count(what) != wanted {
         let found = count(what);
         assert!(

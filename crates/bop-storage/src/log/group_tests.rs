@@ -42,16 +42,22 @@ fn a_waiter_that_is_made_leader_as_its_deadline_passes_leads() {
 
 #[test]
 fn a_waiter_whose_deadline_passes_takes_its_record_back() {
-    let log = log(&SimDisk::new(1), Duration::from_millis(20));
-    // Somebody leads, and does not come to write it.
-    log.shared().state.lock().turn = Turn::Led;
-    let waiter = append(&log).unwrap_err();
-    assert!(
-        matches!(waiter, CommitError::Rejected(Rejection::Timeout { .. })),
-        "{waiter}"
-    );
-    assert!(!log.wait_until_quiet(Instant::now()));
-    log.shared().hand_over();
+    let disk = SimDisk::new(1);
+    // Whoever came later than this after the write began would be told that it hangs.
+    let log = log(&disk, Duration::from_secs(1));
+    disk.fail_next(IoOp::WriteDurable, Fault::Hang);
+    thread::scope(|scope| {
+        let leader = scope.spawn(|| append(&log));
+        disk.wait_until_hung(1);
+        let waiter = append(&log).unwrap_err();
+        assert!(
+            matches!(waiter, CommitError::Rejected(Rejection::Timeout { .. })),
+            "{waiter}"
+        );
+        assert!(!log.wait_until_quiet(Instant::now()));
+        disk.release_hung();
+        leader.join().unwrap().unwrap();
+    });
     assert!(log.wait_until_quiet(Instant::now() + LONG));
     append(&log).unwrap();
 }

@@ -129,9 +129,9 @@ fn where_another_commit_stands_behind_a_clone_it_goes_on_elsewhere() {
 }
 
 #[test]
-fn many_commits_are_dropped_on_a_small_stack() {
+fn a_million_commits_are_dropped_on_a_small_stack() {
     let mut past = Past::of(commit(1, 1));
-    for lsn in 2..200_000 {
+    for lsn in 2..1_000_000 {
         past.push(commit(lsn, 1));
     }
     let small = std::thread::Builder::new().stack_size(64 << 10);

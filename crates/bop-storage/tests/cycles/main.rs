@@ -40,7 +40,7 @@ fn count(what: &str) -> usize {
 
 /// A thread that was joined is in the list for a moment longer.
 fn wait_for(what: &str, wanted: usize) -> Result<(), String> {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_secs(10);
     loop {
         let found = count(what);
         if found == wanted {
