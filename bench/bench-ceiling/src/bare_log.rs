@@ -113,11 +113,11 @@ impl BareLog {
         let (number, is_first) = (forming.number, forming.commits == 1);
         drop(forming);
         if !is_first {
-            self.let_others_run(Polite::Waiters, || self.is_durable(number));
+            self.let_others_run(Polite::Waiters, number);
             return self.wait_for(number);
         }
         let ended = self.wait_for(number - 1).and_then(|()| {
-            self.let_others_run(Polite::Writer, || false);
+            self.let_others_run(Polite::Writer, number);
             self.write_next()
         });
         match ended {
@@ -130,18 +130,15 @@ impl BareLog {
         }
     }
 
-    /// A few times, unless it is not up to `who` or `is_enough`.
-    fn let_others_run(&self, who: Polite, is_enough: impl Fn() -> bool) {
-        if self.polite == who {
-            let _enough = (0..YIELDS).any(|_| {
-                yield_now();
-                is_enough()
-            });
+    /// A few times, if it is up to `who`: until that batch is durable.
+    fn let_others_run(&self, who: Polite, number: u32) {
+        let yields = if self.polite == who { YIELDS } else { 0 };
+        for _ in 0..yields {
+            if number <= self.word(number).load(Ordering::Acquire) {
+                return;
+            }
+            yield_now();
         }
-    }
-
-    fn is_durable(&self, number: u32) -> bool {
-        number <= self.word(number).load(Ordering::Acquire)
     }
 
     /// Writes the batch that forms; who comes from now on is of the next one.
