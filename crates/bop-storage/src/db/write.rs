@@ -322,12 +322,8 @@ impl WriteTxn {
     fn commit_pinned(self, pinned: Pinned, durability: Durability) -> Result<ReadTxn, CommitError> {
         let engine = Arc::clone(&self.engine);
         let since = now();
-        engine.told(match self.into_committer() {
+        engine.told(match self.into_committer_and(pinned) {
             Ok(Changed::Yes(committer)) => {
-                let committer = Committer {
-                    pinned,
-                    ..committer
-                };
                 let placed = committer.commit(Mode::Wait(durability));
                 engine.timed(since, durability, placed.and_then(PendingCommit::visible))
             }
@@ -374,6 +370,10 @@ impl WriteTxn {
 
     /// What a commit is made of, unless there is nothing to commit.
     pub(super) fn into_committer(self) -> Result<Changed, CommitError> {
+        self.into_committer_and(Pinned::default())
+    }
+
+    fn into_committer_and(self, pinned: Pinned) -> Result<Changed, CommitError> {
         let Self {
             engine,
             state,
@@ -389,7 +389,7 @@ impl WriteTxn {
                 slot,
                 snapshot,
                 overlay,
-                pinned: Pinned::default(),
+                pinned,
             })),
             _ => {
                 engine.check_open().map_err(|_| Rejection::Closed)?;
