@@ -1,4 +1,4 @@
-//! The three checksums of the engine: page hash, rolling checksum, and CRC-64/NVMe.
+//! The checksums of the engine: page hash, rolling checksum, digests of files, and CRC-64/NVMe.
 //!
 //! Invariants
 //! - a [`PageHash`] depends on the page's number and bytes alone, never on who holds it, so a fork,
@@ -10,7 +10,8 @@
 
 use crate::ids::PageNo;
 use std::fmt;
-use xxhash_rust::xxh3::Xxh3;
+use std::hash::Hasher;
+use twox_hash::{xxhash3_64, xxhash3_128};
 
 /// XXH3-64 of a page: its number as four little-endian bytes, then its content.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
@@ -73,6 +74,76 @@ impl fmt::Display for RollingChecksum {
     }
 }
 
+/// XXH3-64 of several byte ranges, as if they stood behind each other.
+#[derive(Clone)]
+pub(crate) struct Xxh3(xxhash3_64::RawHasher<&'static [u8; 192]>);
+
+impl Xxh3 {
+    /// Of no bytes yet.
+    pub(crate) fn new() -> Self {
+        Self(xxhash3_64::RawHasher::new(
+            xxhash3_64::SecretBuffer::default(),
+        ))
+    }
+
+    /// Takes in more bytes.
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
+        self.0.write(bytes);
+    }
+
+    /// The hash of all bytes taken in.
+    pub(crate) fn digest(&self) -> u64 {
+        self.0.finish()
+    }
+}
+
+impl fmt::Debug for Xxh3 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Xxh3({:016x})", self.digest())
+    }
+}
+
+/// XXH3-128 of several byte ranges, as if they stood behind each other: of files.
+#[derive(Clone)]
+pub(crate) struct Xxh128(xxhash3_128::RawHasher<&'static [u8; 192]>);
+
+impl Xxh128 {
+    /// Of no bytes yet.
+    pub(crate) fn new() -> Self {
+        Self(xxhash3_128::RawHasher::new(
+            xxhash3_128::SecretBuffer::default(),
+        ))
+    }
+
+    /// Takes in more bytes.
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
+        self.0.write(bytes);
+    }
+
+    /// The hash of all bytes taken in.
+    pub(crate) fn digest(&self) -> u128 {
+        self.0.finish_128()
+    }
+}
+
+impl fmt::Debug for Xxh128 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Xxh128({:032x})", self.digest())
+    }
+}
+
+/// XXH3-64 of one byte range.
+#[cfg(any(test, feature = "testing"))]
+pub(crate) fn xxh3_64(bytes: &[u8]) -> u64 {
+    twox_hash::XxHash3_64::oneshot(bytes)
+}
+
+/// The same, one of many functions.
+#[cfg(any(test, feature = "testing"))]
+pub(crate) fn xxh3_64_with_seed(bytes: &[u8], seed: u64) -> u64 {
+    twox_hash::XxHash3_64::oneshot_with_seed(seed, bytes)
+}
+
 /// CRC-64/NVMe over several byte ranges, as if they stood behind each other.
 ///
 /// Used for headers, records and slots. 64 bits because a simulator that tries a billion damaged
@@ -122,6 +193,20 @@ mod tests {
             Crc64::new().update(b"1234").update(b"56789").finish(),
             crc64(b"123456789")
         );
+    }
+
+    /// Values of the reference implementation, `XXH3_64bits` of xxHash 0.8.
+    #[test]
+    fn xxh3_is_the_published_one_however_it_is_fed() {
+        assert_eq!(Xxh3::new().digest(), 0x2d06_8005_38d3_94c2);
+        let bytes: Vec<u8> = (0..9000u32).map(|nth| (nth * 7) as u8).collect();
+        for length in [1, 16, 100, 200, 240, 241, 1024, 9000] {
+            let mut pieces = Xxh3::new();
+            bytes[..length]
+                .chunks(37)
+                .for_each(|piece| pieces.update(piece));
+            assert_eq!(pieces.digest(), xxh3_64(&bytes[..length]), "{length}");
+        }
     }
 
     #[test]

@@ -13,13 +13,13 @@
 //! Never: replaces a file.
 
 use super::index::FileProof;
+use crate::checksum::Xxh128;
 use crate::io::{
     BLOCK_BYTES, BUFFER_BLOCKS, BUFFER_BYTES, Block, Disk, DiskFile, IoFailure, OpenMode, layout,
     remove_if_there, zeroed_blocks,
 };
 use std::path::Path;
 use std::sync::Arc;
-use xxhash_rust::xxh3::Xxh3;
 use zerocopy::IntoBytes;
 
 /// The name of the one file that is being made. Who makes one has the directory's lock.
@@ -34,7 +34,7 @@ pub(crate) struct FileSink {
     filled: usize,
     /// Where the buffer belongs in the file.
     offset: u64,
-    digest: Xxh3,
+    digest: Xxh128,
     finished: bool,
 }
 
@@ -50,7 +50,7 @@ impl FileSink {
             buffer: zeroed_blocks(BUFFER_BLOCKS),
             filled: 0,
             offset: 0,
-            digest: Xxh3::new(),
+            digest: Xxh128::new(),
             finished: false,
         })
     }
@@ -92,7 +92,7 @@ impl FileSink {
         self.flush()?;
         Ok(FileProof {
             bytes: self.offset,
-            digest: self.digest.digest128(),
+            digest: self.digest.digest(),
         })
     }
 
@@ -162,7 +162,7 @@ pub(crate) fn copy_file<E: From<IoFailure>>(
 /// # Errors
 /// The disk's.
 pub(crate) fn digest_file(from: &dyn DiskFile, bytes: u64) -> Result<FileProof, IoFailure> {
-    let mut digest = Xxh3::new();
+    let mut digest = Xxh128::new();
     let read = read_file(from, bytes, |read| {
         digest.update(read);
         Ok::<_, CopyError<IoFailure>>(())
@@ -171,7 +171,7 @@ pub(crate) fn digest_file(from: &dyn DiskFile, bytes: u64) -> Result<FileProof, 
         Err(CopyError::From(failure) | CopyError::To(failure)) => Err(failure),
         Ok(()) => Ok(FileProof {
             bytes,
-            digest: digest.digest128(),
+            digest: digest.digest(),
         }),
     }
 }

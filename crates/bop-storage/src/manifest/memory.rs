@@ -9,12 +9,12 @@
 //! Never: stands behind a store that must survive its process.
 
 use super::store::{ManifestStore, RawRow, SCAN_ROWS_MAX, Table, Write, check_keys};
+use crate::checksum::Xxh3;
 use crate::error::ManifestError;
 use crate::io::IoFailure;
 use crate::runtime::sync::Mutex;
 use std::fmt;
 use std::sync::Arc;
-use xxhash_rust::xxh3::Xxh3;
 
 /// Asked at each commit: lets it pass, or makes it fail.
 pub type Gate = Arc<dyn Fn() -> Result<(), IoFailure> + Send + Sync>;

@@ -3,8 +3,8 @@
 //! Never: reads the file.
 
 use super::format::ChunkFooter;
+use crate::checksum::Xxh128;
 use std::fmt;
-use xxhash_rust::xxh3::Xxh3;
 
 /// What the manifest knows of a chunk.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -39,7 +39,7 @@ impl ChunkDigest {
 pub(crate) struct ChunkHasher {
     /// Bytes that the digest is over and that are still to come.
     left: u64,
-    hasher: Xxh3,
+    hasher: Xxh128,
 }
 
 impl ChunkHasher {
@@ -47,7 +47,7 @@ impl ChunkHasher {
     pub(crate) fn new(file_bytes: u64) -> Self {
         Self {
             left: file_bytes.saturating_sub(size_of::<ChunkFooter>() as u64),
-            hasher: Xxh3::new(),
+            hasher: Xxh128::new(),
         }
     }
 
@@ -61,7 +61,7 @@ impl ChunkHasher {
 
     /// The digest.
     pub(crate) fn finish(self) -> ChunkDigest {
-        ChunkDigest::new(self.hasher.digest128())
+        ChunkDigest::new(self.hasher.digest())
     }
 }
 

@@ -15,6 +15,7 @@
 //!
 //! Never: knows what the bytes mean.
 
+use crate::checksum::Xxh128;
 use crate::error::CheckpointError;
 use crate::io::{
     BLOCK_BYTES, BUFFER_BYTES, BufferPool, DiskFile, IoFailure, IoOp, PoolBuffer, WritePart, errno,
@@ -24,7 +25,6 @@ use crate::runtime::{Errands, Pending, Waited};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use xxhash_rust::xxh3::Xxh3;
 use zerocopy::IntoBytes;
 
 /// Buffers that are written together: 2 MiB.
@@ -38,7 +38,7 @@ pub(super) struct BlockSink {
     pool: Arc<BufferPool>,
     batch: Batch,
     /// Of all bytes before the batch; of the one that is on its way, too, when that comes back.
-    digest: Xxh3,
+    digest: Xxh128,
     errands: Option<Arc<Errands>>,
     behind: Option<Pending<Written>>,
     failed: Option<IoFailure>,
@@ -58,7 +58,7 @@ struct Batch {
 struct Written {
     outcome: Result<(), IoFailure>,
     buffers: Vec<PoolBuffer>,
-    digest: Xxh3,
+    digest: Xxh128,
 }
 
 impl Batch {
@@ -88,7 +88,7 @@ impl Batch {
         file.write_many(&parts)
     }
 
-    fn digest(&self, digest: &mut Xxh3) {
+    fn digest(&self, digest: &mut Xxh128) {
         let mut rest = self.filled;
         for buffer in &self.buffers {
             let bytes = buffer.as_bytes();
@@ -98,7 +98,7 @@ impl Batch {
         }
     }
 
-    fn write_and_digest(self, file: &dyn DiskFile, mut digest: Xxh3) -> Written {
+    fn write_and_digest(self, file: &dyn DiskFile, mut digest: Xxh128) -> Written {
         let outcome = self.write(file);
         self.digest(&mut digest);
         Written {
@@ -126,7 +126,7 @@ impl BlockSink {
                 filled: 0,
                 offset: 0,
             },
-            digest: Xxh3::new(),
+            digest: Xxh128::new(),
             errands: None,
             behind: None,
             failed: None,
@@ -185,7 +185,7 @@ impl BlockSink {
         drop(self.come_back()?);
         self.batch.digest(&mut self.digest);
         let chunk_bytes = self.position() + footer_bytes as u64;
-        let footer = footer(self.digest.digest128(), chunk_bytes);
+        let footer = footer(self.digest.digest(), chunk_bytes);
         // What was padded is not a whole number of blocks, so this room is that of the same block.
         self.room()?[..footer_bytes].copy_from_slice(footer.as_bytes());
         self.batch.filled += footer_bytes;
@@ -232,7 +232,7 @@ impl BlockSink {
             offset: self.batch.end(),
         };
         let full = std::mem::replace(&mut self.batch, empty);
-        let digest = std::mem::replace(&mut self.digest, Xxh3::new());
+        let digest = std::mem::replace(&mut self.digest, Xxh128::new());
         let file = Arc::clone(&self.file);
         let errand = move || full.write_and_digest(&*file, digest);
         // Without another buffer there is nothing to be filled meanwhile.

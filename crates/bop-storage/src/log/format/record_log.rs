@@ -14,9 +14,9 @@ use super::bytes::{ensure, index as usize_of, padded, split, split_many, take};
 use super::decode::Parts;
 use super::encode::{Draft, EncodedRecord, check_size, u32_len};
 use super::record::{LogEntry, LogGroup, LogRecord, RecordHeader, RecordKind};
+use crate::checksum::Xxh3;
 use crate::error::{Reject, Rejection};
 use crate::ids::{DbId, Lsn};
-use xxhash_rust::xxh3::Xxh3;
 use zerocopy::IntoBytes;
 
 /// What an entry of a list is.

@@ -5,11 +5,11 @@
 //!
 //! Never: is changed; whoever wants other bytes makes another block.
 
+use crate::checksum::xxh3_64;
 use crate::io::BLOCK_BYTES;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::{Arc, LazyLock, OnceLock};
-use xxhash_rust::xxh3::xxh3_64;
 
 type Bytes = [u8; BLOCK_BYTES];
 

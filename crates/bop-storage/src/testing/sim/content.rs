@@ -18,11 +18,11 @@
 
 use super::block::BlockBytes;
 use super::{Chooser, Doubt, SECTOR_BYTES};
+use crate::checksum::Xxh3;
 use crate::io::{BLOCK_BYTES, Block};
 use crate::testing::SplitMix64;
 use imbl::OrdMap;
 use std::path::Path;
-use xxhash_rust::xxh3::Xxh3;
 
 const BLOCK: u64 = BLOCK_BYTES as u64;
 const SECTORS_PER_BLOCK: usize = BLOCK_BYTES / SECTOR_BYTES;

@@ -9,9 +9,9 @@
 
 use super::disk::SimDisk;
 use super::names::Node;
+use crate::checksum::{Xxh3, xxh3_64_with_seed};
 use crate::io::IoOp;
 use std::path::Path;
-use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
 
 impl SimDisk {
     /// The digest of all names and bytes that a reader sees.
