@@ -37,6 +37,9 @@ pub struct Limits {
     /// Bytes of the device that are kept for checkpoints, for when it has no others: as many as the log has,
     /// but not more than these. 0 keeps none.
     pub checkpoint_reserve_bytes_max: u64,
+    /// Bytes of small batches that are in memory until a checkpoint has them, so that it need not read the blocks that
+    /// they take in the log. 0 keeps none.
+    pub log_kept_bytes_max: u64,
     /// Sealed segments that start a checkpoint, however small they are.
     pub log_sealed_segments_max: u32,
     /// A larger record is cut into fragments, of half as much: one is written while the next waits and another
@@ -123,6 +126,7 @@ impl Default for Limits {
             cursor_log_bytes_max: 256 * MIB,
             checkpoint_log_bytes_min: 32 * MIB,
             checkpoint_reserve_bytes_max: 256 * MIB,
+            log_kept_bytes_max: 8 * MIB,
             log_sealed_segments_max: 16,
             fragment_bytes_max: 4 * MIB,
             transaction_memory_bytes_max: 32 * MIB,
@@ -209,6 +213,7 @@ impl Limits {
             log_bytes_max: MIB,
             cursor_log_bytes_max: 256 * KIB,
             checkpoint_log_bytes_min: 256 * KIB,
+            log_kept_bytes_max: 64 * KIB,
             log_sealed_segments_max: 8,
             fragment_bytes_max: 8 * KIB,
             transaction_memory_bytes_max: 16 * KIB,

@@ -126,6 +126,7 @@ impl Engine {
         let catalogue = (catalogue, known);
         let published = self.publish_chunks(report.checkpointed, &sources, catalogue, &chunks);
         published.inspect_err(|_| self.discard_unpublished(&chunks))?;
+        self.log.kept().forget_before(cut);
         report.databases = sources.len();
         report.databases_skipped = skipped.len();
         let kept_for: BTreeSet<DbId> = skipped.iter().map(|source| source.state.id()).collect();

@@ -15,7 +15,7 @@ use crate::checkpoint::Superseded;
 use crate::error::ReadError;
 use crate::ids::{Lsn, PageNo, PageSize};
 use crate::log::format::record::Encoding;
-use crate::log::{Ring, Unwritten};
+use crate::log::{KeptBatches, Ring, Unwritten};
 use crate::page::PageBytes;
 use crate::runtime::Errands;
 use crate::view::{BasePage, BasePages, Found, IndexLayer, Packing, PageVersion, View};
@@ -29,6 +29,8 @@ const ADOPTED_PAGES_MIN: usize = 64;
 pub(crate) struct PageReader {
     pub(super) ring: Arc<Ring>,
     pub(super) unwritten: Arc<Unwritten>,
+    /// What copies need not read of it.
+    pub(super) kept: Arc<KeptBatches>,
     cache: Arc<PageCache>,
     /// What copies read of the log.
     pub(super) window: Arc<LogWindow>,
@@ -45,9 +47,15 @@ impl PageReader {
         Self {
             ring,
             unwritten,
+            kept: Arc::new(KeptBatches::new(0)),
             cache,
             window: Arc::new(LogWindow::new(Arc::clone(errands), room)),
         }
+    }
+
+    /// The same, with the batches that are in memory.
+    pub(super) fn with_kept(self, kept: Arc<KeptBatches>) -> Self {
+        Self { kept, ..self }
     }
 
     pub(crate) fn cache(&self) -> &Arc<PageCache> {
@@ -126,7 +134,8 @@ impl PageReader {
             let is_cached = self.is_cached(view, told.page, told.version);
             Some((self.place(told.version)?, is_cached))
         };
-        self.window.expect(versions.iter().filter_map(place));
+        let to_read = versions.iter().filter(|told| !self.is_kept(told.version));
+        self.window.expect(to_read.filter_map(place));
     }
 
     /// What is expected from now on is copied later.
@@ -136,12 +145,18 @@ impl PageReader {
 
     /// Where the image of a version is in the log, unless the version is in memory.
     pub(super) fn missing(&self, view: &View, page: PageNo, at: PageVersion) -> Option<ImagePlace> {
-        let is_cached = self.is_cached(view, page, at);
-        (!is_cached).then(|| self.place(at)).flatten()
+        let is_here = self.is_cached(view, page, at) || self.is_kept(at);
+        (!is_here).then(|| self.place(at)).flatten()
     }
 
     fn is_cached(&self, view: &View, page: PageNo, at: PageVersion) -> bool {
         self.cache.peek(key(view, page, at.version)).is_some()
+    }
+
+    /// Whether the image of a version is in memory until the checkpoint has ended.
+    fn is_kept(&self, at: PageVersion) -> bool {
+        let image = self.kept.read(at.image_lsn, at.form.bytes(), |_| ());
+        image.is_some()
     }
 
     fn place(&self, at: PageVersion) -> Option<ImagePlace> {

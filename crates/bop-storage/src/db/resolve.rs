@@ -22,10 +22,12 @@ use crate::checksum::PageHash;
 use crate::error::{Damage, Place, ReadError, Reject};
 use crate::ids::{PageNo, PageSize};
 use crate::io::{BLOCK_BYTES, Block, blocks_for, zeroed_blocks};
+use crate::log::LogSegment;
 use crate::log::format::record::Encoding;
 use crate::log::format::{Patch, PatchBase, full_page};
 use crate::page::PageBytes;
 use crate::view::{BasePage, Packing, PageVersion, View};
+use std::sync::Arc;
 use zerocopy::IntoBytes;
 
 /// Where the bases of a patch may come from.
@@ -35,7 +37,7 @@ pub(super) enum Through {
     Cache,
     /// The device alone.
     Device,
-    /// The device, by way of the window that copies read through.
+    /// What is kept of the log, and the device, by way of the window that copies read through.
     Window,
 }
 
@@ -136,8 +138,19 @@ impl PageReader {
                 (PageBytes::of(content), packing)
             })
         };
-        let found = self.window.read(&segment, offset, at.form.bytes(), page_of);
-        found.flatten()
+        self.copied(at, (&segment, offset), page_of).flatten()
+    }
+
+    /// Shows the image of a version to a copy: what is kept of the log, or was read ahead.
+    fn copied<T>(
+        &self,
+        at: PageVersion,
+        (segment, offset): (&Arc<LogSegment>, u64),
+        show: impl Fn(&[u8]) -> T,
+    ) -> Option<T> {
+        let bytes = at.form.bytes();
+        let kept = self.kept.read(at.image_lsn, bytes, &show);
+        kept.or_else(|| self.window.read(segment, offset, bytes, &show))
     }
 
     fn resolve(
@@ -282,9 +295,7 @@ impl PageReader {
         let located = self.ring.locate(at.image_lsn);
         let (segment, offset) = located.ok_or_else(|| self.damage(at, Reject::Missing))?;
         if through == Through::Window
-            && let Some(image) = self
-                .window
-                .read(&segment, offset, at.form.bytes(), Image::of)
+            && let Some(image) = self.copied(at, (&segment, offset), Image::of)
         {
             return Ok(image);
         }

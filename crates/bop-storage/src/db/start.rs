@@ -16,8 +16,8 @@ use crate::limits::UNCLEAN_GAP_BYTES;
 use crate::log::format::SegmentIdentity;
 use crate::log::recover::Recovered;
 use crate::log::{
-    Log, LogEnd, LogHolds, LogParts, LogSegment, LogStart, RegisteredSegment, Ring, SealedSegment,
-    SpareMaker, SpareSegment, StartError, settle,
+    KeptBatches, Log, LogEnd, LogHolds, LogParts, LogSegment, LogStart, RegisteredSegment, Ring,
+    SealedSegment, SpareMaker, SpareSegment, StartError, settle,
 };
 use crate::manifest::ManifestState;
 use std::collections::BTreeSet;
@@ -74,6 +74,7 @@ impl Parts<'_> {
             spares,
             holds: Arc::clone(holds),
             unwritten: Arc::default(),
+            kept: Arc::new(KeptBatches::new(self.limits.log_kept_bytes_max)),
             clock: runtime.clock,
             spawn: background.then_some(runtime.spawn),
             limits: self.limits.clone(),

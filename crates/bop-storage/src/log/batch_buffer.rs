@@ -21,6 +21,8 @@ use zerocopy::IntoBytes;
 #[derive(Debug, Default)]
 pub(super) struct BatchBuffer {
     made: Vec<Block>,
+    /// Bytes that the batch has but for zeros and seals at its end.
+    used: usize,
     /// The record between the first of these blocks and the others.
     framed: Option<Arc<EncodedRecord>>,
 }
@@ -36,7 +38,7 @@ impl BatchBuffer {
         place: &BatchPlace,
         entries: &[Entry],
     ) -> Result<EncodedBatch, Rejection> {
-        self.framed = None;
+        (self.framed, self.used) = (None, 0);
         if let [only] = entries
             && let Some(encoded) = frame_batch(identity, place, &listed(only), &mut self.made)?
         {
@@ -44,7 +46,15 @@ impl BatchBuffer {
             return Ok(encoded);
         }
         let entries: Vec<_> = entries.iter().map(listed).collect();
-        encode_batch(identity, place, &entries, &mut self.made)
+        let encoded = encode_batch(identity, place, &entries, &mut self.made)?;
+        self.used = encoded.used_bytes;
+        Ok(encoded)
+    }
+
+    /// What the batch has but for zeros and seals at its end, and its bytes; `None` of one that is made around a record.
+    pub(super) fn used(&self) -> Option<(&[u8], usize)> {
+        let all = self.made.as_bytes();
+        (self.used != 0).then(|| (&all[..self.used], all.len()))
     }
 
     /// Its blocks, one piece behind the other.

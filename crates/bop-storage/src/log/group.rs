@@ -25,6 +25,7 @@ use super::format::record::NoteKind;
 use super::format::{BatchLayout, EncodedRecord, encode_note};
 use super::future::CommitFuture;
 use super::holds::LogHolds;
+use super::kept::KeptBatches;
 use super::member::{Entry, OnEnd, Placed, Priority, Publish, Silent, Waits};
 use super::parts::{Backlog, LogParts};
 use super::queue::Health;
@@ -239,6 +240,11 @@ impl Log {
     /// The records that are visible and not durable yet.
     pub fn unwritten(&self) -> &Arc<Unwritten> {
         &self.shared.parts.unwritten
+    }
+
+    /// What the next checkpoint need not read.
+    pub fn kept(&self) -> &Arc<KeptBatches> {
+        &self.shared.parts.kept
     }
 
     /// The segments.

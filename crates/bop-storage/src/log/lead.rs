@@ -280,6 +280,9 @@ impl Shared {
         }
         drop(state);
         self.index.lock().add(|body| buffer.index(body));
+        if let Some((used, batch_bytes)) = buffer.used() {
+            self.parts.kept.add(task.start, used, batch_bytes);
+        }
         let ended = window.map(|window| self.publish(window, task.writer.end()));
         Step::Done(ended.unwrap_or_default())
     }

@@ -21,6 +21,7 @@ mod future;
 mod gather;
 mod group;
 mod holds;
+mod kept;
 mod lead;
 mod linger;
 mod member;
@@ -52,6 +53,7 @@ mod writer;
 pub use future::CommitFuture;
 pub use group::{Log, StartError};
 pub use holds::{HoldReason, LogHold, LogHolds};
+pub use kept::KeptBatches;
 pub use member::{OnEnd, Placed, Priority, Publish, Remains, Silent};
 pub use parts::{Backlog, LogEvents, LogParts};
 pub use recover::{

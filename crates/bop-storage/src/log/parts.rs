@@ -3,6 +3,7 @@
 //! Never: does anything itself.
 
 use super::holds::LogHolds;
+use super::kept::KeptBatches;
 use super::ring::Ring;
 use super::spares::SpareMaker;
 use super::unwritten::Unwritten;
@@ -38,6 +39,8 @@ pub struct LogParts {
     pub holds: Arc<LogHolds>,
     /// The records that are visible and not durable yet.
     pub unwritten: Arc<Unwritten>,
+    /// What the next checkpoint need not read.
+    pub kept: Arc<KeptBatches>,
     /// Stamps the records.
     pub clock: Arc<dyn Clock>,
     /// Starts the log's threads. Without it the log has none: committers write and retry by

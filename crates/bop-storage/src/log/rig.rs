@@ -4,6 +4,7 @@ use super::format::record::NoteKind;
 use super::format::{ChainHash, EncodedRecord, encode_note};
 use super::group::Log;
 use super::holds::LogHolds;
+use super::kept::KeptBatches;
 use super::member::{Placed, Priority, Silent};
 use super::parts::LogParts;
 use super::ring::Ring;
@@ -106,6 +107,7 @@ pub(super) fn start_on(
         spares,
         holds: LogHolds::new(Arc::new(Nobody)),
         unwritten: Arc::default(),
+        kept: Arc::new(KeptBatches::new(limits.log_kept_bytes_max)),
         // It stands still: what a leader does must not depend on how fast the machine is.
         clock: Arc::new(ManualClock::new(1_700_000_000_000_000)),
         spawn,

@@ -33,6 +33,8 @@ pub struct EncodedBatch {
     pub header_checksum: u64,
     /// Each record's Lsn, in the order of the entries.
     pub record_lsns: Vec<Lsn>,
+    /// Bytes from the header to the end of the last record.
+    pub used_bytes: usize,
 }
 
 impl BatchLayout {
@@ -92,6 +94,7 @@ pub fn encode_batch(
         end: sizes.end,
         header_checksum: header.checksum.get(),
         record_lsns,
+        used_bytes: layout.free(),
     })
 }
 
@@ -132,6 +135,7 @@ pub fn frame_batch(
         end: sizes.end,
         header_checksum: header.checksum.get(),
         record_lsns: vec![sizes.lsn_at(place, at)?],
+        used_bytes: layout.free(),
     }))
 }
 
