@@ -18,9 +18,11 @@
 //! Never: keeps more bytes for the window than its share allows.
 
 use crate::ids::{Lsn, PageNo, PageSize};
+use crate::log::format::record::Encoding;
 use crate::pagestore::HistoryPoint;
 use crate::view::{PageVersion, PastCommit};
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// Which commits are to stay readable, beside the newest.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -49,11 +51,22 @@ pub struct Superseded {
     pub version: PageVersion,
 }
 
+/// A version that is not kept, but is read to make one that is: what that is a patch of, or what this rests on in turn.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct BaseVersion {
+    /// The number of the version that is made.
+    pub of: usize,
+    /// Which, and where it is.
+    pub version: Superseded,
+}
+
 /// What a history section is made of.
 #[derive(Clone, Debug, Default)]
 pub struct History {
     /// By page, then by version.
     pub versions: Vec<Superseded>,
+    /// What they rest on in the log beside each other, in their order.
+    pub bases: Vec<BaseVersion>,
     /// The commits that it tells, ascending.
     pub commits: Vec<HistoryPoint>,
     /// Whether there is a window of the past, so that states in a row are looked for.
@@ -61,6 +74,12 @@ pub struct History {
 }
 
 impl History {
+    /// What these versions rest on beside each other.
+    pub fn bases_of(&self, versions: Range<usize>) -> &[BaseVersion] {
+        let first_of = |nth| self.bases.partition_point(|base| base.of < nth);
+        &self.bases[first_of(versions.start)..first_of(versions.end)]
+    }
+
     /// Whether it is to be written: it says more than that the newest commit can be read, or of that one
     /// that nothing lies before it.
     pub fn is_wanted(&self) -> bool {
@@ -83,6 +102,20 @@ struct End {
     version: PageVersion,
 }
 
+impl End {
+    fn superseded(&self) -> Superseded {
+        let (page, version) = (self.page, self.version);
+        Superseded { page, version }
+    }
+}
+
+impl Superseded {
+    /// Their order.
+    fn place(&self) -> (PageNo, Lsn) {
+        (self.page, self.version.version)
+    }
+}
+
 /// The history of an interval, whose `commits` ascend, on top of a state with `page_count` pages.
 pub fn history(
     commits: &[&PastCommit],
@@ -96,14 +129,14 @@ pub fn history(
         let first = kept.points.partition_point(|point| *point < from);
         kept.points.get(first).is_some_and(|point| *point < to)
     };
-    let mut versions = Vec::new();
-    for End { at, page, version } in ends {
-        let in_window = from.is_some_and(|from| from < at);
-        if in_window || points(version.version, commits[at].lsn) {
-            versions.push(Superseded { page, version });
-        }
-    }
-    versions.sort_unstable_by_key(|kept| (kept.page, kept.version.version));
+    let is_kept = |end: &End| {
+        let in_window = from.is_some_and(|from| from < end.at);
+        in_window || points(end.version.version, commits[end.at].lsn)
+    };
+    let kept_ends = ends.iter().filter(|end| is_kept(end));
+    let mut versions: Vec<Superseded> = kept_ends.map(End::superseded).collect();
+    versions.sort_unstable_by_key(Superseded::place);
+    let bases = bases(&ends, is_kept, &versions);
     let (mut before, mut is_told) = (page_count, true);
     let (mut nth, last) = (0, commits.len());
     commits.retain_mut(|point| {
@@ -121,9 +154,42 @@ pub fn history(
     commits.shrink_to_fit();
     History {
         versions,
+        bases,
         commits,
         windowed: kept.window.is_some(),
     }
+}
+
+/// What the versions that are kept rest on and is not: going back from the newest, what follows on a patch is its base.
+fn bases(
+    ends: &[End],
+    is_kept: impl Fn(&End) -> bool,
+    versions: &[Superseded],
+) -> Vec<BaseVersion> {
+    // Mostly all are kept, or none.
+    let gone = ends.len() - versions.len();
+    let first = ends.iter().position(&is_kept).filter(|_| 0 < gone);
+    let mut bases = Vec::new();
+    // Of each page the version that is to be made, of a patch whose base was not met yet.
+    let mut resting: BTreeMap<PageNo, Superseded> = BTreeMap::new();
+    for (nth, end) in ends.iter().enumerate().rev() {
+        if first.is_none_or(|first| nth < first) && resting.is_empty() {
+            break;
+        }
+        let (version, above) = (end.superseded(), resting.remove(&end.page));
+        let made = if is_kept(end) { Some(version) } else { above };
+        let Some(made) = made else { continue };
+        if made != version
+            && let Ok(of) = versions.binary_search_by_key(&made.place(), Superseded::place)
+        {
+            bases.push(BaseVersion { of, version });
+        }
+        if end.version.form.encoding() == Encoding::Patch {
+            resting.insert(end.page, made);
+        }
+    }
+    bases.sort_unstable_by_key(|base| (base.of, base.version.place()));
+    bases
 }
 
 /// What the commits were, none of them readable so far, and every version that was superseded, in the order in which

@@ -277,3 +277,97 @@ fn commits_tell_whether_others_lie_between() {
     // The version of commit 4 is in the new generation.
     assert_eq!(made.versions.len(), 1);
 }
+
+/// A version that a commit wrote, as a patch on the one before or as a page.
+fn written(page: u32, commit: u64, is_patch: bool) -> CommittedPage {
+    let form = match is_patch {
+        true => ImageForm::believed(Encoding::Patch, 60, 1, SIZE).unwrap(),
+        false => ImageForm::raw(SIZE),
+    };
+    CommittedPage {
+        form,
+        ..committed(page, commit)
+    }
+}
+
+/// Commits 1 to 12 at those times; `P` is a patch.
+///
+/// ```text
+///           1  2  3  4  5  6  7  8  9 10 11 12
+/// page 1    R  P  P  P  P  R  P  P  P  P  R  R
+/// page 2          R              P           R
+/// page 3       P                             R     on a page in a chunk
+/// ```
+fn patched() -> Vec<PastCommit> {
+    let commit = |nth: u64| {
+        let first = written(1, nth, !matches!(nth, 1 | 6 | 11 | 12));
+        let second = matches!(nth, 3 | 8 | 12).then(|| written(2, nth, nth == 8));
+        let third = matches!(nth, 2 | 12).then(|| written(3, nth, nth == 2));
+        let pages: Vec<_> = [Some(first), second, third].into_iter().flatten().collect();
+        let lsn = Lsn::new(nth);
+        let head = Head {
+            lsn,
+            time_us: nth,
+            page_size: Some(SIZE),
+            page_count: 3,
+            rolling_checksum: RollingChecksum::EMPTY,
+        };
+        let pages = CommitPages {
+            version: lsn,
+            page_count: 3,
+            page_count_min: 3,
+            pages: &pages,
+        };
+        PastCommit::new(head, &pages)
+    };
+    (1..=12).map(commit).collect()
+}
+
+/// The versions that are kept, by page and commit, and those that are read for each.
+fn read_for(kept: &Kept) -> Vec<(u32, u64, Vec<u64>)> {
+    let commits = patched();
+    let commits: Vec<_> = commits.iter().collect();
+    let history = history(&commits, 3, SIZE, kept);
+    let versions = history.versions.iter().enumerate();
+    let told = versions.map(|(nth, kept)| {
+        let bases = history.bases_of(nth..nth + 1).iter();
+        let bases = bases.map(|base| {
+            assert_eq!((base.of, base.version.page), (nth, kept.page));
+            base.version.version.version.get()
+        });
+        let commit = kept.version.version.get();
+        (kept.page.get(), commit, bases.collect())
+    });
+    told.collect()
+}
+
+#[test]
+fn what_a_version_rests_on_beside_those_that_are_kept_is_told_with_it() {
+    let window = |since_us| Kept {
+        points: Vec::new(),
+        window: Some(Window {
+            since_us,
+            bytes: u64::MAX,
+        }),
+    };
+    let (none, all) = (Vec::new, |from: u64, to: u64| {
+        (from..=to).collect::<Vec<_>>()
+    });
+    let expected = [
+        (1, 9, all(6, 8)),
+        (1, 10, none()),
+        (1, 11, none()),
+        (2, 8, vec![3]),
+        (3, 2, none()),
+    ];
+    assert_eq!(read_for(&window(9)), expected);
+    let everything = read_for(&window(0));
+    assert_eq!(everything.len(), 11 + 2 + 1);
+    assert!(everything.iter().all(|(_, _, bases)| bases.is_empty()));
+    let one_moment = Kept {
+        points: vec![Lsn::new(4)],
+        window: None,
+    };
+    let expected = [(1, 4, all(1, 3)), (2, 3, none()), (3, 2, none())];
+    assert_eq!(read_for(&one_moment), expected);
+}

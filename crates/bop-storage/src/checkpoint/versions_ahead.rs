@@ -16,6 +16,7 @@
 //! Never: loads.
 
 use super::execute::SectionSource;
+use super::history::History;
 use super::plan::{Content, PlannedChunk, PlannedSection};
 use std::collections::VecDeque;
 
@@ -103,19 +104,20 @@ fn tell<E>(
     let mut ends = VecDeque::new();
     let mut left = round_bytes;
     for (nth, source) in histories.iter().enumerate() {
-        let versions = &source.history().versions;
+        let history = source.history();
+        let versions = &history.versions;
         let mut told = 0;
         while told < versions.len() {
             let behind = &versions[told..];
-            let sizes = behind
-                .iter()
-                .map(|one| one.version.form.bytes() + PLACE_BYTES);
+            let sizes = (told..versions.len()).map(|nth| bytes_read_for(history, nth));
             let mut count = fitting(sizes, &mut left);
             if count == 0 && left == round_bytes {
                 // What is larger than a round is one by itself.
                 (count, left) = (1, 0);
             }
             source.expect_versions(&behind[..count]);
+            let bases = history.bases_of(told..told + count).iter();
+            source.expect_versions(&bases.map(|base| base.version).collect::<Vec<_>>());
             told += count;
             if told < versions.len() {
                 check()?;
@@ -130,6 +132,17 @@ fn tell<E>(
         ends.push_back((histories.len(), 0));
     }
     Ok(ends)
+}
+
+/// Bytes of the images of which the version with that number is made, and of what is kept to find them.
+fn bytes_read_for(history: &History, nth: usize) -> usize {
+    let bases = history.bases_of(nth..nth + 1).iter();
+    let versions = bases
+        .map(|base| &base.version)
+        .chain([&history.versions[nth]]);
+    versions
+        .map(|one| one.version.form.bytes() + PLACE_BYTES)
+        .sum()
 }
 
 impl Drop for VersionsAhead<'_> {
@@ -152,7 +165,7 @@ pub fn fitting(sizes: impl Iterator<Item = usize>, left: &mut usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::super::execute::{ChunkFailure, LoadedPages, NewGeneration, write_chunk};
-    use super::super::history::{History, Superseded};
+    use super::super::history::{BaseVersion, Superseded};
     use super::super::plan::{RangeNo, Ranges};
     use super::*;
     use crate::checksum::{PageHash, RollingChecksum};
@@ -212,6 +225,13 @@ mod tests {
                 pieces: Cell::new(0),
                 behind: Cell::new(0),
             }
+        }
+
+        /// Of which the version with this number rests on so many others.
+        fn resting(mut self, of: usize, bases: usize) -> Self {
+            let version = self.history.versions[of];
+            self.history.bases = vec![BaseVersion { of, version }; bases];
+            self
         }
     }
 
@@ -338,6 +358,34 @@ mod tests {
         ];
         let expected = [first, vec![Show], vec![Show], vec![Show]];
         assert_eq!(told_of(&counts, usize::MAX), expected);
+    }
+
+    #[test]
+    fn what_a_version_rests_on_is_told_in_its_round() {
+        use Word::{End, Expect};
+        let told = Told::default();
+        // Two versions and a base, or one with both its bases, fit a round.
+        let round_bytes = 3 * (65536 + PLACE_BYTES);
+        for (of, expected) in [
+            (0, vec![Expect(0, 1), Expect(0, 2), End, Expect(0, 2), End]),
+            (
+                1,
+                vec![
+                    Expect(0, 1),
+                    End,
+                    Expect(0, 1),
+                    Expect(0, 2),
+                    End,
+                    Expect(0, 1),
+                    End,
+                ],
+            ),
+        ] {
+            let listener = Listener::new(0, 3, &told).resting(of, 2);
+            let ends = tell(&[&listener], round_bytes, || Ok::<_, ()>(()));
+            assert_eq!(words(&told), expected, "{of}");
+            assert!(ends.is_ok_and(|ends| ends.back() == Some(&(1, 0))));
+        }
     }
 
     #[test]
