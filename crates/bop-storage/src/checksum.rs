@@ -195,17 +195,32 @@ mod tests {
         );
     }
 
-    /// Values of the reference implementation, `XXH3_64bits` of xxHash 0.8.
+    /// What the reference implementation (xxHash 0.8, by way of its Python module) makes of the first so many bytes of
+    /// 0, 7, 14 and so on: shorter than its buffers, as long, longer than a block of its own.
+    const XXH3: [(usize, u64, u128); 8] = [
+        (0, 0x2d06800538d394c2, 0x99aa06d3014798d86001c324468d497f),
+        (16, 0x9da23836adf2be1e, 0xddf6c1254d70f76794eaa17b20756f46),
+        (240, 0x4917a75c0ef8eed7, 0x89e3a0a2ee355d25d10beb4e0599e4b3),
+        (241, 0x541b19226f0052e8, 0x75f4da43f23cce5a541b19226f0052e8),
+        (1024, 0xdc5acf0b043c445b, 0x8bbb9f7af37f2f52dc5acf0b043c445b),
+        (1025, 0xe1d9cd946277ae26, 0x20609de0583fad86e1d9cd946277ae26),
+        (4100, 0x39e3b140eae53293, 0x3e5828b0eb83676c39e3b140eae53293),
+        (9000, 0x03b363c781c50f86, 0x1bdd18fb2f143c2903b363c781c50f86),
+    ];
+
     #[test]
     fn xxh3_is_the_published_one_however_it_is_fed() {
-        assert_eq!(Xxh3::new().digest(), 0x2d06_8005_38d3_94c2);
         let bytes: Vec<u8> = (0..9000u32).map(|nth| (nth * 7) as u8).collect();
-        for length in [1, 16, 100, 200, 240, 241, 1024, 9000] {
-            let mut pieces = Xxh3::new();
-            bytes[..length]
-                .chunks(37)
-                .for_each(|piece| pieces.update(piece));
-            assert_eq!(pieces.digest(), xxh3_64(&bytes[..length]), "{length}");
+        for (length, narrow, wide) in XXH3 {
+            assert_eq!(xxh3_64(&bytes[..length]), narrow, "{length}");
+            for piece in [4, 37, 256, 4096, 9000] {
+                let (mut hash, mut digest) = (Xxh3::new(), Xxh128::new());
+                for piece in bytes[..length].chunks(piece) {
+                    hash.update(piece);
+                    digest.update(piece);
+                }
+                assert_eq!((hash.digest(), digest.digest()), (narrow, wide), "{length}");
+            }
         }
     }
 

@@ -158,8 +158,8 @@ impl PageDiffer {
     }
 }
 
-/// Eight bytes, the first one lowest.
-fn word_of(bytes: &[u8]) -> u64 {
+/// Eight bytes, the first one lowest; 0 of fewer.
+pub(crate) fn word_of(bytes: &[u8]) -> u64 {
     bytes
         .first_chunk::<8>()
         .map_or(0, |word| u64::from_le_bytes(*word))

@@ -155,8 +155,7 @@ impl PageReader {
 
     /// Whether the image of a version is in memory until the checkpoint has ended.
     fn is_kept(&self, at: PageVersion) -> bool {
-        let image = self.kept.read(at.image_lsn, at.form.bytes(), |_| ());
-        image.is_some()
+        self.kept.has(at.image_lsn, at.form.bytes())
     }
 
     fn place(&self, at: PageVersion) -> Option<ImagePlace> {

@@ -146,11 +146,13 @@ impl PageReader {
         &self,
         at: PageVersion,
         (segment, offset): (&Arc<LogSegment>, u64),
-        show: impl Fn(&[u8]) -> T,
+        show: impl FnOnce(&[u8]) -> T,
     ) -> Option<T> {
         let bytes = at.form.bytes();
-        let kept = self.kept.read(at.image_lsn, bytes, &show);
-        kept.or_else(|| self.window.read(segment, offset, bytes, &show))
+        match self.kept.read(at.image_lsn, bytes) {
+            Some(kept) => Some(show(&kept)),
+            None => self.window.read(segment, offset, bytes, show),
+        }
     }
 
     fn resolve(

@@ -8,11 +8,13 @@
 //!                                '-- no room: not kept                                 '--> it has ended: forgotten
 //! ```
 //! Invariants
-//! - at most as many bytes as the limits say, rounded down to slabs, and 16 for a batch;
+//! - at most as many bytes as the limits say, rounded down to slabs, and some for each batch;
+//! - a committer waits for nobody who reads here;
 //! - it is a hint: what is not here is on the device, and every image is proved by whoever asks for it.
 //!
 //! Never: makes room for newer batches. The next checkpoint needs the older ones as much, and goes through all of them.
 
+use crate::buffer::Buffer;
 use crate::ids::Lsn;
 use crate::io::BLOCK_BYTES;
 use crate::runtime::sync::Mutex;
@@ -37,6 +39,13 @@ struct Inner {
     slabs: VecDeque<Slab>,
     /// Empty ones: as many as were full when a checkpoint ended.
     spare: Vec<Slab>,
+}
+
+impl Inner {
+    fn find(&self, lsn: Lsn, bytes: usize) -> Option<&[u8]> {
+        let behind = self.slabs.partition_point(|slab| slab.begins_at(lsn));
+        self.slabs.get(behind.checked_sub(1)?)?.find(lsn, bytes)
+    }
 }
 
 /// Batches one behind the other.
@@ -94,13 +103,15 @@ impl KeptBatches {
         }
     }
 
-    /// The batch at `lsn` is durable, behind all others. `used` is what it has but for zeros and seals at its end;
-    /// they were written with it.
+    /// The batch at `lsn` is durable, behind all others. `used` is what it has but for zeros and seals at its end, which
+    /// count as `batch_bytes`. Its committers wait for nobody who reads here: it is not kept then.
     pub(super) fn add(&self, lsn: Lsn, used: &[u8], batch_bytes: usize) {
         if self.slabs_max == 0 || BATCH_BYTES_MAX < batch_bytes {
             return;
         }
-        let mut inner = self.inner.lock();
+        let Some(mut inner) = self.inner.try_lock() else {
+            return;
+        };
         let Inner { slabs, spare } = &mut *inner;
         let newest = slabs.back().and_then(Slab::last);
         if newest.is_some_and(|newest| lsn <= newest) {
@@ -118,12 +129,14 @@ impl KeptBatches {
         }
     }
 
-    /// Shows `bytes` bytes of the log from `lsn` on, if they are here.
-    pub fn read<T>(&self, lsn: Lsn, bytes: usize, show: impl FnOnce(&[u8]) -> T) -> Option<T> {
-        let inner = self.inner.lock();
-        let behind = inner.slabs.partition_point(|slab| slab.begins_at(lsn));
-        let slab = inner.slabs.get(behind.checked_sub(1)?)?;
-        slab.find(lsn, bytes).map(show)
+    /// `bytes` bytes of the log from `lsn` on, if they are here.
+    pub fn read(&self, lsn: Lsn, bytes: usize) -> Option<Buffer> {
+        self.inner.lock().find(lsn, bytes).map(Buffer::copy_of)
+    }
+
+    /// Whether they are here.
+    pub fn has(&self, lsn: Lsn, bytes: usize) -> bool {
+        self.inner.lock().find(lsn, bytes).is_some()
     }
 
     /// A checkpoint has all before `end`.
@@ -161,7 +174,10 @@ mod tests {
 
     /// The first byte at this place of a batch, if so many are kept.
     fn first(kept: &KeptBatches, batch: u64, at: u64, bytes: usize) -> Option<u8> {
-        kept.read(Lsn::new(batch * BLOCK + at), bytes, |found| {
+        let lsn = Lsn::new(batch * BLOCK + at);
+        let found = kept.read(lsn, bytes);
+        assert_eq!(found.is_some(), kept.has(lsn, bytes));
+        found.map(|found| {
             assert_eq!(found.len(), bytes);
             found[0]
         })
@@ -186,6 +202,17 @@ mod tests {
         kept.add(Lsn::new(2 * BLOCK), &[9; 300], BLOCK_BYTES);
         assert_eq!(first(&kept, 3, 0, 1), None);
         assert_eq!(first(&kept, 2, 0, 300), Some(2));
+    }
+
+    #[test]
+    fn who_reads_keeps_no_committer_waiting() {
+        let kept = kept(4, 3, 300);
+        let reading = kept.inner.lock();
+        kept.add(Lsn::new(3 * BLOCK), &[3; 300], BLOCK_BYTES);
+        drop(reading);
+        assert_eq!(first(&kept, 3, 0, 1), None);
+        kept.add(Lsn::new(4 * BLOCK), &[4; 300], BLOCK_BYTES);
+        assert_eq!(first(&kept, 4, 0, 300), Some(4));
     }
 
     #[test]

@@ -15,9 +15,6 @@
 /// Zeros are looked for by whole lines: a run of less than two may be missed.
 const LINE_BYTES: usize = 32;
 
-/// No match begins later than this before the end.
-const MATCH_TAIL_BYTES: usize = 12;
-
 /// So many bytes at the end are literals.
 const LITERAL_TAIL_BYTES: usize = 5;
 
@@ -44,7 +41,6 @@ pub(super) fn encode(page: &[u8], out: &mut [u8]) -> usize {
 
 /// The next run of zeros that may be a match behind a literal, from `from` on.
 fn next_run(page: &[u8], from: usize) -> Option<(usize, usize)> {
-    let stop = page.len().checked_sub(MATCH_TAIL_BYTES + 1)?;
     let first = from.next_multiple_of(LINE_BYTES);
     let lines = page.get(first..)?.chunks_exact(LINE_BYTES);
     let nth = lines.clone().position(is_zero)?;
@@ -55,7 +51,8 @@ fn next_run(page: &[u8], from: usize) -> Option<(usize, usize)> {
     let end = line + whole * LINE_BYTES;
     let behind = page[end..].iter().take_while(|byte| **byte == 0).count();
     let end = (end + behind).min(page.len() - LITERAL_TAIL_BYTES);
-    (start <= stop && MATCH_BYTES_MIN < end - start).then_some((start, end))
+    // A whole line of zeros: its match begins early enough, and is long enough.
+    Some((start, end))
 }
 
 fn is_zero(line: &[u8]) -> bool {
