@@ -4,8 +4,8 @@
 //! the log has into the past of its database: it would read ten bytes for one, and the next commits wait behind such reads.
 //!
 //! ```text
-//! a small batch is durable --> its bytes without the zeros behind the last slab's --> a checkpoint reads them here
-//!                                '-- no room: not kept                                 '--> it has ended: forgotten
+//! a small batch is durable --> its bytes, but no zeros, go into the last slab --> a checkpoint reads them here
+//!                                '-- no room: not kept                             '--> it has ended: forgotten
 //! ```
 //! Invariants
 //! - at most as many bytes as the limits say, rounded down to slabs, and some for each batch;
