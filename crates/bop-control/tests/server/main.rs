@@ -13,6 +13,7 @@ use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
 use std::time::Duration;
 
 const LONG: Duration = Duration::from_secs(30);
@@ -34,6 +35,20 @@ impl Served {
 
     fn socket(&self) -> PathBuf {
         self.dir.path().join("control/control.sock")
+    }
+}
+
+/// Says that something was written.
+struct Telling(mpsc::Sender<()>);
+
+impl Write for Telling {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let _ = self.0.send(());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 
@@ -143,15 +158,20 @@ fn who_comes_when_there_are_many_is_told_so() {
 #[test]
 fn the_end_of_the_store_is_the_end_of_its_clients_and_of_its_socket() {
     let served = Served::new();
-    let path = served.dir.path().to_owned();
+    let client = Client::connect(served.dir.path()).unwrap().unwrap();
+    let (told, hears) = mpsc::channel();
     let follower = std::thread::spawn(move || {
         let feed = Feed {
             from: Some(1),
             cursor: None,
             follow: true,
         };
-        ask(&path, &Request::Changes(feed))
+        let mut lines = Terminal::into(Telling(told));
+        client.run(&Request::Changes(feed), true, &mut lines)
     });
+    // It has heard of a change, and waits for more.
+    served.store.checkpoint().unwrap();
+    hears.recv_timeout(LONG).unwrap();
     let idle = Client::connect(served.dir.path()).unwrap().unwrap();
     served.store.close(LONG).unwrap();
     assert!(!served.socket().exists());
