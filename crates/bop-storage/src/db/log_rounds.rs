@@ -300,9 +300,9 @@ mod tests {
 
     /// A page that no compressor makes smaller, and no patch.
     fn noise(seed: u64) -> Vec<u8> {
-        let mut random = SplitMix64::new(seed);
-        let words = std::iter::repeat_with(|| random.next_u64().to_le_bytes());
-        words.take(PageSize::MIN.bytes() / 8).flatten().collect()
+        let mut page = vec![0; PageSize::MIN.bytes()];
+        SplitMix64::new(seed).fill(&mut page);
+        page
     }
 
     /// Several databases that commit in turn, so that what each of them needs stands far apart, and has a long past; how

@@ -413,8 +413,15 @@ fn reader_of(
     errands: &Arc<Errands>,
     room: SortingRoom,
 ) -> PageReader {
-    let (unwritten, kept) = (Arc::clone(log.unwritten()), Arc::clone(log.kept()));
-    PageReader::new(Arc::clone(log.ring()), unwritten, cache, errands, room).with_kept(kept)
+    let (ring, unwritten) = (Arc::clone(log.ring()), Arc::clone(log.unwritten()));
+    PageReader::new(
+        ring,
+        unwritten,
+        Arc::clone(log.kept()),
+        cache,
+        errands,
+        room,
+    )
 }
 
 fn index_entries<'s>(states: impl Iterator<Item = &'s Arc<DbState>>) -> i64 {

@@ -29,7 +29,7 @@ const ADOPTED_PAGES_MIN: usize = 64;
 pub(crate) struct PageReader {
     pub(super) ring: Arc<Ring>,
     pub(super) unwritten: Arc<Unwritten>,
-    /// What copies need not read of it.
+    /// What copies need not read of the log.
     pub(super) kept: Arc<KeptBatches>,
     cache: Arc<PageCache>,
     /// What copies read of the log.
@@ -40,6 +40,7 @@ impl PageReader {
     pub(crate) fn new(
         ring: Arc<Ring>,
         unwritten: Arc<Unwritten>,
+        kept: Arc<KeptBatches>,
         cache: Arc<PageCache>,
         errands: &Arc<Errands>,
         room: SortingRoom,
@@ -47,15 +48,10 @@ impl PageReader {
         Self {
             ring,
             unwritten,
-            kept: Arc::new(KeptBatches::new(0)),
+            kept,
             cache,
             window: Arc::new(LogWindow::new(Arc::clone(errands), room)),
         }
-    }
-
-    /// The same, with the batches that are in memory.
-    pub(super) fn with_kept(self, kept: Arc<KeptBatches>) -> Self {
-        Self { kept, ..self }
     }
 
     pub(crate) fn cache(&self) -> &Arc<PageCache> {

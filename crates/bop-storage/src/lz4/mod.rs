@@ -129,9 +129,9 @@ mod tests {
     }
 
     fn random(seed: u64, bytes: usize) -> Vec<u8> {
-        let mut random = SplitMix64::new(seed);
-        let words = std::iter::repeat_with(|| random.next_u64().to_le_bytes());
-        words.flatten().take(bytes).collect()
+        let mut random = vec![0; bytes];
+        SplitMix64::new(seed).fill(&mut random);
+        random
     }
 
     /// Bytes that are left of it, and whether its zeros alone were left out.

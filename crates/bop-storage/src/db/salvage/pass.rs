@@ -17,8 +17,8 @@ use crate::io::{Disk, IoFailure, OpenMode, layout};
 use crate::log::format::SegmentIdentity;
 use crate::log::recover::Recovered;
 use crate::log::{
-    Checkpointed, Helpers, LogHolds, LogSegment, LogState, RegisteredSegment, Ring, SealedSegment,
-    Unwritten, recover,
+    Checkpointed, Helpers, KeptBatches, LogHolds, LogSegment, LogState, RegisteredSegment, Ring,
+    SealedSegment, Unwritten, recover,
 };
 use crate::recordlog::{RecentPayloads, RecordReader};
 use crate::runtime::Errands;
@@ -122,7 +122,8 @@ impl Source {
             free_bytes_min: u64::MAX,
         };
         let (log, records) = (Arc::clone(&ring), Arc::clone(&unwritten));
-        let pages = PageReader::new(log, records, cache, &errands, room);
+        let nothing = Arc::new(KeptBatches::new(0));
+        let pages = PageReader::new(log, records, nothing, cache, &errands, room);
         let recent = Arc::new(RecentPayloads::new(self.limits.record_cache_bytes_max));
         Ok((pages, RecordReader::new(ring, unwritten, recent)))
     }

@@ -71,10 +71,9 @@ fn meta(database: u64, page_size: PageSize) -> SectionMeta {
 
 /// A page that no compressor makes smaller.
 fn noise(seed: u64, page_size: PageSize) -> Vec<u8> {
-    let mut random = SplitMix64::new(seed);
-    (0..page_size.bytes() / 8)
-        .flat_map(|_| random.next_u64().to_le_bytes())
-        .collect()
+    let mut page = vec![0; page_size.bytes()];
+    SplitMix64::new(seed).fill(&mut page);
+    page
 }
 
 /// A page that every compressor makes small.
