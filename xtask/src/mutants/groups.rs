@@ -87,6 +87,8 @@ const LOG: Part = Part {
 /// What of the log writes it: formats and recovery need none of that.
 const WRITING: &[&str] = &[
     "background",
+    "batch_buffer",
+    "company",
     "future",
     "gather",
     "group",
@@ -221,6 +223,7 @@ pub(super) const GROUPS: &[Group] = &[
             "log/format/image.rs",
             "log/format/patch.rs",
             "log/format/record.rs",
+            "log/format/record_bytes.rs",
             "log/format/record_log.rs",
             "log/format/seal.rs",
             "log/format/segment.rs",
@@ -244,6 +247,24 @@ pub(super) const GROUPS: &[Group] = &[
             ),
             program(&FORMATS, "formats", &["log", "seal"]),
         ],
+    },
+    Group {
+        name: "images",
+        files: &["lz4/mod.rs", "lz4/zero_runs.rs", "page_diff.rs", "trials.rs"],
+        tests: &[
+            lib(&READING, "lib", &["lz4::", "trials::", "log::format::"], &[]),
+            lib(
+                &WHOLE,
+                "lib, chunks",
+                &["pagestore::", "checkpoint::history"],
+                &[],
+            ),
+        ],
+    },
+    Group {
+        name: "kept",
+        files: &["log/kept.rs"],
+        tests: &[lib(&LOG, "lib", &["log::kept::"], &[])],
     },
     Group {
         name: "retry",
