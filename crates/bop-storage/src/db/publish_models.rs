@@ -140,7 +140,7 @@ fn all_at_once() {
             }
         })
     };
-    let frozen = state.freeze();
+    let frozen = state.freeze().unwrap();
     let copied = frozen.head().page_count;
     moment();
     let base: Arc<dyn BasePages> = Arc::new(Everything(Generation::new(1)));

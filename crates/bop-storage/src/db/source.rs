@@ -109,19 +109,33 @@ impl Engine {
     /// Freezes every database with commits that no checkpoint covers.
     pub(super) fn freeze(&self) -> Result<Vec<Source>, CheckpointError> {
         let rows = self.manifest.state();
-        let dirty = self
+        let frozen = self
             .states()
             .into_iter()
-            .filter(|state| state.view().layer_count() > 0);
-        dirty.map(|state| self.freeze_one(state, &rows)).collect()
+            .filter_map(|state| self.freeze_in_use(state));
+        frozen
+            .map(|(state, view)| self.source(state, view, &rows))
+            .collect()
     }
 
-    fn freeze_one(
+    /// The state of a database and its frozen view, if that has commits that no checkpoint covers. The one that was given
+    /// may have been retired since: if the pages are kept another one has them, with all commits before the cut.
+    fn freeze_in_use(&self, mut state: Arc<DbState>) -> Option<(Arc<DbState>, Arc<View>)> {
+        let view = loop {
+            match state.freeze() {
+                Some(view) => break view,
+                None => state = self.state_of(state.id())?,
+            }
+        };
+        (view.layer_count() > 0).then_some((state, view))
+    }
+
+    fn source(
         &self,
         state: Arc<DbState>,
+        view: Arc<View>,
         rows: &ManifestState,
     ) -> Result<Source, CheckpointError> {
-        let view = state.freeze();
         let (id, head) = (state.id(), *view.head());
         let points = state.pinned_in_log_below(head.lsn);
         let window = self.window_of(&state, &view);
@@ -224,3 +238,7 @@ fn chain(row: &RangeRow) -> Chain {
         delta_bytes: bytes(LinkKind::Delta),
     }
 }
+
+#[cfg(test)]
+#[path = "source_tests.rs"]
+mod tests;

@@ -205,9 +205,17 @@ impl DbState {
     }
 
     /// Closes the newest layer and returns the view that a checkpoint may copy: no commit gets
-    /// between the two.
-    pub(crate) fn freeze(&self) -> Arc<View> {
-        self.publish(View::frozen).0
+    /// between the two. `None` when it is retired: what it shows then is the head of its last view without its pages.
+    pub(crate) fn freeze(&self) -> Option<Arc<View>> {
+        let is_in_use = self.publishing.lock();
+        if !*is_in_use {
+            return None;
+        }
+        let mut newest = self.view.lock();
+        if newest.layer_count() > 0 {
+            *newest = Arc::new(newest.frozen());
+        }
+        Some(Arc::clone(&newest))
     }
 
     /// The database is gone for its users: its index counts no more, and neither its handles nor its

@@ -97,7 +97,7 @@ fn a_pin_taken_while_a_checkpoint_publishes_keeps_the_commits_behind_the_cut() {
     let (state, holds) = (state(), holds());
     commit(&state, &holds, 1);
     let before = state.pin();
-    let frozen = state.freeze();
+    let frozen = state.freeze().unwrap();
     commit(&state, &holds, 2);
     let base: Arc<dyn BasePages> = Arc::new(Everything(Generation::new(1)));
     let covered = frozen.layer_count();
@@ -130,7 +130,7 @@ fn what_a_checkpoint_copies_takes_no_more_commits() {
     };
     let mut generation = 0;
     while done.load(Ordering::Acquire) < 20_000 {
-        let frozen = state.freeze();
+        let frozen = state.freeze().unwrap();
         let head = frozen.head().page_count;
         generation += 1;
         let base: Arc<dyn BasePages> = Arc::new(Everything(Generation::new(generation)));
@@ -150,7 +150,7 @@ fn what_a_checkpoint_copies_takes_no_more_commits() {
 fn entries_are_counted_once_also_when_a_checkpoint_ends_after_the_drop() {
     let (state, holds) = (state(), holds());
     commit(&state, &holds, 1);
-    let frozen = state.freeze();
+    let frozen = state.freeze().unwrap();
     assert_eq!(retired_entries(&state), Some(1));
     let base: Arc<dyn BasePages> = Arc::new(Everything(Generation::new(1)));
     assert_eq!(
@@ -174,4 +174,13 @@ fn neither_a_handle_nor_a_reader_of_a_dropped_database_keeps_log() {
 
 fn retired_entries(state: &DbState) -> Option<usize> {
     state.retire().map(|last| last.index_entries())
+}
+
+#[test]
+fn a_retired_state_is_no_state_to_be_checkpointed() {
+    let (state, holds) = (state(), holds());
+    commit(&state, &holds, 1);
+    assert_eq!(state.freeze().map(|view| view.layer_count()), Some(1));
+    state.retire().unwrap();
+    assert!(state.freeze().is_none());
 }

@@ -116,3 +116,31 @@ fn a_restore_beside_commits() {
 fn a_restore_beside_commits_and_power_cuts() {
     explore_engine(a_restore_beside_commits);
 }
+
+/// What was committed before a drop is there when that is taken back, whatever a checkpoint beside the drop has written.
+fn a_drop_beside_a_checkpoint() {
+    let ground = Ground::new();
+    let store = ground.open(Housekeeping::Manual);
+    let a = counter(&store, "a");
+    drop(super::ground::count(&a));
+    let dropping = {
+        let store = store.clone();
+        spawn(move || store.drop_database("a").unwrap())
+    };
+    let checkpoint = {
+        let store = store.clone();
+        spawn(move || assert!(store.checkpoint().is_ok()))
+    };
+    join([dropping, checkpoint]);
+    drop(a);
+    store.undrop_database("a", None).unwrap();
+    assert_eq!(look_for(&store, "a"), 1);
+    store.checkpoint().unwrap();
+    let store = ground.reopened(store);
+    assert_eq!(look_for(&store, "a"), 1);
+}
+
+#[test]
+fn a_drop_beside_a_checkpoint_takes_no_commit_with_it() {
+    explore_engine(a_drop_beside_a_checkpoint);
+}
