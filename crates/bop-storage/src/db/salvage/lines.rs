@@ -3,13 +3,16 @@
 //!
 //! ```text
 //! base -> commit -> commit -> ... -> last of the line | broken, or beyond what is wanted: counted as lost
+//!           '--a fork was made of it: its base, once all is read--> commit -> ...
 //! ```
 //! Invariants
 //! - a line has no commit whose parent is not in it;
-//! - what stands behind the end of a line is counted, never added.
+//! - what stands behind the end of a line is counted, never added;
+//! - what a fork was made of is read with it, whether or not that is wanted, and dropped or not.
 //!
 //! Never: reads an image, unless commits are to be proved one by one.
 
+use super::super::origin::PinnedPages;
 use super::super::reader::PageReader;
 use super::super::replay::{add_commit, replay_catalogue};
 use super::provable::Proof;
@@ -22,7 +25,7 @@ use crate::log::{
     LogHolds, ReplaySink, ReplayedCatalogue, ReplayedCommit, ReplayedLog, ReplayedMember,
 };
 use crate::recordlog::{Rebuild, RecordReader, replayed_item};
-use crate::view::View;
+use crate::view::{BasePages, Head, NoBase, Pins, View};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -90,6 +93,8 @@ pub(super) struct Lines<'a> {
     /// Whether records of the catalogue are applied, and databases that it does not know are taken up.
     pub(super) follow: bool,
     pub(super) wanted: Wanted,
+    /// Those that forks among these were made of.
+    pub(super) origins: BTreeSet<DbId>,
     /// In place of what the rows say.
     pub(super) bases: BTreeMap<DbId, Base>,
     /// No record behind is wanted.
@@ -107,7 +112,7 @@ impl ReplaySink for Lines<'_> {
     fn commit(&mut self, commit: ReplayedCommit) {
         for member in &commit.members {
             let id = member.database;
-            if !self.is_wanted(id) {
+            if !self.is_wanted(id) && !self.origins.contains(&id) {
                 continue;
             }
             if let Err(reason) = self.add(&commit, member) {
@@ -195,18 +200,59 @@ impl Lines<'_> {
             self.pages.insert(id, line);
         }
         self.pages.entry(id).or_insert_with(|| PagesLine {
-            view: Base::none().view(id, DbKind::Raw),
+            view: View::new(id, DbKind::Raw, Head::EMPTY, Arc::new(NoBase)),
             proof: None,
             stopped: None,
         })
     }
 
     fn empty_line(&self, id: DbId) -> PagesLine {
-        let view = self.base(id).view(id, self.kind(id).unwrap_or(DbKind::Raw));
+        let reader = self.readers.as_ref().map(|(pages, _)| pages);
+        let view = self.base_view(id, reader);
+        let proved = reader.filter(|_| self.is_wanted(id));
         PagesLine {
-            proof: self.readers.as_ref().map(|_| Proof::of_base(&view)),
+            proof: proved.map(|_| Proof::of_base(&view)),
             view,
             stopped: None,
+        }
+    }
+
+    /// What a database stands on. Without a reader nothing is below a fork whose origin is in the log.
+    fn base_view(&self, id: DbId, reader: Option<&PageReader>) -> View {
+        let kind = self.kind(id).unwrap_or(DbKind::Raw);
+        match self.bases.get(&id) {
+            Some(Base::Proved(head, pages)) => View::new(id, kind, *head, Arc::clone(pages)),
+            Some(Base::Own(_)) | None => {
+                let in_log = |source, lsn| match reader {
+                    Some(reader) => self.point(source, lsn, reader),
+                    None => Some(Arc::new(NoBase) as Arc<dyn BasePages>),
+                };
+                self.source.own_view((id, kind), &self.catalogue, &in_log)
+            }
+        }
+    }
+
+    /// The pages of a state that is in the line of its database.
+    fn point(&self, id: DbId, lsn: Lsn, reader: &PageReader) -> Option<Arc<dyn BasePages>> {
+        let at = self.pages.get(&id)?.view.at(lsn);
+        let view = at.filter(|view| view.head().lsn == lsn)?;
+        let pin = Arc::<Pins>::default().pin(|| Arc::new(view));
+        Some(Arc::new(PinnedPages::new(pin, reader.clone())))
+    }
+
+    /// All is read: puts what forks were made of below them. Origins are older than their forks, so whatever is
+    /// below an origin is there by then.
+    pub(super) fn put_origins(&mut self, reader: &PageReader) {
+        let entries = self.catalogue.entries();
+        let forks = entries.filter(|(_, entry)| entry.origin.is_some());
+        let forks: BTreeSet<DbId> = forks.map(|(id, _)| id).collect();
+        for id in forks {
+            let is_read = self.is_wanted(id) || self.origins.contains(&id);
+            if is_read && self.has_pages(id) {
+                let base = Arc::clone(self.base_view(id, Some(reader)).base());
+                let line = self.pages_line(id);
+                line.view = line.view.rebased(base, 0);
+            }
         }
     }
 
@@ -246,14 +292,9 @@ impl Lines<'_> {
     /// Without looking for its pages.
     fn base_head(&self, id: DbId) -> Lsn {
         match self.bases.get(&id) {
-            Some(base) => base.head.lsn,
-            None => self.source.head(id),
+            Some(base) => base.head().lsn,
+            None => self.source.head(id, &self.catalogue).lsn,
         }
-    }
-
-    fn base(&self, id: DbId) -> Base {
-        let given = self.bases.get(&id).cloned();
-        given.unwrap_or_else(|| self.source.base(id))
     }
 
     fn is_wanted(&self, id: DbId) -> bool {
@@ -283,6 +324,25 @@ impl Lines<'_> {
     fn is_beyond(&self, id: DbId, lsn: Lsn) -> bool {
         self.upto.get(&id).is_some_and(|upto| *upto < lsn)
     }
+}
+
+/// The databases that forks among those that are wanted were made of, and these of others.
+pub(super) fn origins_of(wanted: &Wanted, catalogue: &Catalogue) -> BTreeSet<DbId> {
+    let mut origins = BTreeSet::new();
+    // Where all but a few are wanted, they are read anyway, but for those few: of these there is more than one pass can read.
+    let Wanted::Only(these) = wanted else {
+        return origins;
+    };
+    let mut next: Vec<DbId> = these.iter().copied().collect();
+    while let Some(id) = next.pop() {
+        let origin = catalogue
+            .entry(id)
+            .and_then(|entry| entry.origin.as_deref());
+        if let Some(origin) = origin.filter(|origin| origins.insert(origin.source)) {
+            next.push(origin.source);
+        }
+    }
+    origins
 }
 
 impl LogLine {

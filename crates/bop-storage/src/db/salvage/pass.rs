@@ -8,7 +8,7 @@
 use super::super::log_sorted::SortingRoom;
 use super::super::reader::PageReader;
 use super::super::signals::Signals;
-use super::lines::{Lines, Wanted};
+use super::lines::{Lines, Wanted, origins_of};
 use super::source::{Base, Source};
 use crate::catalogue::Catalogue;
 use crate::error::{Damage, OpenError};
@@ -74,8 +74,9 @@ impl Source {
             false => self.segments(),
         };
         if !pass.prove {
-            let (lines, recovered) = self.recover(&segments, pass, None)?;
+            let (mut lines, recovered) = self.recover(&segments, pass, None)?;
             let (pages, records) = self.readers(&recovered)?;
+            lines.put_origins(&pages);
             return Ok(Passed {
                 lines,
                 damaged: recovered.damaged,
@@ -89,7 +90,8 @@ impl Source {
         let (_, looked) = self.recover(&segments, looking, None)?;
         let (pages, records) = self.readers(&looked)?;
         let readers = (pages.clone(), records.clone());
-        let (lines, recovered) = self.recover(&segments, pass, Some(readers))?;
+        let (mut lines, recovered) = self.recover(&segments, pass, Some(readers))?;
+        lines.put_origins(&pages);
         Ok(Passed {
             lines,
             damaged: recovered.damaged,
@@ -146,6 +148,7 @@ impl Source {
         let mut lines = Lines {
             source: self,
             holds: LogHolds::new(signals),
+            origins: origins_of(&pass.wanted, &pass.catalogue),
             catalogue: pass.catalogue,
             follow: pass.follow,
             wanted: pass.wanted,
@@ -178,7 +181,7 @@ impl Source {
         });
         let mut all: BTreeMap<DbId, Checkpointed> = rows.collect();
         let given = pass.bases.iter();
-        all.extend(given.map(|(id, base)| (*id, Checkpointed::at(base.head.lsn))));
+        all.extend(given.map(|(id, base)| (*id, Checkpointed::at(base.head().lsn))));
         all
     }
 }

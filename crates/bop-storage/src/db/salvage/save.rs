@@ -163,7 +163,8 @@ impl<'a> Saving<'a> {
         reader: &PageReader,
     ) -> Result<Option<State>, Stopped> {
         let head = view.head();
-        if head.lsn == Lsn::ZERO && fate.had_commits() {
+        // A fork without a commit is what it was made of.
+        if head.lsn == Lsn::ZERO && head.page_count == 0 && fate.had_commits() {
             return Ok(None);
         }
         let kind = *fate.kind.get_or_insert_with(|| kind_of(view, reader));

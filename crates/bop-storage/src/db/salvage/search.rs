@@ -18,7 +18,7 @@ use crate::error::OpenError;
 use crate::ids::{DbId, Lsn};
 use crate::log::format::EntryKind;
 use crate::recordlog::RecordReader;
-use crate::view::View;
+use crate::view::{Head, View};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What was found of a database of pages.
@@ -48,7 +48,7 @@ pub(super) fn search_pages(
 ) -> Result<BTreeMap<DbId, FoundPages>, OpenError> {
     let from = source.oldest();
     let pass = |ids: BTreeSet<DbId>| Pass::over(from, Wanted::Only(ids), catalogue.clone());
-    let mut bases = bases_of(source, ids)?;
+    let mut bases = bases_of(source, catalogue, ids)?;
     let mut best: BTreeMap<DbId, (Lsn, Base)> = BTreeMap::new();
     loop {
         let round: BTreeMap<DbId, Base> = bases
@@ -67,8 +67,8 @@ pub(super) fn search_pages(
                 continue;
             };
             let better = best.get(&id).is_none_or(|(before, _)| *before < newest);
-            // Without a commit there is nothing to save.
-            if better && Lsn::ZERO < newest {
+            // Without a commit there is nothing to save, but of a fork what it was made of.
+            if better && (Lsn::ZERO < newest || 0 < base.head().page_count) {
                 best.insert(id, (newest, base));
             }
         }
@@ -153,23 +153,27 @@ fn cut_of(id: DbId, line: &LogLine, reader: &RecordReader) -> Option<u64> {
 }
 
 /// What each database may stand on, the best last.
-fn bases_of(source: &Source, ids: &BTreeSet<DbId>) -> Result<BTreeMap<DbId, Vec<Base>>, OpenError> {
+fn bases_of(
+    source: &Source,
+    catalogue: &Catalogue,
+    ids: &BTreeSet<DbId>,
+) -> Result<BTreeMap<DbId, Vec<Base>>, OpenError> {
     let mut bases = BTreeMap::new();
     if ids.is_empty() {
         return Ok(bases);
     }
     let evidence = source.evidence()?;
     for id in ids {
-        let own = source.base(*id);
+        let own = source.head(*id, catalogue);
         let mut all = vec![Base::none()];
         for state in evidence.states(*id)?.into_iter().rev() {
             let base = source.base_of(state);
-            if base.head.lsn != own.head.lsn {
+            if base.head().lsn != own.lsn {
                 all.push(base);
             }
         }
-        if Lsn::ZERO < own.head.lsn {
-            all.push(own);
+        if own != Head::EMPTY {
+            all.push(Base::Own(own));
         }
         bases.insert(*id, all);
     }

@@ -34,22 +34,23 @@ use std::sync::Arc;
 
 /// What a database stands on below its commits in the log.
 #[derive(Clone, Debug)]
-pub(super) struct Base {
-    pub(super) head: Head,
-    pub(super) pages: Arc<dyn BasePages>,
+pub(super) enum Base {
+    /// What rows and catalogue say: its chunks, and of a fork the state that it was made of, which the log alone may have.
+    Own(Head),
+    /// A state that chunks prove, whatever the rows say; or none at all.
+    Proved(Head, Arc<dyn BasePages>),
 }
 
 impl Base {
-    /// Before the first commit.
+    /// Before the first commit of a database that is no fork.
     pub(super) fn none() -> Self {
-        Self {
-            head: Head::EMPTY,
-            pages: Arc::new(NoBase),
-        }
+        Self::Proved(Head::EMPTY, Arc::new(NoBase))
     }
 
-    pub(super) fn view(&self, id: DbId, kind: DbKind) -> View {
-        View::new(id, kind, self.head, Arc::clone(&self.pages))
+    pub(super) fn head(&self) -> &Head {
+        match self {
+            Self::Own(head) | Self::Proved(head, _) => head,
+        }
     }
 }
 
@@ -123,26 +124,27 @@ impl Source {
         Evidence::find(&self.disk, self.store, &self.limits)
     }
 
-    /// The commit that the rows say that a database's chunks end with.
-    pub(super) fn head(&self, id: DbId) -> Lsn {
-        checkpointed_head(id, &self.rows, &self.catalogue).lsn
+    /// What the rows say that a database's chunks end with; of a fork without any, by this catalogue, what it was made of.
+    pub(super) fn head(&self, id: DbId, catalogue: &Catalogue) -> Head {
+        checkpointed_head(id, &self.rows, catalogue)
     }
 
-    /// What the rows say that a database stands on.
-    pub(super) fn base(&self, id: DbId) -> Base {
+    /// The state that rows and catalogue say that a database stands on. `in_log`: the pages of a point that is in the log.
+    pub(super) fn own_view(
+        &self,
+        (id, kind): (DbId, DbKind),
+        catalogue: &Catalogue,
+        in_log: &dyn Fn(DbId, Lsn) -> Option<Arc<dyn BasePages>>,
+    ) -> View {
         let bases = Bases {
             rows: &self.rows,
-            catalogue: &self.catalogue,
+            catalogue,
             chunks: &self.chunks,
             cache: &self.cache,
             limits: &self.limits,
-            in_log: &|_, _| None,
+            in_log,
         };
-        let view = bases.view(id, DbKind::Raw);
-        Base {
-            head: *view.head(),
-            pages: Arc::clone(view.base()),
-        }
+        bases.view(id, kind)
     }
 
     /// A state that chunks prove.
@@ -163,10 +165,7 @@ impl Source {
         let chunk_row = |chunk| state.chunks.get(&chunk).copied();
         let chunks = &self.chunks;
         let base = ChunkBase::of_chains(generation, ranges, chains, chunk_row, chunks, cache);
-        Base {
-            head,
-            pages: Arc::new(base),
-        }
+        Base::Proved(head, Arc::new(base))
     }
 
     /// The segments of the log.

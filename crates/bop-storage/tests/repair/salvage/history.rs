@@ -3,7 +3,7 @@
 use crate::world::{WAIT, options};
 use bop_storage::testing::SplitMix64;
 use bop_storage::{
-    DbKind, Limits, Lsn, Manager, NewEntry, Options, PageNo, PageSize, SalvageReport,
+    At, DbKind, Limits, Lsn, Manager, NewEntry, Options, PageNo, PageSize, SalvageReport,
     SalvagedDatabase,
 };
 use std::collections::BTreeMap;
@@ -132,6 +132,32 @@ impl History {
         };
         for (name, content) in after {
             self.states.get_mut(&name).unwrap().push((lsn, content));
+        }
+    }
+
+    /// Another database that begins as the `nth` state of this one.
+    pub(crate) fn fork(&mut self, of: &str, nth: usize, name: &str) {
+        let (lsn, content) = self.states[of][nth].clone();
+        let at = self.at(of, nth, lsn);
+        self.store.fork_database(of, name, &at).unwrap();
+        self.states
+            .insert(name.to_owned(), vec![(Lsn::ZERO, content)]);
+    }
+
+    /// The database is its `nth` state again: another one, which begins with that.
+    pub(crate) fn restore(&mut self, name: &str, nth: usize) {
+        let (lsn, content) = self.states[name][nth].clone();
+        let at = self.at(name, nth, lsn);
+        self.store.restore_database(name, &at).unwrap();
+        self.states
+            .insert(name.to_owned(), vec![(Lsn::ZERO, content)]);
+    }
+
+    fn at(&self, name: &str, nth: usize, lsn: Lsn) -> At {
+        if nth + 1 == self.states[name].len() {
+            At::Now
+        } else {
+            At::Lsn(lsn)
         }
     }
 

@@ -1,6 +1,7 @@
 //! Salvage: every database of a damaged store at its last provable commit, and what was lost told.
 
 mod chunks;
+mod forks;
 mod history;
 mod interrupted;
 mod log;
