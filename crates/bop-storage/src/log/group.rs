@@ -40,6 +40,7 @@ use super::writer::{LogStart, WriteError, Writer, take_spare};
 use crate::error::{CommitError, LogFailure, Rejection};
 use crate::ids::Lsn;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -290,13 +291,17 @@ impl Log {
         }
     }
 
-    /// Waits until no thread is writing a batch, or about to; `false` when `deadline` came first.
+    /// Waits until no thread is writing a batch, or about to; `false` when `deadline` came first. One that hangs in the
+    /// kernel counts though another one wrote its batch elsewhere: what it writes may still arrive.
     pub fn wait_until_quiet(&self, deadline: Instant) -> bool {
+        let is_quiet = |state: &State| {
+            state.turn == Turn::Free && self.shared.writing.load(Ordering::Acquire) == 0
+        };
         let mut state = self.shared.state.lock();
-        while state.turn != Turn::Free {
+        while !is_quiet(&state) {
             let late = self.shared.room.wait_until(&mut state, deadline);
             if late.timed_out() {
-                return state.turn == Turn::Free;
+                return is_quiet(&state);
             }
         }
         true

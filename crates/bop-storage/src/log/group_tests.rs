@@ -3,15 +3,18 @@
 use super::super::format::encode_close;
 use super::super::lead::CROWD_RECORDS_MIN;
 use super::super::member::Remains;
-use super::super::rig::{LONG, append, log, log_within, note, threaded};
+use super::super::rig::{LONG, append, log, log_within, note, threaded, until_nobody_leads};
 use super::super::state::{Background, State};
 use super::super::ticket::Answer;
 use super::*;
 use crate::io::IoOp;
 use crate::limits::Limits;
 use crate::testing::{Fault, SimDisk};
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
+use std::task::Waker;
 use std::thread;
 
 fn wait_for_records(log: &Log, count: usize) {
@@ -131,7 +134,7 @@ fn log_with_a_hung_thread(disk: &SimDisk) -> Arc<Log> {
     log.shared().hand_over();
     disk.wait_until_hung(1);
     are_done(&first);
-    assert!(log.wait_until_quiet(Instant::now() + LONG));
+    until_nobody_leads(&log);
     assert_eq!(log.shared().state.lock().background, Background::Hangs);
     log
 }
@@ -149,7 +152,7 @@ fn what_nobody_waits_for_is_written_while_the_background_thread_does_not_return(
             log.shared().hand_over();
         }
         future.wait(LONG).unwrap();
-        assert!(log.wait_until_quiet(Instant::now() + LONG));
+        until_nobody_leads(&log);
         log.shared().state.lock().turn = turn;
         let delay = Duration::from_millis(1);
         let relaxed = log.append_relaxed(note(), Priority::User, delay, Box::new(Silent));
@@ -160,7 +163,7 @@ fn what_nobody_waits_for_is_written_while_the_background_thread_does_not_return(
         while log.published() <= lsn {
             thread::yield_now();
         }
-        assert!(log.wait_until_quiet(Instant::now() + LONG));
+        until_nobody_leads(&log);
     }
     assert_eq!(log.shared().state.lock().background, Background::Hangs);
     disk.release_hung();
@@ -360,4 +363,55 @@ fn a_panic_of_a_publisher_answers_everybody_and_poisons() {
     let cause = log.failure().unwrap();
     assert!(cause.to_string().contains("a publisher panics"), "{cause}");
     assert!(append(&log).is_err());
+}
+
+#[test]
+fn a_committer_that_was_overtaken_keeps_the_log_from_being_quiet_until_the_kernel_lets_it_go() {
+    let disk = SimDisk::new(1);
+    let limits = Limits {
+        stall_limit: Duration::from_millis(1),
+        ..Limits::tiny()
+    };
+    let log = threaded(&disk, limits);
+    let before = log.published();
+    disk.fail_next(IoOp::WriteDurable, Fault::Hang);
+    thread::scope(|scope| {
+        let committer = scope.spawn(|| append(&log));
+        disk.wait_until_hung(1);
+        // Its batch is durable in another segment.
+        assert!(log.wait_published(before, Instant::now() + LONG));
+        until_nobody_leads(&log);
+        assert!(!log.wait_until_quiet(Instant::now()));
+        disk.release_hung();
+        assert!(log.wait_until_quiet(Instant::now() + LONG));
+        committer.join().unwrap().unwrap();
+    });
+}
+
+/// Panics when somebody wakes it.
+struct Unwakeable;
+
+impl std::task::Wake for Unwakeable {
+    fn wake(self: Arc<Self>) {
+        panic!("a waker that panics");
+    }
+}
+
+#[test]
+fn a_task_whose_waker_panics_keeps_nobody_from_his_answer() {
+    let disk = SimDisk::new(1);
+    let log = threaded(&disk, Limits::tiny());
+    let waker = Waker::from(Arc::new(Unwakeable));
+    let mut context = Context::from_waker(&waker);
+    for _ in 0..2 {
+        // Both wait behind a leader, so that one batch has them.
+        log.shared().state.lock().turn = Turn::Led;
+        let append = || log.append_async(note(), Priority::User, Box::new(Silent));
+        let (mut first, second) = (append().unwrap(), append().unwrap());
+        assert!(Pin::new(&mut first).poll(&mut context).is_pending());
+        log.shared().hand_over();
+        second.wait(LONG).unwrap();
+        first.wait(LONG).unwrap();
+    }
+    assert!(log.failure().is_none());
 }

@@ -30,6 +30,7 @@ use crate::ids::Lsn;
 use crate::runtime::sync::now;
 use crate::runtime::{fence, sync};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// A committer that leads hands on after so many batches, whatever waits: its own commit returns only then.
@@ -189,7 +190,9 @@ impl Shared {
         let _span = tracing::debug_span!("batch", records, bytes = task.bytes).entered();
         let before = task.writer.segment().map(|segment| segment.id);
         let began_us = self.parts.clock.monotonic_us();
+        self.writing.fetch_add(1, Ordering::AcqRel);
         let written = fence("wrote a batch", || self.perform(&mut task, buffer));
+        self.writing.fetch_sub(1, Ordering::AcqRel);
         let written = written
             .unwrap_or_else(|panic| Err(Stopped::Failed(LogFailure::Panic(Box::new(panic)))));
         let step = match written {
@@ -198,6 +201,11 @@ impl Shared {
             Err(Stopped::Refused(rejection)) => self.refuse_window(&task, &rejection),
             Err(Stopped::Failed(failure)) => self.window_failed(&task, failure),
         };
+        if matches!(step, Step::Lost) {
+            // Whoever closes the log waits for this, too.
+            let _state = self.state.lock();
+            self.room.notify_all();
+        }
         buffer.release();
         if before != task.writer.segment().map(|segment| segment.id) {
             self.segment_sealed();

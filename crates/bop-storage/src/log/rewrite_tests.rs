@@ -3,7 +3,7 @@
 use super::super::group::Log;
 use super::super::lead::Stopped;
 use super::super::member::{Placed, Priority, Publish, Remains};
-use super::super::rig::{LONG, append, log_within, note, threaded};
+use super::super::rig::{LONG, append, log_within, note, threaded, until_nobody_leads};
 use super::*;
 use crate::error::{CommitError, Rejection};
 use crate::io::IoOp;
@@ -164,7 +164,7 @@ fn a_write_that_does_not_return_stalls_the_log_and_is_overtaken() {
         }
         // Published from the fresh segment, though the first write is still in the kernel.
         let at = told.recv_timeout(LONG).unwrap();
-        assert!(log.wait_until_quiet(Instant::now() + LONG));
+        until_nobody_leads(&log);
         let next = append(&log).unwrap();
         assert_eq!(segment_of(&log, at), segment_of(&log, next));
         let published = log.published();

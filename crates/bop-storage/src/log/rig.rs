@@ -9,6 +9,7 @@ use super::member::{Placed, Priority, Silent};
 use super::parts::LogParts;
 use super::ring::Ring;
 use super::spares::{SegmentRegistry, SpareMaker};
+use super::state::Turn;
 use super::writer::LogStart;
 use super::{LogEnd, LogEvents, RegisteredSegment};
 use crate::error::{CommitError, ManifestError};
@@ -136,4 +137,11 @@ pub(super) fn note() -> EncodedRecord {
 
 pub(super) fn append(log: &Log) -> Result<Placed, CommitError> {
     log.append(note(), Priority::User, Box::new(Silent))
+}
+
+/// Until nobody has the turn, whoever may still be in the kernel.
+pub(super) fn until_nobody_leads(log: &Log) {
+    while log.shared().state.lock().turn != Turn::Free {
+        std::thread::yield_now();
+    }
 }

@@ -31,6 +31,8 @@ use std::time::{Duration, Instant};
 pub(super) struct Shared {
     pub(super) parts: LogParts,
     pub(super) state: Mutex<State>,
+    /// Threads that write a batch. One that lost the turn meanwhile does so until the kernel is done with it.
+    pub(super) writing: AtomicU64,
     /// Signalled when the queue or the log got room, and when turn or health changed.
     pub(super) room: Condvar,
     /// Signalled when the log got room, and when health changed: for records that the pace lets in later.
@@ -84,6 +86,7 @@ impl Shared {
         Self {
             parts,
             state: Mutex::new(state),
+            writing: AtomicU64::new(0),
             room: Condvar::new(),
             pace: Condvar::new(),
             work: Condvar::new(),

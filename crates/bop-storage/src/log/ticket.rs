@@ -16,8 +16,8 @@
 
 use super::member::{OnEnd, Placed, Publish, Remains};
 use crate::error::CommitError;
-use crate::runtime::fence;
 use crate::runtime::sync::{Gate, Mark, Mutex, now, yield_now};
+use crate::runtime::{fence, wake_task};
 use smallvec::SmallVec;
 use std::sync::{Arc, OnceLock};
 use std::task::{Poll, Waker};
@@ -282,7 +282,7 @@ impl Ticket {
             Waiter::Nobody | Waiter::Told(_) => false,
             Waiter::Thread => true,
             Waiter::Task(waker) => {
-                waker.wake();
+                wake_task(waker);
                 false
             }
         }

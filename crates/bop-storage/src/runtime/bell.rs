@@ -16,6 +16,13 @@ pub(crate) struct Bell {
     rung: Condvar,
 }
 
+/// Wakes a task. That its waker panics is no business of whoever wakes it, nor of those who are woken behind it.
+pub(crate) fn wake_task(waker: Waker) {
+    if let Err(panic) = fence("woke a task", || waker.wake()) {
+        tracing::error!(%panic, "a task's waker panicked");
+    }
+}
+
 impl Bell {
     /// It happened again.
     pub(crate) fn ring(&self) {
@@ -24,11 +31,7 @@ impl Bell {
         let wakers = std::mem::take(&mut state.1);
         drop(state);
         self.rung.notify_all();
-        for waker in wakers {
-            if let Err(panic) = fence("woke a task", || waker.wake()) {
-                tracing::error!(%panic, "a task's waker panicked");
-            }
-        }
+        wakers.into_iter().for_each(wake_task);
     }
 
     /// How often it happened.

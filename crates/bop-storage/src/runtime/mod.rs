@@ -22,7 +22,7 @@ mod system;
 
 pub(crate) use answer::{Pending, Promise, Waited, promise};
 pub(crate) use backoff::{Backoff, jitter};
-pub(crate) use bell::Bell;
+pub(crate) use bell::{Bell, wake_task};
 pub(crate) use breaker::Breaker;
 pub use breaker::{BreakerState, BreakerStatus};
 pub(crate) use errands::{Errands, Soon};

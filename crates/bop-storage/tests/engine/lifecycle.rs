@@ -132,6 +132,38 @@ fn a_write_that_hangs_keeps_the_store_locked() {
     assert_eq!(get(&after, "a"), 7);
 }
 
+/// The same where its batch is durable elsewhere meanwhile: the late write may still arrive, in a segment that whoever
+/// opened the store next could be using again.
+#[test]
+fn a_write_that_was_overtaken_keeps_the_store_locked() {
+    let (disk, manifest) = (SimDisk::new(1), MemoryManifest::new());
+    let mut limits = Limits::tiny();
+    limits.io_deadline = Duration::from_millis(200);
+    limits.stall_limit = Duration::from_millis(5);
+    let store = open(simulated(&disk, &manifest).limits(limits));
+    let db = store.create_database("a", DbKind::Raw).unwrap();
+    disk.fail_next(IoOp::WriteDurable, Fault::Hang);
+    thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let mut write = db.begin_write(LONG).unwrap();
+            write.write_page(PageNo::FIRST, &[7; 4096]).unwrap();
+            write.commit().map(drop)
+        });
+        disk.wait_until_hung(1);
+        while db.begin_read().unwrap().page_count() == 0 {
+            thread::yield_now();
+        }
+        let error = store.close(Duration::ZERO).unwrap_err();
+        assert!(matches!(error, CloseError::StillStalled), "{error}");
+        let second = Manager::open("simulated", manual(&disk, &manifest)).unwrap_err();
+        assert_eq!(second.code(), ErrorCode::StoreLocked);
+        disk.release_hung();
+        writer.join().unwrap().unwrap();
+    });
+    let after = open(manual(&disk.snapshot(), &manifest));
+    assert_eq!(get(&after, "a"), 7);
+}
+
 /// Starts no thread.
 #[derive(Debug)]
 struct NoThreads;

@@ -287,6 +287,16 @@ impl AtomicU64 {
         point();
         self.0.store(value, order);
     }
+
+    pub fn fetch_add(&self, value: u64, order: Ordering) -> u64 {
+        point();
+        self.0.fetch_add(value, order)
+    }
+
+    pub fn fetch_sub(&self, value: u64, order: Ordering) -> u64 {
+        point();
+        self.0.fetch_sub(value, order)
+    }
 }
 
 /// `std::thread::yield_now`.
