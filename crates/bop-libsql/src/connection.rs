@@ -9,8 +9,8 @@ use crate::error::Error;
 use crate::ffi;
 use crate::hub::Hub;
 use crate::shown;
-use bop_storage::At;
-use bop_storage::error::{CatalogueError, NameError};
+use bop_storage::error::{BeginError, CatalogueError, NameError};
+use bop_storage::{At, Db};
 use rusqlite::OpenFlags;
 use rusqlite::config::DbConfig;
 use std::fmt;
@@ -98,14 +98,18 @@ impl Default for OpenOptions {
 pub struct Connection {
     sqlite: rusqlite::Connection,
     errors: Arc<ErrorSlot>,
+    /// The database, unless it shows a state of its past.
+    database: Option<Db>,
 }
 
 impl Connection {
     pub(crate) fn open(hub: &Arc<Hub>, name: &str, options: &OpenOptions) -> Result<Self, Error> {
         refuse_memory(name)?;
         // SQLite would ask for the database too, but its answer has no details.
-        hub.open(name, options.create && !options.read_only)?;
-        Self::open_file(hub, name, options)
+        let database = hub.open(name, options.create && !options.read_only)?;
+        let mut opened = Self::open_file(hub, name, options)?;
+        opened.database = Some(database);
+        Ok(opened)
     }
 
     pub(crate) fn open_at(
@@ -124,7 +128,11 @@ impl Connection {
         ErrorSlot::take_of_this_thread();
         let opened = Self::open_sqlite(hub, name, options, &errors);
         match opened {
-            Ok(sqlite) => Ok(Self { sqlite, errors }),
+            Ok(sqlite) => Ok(Self {
+                sqlite,
+                errors,
+                database: None,
+            }),
             Err(source) => Err(Error::Sqlite {
                 name: name.to_owned(),
                 source,
@@ -154,6 +162,12 @@ impl Connection {
         Ok(sqlite)
     }
 
+    /// Whether its database was dropped since, or restored, which makes another one of it: no statement succeeds any more.
+    pub(crate) fn is_of_a_dropped_database(&self) -> bool {
+        let begun = self.database.as_ref().map(Db::begin_read);
+        begun.is_some_and(|begun| matches!(begun, Err(BeginError::Dropped)))
+    }
+
     /// The newest error that the engine answered to this connection: it names the object and the
     /// place, where SQLite's own message says "disk I/O error".
     pub fn last_engine_error(&self) -> Option<EngineError> {
@@ -169,10 +183,19 @@ impl Connection {
         reason = "as rusqlite has it: the connection comes back"
     )]
     pub fn close(self) -> Result<(), (Self, rusqlite::Error)> {
-        let Self { sqlite, errors } = self;
-        sqlite
-            .close()
-            .map_err(|(sqlite, error)| (Self { sqlite, errors }, error))
+        let Self {
+            sqlite,
+            errors,
+            database,
+        } = self;
+        sqlite.close().map_err(|(sqlite, error)| {
+            let open = Self {
+                sqlite,
+                errors,
+                database,
+            };
+            (open, error)
+        })
     }
 }
 

@@ -31,8 +31,8 @@
 //! - **ATTACH** finds names in the store. A transaction over several databases of a store is one
 //!   commit: after a crash or an error all of it is there or nothing, which SQLite's WAL does not
 //!   promise. A name with a slash is a path of a plain file, as is `file:NAME?vfs=unix`; where a
-//!   transaction writes to such a file too, each database commits by itself. `VACUUM INTO` follows
-//!   the same rule of names.
+//!   transaction may write to such a file too, each database commits by itself: `BEGIN IMMEDIATE` may
+//!   write to every file that is attached. `VACUUM INTO` follows the same rule of names.
 //! - **The past** is read by [`Store::connect_at`], or by ATTACH under the name `DB@STATE`, where STATE is
 //!   `now`, `snapshot:NAME`, `lsn:N` or `time:RFC3339`: `ATTACH 'orders@snapshot:before' AS before`. Every
 //!   write to it fails with `SQLITE_READONLY`.

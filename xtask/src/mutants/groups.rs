@@ -250,9 +250,19 @@ pub(super) const GROUPS: &[Group] = &[
     },
     Group {
         name: "images",
-        files: &["lz4/mod.rs", "lz4/zero_runs.rs", "page_diff.rs", "trials.rs"],
+        files: &[
+            "lz4/mod.rs",
+            "lz4/zero_runs.rs",
+            "page_diff.rs",
+            "trials.rs",
+        ],
         tests: &[
-            lib(&READING, "lib", &["lz4::", "trials::", "log::format::"], &[]),
+            lib(
+                &READING,
+                "lib",
+                &["lz4::", "trials::", "log::format::"],
+                &[],
+            ),
             lib(
                 &WHOLE,
                 "lib, chunks",

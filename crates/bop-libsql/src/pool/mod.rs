@@ -144,7 +144,8 @@ impl Pool {
         }))
     }
 
-    /// A connection. It has whatever the one before left set or attached, but no transaction.
+    /// A connection. It has whatever the one before left set or attached, but no transaction. One whose database was
+    /// dropped since, or restored, which makes another one of it, is closed, and a new one opened in its place.
     ///
     /// # Errors
     /// [`PoolError::Timeout`] when none came back in time, [`PoolError::Open`] when a new one cannot
@@ -178,7 +179,7 @@ impl Pool {
         // From here on it is counted, and given back whatever happens.
         let mut pooled = PooledConnection {
             pool: Arc::clone(shared),
-            connection: idle,
+            connection: idle.filter(|idle| !idle.is_of_a_dropped_database()),
         };
         if pooled.connection.is_none() {
             let opened = shared

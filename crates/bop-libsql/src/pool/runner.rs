@@ -210,10 +210,15 @@ impl Crew {
         }
     }
 
-    /// The life of a thread.
+    /// The life of a thread. What a job has captured, its answer, and the waker of whoever waits for that may panic where
+    /// nobody is told of it: they take no thread from those who come later.
     fn work_on(&self) {
         while let Some(job) = self.next() {
-            job(self.pool.get());
+            let done = catch_unwind(AssertUnwindSafe(|| job(self.pool.get())));
+            if let Err(payload) = done {
+                let message = message_of(payload);
+                tracing::error!(message, "work of a pool panicked beside its answer");
+            }
         }
     }
 

@@ -11,8 +11,9 @@
 //!
 //! Invariants
 //! - a commit is staged when two databases of its store have a writer slot in this connection, and
-//!   every file that the connection writes to is a database of a store: to a plain file SQLite may
-//!   have given its word before the second phase, and then does not listen to its errors;
+//!   every file that the connection has a write transaction on is a database of a store: to a plain
+//!   file SQLite may have given its word before the second phase, and then does not listen to its
+//!   errors. `BEGIN IMMEDIATE` begins one on each file that is attached, written to or not;
 //! - what is staged is private, is read by its own transaction only, and is gone by whatever ends the
 //!   transaction otherwise;
 //! - databases of several stores are one group for each store.

@@ -2,7 +2,7 @@
 
 use crate::common::{code_of, int, new_store};
 use bop_libsql::{AsyncPool, Connection, OpenOptions, Pool, PoolError, PoolOptions, Store};
-use bop_storage::ErrorCode;
+use bop_storage::{At, ErrorCode};
 use rusqlite::ffi;
 use std::cell::Cell;
 use std::pin::Pin;
@@ -218,4 +218,59 @@ fn work_that_nobody_waits_for_is_not_begun_and_what_is_queued_is_done() {
         int(&store.connect("a").unwrap(), "SELECT count(*) FROM t"),
         1
     );
+}
+
+#[test]
+fn a_pool_goes_on_with_the_database_that_has_its_name() {
+    let (_dir, store) = new_store();
+    let (manager, pool) = (store.manager(), of(&store, 2));
+    let sum = || int(&pool.get().unwrap(), "SELECT sum(x) FROM t");
+    let run = |sql: &str| pool.get().unwrap().execute_batch(sql).unwrap();
+    run("CREATE TABLE t(x); INSERT INTO t VALUES (1)");
+    manager.snapshot_database("a", "good", &At::Now).unwrap();
+    run("INSERT INTO t VALUES (2)");
+    // Two of them lie idle.
+    drop((pool.get().unwrap(), pool.get().unwrap()));
+    let at = At::Snapshot("good".to_owned());
+    manager.restore_database("a", &at).unwrap();
+    assert_eq!(sum(), 1);
+    assert_eq!(pool.open_connections(), 2);
+    // One is in use.
+    let used = pool.get().unwrap();
+    manager.drop_database("a").unwrap();
+    assert!(used.execute_batch("SELECT sum(x) FROM t").is_err());
+    drop(used);
+    run("CREATE TABLE t(x); INSERT INTO t VALUES (3)");
+    assert_eq!(sum(), 3);
+    assert!(pool.open_connections() <= 2);
+}
+
+/// Panics when it is dropped.
+struct Undroppable;
+
+impl Drop for Undroppable {
+    fn drop(&mut self) {
+        panic!("a value that cannot be dropped");
+    }
+}
+
+#[test]
+fn work_that_panics_where_nobody_waits_for_it_takes_no_thread_along() {
+    let (_dir, store) = new_store();
+    let tasks = AsyncPool::new(of(&store, 1));
+    let (goes_on, wait) = mpsc::channel::<()>();
+    let mut first = Box::pin(tasks.run(move |_| drop(wait.recv())));
+    let value = Undroppable;
+    let mut second = Box::pin(tasks.run(move |_| std::mem::forget(value)));
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(first.as_mut().poll(&mut context).is_pending());
+    assert!(second.as_mut().poll(&mut context).is_pending());
+    drop(second);
+    goes_on.send(()).unwrap();
+    block_on(first).unwrap();
+    let third = tasks.run(|_| 3);
+    let third = block_on(tokio::time::timeout(Duration::from_secs(60), async {
+        third.await
+    }));
+    assert_eq!(third.unwrap().unwrap(), 3);
 }
