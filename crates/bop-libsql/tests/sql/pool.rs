@@ -269,8 +269,6 @@ fn work_that_panics_where_nobody_waits_for_it_takes_no_thread_along() {
     goes_on.send(()).unwrap();
     block_on(first).unwrap();
     let third = tasks.run(|_| 3);
-    let third = block_on(tokio::time::timeout(Duration::from_secs(60), async {
-        third.await
-    }));
+    let third = block_on(async { tokio::time::timeout(Duration::from_secs(60), third).await });
     assert_eq!(third.unwrap().unwrap(), 3);
 }

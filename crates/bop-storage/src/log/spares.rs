@@ -353,7 +353,8 @@ impl SpareMaker {
         Ok(())
     }
 
-    /// Takes sealed segments out of the log: no Lsn of theirs is needed any more.
+    /// Takes sealed segments out of the log: no Lsn of theirs is needed any more. A file that cannot be removed stays until
+    /// the next open, and keeps none of the others.
     ///
     /// # Errors
     /// The manifest's, before anything changed; the disk's, when a file could not be removed.
@@ -369,7 +370,7 @@ impl SpareMaker {
             .into_iter()
             .partition(|sealed| aside.contains(&sealed.segment.id));
         let aside: Vec<_> = aside.iter().map(|sealed| sealed.segment.id).collect();
-        move_to_damaged(self.disk.as_ref(), &aside)?;
+        let mut moved = move_to_damaged(self.disk.as_ref(), &aside);
         // Whoever makes spares may not come back from the device: then nothing is used again.
         let deadline = after(now(), self.limits.io_deadline);
         let mut recyclable = self.recyclable.try_lock_until(deadline);
@@ -380,10 +381,10 @@ impl SpareMaker {
                 Some(kept) if fits && kept.len() < self.limits.segments_spare_min as usize => {
                     kept.push(sealed);
                 }
-                _ => self.disk.remove(&layout::segment(sealed.segment.id))?,
+                _ => moved = moved.and(self.disk.remove(&layout::segment(sealed.segment.id))),
             }
         }
-        Ok(())
+        Ok(moved?)
     }
 
     fn make(&self, recycled: Option<SealedSegment>) -> Result<SpareSegment, SegmentError> {

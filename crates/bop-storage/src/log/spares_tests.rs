@@ -1,10 +1,13 @@
 //! A spare that could not be discarded, and who takes the next one.
 
-use super::super::rig::LONG;
+use super::super::rig::{LONG, append, log};
 use super::*;
+use crate::io::IoOp;
+use crate::io::errno::EIO;
 use crate::limits::Limits;
 use crate::runtime::Runtime;
-use crate::testing::SimDisk;
+use crate::testing::{Fault, SimDisk};
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
 /// A manifest that refuses to forget a segment.
@@ -103,4 +106,29 @@ fn one_that_may_be_forgotten_is_left_alone() {
 fn one_behind_which_another_was_taken_is_left_alone() {
     assert_eq!(left(stalled, None, true), [0; 0]);
     assert_eq!(left(failed, Some(true), true), [0; 0]);
+}
+
+#[test]
+fn a_segment_that_cannot_be_removed_keeps_no_other_one() {
+    let disk = SimDisk::new(1);
+    let log = log(&disk, LONG);
+    let kept = Limits::tiny().segments_spare_min as usize;
+    while log.ring().sealed_count() < kept + 3 {
+        append(&log).unwrap();
+        log.spares().ensure(2).unwrap();
+    }
+    let released = log.ring().releasable(log.published());
+    let files: Vec<_> = released
+        .iter()
+        .map(|sealed| layout::segment(sealed.segment.id))
+        .collect();
+    let left = || {
+        let is_there = |path: &&PathBuf| disk.open(path, OpenMode::Read).is_ok();
+        files.iter().filter(is_there).count()
+    };
+    assert_eq!(left(), released.len());
+    disk.fail_next(IoOp::Remove, Fault::Error(EIO));
+    assert!(log.spares().release(released).is_err());
+    // Those that are used again, and the one.
+    assert_eq!(left(), kept + 1);
 }

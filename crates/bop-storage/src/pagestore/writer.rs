@@ -302,7 +302,9 @@ impl ChunkWriter {
         })?;
         let (digest, bytes) = finished;
         self.scratch.rename(&layout::chunk(owner.chunk_id))?;
-        self.disk.sync_dir(Path::new(layout::CHUNK_DIR))?;
+        let named = self.disk.sync_dir(Path::new(layout::CHUNK_DIR));
+        // Else nobody knows that it is there: each attempt would leave one.
+        named.inspect_err(|_| drop(self.disk.remove(&layout::chunk(owner.chunk_id))))?;
         Ok(FinishedChunk {
             id: owner.chunk_id,
             bytes,

@@ -326,10 +326,11 @@ impl Lines<'_> {
     }
 }
 
-/// The databases that forks among those that are wanted were made of, and these of others.
+/// The databases that forks among those that are wanted were made of, and what these were made of.
 pub(super) fn origins_of(wanted: &Wanted, catalogue: &Catalogue) -> BTreeSet<DbId> {
     let mut origins = BTreeSet::new();
-    // Where all but a few are wanted, they are read anyway, but for those few: of these there is more than one pass can read.
+    // Of all but those that are closed most are wanted anyway. The closed ones need the log from elsewhere: a fork of
+    // one of them is not saved at first, and the search for it reads both.
     let Wanted::Only(these) = wanted else {
         return origins;
     };
