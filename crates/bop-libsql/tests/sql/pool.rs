@@ -259,7 +259,7 @@ fn work_that_panics_where_nobody_waits_for_it_takes_no_thread_along() {
     let (_dir, store) = new_store();
     let tasks = AsyncPool::new(of(&store, 1));
     let (goes_on, wait) = mpsc::channel::<()>();
-    let mut first = Box::pin(tasks.run(move |_| drop(wait.recv())));
+    let mut first = Box::pin(tasks.run(move |_| wait.recv()));
     let value = Undroppable;
     let mut second = Box::pin(tasks.run(move |_| std::mem::forget(value)));
     let mut context = Context::from_waker(Waker::noop());
@@ -267,7 +267,7 @@ fn work_that_panics_where_nobody_waits_for_it_takes_no_thread_along() {
     assert!(second.as_mut().poll(&mut context).is_pending());
     drop(second);
     goes_on.send(()).unwrap();
-    block_on(first).unwrap();
+    block_on(first).unwrap().unwrap();
     let third = tasks.run(|_| 3);
     let third = block_on(async { tokio::time::timeout(Duration::from_secs(60), third).await });
     assert_eq!(third.unwrap().unwrap(), 3);
