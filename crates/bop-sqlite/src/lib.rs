@@ -12,7 +12,8 @@
 //!
 //! `file:NAME?vfs=bop&store=DIR` is NAME in the store DIR; so is `DIR/NAME` where DIR is a store, and `NAME`
 //! with `$BOP_STORE` set. `NAME@snapshot:S`, `NAME@time:T` and `NAME@lsn:N` are states of the past, read only.
-//! Everything else is a file of the VFS that was there before. With `BOP_DEFAULT_VFS=1`, or by the entry
+//! Everything else is a file of the VFS that was there before. `DIR/NAME`, with an absolute DIR, has at most 500
+//! bytes, which is what SQLite has room for. With `BOP_DEFAULT_VFS=1`, or by the entry
 //! point `sqlite3_bopdefault_init`, the VFS becomes the default one, for programs that cannot name it.
 //!
 //! # How it differs from a SQLite file

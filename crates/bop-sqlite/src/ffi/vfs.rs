@@ -6,7 +6,9 @@
 //!
 //! Invariants
 //! - a table that SQLite has seen is never freed or unregistered: somebody may still name it;
-//! - a journal of ours is never a file, and no WAL of ours can be opened.
+//! - a journal of ours is never a file, and no WAL of ours can be opened;
+//! - no name is longer than the base VFS takes it: SQLite copies names into memory of that size without
+//!   looking, those of journals and of super-journals too.
 
 use super::base;
 use super::c::{self, CFile, CVfs, Calls};
@@ -36,8 +38,8 @@ use std::sync::{Arc, LazyLock, OnceLock};
 /// The name of the VFS.
 pub(super) const NAME: &CStr = c"bop";
 
-/// More than a directory and the names of a database and of a snapshot have together.
-const PATH_BYTES: c_int = 4096 + 1024;
+/// What SQLite puts behind the name of a database for its longest other file, a super-journal: `-mj` and nine digits.
+const SUFFIX_BYTES: usize = 12;
 
 /// One table.
 pub(super) struct Vfs {
@@ -255,7 +257,7 @@ unsafe fn table_over(base: *mut CVfs) -> CVfs {
     CVfs {
         version: version.min(2),
         file_bytes: file_bytes.max(c_int::try_from(own_bytes).unwrap_or(c_int::MAX)),
-        path_bytes: path_bytes.max(PATH_BYTES),
+        path_bytes,
         next: std::ptr::null_mut(),
         name: NAME.as_ptr(),
         data: std::ptr::null_mut(),
@@ -463,13 +465,21 @@ unsafe extern "C" fn full_pathname(
             return codes::SQLITE_CANTOPEN;
         };
         let bytes = full.as_bytes_with_nul();
-        if usize::try_from(room).is_ok_and(|room| bytes.len() <= room) {
-            // SAFETY: `out` has `room` bytes.
-            unsafe { out.copy_from_nonoverlapping(bytes.as_ptr().cast(), bytes.len()) };
-            codes::SQLITE_OK
-        } else {
-            codes::SQLITE_CANTOPEN
+        let room = usize::try_from(room).unwrap_or_default();
+        if bytes.len() + SUFFIX_BYTES > room {
+            vfs.tell(&OPEN_ERRORS, too_long(&located.name, bytes.len() - 1, room));
+            return codes::SQLITE_CANTOPEN;
         }
+        // SAFETY: `out` has `room` bytes.
+        unsafe { out.copy_from_nonoverlapping(bytes.as_ptr().cast(), bytes.len()) };
+        codes::SQLITE_OK
     };
     fence("xFullPathname", None, || codes::SQLITE_CANTOPEN, body)
+}
+
+fn too_long(name: &str, bytes: usize, room: usize) -> EngineError {
+    let most = room.saturating_sub(SUFFIX_BYTES + 1);
+    EngineError::Refused(
+        format!("the path of {name:?} has {bytes} bytes, of which SQLite takes {most}").into(),
+    )
 }

@@ -81,6 +81,41 @@ def test_a_name_finds_its_store_by_path_and_by_the_environment():
     assert os.path.getsize(path) > 0
 
 
+def directory_of(path_bytes):
+    """A directory whose path has so many bytes."""
+    path = os.path.realpath(FILES)
+    while path_bytes - len(path) > 201:
+        path = os.path.join(path, "d" * 100)
+    path = os.path.join(path, "e" * (path_bytes - len(path) - 1))
+    os.makedirs(path, exist_ok=True)
+    return path
+
+
+def test_a_name_is_as_long_as_sqlite_takes_it_and_no_longer():
+    # SQLite copies a journal's name into 513 bytes, and reads that of a super-journal into a page and 8 bytes.
+    for vfs in ("unix", "bop"):
+        path = f"{directory_of(590)}/plain.db"
+        fails("unable to open", sqlite3.connect, f"file:{path}?vfs={vfs}", 5, 0, None, True, sqlite3.Connection, 128, True)
+        path = f"{directory_of(490)}/plain.db"
+        connection = sqlite3.connect(f"file:{path}?vfs={vfs}", uri=True)
+        connection.execute("CREATE TABLE IF NOT EXISTS t(x)")
+        connection.execute("INSERT INTO t VALUES (1)")
+        connection.commit()
+    longest = os.path.join(directory_of(490), "store")
+    ours = connect("abc", store=longest)
+    ours.execute("PRAGMA page_size = 512")
+    ours.execute(f"ATTACH 'file:b?vfs=bop&store={longest}' AS b")
+    for schema in ("main", "b"):
+        ours.execute(f"CREATE TABLE {schema}.t(x)")
+    ours.execute("BEGIN")
+    for schema in ("main", "b"):
+        ours.execute(f"INSERT INTO {schema}.t VALUES (1)")
+    ours.execute("COMMIT")
+    equal(rows(ours, "SELECT * FROM b.t"), [(1,)])
+    fails("unable to open", connect, "abcd", longest)
+    assert "501 bytes" in reason() and "500" in reason(), reason()
+
+
 CHILD = """
 import os, sqlite3, sys
 loader = sqlite3.connect(":memory:")
