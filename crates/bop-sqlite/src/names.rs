@@ -72,18 +72,34 @@ pub(crate) fn locate(
             return Some(Located::new(store, name));
         }
     }
+    if let Some(found) = in_directory(name, is_store) {
+        return Some(found);
+    }
     if has_slash(name) {
-        let before_state = name.split_once('@').map_or(name, |(before, _)| before);
-        let (store, _) = before_state.rsplit_once('/')?;
-        let store_or_root = Path::new(if store.is_empty() { "/" } else { store });
-        let rest = &name[store.len() + 1..];
-        return is_store(store_or_root).then(|| Located::new(store_or_root, rest));
+        return None;
     }
     match (&known.environment, known.open.as_slice()) {
         (Some(store), _) => Some(Located::new(store, name)),
         (None, [store]) if !known.is_default => Some(Located::new(store, name)),
         _ => None,
     }
+}
+
+/// The database of a path whose directory is a store. A directory may have an `@` in its name, and so may what
+/// stands behind that of a database, so the path may end before any of them: the longest one that does is it.
+fn in_directory(name: &str, is_store: impl Fn(&Path) -> bool) -> Option<Located> {
+    let ends = name.rmatch_indices('@').map(|(end, _)| end);
+    for end in std::iter::once(name.len()).chain(ends) {
+        let Some((store, _)) = name[..end].rsplit_once('/') else {
+            continue;
+        };
+        let store_or_root = Path::new(if store.is_empty() { "/" } else { store });
+        let rest = &name[store.len() + 1..];
+        if !has_slash(rest) && is_store(store_or_root) {
+            return Some(Located::new(store_or_root, rest));
+        }
+    }
+    None
 }
 
 /// What stands behind the directory and a slash in a full name.
@@ -160,6 +176,19 @@ mod tests {
             pair("/s/a", "app@snapshot:x/y")
         );
         for file in ["/s/b/app", "/s/a/deep/app", "/s/a", "/app", "app", "./app"] {
+            assert_eq!(located(file, &known), None, "{file}");
+        }
+        // A directory may be called as it likes.
+        for store in ["/u@h/a", "/u@h/a@b", "u@h/a", "/s/a@lsn:1"] {
+            for name in ["app", "app@snapshot:x/y", "app@snapshot:x@y/z"] {
+                let found = locate(&format!("{store}/{name}"), &known, |path| {
+                    path == Path::new(store)
+                });
+                let found = found.map(|found| found.name);
+                assert_eq!(found.as_deref(), Some(name), "{store}/{name}");
+            }
+        }
+        for file in ["/u@h/app", "/u@/s/a/app", "/u@h/b/app@snapshot:/s/a/x"] {
             assert_eq!(located(file, &known), None, "{file}");
         }
     }

@@ -81,6 +81,20 @@ def test_a_name_finds_its_store_by_path_and_by_the_environment():
     assert os.path.getsize(path) > 0
 
 
+def test_a_store_is_found_whatever_its_directory_is_called():
+    for place in ("u@h", "u@lsn:8"):
+        store = os.path.join(FILES, place, "store")
+        os.makedirs(os.path.dirname(store))
+        connect("app", store=store).execute("CREATE TABLE t AS SELECT 5 AS x")
+        for name in (f"{store}/app", f"{store}/app@time:2100-01-01T00:00:00Z", f"{store}/app@snapshot:a/b"):
+            try:
+                found = sqlite3.connect(f"file:{name}?vfs=bop", uri=True)
+                equal(one(found, "SELECT x FROM t"), 5, name)
+            except sqlite3.Error:
+                assert "snapshot" in name and "a/b" in reason(), (name, reason())
+        assert not os.path.exists(f"{store}/app")
+
+
 def directory_of(path_bytes):
     """A directory whose path has so many bytes."""
     path = os.path.realpath(FILES)
