@@ -2,9 +2,12 @@
 //!
 //! | SQLite says | what is committed |
 //! |---|---|
-//! | `COMMIT_PHASETWO` on a file, no super-journal | every file of the connection whose first phase is over: where there is no super-journal all first phases come before the first second one |
+//! | `COMMIT_PHASETWO` on a file, no super-journal | it, and every file of the connection whose first phase came behind its own: where there is no super-journal all first phases come before the first second one, and in the same order |
 //! | a super-journal is deleted | every file whose first phase named it |
 //! | `COMMIT_PHASETWO` after that | nothing is left |
+//!
+//! A file whose first phase came before that has none in this commit. With `journal_mode=OFF` and
+//! `locking_mode=EXCLUSIVE` SQLite rolls one back without a call, which we learn when it next looks at the file.
 //!
 //! Invariants
 //! - databases that SQLite commits together are committed by one record, or none of them is;
@@ -25,10 +28,13 @@ use std::sync::Arc;
 pub(crate) fn phase_two(handle: &Arc<Handle>) -> Result<(), EngineError> {
     let hub = Arc::clone(handle.hub());
     hub.check_process("commit")?;
-    let mut members = hub.handles_of(handle.connection());
-    members
-        .retain(|other| !Arc::ptr_eq(other, handle) && other.prepared() == Some(Prepared::Alone));
-    members.push(Arc::clone(handle));
+    let mut members = vec![Arc::clone(handle)];
+    if let Some(Prepared::Alone(first)) = handle.prepared() {
+        let mut others = hub.handles_of(handle.connection());
+        let is_later = |phase| matches!(phase, Some(Prepared::Alone(phase)) if phase > first);
+        others.retain(|other| is_later(other.prepared()));
+        members.append(&mut others);
+    }
     together(&hub, members)
 }
 

@@ -176,6 +176,30 @@ fn without_a_super_journal_all_of_a_connection_commit_at_the_first_signal() {
 }
 
 #[test]
+fn what_was_rolled_back_without_a_call_is_in_no_later_commit() {
+    let store = Store::new();
+    let (b, c, d) = (store.open("b", 1), store.open("c", 1), store.open("d", 1));
+    write(&b, 9, 1);
+    b.prepare(None).unwrap();
+    // The first phase of another file failed: no journal, and the lock is kept.
+    for handle in [&c, &d] {
+        write(handle, 1, 1);
+        handle.prepare(None).unwrap();
+    }
+    commit::phase_two(&c).unwrap();
+    assert_eq!(store.head("b"), Lsn::ZERO);
+    assert!(store.head("c") > Lsn::ZERO);
+    assert_eq!(store.head("c"), store.head("d"));
+    // SQLite looks again.
+    let mut versions = [0; 16];
+    b.read(&mut versions, 24).unwrap();
+    b.write(0, &page(2, 3)).unwrap();
+    b.prepare(None).unwrap();
+    commit::phase_two(&b).unwrap();
+    assert_eq!(shown(&b), (3, 2));
+}
+
+#[test]
 fn a_group_is_committed_when_its_super_journal_is_deleted() {
     let store = Store::new();
     let (a, b) = (store.open("a", 1), store.open("b", 1));

@@ -16,7 +16,7 @@ use bop_sqlite_common::shown::{self, Shown};
 use bop_storage::Manager;
 use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 /// The open files.
@@ -39,6 +39,8 @@ pub(crate) struct Hub {
     pub(crate) claims: Claims,
     pub(crate) errors: ErrorSlot,
     closing: Arc<AtomicBool>,
+    /// First phases of commits that are over.
+    phases: AtomicU64,
 }
 
 impl Hub {
@@ -51,6 +53,7 @@ impl Hub {
             claims: Claims::default(),
             errors: ErrorSlot::default(),
             closing: Arc::default(),
+            phases: AtomicU64::new(0),
         }
     }
 
@@ -61,6 +64,11 @@ impl Hub {
     /// Whether the program has closed its last connection: what is done for others is to end.
     pub(crate) fn closing(&self) -> &Arc<AtomicBool> {
         &self.closing
+    }
+
+    /// The first phase of a commit is over; which one that is.
+    pub(crate) fn next_phase(&self) -> u64 {
+        self.phases.fetch_add(1, Ordering::Relaxed)
     }
 
     pub(crate) fn is_of_this_process(&self) -> bool {

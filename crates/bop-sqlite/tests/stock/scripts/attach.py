@@ -1,5 +1,7 @@
 """Transactions over several databases of a store, and what may not be one."""
 
+import resource
+import signal
 import sqlite3
 import threading
 
@@ -136,6 +138,37 @@ def test_what_could_not_be_atomic_is_refused_and_nothing_of_it_is_done():
     fails("access permission denied", from_store.execute, "INSERT INTO main.t VALUES (1)")
     assert "two stores" in reason()
     from_store.execute("ROLLBACK")
+
+
+def test_what_was_rolled_back_without_a_journal_is_not_in_a_later_commit():
+    for name in ("stale-a", "stale-b"):
+        connect(name).execute("CREATE TABLE t(x)")
+    file = plain("stale.db")
+    file.execute("CREATE TABLE t(x)")
+    path = rows(file, "PRAGMA database_list")[0][2]
+    file.close()
+    connection = connect("stale-a")
+    attach(connection, "stale-b", "b")
+    connection.execute(f"ATTACH '{path}' AS f")
+    connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+    connection.execute("PRAGMA main.journal_mode = OFF")
+    connection.execute("PRAGMA b.journal_mode = OFF")
+    connection.execute("BEGIN")
+    connection.execute("INSERT INTO main.t VALUES (9)")
+    connection.execute("INSERT INTO f.t VALUES (zeroblob(300000))")
+    # The file cannot grow: the first phase of its commit fails, behind that of the database.
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100000, before[1]))
+    fails("", connection.execute, "COMMIT")
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not connection.in_transaction
+    connection.execute("INSERT INTO b.t VALUES (1)")
+    equal(one(connect("stale-a"), "SELECT count(*) FROM t"), 0, "nothing of it is committed")
+    equal(one(connect("stale-b"), "SELECT count(*) FROM t"), 1)
+    equal(counts(connection, "main.t", "b.t", "f.t"), [0, 1, 0])
+    connection.execute("INSERT INTO main.t VALUES (1)")
+    equal(one(connect("stale-a"), "SELECT x FROM t"), 1)
 
 
 def test_of_two_that_wait_for_each_other_one_is_told_at_once():
