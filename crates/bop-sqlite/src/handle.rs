@@ -16,8 +16,8 @@
 //! | SHARED | pinned | none | free |
 //! | RESERVED and above | pinned | what SQLite wrote since | held |
 //!
-//! With `locking_mode=EXCLUSIVE` SQLite keeps its lock when it has committed, and so we the writer slot: a
-//! seat. The next write begins the next transaction.
+//! With `locking_mode=EXCLUSIVE` SQLite keeps its lock when it has read or committed, and so we the writer slot,
+//! from the first read on: a seat (`exclusive`). The next write begins the next transaction.
 //!
 //! Invariants
 //! - nothing that SQLite writes is seen by anybody else before it says that it commits, and what it has
@@ -29,6 +29,7 @@
 //! Never: waits for a writer (SQLite's busy handler does), or knows a C type.
 
 mod ends;
+mod exclusive;
 
 use crate::claims::Connection;
 use crate::counter::Counter;
@@ -38,6 +39,7 @@ use crate::stores;
 use bop_sqlite_common::engine_error::EngineError;
 use bop_sqlite_common::shown::Shown;
 use bop_storage::{BeginError, Db, Durability, ReadTxn, ResetTxn, WriteTxn, WriterSeat};
+use exclusive::Exclusive;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -86,6 +88,9 @@ pub(crate) struct State {
     /// What the next snapshot begins with.
     reset: Option<ResetTxn>,
     seat: Option<WriterSeat>,
+    /// SQLite has asked for the seat: it may have been there before.
+    writes: bool,
+    exclusive: Exclusive,
     counter: Counter,
     synced: bool,
     prepared: Option<Prepared>,
@@ -202,10 +207,9 @@ impl Handle {
     pub(crate) fn lock(&self, level: Level) -> Result<(), EngineError> {
         let mut state = self.state.lock();
         if level >= Level::Shared && matches!(state.stage, Stage::Idle) {
-            let before = state.reset.take();
-            state.stage = Stage::Reading(self.shown.begin_read_again(before)?);
+            self.begin_reading(&mut state)?;
         }
-        if level < Level::Writer || state.seat.is_some() {
+        if level < Level::Writer || state.writes {
             return Ok(());
         }
         if stores::writes_elsewhere(&self.hub, self.connection()) {
@@ -213,35 +217,38 @@ impl Handle {
                 "a transaction over databases of two stores could not be atomic".into(),
             ));
         }
-        let Stage::Reading(read) = &state.stage else {
-            return Err(EngineError::NoTransaction { operation: "lock" });
-        };
-        let write = match self.shown.begin_write_at(read, None) {
-            Ok(write) => write,
-            Err(error) => return Err(self.waits(error)),
-        };
-        if let Some(db) = self.database() {
-            self.hub.claims.hold(self.connection(), db.id());
+        if state.seat.is_none() {
+            let Stage::Reading(read) = &state.stage else {
+                return Err(EngineError::NoTransaction { operation: "lock" });
+            };
+            let write = self.take_slot(read)?;
+            state.seat = Some(write.seat());
+            state.begin(write);
         }
-        state.seat = Some(write.seat());
+        state.writes = true;
         state.synced = false;
         state.prepared = None;
-        state.begin(write);
         Ok(())
     }
 
-    /// Nobody waits for somebody who waits for him.
-    fn waits(&self, error: EngineError) -> EngineError {
-        match (&error, self.database()) {
-            (EngineError::Begin(BeginError::Busy), Some(db))
-                if self
-                    .hub
-                    .claims
-                    .ask(self.connection(), db.id(), Instant::now()) =>
-            {
-                EngineError::Deadlock { name: db.name() }
+    /// Takes the writer slot, if what is read is the newest state. Nobody waits for somebody who waits for him.
+    fn take_slot(&self, read: &ReadTxn) -> Result<WriteTxn, EngineError> {
+        let taken = self.shown.begin_write_at(read, None);
+        let Some(db) = self.database() else {
+            return taken;
+        };
+        let (claims, connection) = (&self.hub.claims, self.connection());
+        match taken {
+            Ok(write) => {
+                claims.hold(connection, db.id());
+                Ok(write)
             }
-            _ => error,
+            Err(EngineError::Begin(BeginError::Busy))
+                if claims.ask(connection, db.id(), Instant::now()) =>
+            {
+                Err(EngineError::Deadlock { name: db.name() })
+            }
+            refused => refused,
         }
     }
 
@@ -250,6 +257,12 @@ impl Handle {
         let mut state = self.state.lock();
         if level < Level::Writer && state.seat.is_some() {
             self.roll_back(&mut state);
+            state.writes = false;
+        }
+        if level == Level::None {
+            state.exclusive.unlocked();
+        }
+        if level < Level::Writer && state.seat.is_some() && !state.exclusive.keeps_seat() {
             if let Some(db) = self.database() {
                 self.hub.claims.leave(db.id());
             }
@@ -368,9 +381,9 @@ impl Handle {
 
 impl State {
     fn level(&self) -> Level {
-        match (&self.stage, &self.seat) {
-            (_, Some(_)) => Level::Writer,
-            (Stage::Idle, None) => Level::None,
+        match &self.stage {
+            _ if self.writes => Level::Writer,
+            Stage::Idle => Level::None,
             _ => Level::Shared,
         }
     }

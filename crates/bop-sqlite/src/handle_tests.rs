@@ -298,6 +298,76 @@ fn whatever_a_lost_commit_had_is_not_in_the_next_one_though_the_lock_is_kept() {
 }
 
 #[test]
+fn whoever_keeps_his_lock_keeps_the_slot_from_his_first_read_on() {
+    let store = Store::new();
+    let (a, b) = (store.open("a", 1), store.open("b", 1));
+    let (other_a, other_b) = (store.open("a", 2), store.open("b", 2));
+    commit_alone(&other_a, 1, 1);
+    a.set_exclusive(true).unwrap();
+    for (mine, others) in [(&a, &other_a), (&b, &other_b)] {
+        mine.lock(Level::Shared).unwrap();
+        assert_eq!(mine.level(), Level::Shared);
+        others.lock(Level::Shared).unwrap();
+        let busy = others.lock(Level::Writer).unwrap_err();
+        assert!(matches!(busy, EngineError::Begin(BeginError::Busy)));
+    }
+    // The journal's mode is changed, and nobody comes in.
+    a.lock(Level::Writer).unwrap();
+    a.unlock(Level::Shared);
+    assert!(other_a.lock(Level::Writer).is_err());
+    // One that gives up its lock is not in that mode.
+    b.unlock(Level::None);
+    lock(&other_b);
+    other_b.unlock(Level::None);
+    b.lock(Level::Shared).unwrap();
+    lock(&other_b);
+    // What it writes is over what it has read.
+    a.lock(Level::Writer).unwrap();
+    a.write(0, &page(2, 2)).unwrap();
+    a.prepare(None).unwrap();
+    commit::phase_two(&a).unwrap();
+    assert_eq!((shown(&a), shown(&other_a).1), ((2, 2), 1));
+    a.set_exclusive(false).unwrap();
+    a.unlock(Level::None);
+    other_a.unlock(Level::None);
+    lock(&other_a);
+}
+
+#[test]
+fn two_that_keep_their_locks_come_one_after_the_other_and_an_old_state_is_not_locked() {
+    let store = Store::new();
+    let (one, two) = (store.open("a", 1), store.open("a", 2));
+    one.set_exclusive(true).unwrap();
+    one.join_connection();
+    let later = store.open("b", 1);
+    later.join_connection();
+    later.lock(Level::Shared).unwrap();
+    two.set_exclusive(true).unwrap();
+    one.lock(Level::Shared).unwrap();
+    let busy = two.lock(Level::Shared).unwrap_err();
+    assert!(matches!(busy, EngineError::Begin(BeginError::Busy)));
+    assert_eq!(two.level(), Level::None);
+    let other = store.open("b", 3);
+    other.lock(Level::Shared).unwrap();
+    assert!(other.lock(Level::Writer).is_err());
+    assert!(other.set_exclusive(true).is_err());
+    one.close();
+    two.lock(Level::Shared).unwrap();
+    two.close();
+    let old = store.open("a", 4);
+    old.lock(Level::Shared).unwrap();
+    commit_alone(&store.open("a", 5), 1, 1);
+    let stale = old.set_exclusive(true).unwrap_err();
+    assert!(matches!(
+        stale,
+        EngineError::Begin(BeginError::BusySnapshot { .. })
+    ));
+    old.unlock(Level::None);
+    old.lock(Level::Shared).unwrap();
+    lock(&old);
+}
+
+#[test]
 fn a_super_journal_of_another_vfs_is_refused() {
     let store = Store::new();
     let a = store.open("a", 1);

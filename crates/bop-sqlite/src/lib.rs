@@ -18,8 +18,11 @@
 //!
 //! # How it differs from a SQLite file
 //!
-//! - Readers are never blocked: each has the state that its transaction began with, whoever writes, also
-//!   with `locking_mode=EXCLUSIVE`, which keeps other writers out.
+//! - Readers are never blocked: each has the state that its transaction began with, whoever writes.
+//! - `locking_mode=EXCLUSIVE` keeps other writers out from the first read on, and everybody else who asks for it:
+//!   `SQLITE_BUSY`. Others read. Where the main database is none of a store's, the pragma names the one that it is
+//!   meant for (`PRAGMA orders.locking_mode = EXCLUSIVE`): else it keeps nobody out before the first write, and
+//!   whoever has only read shows an old state from another's commit on, until the mode is `NORMAL` again.
 //! - The rollback journal is memory of this process (above 8 MiB a temporary file). All of its modes work,
 //!   and `OFF` rolls back, too. `journal_mode=WAL` answers the mode in force: there is no WAL.
 //! - A commit is durable when it returns, unless `synchronous` is `OFF`: then within ten milliseconds, and

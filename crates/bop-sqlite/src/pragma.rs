@@ -7,6 +7,7 @@
 //! | `bop_restore_points`, `bop_restore_points(N)` | the states that can be had, the newest first, a line each |
 //! | `bop_status` | a line for each thing that is known: place, state, store, the newest error |
 //! | `journal_mode=WAL` | the mode in force: there is no WAL |
+//! | `locking_mode=EXCLUSIVE` where an old state is read | an error: it could never write |
 //! | `page_size=N`, once there are pages | the size in force: it does not change |
 //!
 //! Never: answers with more than one text, which is all that SQLite takes.
@@ -50,6 +51,14 @@ pub(crate) fn answer(handle: &Handle, name: &str, argument: Option<&str>) -> Ans
         ("journal_mode", Some(mode)) => {
             handle.set_journal_mode(mode);
             return Answer::NotOurs;
+        }
+        ("locking_mode", Some(mode)) => {
+            let is = |name| mode.eq_ignore_ascii_case(name);
+            let done = match (is("exclusive"), is("normal")) {
+                (false, false) => Ok(()),
+                (exclusive, _) => handle.set_exclusive(exclusive),
+            };
+            return done.map_or_else(|e| Answer::Failed(e.to_string()), |()| Answer::NotOurs);
         }
         ("page_size", Some(_)) => {
             let state = handle

@@ -20,7 +20,7 @@
 
 use crate::claims::Connection;
 use crate::environment;
-use crate::handle::Level;
+use crate::handle::{Handle, Level};
 use crate::hub::Hub;
 use crate::names;
 use crate::visit;
@@ -252,15 +252,20 @@ fn list(entry: &Entry, hub: &Arc<Hub>) -> Result<(), EngineError> {
     Ok(())
 }
 
-/// Whether a connection writes to a database of another store.
-pub(crate) fn writes_elsewhere(here: &Arc<Hub>, connection: Connection) -> bool {
+/// The files that a connection has open in other stores.
+pub(crate) fn handles_elsewhere(here: &Arc<Hub>, connection: Connection) -> Vec<Arc<Handle>> {
     let open = OPEN.try_read_for(PATIENCE);
     let open = open.iter().flat_map(|open| open.iter());
-    let mut others = open.filter(|(_, hub)| !Arc::ptr_eq(hub, here));
-    others.any(|(_, hub)| {
-        let handles = hub.handles_of(connection);
-        handles.iter().any(|handle| handle.level() == Level::Writer)
-    })
+    let others = open.filter(|(_, hub)| !Arc::ptr_eq(hub, here));
+    others
+        .flat_map(|(_, hub)| hub.handles_of(connection))
+        .collect()
+}
+
+/// Whether a connection writes to a database of another store.
+pub(crate) fn writes_elsewhere(here: &Arc<Hub>, connection: Connection) -> bool {
+    let others = handles_elsewhere(here, connection);
+    others.iter().any(|other| other.level() == Level::Writer)
 }
 
 /// The lock, unless it was held by a thread that did not come along into a forked child.

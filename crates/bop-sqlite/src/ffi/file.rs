@@ -242,6 +242,7 @@ unsafe extern "C" fn file_control(
                 // SAFETY: for this operation SQLite passes the place of the connection's address.
                 let connection = unsafe { *argument.cast::<usize>() };
                 file.handle.hub().assign(&file.handle, connection);
+                file.handle.join_connection();
             }
             // SAFETY: for this operation SQLite passes three strings, the first one for the answer.
             c::FCNTL_PRAGMA => return Ok(unsafe { pragma(file, argument.cast()) }),

@@ -3,7 +3,7 @@
 import itertools
 import sqlite3
 
-from harness import STORE, connect, equal, fails, image, main, one, plain, rows, sound
+from harness import STORE, attach, connect, equal, fails, image, main, one, plain, rows, sound
 
 JOURNALS = ("delete", "truncate", "persist", "memory", "off")
 
@@ -80,6 +80,91 @@ def test_exclusive_locking_keeps_other_writers_out_between_commits():
     rows(owner, "SELECT * FROM t")
     other.execute("INSERT INTO t VALUES (20)")
     equal(one(owner, "SELECT count(*) FROM t"), 21)
+
+
+def test_exclusive_locking_keeps_writers_out_from_the_first_read_on():
+    for early in (True, False):
+        name = f"reader-{early}"
+        owner, other = connect(name, timeout=0.05), connect(name, timeout=0.05)
+        owner.execute("CREATE TABLE t(a)")
+        if early:
+            owner.execute("PRAGMA locking_mode = EXCLUSIVE")
+        owner.execute("BEGIN")
+        equal(one(owner, "SELECT count(*) FROM t"), 0)
+        if not early:
+            owner.execute("PRAGMA locking_mode = EXCLUSIVE")
+        owner.execute("COMMIT")
+        fails("database is locked", other.execute, "INSERT INTO t VALUES (-1)")
+        equal(one(other, "SELECT count(*) FROM t"), 0, "reading goes on")
+        # Nor does a change of the journal let anybody in.
+        owner.execute("PRAGMA journal_mode = TRUNCATE")
+        owner.execute("PRAGMA journal_mode = DELETE")
+        owner.execute("BEGIN IMMEDIATE")
+        owner.execute("ROLLBACK")
+        fails("database is locked", other.execute, "INSERT INTO t VALUES (-1)")
+        owner.execute("INSERT INTO t VALUES (1)")
+        equal(one(other, "SELECT count(*) FROM t"), 1)
+        # Another one that wants it waits for its turn.
+        second = connect(name, timeout=0.05)
+        second.execute("PRAGMA locking_mode = EXCLUSIVE")
+        fails("database is locked", second.execute, "SELECT * FROM t")
+        owner.execute("PRAGMA locking_mode = NORMAL")
+        equal(one(owner, "SELECT count(*) FROM t"), 1)
+        equal(one(second, "SELECT count(*) FROM t"), 1)
+        fails("database is locked", owner.execute, "INSERT INTO t VALUES (2)")
+        second.close()
+        owner.execute("INSERT INTO t VALUES (2)")
+        other.execute("INSERT INTO t VALUES (3)")
+        equal(one(owner, "SELECT count(*) FROM t"), 3)
+
+
+def test_exclusive_locking_of_the_main_database_is_that_of_those_attached_before_and_later():
+    for name in ("lock-a", "lock-b", "lock-c"):
+        connect(name).execute("CREATE TABLE t(a)")
+    owner = connect("lock-a")
+    attach(owner, "lock-b", "b")
+    owner.execute("PRAGMA locking_mode = EXCLUSIVE")
+    attach(owner, "lock-c", "c")
+    for schema, name in (("b", "lock-b"), ("c", "lock-c")):
+        equal(one(owner, f"SELECT count(*) FROM {schema}.t"), 0)
+        other = connect(name, timeout=0.05)
+        fails("database is locked", other.execute, "INSERT INTO t VALUES (1)")
+        owner.execute(f"INSERT INTO {schema}.t VALUES (2)")
+        equal(rows(other, "SELECT * FROM t"), [(2,)])
+    owner.execute("PRAGMA c.locking_mode = NORMAL")
+    owner.execute("SELECT * FROM c.t").fetchall()
+    connect("lock-c").execute("INSERT INTO t VALUES (3)")
+    equal(one(owner, "SELECT count(*) FROM c.t"), 2)
+
+
+def test_exclusive_locking_of_the_main_database_is_that_of_another_stores():
+    second = f"{STORE}-2"
+    for store in (STORE, second):
+        connect("lock-both", store=store).execute("CREATE TABLE t(a)")
+    owner = connect("lock-both")
+    owner.execute(f"ATTACH 'file:lock-both?vfs=bop&store={second}' AS b")
+    owner.execute("PRAGMA locking_mode = EXCLUSIVE")
+    for schema, store in (("b", second), ("main", STORE)):
+        equal(one(owner, f"SELECT count(*) FROM {schema}.t"), 0)
+        other = connect("lock-both", store=store, timeout=0.05)
+        fails("database is locked", other.execute, "INSERT INTO t VALUES (1)")
+    # To read both is no reason to refuse a transaction that writes to one of them.
+    owner.execute("INSERT INTO b.t VALUES (2)")
+    equal(one(owner, "SELECT count(*) FROM b.t"), 1)
+
+
+def test_a_state_that_is_old_already_cannot_be_locked():
+    owner, other = connect("old"), connect("old")
+    owner.execute("CREATE TABLE t(a)")
+    owner.execute("BEGIN")
+    rows(owner, "SELECT * FROM t")
+    other.execute("INSERT INTO t VALUES (1)")
+    fails("lsn", owner.execute, "PRAGMA locking_mode = EXCLUSIVE")
+    owner.execute("COMMIT")
+    equal(one(owner, "SELECT count(*) FROM t"), 1)
+    owner.execute("PRAGMA locking_mode = EXCLUSIVE")
+    owner.execute("INSERT INTO t VALUES (2)")
+    equal(one(other, "SELECT count(*) FROM t"), 2)
 
 
 def test_a_wal_is_refused_quietly():
