@@ -227,6 +227,7 @@ impl Handle {
         }
         state.writes = true;
         state.synced = false;
+        state.lost = false;
         state.prepared = None;
         Ok(())
     }
@@ -335,7 +336,12 @@ impl Handle {
         if state.lost {
             return Ok(());
         }
-        let write = self.writing(&mut state)?;
+        let written = self.put(&mut state, offset, content);
+        self.lose_if_refused(&mut state, written)
+    }
+
+    fn put(&self, state: &mut State, offset: u64, content: &[u8]) -> Result<(), EngineError> {
+        let write = self.writing(state)?;
         image::check_page_size(write, offset, content)?;
         if let Some(header) = image::write(write, offset, content)? {
             state.counter.wrote(header.counter);
@@ -353,7 +359,9 @@ impl Handle {
         {
             return Ok(());
         }
-        image::resize(self.writing(&mut state)?, bytes)
+        let cut = self.writing(&mut state);
+        let cut = cut.and_then(|write| image::resize(write, bytes));
+        self.lose_if_refused(&mut state, cut)
     }
 
     /// The transaction that is written to. In a seat, the first write after a commit begins one.

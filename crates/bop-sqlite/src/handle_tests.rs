@@ -2,12 +2,15 @@
 
 use super::*;
 use crate::commit;
-use bop_storage::{Lsn, Manager, Options};
+use bop_sqlite_common::codes;
+use bop_storage::manifest::MemoryManifest;
+use bop_storage::testing::SimDisk;
+use bop_storage::{Limits, Lsn, Manager, Options};
 
 const A: &str = "/s/a";
 
 struct Store {
-    _dir: tempfile::TempDir,
+    _dir: Option<tempfile::TempDir>,
     hub: Arc<Hub>,
 }
 
@@ -16,7 +19,19 @@ impl Store {
         let dir = tempfile::tempdir().unwrap();
         let manager = Manager::open(dir.path(), Options::new()).unwrap();
         Self {
-            _dir: dir,
+            _dir: Some(dir),
+            hub: Arc::new(Hub::new(manager)),
+        }
+    }
+
+    /// One whose transactions have memory for a few pages.
+    fn small(disk: &SimDisk) -> Self {
+        let manifest = Arc::new(MemoryManifest::new());
+        let options = Options::new().limits(Limits::tiny());
+        let options = options.disk(Arc::new(disk.clone()), manifest);
+        let manager = Manager::open("simulated", options).unwrap();
+        Self {
+            _dir: None,
             hub: Arc::new(Hub::new(manager)),
         }
     }
@@ -295,6 +310,37 @@ fn whatever_a_lost_commit_had_is_not_in_the_next_one_though_the_lock_is_kept() {
     a.write(0, &page(3, 7)).unwrap();
     commit::phase_two(&a).unwrap();
     assert_eq!((a.bytes().unwrap(), shown(&a).1), (512, 3));
+}
+
+#[test]
+fn a_page_that_finds_no_room_ends_the_transaction_and_the_lock_may_be_kept() {
+    let disk = SimDisk::new(1);
+    let store = Store::small(&disk);
+    let a = store.open("a", 1);
+    commit_alone(&a, 1, 1);
+    let (before, _) = shown(&a);
+    lock(&a);
+    disk.set_capacity(Some(0));
+    a.write(0, &page(5, 2)).unwrap();
+    let refused = (1..1000).find_map(|n| a.write(n * 512, &[n.to_le_bytes()[0]; 512]).err());
+    let refused = refused.unwrap();
+    assert_eq!(refused.sqlite_code(), codes::SQLITE_FULL, "{refused}");
+    // SQLite writes back what its journal has, and asks whether its cache is valid.
+    a.write(0, &page(1, before)).unwrap();
+    a.truncate(512).unwrap();
+    a.prepare(None).unwrap();
+    let mut versions = [0; 16];
+    a.read(&mut versions, 24).unwrap();
+    assert_eq!((a.level(), a.bytes().unwrap()), (Level::Writer, 512));
+    let (after, byte) = shown(&a);
+    assert!(after != before && after != 2 && byte == 1);
+    // The next one is not lost.
+    disk.set_capacity(None);
+    a.write(0, &page(3, after + 1)).unwrap();
+    a.prepare(None).unwrap();
+    commit::phase_two(&a).unwrap();
+    a.unlock(Level::None);
+    assert_eq!(shown(&store.open("a", 2)).1, 3);
 }
 
 #[test]

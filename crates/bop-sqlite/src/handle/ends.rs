@@ -10,8 +10,9 @@
 //!
 //! Never: commits.
 
-use super::{Handle, Leaving, Prepared, Stage};
+use super::{Handle, Leaving, Prepared, Stage, State};
 use crate::image;
+use bop_sqlite_common::codes;
 use bop_sqlite_common::engine_error::EngineError;
 use bop_storage::{Durability, ReadTxn};
 
@@ -94,7 +95,27 @@ impl Handle {
 
     /// It was not, or nobody knows.
     pub(crate) fn lost(&self) {
-        let mut state = self.state.lock();
+        self.lose(&mut self.state.lock());
+    }
+
+    /// A write failed for which SQLite ends the transaction, whatever it was part of. It then writes back what
+    /// its journal has, for which there would be no room either.
+    pub(super) fn lose_if_refused(
+        &self,
+        state: &mut State,
+        written: Result<(), EngineError>,
+    ) -> Result<(), EngineError> {
+        let code = written
+            .as_ref()
+            .map_or_else(EngineError::sqlite_code, |()| 0);
+        let ends_it = [codes::SQLITE_FULL, codes::SQLITE_IOERR].contains(&(code & 0xff));
+        if ends_it && state.writes {
+            self.lose(state);
+        }
+        written
+    }
+
+    fn lose(&self, state: &mut State) {
         state.counter.distrust();
         state.lost = true;
         state.stage = match std::mem::take(&mut state.stage) {
