@@ -16,7 +16,7 @@
 use parking_lot::Mutex;
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// So much is kept in memory.
@@ -158,7 +158,9 @@ fn nameless_file() -> io::Result<File> {
         let name = format!("bop-journal-{}-{number}", std::process::id());
         let path = std::env::temp_dir().join(name);
         let mut options = OpenOptions::new();
-        match options.read(true).write(true).create_new(true).open(&path) {
+        // Until it has lost its name, and whatever the umask: nobody else reads what it has.
+        let options = options.read(true).write(true).create_new(true).mode(0o600);
+        match options.open(&path) {
             Ok(file) => {
                 std::fs::remove_file(&path)?;
                 return Ok(file);
@@ -172,6 +174,7 @@ fn nameless_file() -> io::Result<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::MetadataExt;
 
     #[test]
     fn it_is_the_same_in_memory_and_in_a_file() {
@@ -242,5 +245,7 @@ mod tests {
         let mut out = [0; 5];
         assert!(scratch.read(&mut out, 0).unwrap());
         assert_eq!(&out, b"begin");
+        let mode = scratch.file.as_ref().unwrap().metadata().unwrap().mode();
+        assert_eq!(mode & 0o7777, 0o600);
     }
 }
