@@ -53,6 +53,14 @@ impl BackedSegment {
     pub fn file_bytes(&self) -> u64 {
         DATA_START + self.end.bytes_since(self.base).unwrap_or_default()
     }
+
+    /// What proves it.
+    pub(crate) fn proof(&self) -> FileProof {
+        FileProof {
+            bytes: self.file_bytes(),
+            digest: self.digest,
+        }
+    }
 }
 
 /// A chunk.

@@ -12,7 +12,8 @@
 //! - a file has its name when it is whole and durable; an index has its name when all that it names is
 //!   durable under its name. Whoever is killed, or loses power, leaves no index, or a good backup;
 //! - the name of a chunk or a segment says what is in it, and never stands for other bytes. So one that is
-//!   there is not written again, by the next backup or by the one after an interrupted one;
+//!   there is not written again, by the next backup or by the one after an interrupted one, but for a segment
+//!   whose bytes are not those that were written;
 //! - what no index names is removed, and only after the index that replaces another one is durable.
 //!
 //! Never: opens a store, decides what is backed up (that is `db::backup`).

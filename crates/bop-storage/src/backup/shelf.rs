@@ -12,8 +12,8 @@
 //! Never: opens what an index does not name, but to remove it.
 
 use super::format::Verified;
-use super::index::{BackedChunk, BackedSegment, BackupIndex};
-use super::sink::write_file;
+use super::index::{BackedChunk, BackedSegment, BackupIndex, FileProof};
+use super::sink::{digest_file, write_file};
 use crate::error::{BackupError, Damage, Place, Reject};
 use crate::io::errno::{EACCES, EROFS};
 use crate::io::{
@@ -245,6 +245,20 @@ impl Shelf {
             Ok(file) => Ok(file.bytes()? == bytes),
             Err(failure) if failure.is_not_found() => Ok(false),
             Err(failure) => Err(failure),
+        }
+    }
+
+    /// Why the beginning of a file is not what proves it, if it is not.
+    pub(crate) fn reject_of(&self, path: &Path, proof: FileProof) -> Option<Reject> {
+        let read = || {
+            let file = self.disk.open(path, OpenMode::Read)?;
+            digest_file(file.as_ref(), proof.bytes)
+        };
+        match read() {
+            Ok(found) => (found != proof).then_some(Reject::Checksum),
+            Err(failure) if failure.is_not_found() => Some(Reject::Missing),
+            // The medium does not give it back: as good as damaged.
+            Err(failure) => Some(Reject::Unreadable(failure)),
         }
     }
 

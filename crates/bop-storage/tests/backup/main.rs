@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod crowd;
+mod decayed;
 mod flips;
 mod ground;
 mod incremental;

@@ -4,7 +4,10 @@
 //! - nothing has its name in the directory that is not whole; the index is written when everything that it
 //!   names is durable under its name;
 //! - of the log nothing counts that was read after the lease was lost: each piece is asked for behind its read;
-//! - a chunk that is copied is what its row says; one that is linked is the store's, and proved with it.
+//! - a part of the log that is there is used again when its bytes are what was written, else copied anew;
+//! - a chunk that is copied is what its row says; one that is linked is the store's, and proved with it; one
+//!   that is there is used again by its name and length, and read when the backup is verified;
+//! - the store is called damaged for its own bytes alone, never for those of a backup.
 //!
 //! Never: tries a failed write or sync again, removes what the last good backup needs before the next is one.
 
@@ -233,7 +236,9 @@ impl Making<'_, '_> {
         });
         let rows = rows.backed_up(registered).all_writes(self.engine.store)?;
         let engine = self.engine;
-        let replayed = engine.replayed(self.shelf, &segments, &rows, superblock)?;
+        let replayed = engine
+            .replayed(self.shelf, &segments, &rows, superblock)
+            .map_err(|found| self.blamed(found, &segments))?;
         let index = BackupIndex {
             store: engine.store,
             number,
@@ -291,10 +296,8 @@ impl Making<'_, '_> {
     ) -> Result<BackedSegment, BackupError> {
         let mut backed = part.proto();
         let (path, bytes) = (names::segment(&backed), backed.file_bytes());
-        let shelf = self.shelf;
-        let failed = |failure| shelf.failed(failure);
-        if shelf.has(&path, bytes).map_err(failed)? {
-            backed.digest = self.digest_of(&backed, &path)?;
+        if let Some(digest) = self.proved_part(part, is_lost)? {
+            backed.digest = digest;
             self.told.done(BackupStage::Log, bytes);
             return Ok(backed);
         }
@@ -310,26 +313,70 @@ impl Making<'_, '_> {
             Ok(())
         });
         copied.map_err(|error| self.of_copy(error))?;
-        backed.digest = sink.finish(&path, None).map_err(failed)?.digest;
+        let finished = sink.finish(&path, None);
+        backed.digest = finished
+            .map_err(|failure| self.shelf.failed(failure))?
+            .digest;
         self.counts.copied_bytes += bytes;
         Ok(backed)
     }
 
-    /// What proves a segment that is there: the last good backup says it, or its bytes do.
-    fn digest_of(&self, backed: &BackedSegment, path: &Path) -> Result<u128, BackupError> {
-        let known = self.last.into_iter().flat_map(|last| &last.segments);
-        let mut known = known.filter(|known| {
+    /// What proves the part of a segment that is there already; `None` when it is not there, or is not what was
+    /// written: as the last good backup says it, or else as the store has it.
+    fn proved_part(
+        &self,
+        part: &LogPart,
+        is_lost: &dyn Fn() -> bool,
+    ) -> Result<Option<u128>, BackupError> {
+        let backed = part.proto();
+        let (path, bytes) = (names::segment(&backed), backed.file_bytes());
+        let there = self.shelf.has(&path, bytes);
+        if !there.map_err(|failure| self.shelf.failed(failure))? {
+            return Ok(None);
+        }
+        self.check_going_on()?;
+        let wanted = match self.known_proof(&backed) {
+            Some(known) => known,
+            None => {
+                let own = digest_file(part.segment.file.as_ref(), bytes)?;
+                if is_lost() {
+                    return Err(BackupError::LogReleased);
+                }
+                own
+            }
+        };
+        match self.shelf.reject_of(&path, wanted) {
+            None => Ok(Some(wanted.digest)),
+            Some(reason) => {
+                let file = path.display();
+                tracing::warn!(%file, %reason, "a part of the log in the backup is copied anew");
+                Ok(None)
+            }
+        }
+    }
+
+    /// What the last good backup says of a segment.
+    fn known_proof(&self, backed: &BackedSegment) -> Option<FileProof> {
+        let mut known = self.last.into_iter().flat_map(|last| &last.segments);
+        let known = known.find(|known| {
             (known.id, known.incarnation, known.end) == (backed.id, backed.incarnation, backed.end)
         });
-        if let Some(known) = known.next() {
-            return Ok(known.digest);
+        known.map(BackedSegment::proof)
+    }
+
+    /// Why the log that was copied cannot be replayed: for the reason that was found, which is in the store
+    /// then, unless a copy is not what was copied.
+    fn blamed(&self, found: BackupError, segments: &[BackedSegment]) -> BackupError {
+        let wrong = segments.iter().filter_map(|segment| {
+            let path = names::segment(segment);
+            let reason = self.shelf.reject_of(&path, segment.proof())?;
+            Some(Damage::new(Place::File(path), reason))
+        });
+        let findings: Vec<Damage> = wrong.collect();
+        match findings.is_empty() {
+            true => found,
+            false => BackupError::Damaged { findings },
         }
-        let digest = || {
-            let file = self.shelf.disk.open(path, OpenMode::Read)?;
-            digest_file(file.as_ref(), backed.file_bytes())
-        };
-        let proof = digest().map_err(|failure| self.shelf.failed(failure))?;
-        Ok(proof.digest)
     }
 
     /// Removes what has a name that is needed: a file of another length, or the rows of a backup that was not
