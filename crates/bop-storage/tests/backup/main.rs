@@ -10,4 +10,5 @@ mod incremental;
 mod killed;
 mod power;
 mod refused;
+mod scratch;
 mod whole;

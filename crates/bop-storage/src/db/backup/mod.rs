@@ -26,6 +26,7 @@ mod last;
 mod make;
 mod options;
 mod restore;
+mod scratch;
 mod states;
 mod verify;
 
@@ -90,6 +91,7 @@ impl Manager {
     /// Restores a backup of `dir` into a scratch store, reads every page of it, compares the checksum of every
     /// database, fork and snapshot with what it was when the backup was made, and records in `dir` that
     /// it was. The scratch store is made in the directory `scratch`, or beside `dir`, and is gone afterwards.
+    /// Others can be verified in the same `scratch` meanwhile; what one that was killed left there is removed.
     ///
     /// # Errors
     /// [`BackupError::Damaged`] with every file that is not what was written; [`BackupError::Different`];

@@ -13,7 +13,7 @@
 //!
 //! Never: changes a backup.
 
-use super::super::fresh_dir::{FreshDir, NotFresh, is_inside, parent_of};
+use super::super::fresh_dir::{FreshDir, NotFresh, is_inside};
 use super::super::housekeeper::Housekeeping;
 use super::super::manager::Manager;
 use super::super::options::Options;
@@ -124,7 +124,7 @@ pub(super) fn compare(index: &BackupIndex, store: &Manager) -> Result<(), Backup
 }
 
 /// A directory that is removed unless it was given another name.
-pub(super) struct Draft(pub(super) PathBuf);
+struct Draft(PathBuf);
 
 impl Drop for Draft {
     fn drop(&mut self) {
@@ -341,12 +341,4 @@ impl<'a> Filling<'a> {
         let place = Place::File(path.to_owned());
         self.findings.push(Damage::new(place, reason));
     }
-}
-
-/// Where a store for `dir`'s backups is made that nobody is to keep.
-pub(super) fn beside(dir: &Path, scratch: Option<&Path>) -> PathBuf {
-    let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
-    let mut name = dir.file_name().unwrap_or_default().to_owned();
-    name.push(".verifying");
-    scratch.unwrap_or_else(|| parent_of(&dir)).join(name)
 }

@@ -13,13 +13,13 @@
 
 use super::super::options::Options;
 use super::options::{BackupOptions, BackupProgress, BackupStage, Told};
-use super::restore::{CLOSE_WAIT, Draft, Filling, beside, compare, counts, of_file, open_restored};
+use super::restore::{CLOSE_WAIT, Filling, compare, counts, open_restored};
+use super::scratch::ScratchPlace;
 use crate::backup::format::Verified;
 use crate::backup::{Access, BackupIndex, Shelf, names};
 use crate::error::{BackupError, Damage, Place};
 use crate::ids::{ChunkId, Lsn};
 use crate::io::layout;
-use std::io;
 use std::path::Path;
 
 /// A backup that was verified.
@@ -106,18 +106,11 @@ fn prove(
     backup: &BackupOptions,
     progress: &mut dyn FnMut(BackupProgress),
 ) -> Result<Proved, BackupError> {
-    let draft = Draft(beside(&shelf.dir, scratch));
-    // One that was killed has left it: nobody else verifies these backups now.
-    match std::fs::remove_dir_all(&draft.0) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(of_file(draft.0.clone(), error));
-        }
-        _ => {}
-    }
+    let place = ScratchPlace::take(&shelf.dir, scratch)?;
     let links = backup.disk.is_none();
     let mut told = Told::new(index.file_bytes(), progress);
-    Filling::new(shelf, index, &draft.0, options, links)?.fill(&mut told)?;
-    let store = open_restored(&draft.0, options)?;
+    Filling::new(shelf, index, &place.at, options, links)?.fill(&mut told)?;
+    let store = open_restored(&place.at, options)?;
     told.done(BackupStage::Compare, 0);
     let report = store.verify();
     let compared = compare(index, &store);
