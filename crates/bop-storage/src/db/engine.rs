@@ -94,7 +94,7 @@ pub(crate) struct Engine {
     pub(super) section_cursors: Mutex<SectionCursors>,
     pub(super) chunks: ChunkSet,
     /// States in the log that snapshots and forks need.
-    pub(super) points: HeldPoints,
+    pub(super) points: Arc<HeldPoints>,
     pub(super) catalogue: Arc<Mutex<CatalogueCell>>,
     /// Held from the plan of a catalogue record to its publication.
     pub(super) catalogue_writer: Arc<WriterSlot>,

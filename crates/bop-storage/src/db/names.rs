@@ -7,12 +7,14 @@
 //! Invariants
 //! - one operation at a time, from its plan to its publication (also when nobody waits for it any
 //!   more: the slot travels with the record), so a plan stays possible;
+//! - a state that is to be kept is pinned as long, so no checkpoint lets it go before it is kept for good;
 //! - a drop holds the database's writer slot as long, so no commit follows it in the log;
 //! - a database has one state, made when it is first asked for, and none once it is dropped.
 //!
 //! Never: touches the manifest (the next checkpoint does).
 
 use super::engine::{CatalogueCell, Engine};
+use super::points::HeldPoints;
 use super::slot::{SlotGuard, SlotRefusal};
 use super::state::DbState;
 use crate::catalogue::{Catalogue, CatalogueChange, DatabaseState};
@@ -22,7 +24,7 @@ use crate::log::format::{CatalogueEntry, encode_catalogue};
 use crate::log::{HoldReason, LogHolds, Placed, Priority, Publish, Remains};
 use crate::recordlog::{RecordState, RecordWriter, WriterRefusal};
 use crate::runtime::sync::Mutex;
-use crate::view::View;
+use crate::view::{Pin, View};
 use std::sync::Arc;
 
 impl Engine {
@@ -259,6 +261,18 @@ impl Engine {
         writer: SlotGuard,
         dropped: Option<Dropped>,
     ) -> Result<Placed, CatalogueError> {
+        self.commit_keeping(changes, priority, writer, dropped, Vec::new())
+    }
+
+    /// The same of changes that keep states for good: `kept` has those until the record has ended.
+    pub(super) fn commit_keeping(
+        &self,
+        changes: Vec<CatalogueChange>,
+        priority: Priority,
+        writer: SlotGuard,
+        dropped: Option<Dropped>,
+        kept: Vec<Pin>,
+    ) -> Result<Placed, CatalogueError> {
         let parent = self.catalogue.lock().catalogue.last_lsn();
         let entry = |change| CatalogueEntry {
             database: CatalogueChange::database(change),
@@ -272,6 +286,8 @@ impl Engine {
             holds: Arc::clone(self.log.holds()),
             changes,
             dropped,
+            points: Arc::clone(&self.points),
+            kept,
             _writer: writer,
         };
         Ok(self.log.append(record, priority, Box::new(publish))?)
@@ -284,6 +300,9 @@ struct PublishChanges {
     holds: Arc<LogHolds>,
     changes: Vec<CatalogueChange>,
     dropped: Option<Dropped>,
+    points: Arc<HeldPoints>,
+    /// States that snapshots and forks are made of.
+    kept: Vec<Pin>,
     _writer: SlotGuard,
 }
 
@@ -303,7 +322,7 @@ pub(super) enum Dropped {
 }
 
 impl Publish for PublishChanges {
-    fn publish(self: Box<Self>, at: Placed) -> Remains {
+    fn publish(mut self: Box<Self>, at: Placed) -> Remains {
         let mut cell = self.cell.lock();
         let dropped = |change: &CatalogueChange| matches!(change, CatalogueChange::Drop { .. });
         let dropped = self.changes.iter().filter(|change| dropped(change));
@@ -326,6 +345,9 @@ impl Publish for PublishChanges {
             }
         }
         drop(cell);
+        // Behind the catalogue, which says until when they are needed.
+        let kept = std::mem::take(&mut self.kept);
+        kept.into_iter().for_each(|pin| self.points.hold(pin));
         // Before the slot is free: no commit may follow the drop in the log.
         match &self.dropped {
             Some(Dropped::Pages(state, _slot)) => state.mark_dropped(),

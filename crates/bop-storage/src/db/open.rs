@@ -27,7 +27,6 @@ use super::leftovers::{forget_unused, sweep_leftovers, unused_segments};
 use super::lifecycle::Lifecycle;
 use super::log_sorted::SortingRoom;
 use super::options::Options;
-use super::points::HeldPoints;
 use super::reader::PageReader;
 use super::recovery::RecoveredState;
 use super::release::BackingUp;
@@ -352,7 +351,7 @@ impl Parts<'_> {
             open_cursors: OpenCursors::default(),
             section_cursors: Mutex::default(),
             chunks,
-            points: HeldPoints::default(),
+            points: Arc::default(),
             catalogue: CatalogueCell::shared(catalogue, catalogue_hold),
             catalogue_writer: Arc::default(),
             creations: Creations::default(),

@@ -7,6 +7,7 @@
 //! Invariants
 //! - a state that is in the log is pinned before the record that keeps it is written, and no checkpoint
 //!   writes between the two but one that saw the pin;
+//! - the pin goes with that record, and with it only: what a caller is told does not let go of the state;
 //! - pins of snapshots and forks are let go of when a checkpoint has their states in chunks, or when they
 //!   are gone; they are held here from when the catalogue has them.
 //!

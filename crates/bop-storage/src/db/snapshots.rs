@@ -8,6 +8,7 @@
 //! Invariants
 //! - no page is copied: what any of them costs does not depend on the size of the database;
 //! - each is one record of the catalogue, so it is there wholly or not at all;
+//! - a state is pinned until the record that keeps it has ended, also when nobody waits for that any more;
 //! - a restore holds the writer slot of the database until it is published: no commit is lost between the
 //!   state that is kept and the end of the database.
 //!
@@ -226,18 +227,24 @@ impl Engine {
         }
     }
 
+    /// Whoever is told that the outcome is not known has no pin any more: it goes with the record, which may be there
+    /// later.
     fn commit_held(
         &self,
         held: HeldPoint<'_>,
+        head: Option<Pin>,
         changes: Vec<CatalogueChange>,
         writer: SlotGuard,
         dropped: Option<Dropped>,
     ) -> Result<(), PastError> {
+        let HeldPoint {
+            pin,
+            _no_checkpoint,
+            ..
+        } = held;
+        let kept = pin.into_iter().chain(head).collect();
         // It must not wait for room in the log: that may take the checkpoint that is held back.
-        self.commit_changes(changes, Priority::Housekeeping, writer, dropped)?;
-        if let Some(pin) = held.pin {
-            self.points.hold(pin);
-        }
+        self.commit_keeping(changes, Priority::Housekeeping, writer, dropped, kept)?;
         Ok(())
     }
 
@@ -251,7 +258,7 @@ impl Engine {
             cell.catalogue
                 .plan_snapshot(database, name, &held.point, limit)?
         };
-        self.commit_held(held, vec![planned], writer, None)?;
+        self.commit_held(held, None, vec![planned], writer, None)?;
         self.snapshot_info(state.id(), name)
     }
 
@@ -285,7 +292,7 @@ impl Engine {
                 .plan_fork(name, &held.point, self.limits.databases_max)?
         };
         let id = planned.database();
-        self.commit_held(held, vec![planned], writer, None)?;
+        self.commit_held(held, None, vec![planned], writer, None)?;
         Ok(self.load_state(id, name)?)
     }
 
@@ -310,8 +317,8 @@ impl Engine {
             cell.catalogue.plan_restore(&restore, &self.limits)?
         };
         let new = changes.first().map(CatalogueChange::database);
-        self.commit_held(held, changes, writer, Some(Dropped::Pages(state, slot)))?;
-        self.points.hold(head);
+        let dropped = Some(Dropped::Pages(state, slot));
+        self.commit_held(held, Some(head), changes, writer, dropped)?;
         self.retire_dropped();
         let new = new.ok_or(CatalogueError::Closed)?;
         self.snapshot_info(new, &kept)

@@ -14,5 +14,6 @@ mod meanwhile;
 mod model;
 mod packs;
 mod small_ext4;
+mod unknown;
 mod window;
 mod world;
