@@ -2,7 +2,7 @@
 //!
 //! Invariant: all rows or none.
 
-use super::dump::quoted_name;
+use super::literal::quoted_name;
 use csv::{Reader, ReaderBuilder, StringRecord};
 use rusqlite::{Connection, params_from_iter};
 use std::fs::File;

@@ -5,6 +5,7 @@
 //! ```
 //! Invariant: what is written is one state of the database: that of the transaction it is read in.
 
+use super::literal::{in_script, quoted_name, text, value};
 use rusqlite::{Connection, Row};
 use std::io::{self, Write};
 
@@ -69,13 +70,13 @@ fn write_all(
                 writeln!(out, "PRAGMA writable_schema=ON;")?;
             }
             by_hand = true;
-            let (name, sql) = (quoted_text(&object.name), quoted_text(&object.sql));
+            let (name, sql) = (text(object.name.as_bytes()), text(object.sql.as_bytes()));
             writeln!(
                 out,
                 "INSERT INTO sqlite_schema(type,name,tbl_name,rootpage,sql)VALUES('table',{name},{name},0,{sql});"
             )?;
         } else if !object.name.starts_with("sqlite_") {
-            writeln!(out, "{};", object.sql)?;
+            writeln!(out, "{};", in_script(&object.sql))?;
             write_rows(connection, &object.name, out)?;
         }
     }
@@ -84,7 +85,7 @@ fn write_all(
         write_rows(connection, "sqlite_sequence", out)?;
     }
     for object in others {
-        writeln!(out, "{};", object.sql)?;
+        writeln!(out, "{};", in_script(&object.sql))?;
     }
     if by_hand {
         writeln!(out, "PRAGMA writable_schema=OFF;")?;
@@ -124,31 +125,20 @@ fn write_rows(connection: &Connection, table: &str, out: &mut dyn Write) -> Resu
         .filter(|(_, hidden)| *hidden == 0)
         .map(|(name, _)| quoted_name(name))
         .collect();
-    let values: Vec<String> = stored.iter().map(|name| format!("quote({name})")).collect();
     let into = match stored.len() == columns.len() {
         true => quoted_name(table),
         // Nobody gives values to the columns that are computed.
         false => format!("{}({})", quoted_name(table), stored.join(",")),
     };
-    let sql = format!(
-        "SELECT {} FROM {}",
-        values.join("||','||"),
-        quoted_name(table)
-    );
+    let into = in_script(&into);
+    let sql = format!("SELECT {} FROM {}", stored.join(","), quoted_name(table));
     let mut statement = connection.prepare(&sql)?;
+    let mut quote = connection.prepare("SELECT quote(?1)")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        let values = row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?;
+        let values = (0..stored.len()).map(|column| value(row.get_ref(column)?, &mut quote));
+        let values = values.collect::<rusqlite::Result<Vec<_>>>()?.join(",");
         writeln!(out, "INSERT INTO {into} VALUES({values});")?;
     }
     Ok(())
-}
-
-/// A name, in double quotes.
-pub(super) fn quoted_name(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-pub(super) fn quoted_text(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
 }

@@ -4,10 +4,11 @@
 
 use super::csv_import::import;
 use super::dot::{Dot, help};
-use super::dump::{DumpError, dump, quoted_text};
+use super::dump::{DumpError, dump};
 use super::input::Statement;
 use super::line_ends::LineEnds;
 use super::link::{self, Link};
+use super::literal::quoted_text;
 use super::runner::{Flow, RunError, Runner};
 use bop_control::{Excerpt, Mode};
 use bop_libsql::{Connection, Store};
