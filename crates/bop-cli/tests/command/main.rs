@@ -5,6 +5,7 @@ mod beside;
 mod commands;
 mod control;
 mod cursors;
+mod drop;
 mod dump;
 mod errors;
 mod exporter;

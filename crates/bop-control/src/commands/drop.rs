@@ -1,10 +1,13 @@
 //! `bop drop` and `bop purge`: a database goes, after asking.
 //!
-//! Invariant: without `--yes` nothing goes that a person has not confirmed at a terminal.
+//! Invariants
+//! - without `--yes` nothing goes that a person has not confirmed at a terminal;
+//! - an id means a database only together with its name.
 
 use super::Call;
 use crate::failure::Failure;
 use crate::output::utc;
+use bop_storage::error::ErrorCode;
 use bop_storage::{DbId, DroppedDatabase, Manager};
 use serde_json::json;
 
@@ -62,7 +65,7 @@ pub(super) fn purge(
     Ok(0)
 }
 
-/// The newest drop of that name, or the one with that id.
+/// The newest drop of that name, or the one with that id, if it has that name.
 pub(super) fn dropped(
     manager: &Manager,
     name: &str,
@@ -72,9 +75,19 @@ pub(super) fn dropped(
         Some(id) => one.id == DbId::new(id),
         None => one.is_named(name),
     };
-    let found = manager.dropped_databases().into_iter().find(same);
-    found.ok_or_else(|| {
-        let name = id.map_or(name.to_owned(), |id| format!("id {id}"));
-        Failure::from(bop_storage::CatalogueError::NotDropped { name })
-    })
+    match manager.dropped_databases().into_iter().find(same) {
+        Some(found) if found.is_named(name) => Ok(found),
+        Some(other) => {
+            let message = format!(
+                "the dropped database with id {} is {:?}, not {name:?}",
+                other.id, other.name
+            );
+            let failure = Failure::new(ErrorCode::DatabaseNotFound, message);
+            Err(failure.with_hint("bop list --dropped shows names and ids"))
+        }
+        None => {
+            let name = id.map_or(name.to_owned(), |id| format!("id {id}"));
+            Err(bop_storage::CatalogueError::NotDropped { name }.into())
+        }
+    }
 }
