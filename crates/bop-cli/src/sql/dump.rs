@@ -5,7 +5,7 @@
 //! ```
 //! Invariant: what is written is one state of the database: that of the transaction it is read in.
 
-use super::literal::{in_script, quoted_name, text, value};
+use super::literal::{in_script, quoted_name, statement, text, value};
 use rusqlite::{Connection, Row};
 use std::io::{self, Write};
 
@@ -43,8 +43,10 @@ pub(super) fn dump(
 ) -> Result<(), DumpError> {
     connection.execute_batch("SAVEPOINT bop_dump")?;
     let written = write_all(connection, table, out);
-    connection.execute_batch("RELEASE bop_dump")?;
-    written
+    let released = connection.execute_batch("RELEASE bop_dump");
+    // Where SQLite gave the savepoint up by itself, it was for what came first.
+    written?;
+    Ok(released?)
 }
 
 fn write_all(
@@ -76,7 +78,7 @@ fn write_all(
                 "INSERT INTO sqlite_schema(type,name,tbl_name,rootpage,sql)VALUES('table',{name},{name},0,{sql});"
             )?;
         } else if !object.name.starts_with("sqlite_") {
-            writeln!(out, "{};", in_script(&object.sql))?;
+            writeln!(out, "{}", statement(&object.sql))?;
             write_rows(connection, &object.name, out)?;
         }
     }
@@ -85,7 +87,7 @@ fn write_all(
         write_rows(connection, "sqlite_sequence", out)?;
     }
     for object in others {
-        writeln!(out, "{};", in_script(&object.sql))?;
+        writeln!(out, "{}", statement(&object.sql))?;
     }
     if by_hand {
         writeln!(out, "PRAGMA writable_schema=OFF;")?;

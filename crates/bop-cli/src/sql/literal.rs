@@ -4,6 +4,7 @@
 //!
 //! Invariant: what is written here comes back with the same bytes and of the same type.
 
+use super::input::Splitter;
 use rusqlite::Statement;
 use rusqlite::types::ValueRef;
 use std::fmt::Write;
@@ -65,6 +66,17 @@ fn blob(bytes: &[u8]) -> String {
 /// SQL as it has to stand in a script so that each CR LF of it is one: whoever reads it drops one CR.
 pub(super) fn in_script(sql: &str) -> String {
     sql.replace("\r\n", "\r\r\n")
+}
+
+/// A statement of the schema, with its semicolon behind the comment that may be open at its end.
+pub(super) fn statement(sql: &str) -> String {
+    let is_complete = |end: &&str| {
+        let mut splitter = Splitter::new();
+        splitter.push(format!("{sql}{end};").as_bytes());
+        splitter.next_statement().is_some()
+    };
+    let end = ["", "\n", "*/"].into_iter().find(is_complete);
+    in_script(&format!("{sql}{};", end.unwrap_or_default()))
 }
 
 /// A name, in double quotes.

@@ -8,11 +8,12 @@ use super::dump::{DumpError, dump};
 use super::input::Statement;
 use super::line_ends::LineEnds;
 use super::link::{self, Link};
-use super::literal::quoted_text;
+use super::literal::{quoted_text, statement};
 use super::runner::{Flow, RunError, Runner};
 use bop_control::{Excerpt, Mode};
 use bop_libsql::{Connection, Store};
 use bop_storage::At;
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
@@ -154,7 +155,7 @@ impl<'l> Runner<'_, 'l> {
              WHERE type IN ('table', 'view', 'virtual') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' \
              AND name LIKE {pattern} ORDER BY 1"
         );
-        let lines = self.lines_of(&sql)?;
+        let lines = self.answer_to(&sql, Mode::List)?;
         Ok(self.out.write_all(&lines)?)
     }
 
@@ -164,31 +165,44 @@ impl<'l> Runner<'_, 'l> {
             format!(" AND tbl_name = {table} COLLATE NOCASE")
         });
         let sql = format!(
-            "SELECT sql || ';' FROM sqlite_schema WHERE sql IS NOT NULL{} ORDER BY rowid",
+            "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL{} ORDER BY rowid",
             of_table.unwrap_or_default()
         );
-        let lines = self.lines_of(&sql)?;
-        self.out.write_all(&lines)?;
+        let statements = self.texts_of(&sql)?;
+        for sql in &statements {
+            writeln!(self.out, "{}", statement(sql))?;
+        }
         match table {
-            Some(table) if lines.is_empty() => {
+            Some(table) if statements.is_empty() => {
                 Err(Refused::Said(format!("no table or view {table}")))
             }
             _ => Ok(()),
         }
     }
 
-    /// The rows of a statement of one column, a line each.
-    fn lines_of(&mut self, sql: &str) -> Result<Vec<u8>, Refused> {
-        let mut lines = Vec::new();
+    /// The texts of a statement of one column. Any of them may have many lines.
+    fn texts_of(&mut self, sql: &str) -> Result<Vec<String>, Refused> {
+        let json = self.answer_to(sql, Mode::Json)?;
+        if json.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows: Vec<BTreeMap<String, String>> =
+            serde_json::from_slice(&json).map_err(io::Error::from)?;
+        Ok(rows.into_iter().flat_map(BTreeMap::into_values).collect())
+    }
+
+    /// What is written of the rows of a statement.
+    fn answer_to(&mut self, sql: &str, mode: Mode) -> Result<Vec<u8>, Refused> {
+        let mut rows = Vec::new();
         let ran = self
             .link
-            .run(&mut sql.as_bytes().to_vec(), Mode::List, false, &mut lines);
+            .run(&mut sql.as_bytes().to_vec(), mode, false, &mut rows);
         ran.map_err(|refused| match refused {
             link::Refused::Sql(refused) => Refused::Said(refused.failure.message),
             link::Refused::Ended(failure) => Refused::Read(RunError::Ended(failure)),
             link::Refused::Output(error) => Refused::Output(error),
         })?;
-        Ok(lines)
+        Ok(rows)
     }
 
     fn read(&mut self, path: &Path) -> Result<Flow, Refused> {

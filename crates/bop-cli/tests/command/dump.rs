@@ -82,3 +82,23 @@ fn a_table_of_two_thousand_columns_comes_back() {
     ));
     assert_comes_back(&store, "select * from wide");
 }
+
+/// A semicolon in a comment ends nothing.
+#[test]
+fn statements_that_end_in_a_comment_come_back() {
+    let store = made_by("create table t(a) -- of numbers");
+    for made in [
+        "create view v as select a from t -- all of them\n;",
+        "create view w as select '--' as a -- again",
+        "create view x as select 1 /* left open",
+        "create index i on t(a) -- by number",
+        "create trigger r after insert on t begin select 1; -- nothing\n end -- of it\n;",
+    ] {
+        store.ok(&["sql", "one", made]);
+    }
+    assert_comes_back(&store, "select count(*) from v; select a from w;");
+    let schema = store.ok(&["sql", "one", ".schema"]);
+    assert!(schema.contains("-- all of them\n;\n"), "{schema}");
+    store.ok(&["sql", "again", &schema]);
+    assert_eq!(store.ok(&["sql", "again", ".schema"]), schema);
+}
