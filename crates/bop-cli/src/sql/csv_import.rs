@@ -1,81 +1,135 @@
 //! Rows of a CSV file into a table.
 //!
-//! Invariant: all rows or none.
+//! Invariants
+//! - all rows or none;
+//! - what is told is the first error: what follows from it is not.
 
+use super::csv_rows::{Row, Rows};
 use super::literal::quoted_name;
-use csv::{Reader, ReaderBuilder, StringRecord};
 use rusqlite::{Connection, params_from_iter};
+use std::fmt;
 use std::fs::File;
+use std::io::{self, BufReader};
 use std::path::Path;
 
+/// Why nothing was imported.
+#[derive(Debug)]
+pub(super) enum ImportError {
+    /// The file cannot be read.
+    File(io::Error),
+    /// SQLite refused a row, if a line is named, or something else.
+    Sql(Option<u64>, rusqlite::Error),
+    /// The rows do not fit, in words.
+    Unfit(String),
+}
+
+impl From<io::Error> for ImportError {
+    fn from(error: io::Error) -> Self {
+        Self::File(error)
+    }
+}
+
+impl From<rusqlite::Error> for ImportError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sql(None, error)
+    }
+}
+
+impl fmt::Display for ImportError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(error) => error.fmt(f),
+            Self::Sql(Some(line), error) => write!(f, "line {line}: {error}"),
+            Self::Sql(None, error) => error.fmt(f),
+            Self::Unfit(said) => f.write_str(said),
+        }
+    }
+}
+
 /// Inserts the rows of `file` and returns how many there are. Where there is no `table`, it is made with the
-/// first row as the names of its columns.
+/// first row as the names of its columns. An empty line is a row of one empty value where the table has one
+/// column, and else it is nothing.
 ///
 /// # Errors
-/// What is wrong, in words, with the line of the file where it is that.
-pub(super) fn import(connection: &Connection, file: &Path, table: &str) -> Result<u64, String> {
-    let name = |what: &dyn std::fmt::Display| format!("{}: {what}", file.display());
-    let reader = ReaderBuilder::new()
-        .has_headers(false)
-        .flexible(true)
-        .from_path(file);
-    let mut reader = reader.map_err(|error| name(&error))?;
-    let sql = |sql: &str| connection.execute_batch(sql).map_err(|error| name(&error));
-    sql("SAVEPOINT bop_import")?;
-    let rows = insert_all(connection, &mut reader, table).map_err(|said| name(&said));
-    if rows.is_err() {
-        sql("ROLLBACK TO bop_import")?;
+/// What is wrong, with the line of the file where it is that.
+pub(super) fn import(
+    connection: &Connection,
+    file: &Path,
+    table: &str,
+) -> Result<u64, ImportError> {
+    let mut rows = Rows::new(BufReader::new(File::open(file)?))?;
+    connection.execute_batch("SAVEPOINT bop_import")?;
+    let inserted = insert_all(connection, &mut rows, table).and_then(|inserted| {
+        // Where no transaction is around it this is the commit, which can fail as well.
+        connection.execute_batch("RELEASE bop_import")?;
+        Ok(inserted)
+    });
+    if inserted.is_err() {
+        // Fails where SQLite has rolled everything back by itself.
+        let _ = connection.execute_batch("ROLLBACK TO bop_import; RELEASE bop_import");
     }
-    sql("RELEASE bop_import")?;
-    rows
+    inserted
 }
 
 fn insert_all(
     connection: &Connection,
-    reader: &mut Reader<File>,
+    rows: &mut Rows<BufReader<File>>,
     table: &str,
-) -> Result<u64, String> {
-    let mut record = StringRecord::new();
-    let mut columns = columns(connection, table).map_err(|error| error.to_string())?;
-    if columns == 0 {
-        if !next(reader, &mut record)? {
-            return Err("it is empty, and there is no table: who names its columns?".to_owned());
-        }
-        let names: Vec<String> = record
-            .iter()
-            .map(|name| quoted_name(name) + " TEXT")
-            .collect();
-        let create = format!("CREATE TABLE {}({})", quoted_name(table), names.join(","));
-        connection
-            .execute_batch(&create)
-            .map_err(|error| error.to_string())?;
-        columns = names.len();
-    }
+) -> Result<u64, ImportError> {
+    let columns = match columns(connection, table)? {
+        0 => make_table(connection, rows, table)?,
+        columns => columns,
+    };
     let marks = vec!["?"; columns].join(",");
     let insert = format!("INSERT INTO {} VALUES({marks})", quoted_name(table));
-    let mut insert = connection
-        .prepare(&insert)
-        .map_err(|error| error.to_string())?;
-    let mut rows = 0;
-    while next(reader, &mut record)? {
-        let line = record.position().map_or(0, csv::Position::line);
-        if record.len() != columns {
-            let found = record.len();
-            return Err(format!(
-                "line {line} has {found} values, {table} has {columns} columns"
-            ));
+    let mut insert = connection.prepare(&insert)?;
+    let mut inserted = 0;
+    while let Some(Row {
+        values,
+        line,
+        is_empty_line,
+    }) = rows.next_row()?
+    {
+        if is_empty_line && columns != 1 {
+            continue;
         }
-        let inserted = insert.execute(params_from_iter(record.iter()));
-        inserted.map_err(|error| format!("line {line}: {error}"))?;
-        rows += 1;
+        if values.len() != columns {
+            let found = values.len();
+            return Err(ImportError::Unfit(format!(
+                "line {line} has {found} values, {table} has {columns} columns"
+            )));
+        }
+        insert
+            .execute(params_from_iter(values))
+            .map_err(|error| ImportError::Sql(Some(line), error))?;
+        inserted += 1;
     }
-    Ok(rows)
+    Ok(inserted)
 }
 
-fn next(reader: &mut Reader<File>, record: &mut StringRecord) -> Result<bool, String> {
-    reader
-        .read_record(record)
-        .map_err(|error| error.to_string())
+/// Makes the table of the first row that is no empty line; returns how many columns it has.
+fn make_table(
+    connection: &Connection,
+    rows: &mut Rows<BufReader<File>>,
+    table: &str,
+) -> Result<usize, ImportError> {
+    let names = loop {
+        match rows.next_row()? {
+            Some(row) if row.is_empty_line => {}
+            Some(row) => break row.values,
+            None => {
+                let said = "it is empty, and there is no table: who names its columns?";
+                return Err(ImportError::Unfit(said.to_owned()));
+            }
+        }
+    };
+    let columns: Vec<String> = names
+        .iter()
+        .map(|name| quoted_name(name) + " TEXT")
+        .collect();
+    let create = format!("CREATE TABLE {}({})", quoted_name(table), columns.join(","));
+    connection.execute_batch(&create)?;
+    Ok(names.len())
 }
 
 /// How many columns of a table take a value; 0 when there is no such table.

@@ -4,6 +4,7 @@
 //! [`literal`] writes SQL that comes back as what it was.
 
 mod csv_import;
+mod csv_rows;
 pub(crate) mod dot;
 mod dump;
 pub(crate) mod input;

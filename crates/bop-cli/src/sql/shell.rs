@@ -95,7 +95,8 @@ impl<'l> Runner<'_, 'l> {
             Dot::Read(path) => return self.read(&path),
             Dot::Import { file, table } => {
                 let (connection, _) = self.here()?;
-                let rows = import(connection, &file, &table).map_err(Refused::Said)?;
+                let rows = import(connection, &file, &table)
+                    .map_err(|error| Refused::Said(format!("{}: {error}", file.display())))?;
                 writeln!(self.out, "{rows} rows into {table}")?;
             }
             Dot::Snapshot(name) => {

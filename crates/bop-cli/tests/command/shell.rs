@@ -116,6 +116,52 @@ fn rows_of_a_csv_file_come_in_all_or_none() {
     assert!(failure.contains("nowhere.csv: "), "{failure}");
 }
 
+/// As SQLite's shell reads it: what `--mode csv` writes of a NULL is an empty line.
+#[test]
+fn an_empty_line_is_a_row_where_there_is_one_column() {
+    let store = Store::new();
+    let csv = |text: &str| fs::write(store.path().join("rows.csv"), text).unwrap();
+    let quoted = |table: &str| {
+        let sql = format!("select group_concat(quote(a)) from {table}");
+        store.ok(&["sql", "d", &sql])
+    };
+    script(
+        &store,
+        "d",
+        "create table t(a); insert into t values ('x'), (null), (''), (null);",
+    );
+    let written = store.ok(&["sql", "d", "--mode", "csv", "--header", "select a from t"]);
+    csv(&written);
+    assert_eq!(script(&store, "d", ".import rows.csv u"), "4 rows into u\n");
+    assert_eq!(quoted("u"), "'x','','',''\n");
+    script(&store, "d", "create table v(a)");
+    csv("\n1\r\n\r\n");
+    assert_eq!(script(&store, "d", ".import rows.csv v"), "3 rows into v\n");
+    assert_eq!(quoted("v"), "'','1',''\n");
+    // Where there are more columns it is nothing.
+    csv("\na,b\n\n1,2\n\n");
+    assert_eq!(script(&store, "d", ".import rows.csv w"), "1 rows into w\n");
+    assert_eq!(quoted("w"), "'1'\n");
+}
+
+#[test]
+fn an_import_that_sqlite_rolls_back_by_itself_tells_why() {
+    let store = Store::new();
+    script(
+        &store,
+        "d",
+        "create table t(a); create trigger picky before insert on t when new.a = 'bad'
+         begin select raise(rollback, 'not that one'); end;",
+    );
+    fs::write(store.path().join("rows.csv"), "good\nbad\n").unwrap();
+    let failure = script_fails(&store, ".import rows.csv t\n");
+    assert!(
+        failure.contains("rows.csv: line 2: not that one"),
+        "{failure}"
+    );
+    assert_eq!(store.ok(&["sql", "d", "select count(*) from t"]), "0\n");
+}
+
 #[test]
 fn a_file_is_read_and_its_errors_name_it() {
     let store = Store::new();

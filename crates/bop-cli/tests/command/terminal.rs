@@ -160,6 +160,26 @@ fn the_prompt_completes_words_and_remembers_what_was_typed() {
     );
 }
 
+#[test]
+fn an_import_that_cannot_be_committed_leaves_no_transaction() {
+    let store = Store::new();
+    let made = "create table p(id primary key); create table c(p references p deferrable initially deferred)";
+    store.ok(&["sql", "d", made]);
+    std::fs::write(store.path().join("rows.csv"), "1\n2\n").unwrap();
+    let mut terminal = Terminal::run(&store, &["sql", "d", "--mode", "list"]);
+    terminal.shows("bop> ");
+    terminal.types("pragma foreign_keys = on;\r");
+    terminal.shows("bop> ");
+    terminal.types(".import rows.csv c\r");
+    terminal.shows("rows.csv: FOREIGN KEY constraint failed");
+    terminal.shows("bop> ");
+    terminal.types("begin; select 'rows: ' || count(*) from c; commit;\r");
+    terminal.shows("rows: 0");
+    terminal.shows("bop> ");
+    terminal.types(CTRL_D);
+    assert_eq!(terminal.ends(), Some(0));
+}
+
 /// Does something twice: with a store that nobody has open, and with one that another process has.
 fn here_and_there(act: impl Fn(&Store)) {
     let store = Store::new();
