@@ -139,14 +139,9 @@ fn source(sql: Option<String>, file: Option<&Path>) -> Result<Source, Failure> {
 /// The error of a run.
 fn failure(error: RunError) -> Failure {
     match error {
-        RunError::Sql { failure, excerpt } => Failure {
+        RunError::Refused { failure, excerpt } => Failure {
             excerpt: Some(excerpt),
             ..*failure
-        },
-        RunError::Command { message, excerpt } => Failure {
-            excerpt: Some(excerpt),
-            hint: None,
-            ..Failure::new(ErrorCode::Sql, message)
         },
         RunError::Input(error) => {
             Failure::new(ErrorCode::Io, format_args!("read the SQL: {error}"))

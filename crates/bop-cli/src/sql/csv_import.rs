@@ -7,7 +7,6 @@
 use super::csv_rows::{Row, Rows};
 use super::literal::quoted_name;
 use rusqlite::{Connection, params_from_iter};
-use std::fmt;
 use std::fs::File;
 use std::io::{self, BufReader};
 use std::path::Path;
@@ -32,17 +31,6 @@ impl From<io::Error> for ImportError {
 impl From<rusqlite::Error> for ImportError {
     fn from(error: rusqlite::Error) -> Self {
         Self::Sql(None, error)
-    }
-}
-
-impl fmt::Display for ImportError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File(error) => error.fmt(f),
-            Self::Sql(Some(line), error) => write!(f, "line {line}: {error}"),
-            Self::Sql(None, error) => error.fmt(f),
-            Self::Unfit(said) => f.write_str(said),
-        }
     }
 }
 

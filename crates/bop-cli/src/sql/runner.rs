@@ -20,22 +20,15 @@ const READ_BYTES: usize = 64 * 1024;
 /// Why the run stopped.
 #[derive(Debug)]
 pub(crate) enum RunError {
-    /// SQLite refused a statement.
-    Sql {
-        /// What it says.
+    /// A statement was refused, or a command of the shell not done.
+    Refused {
+        /// Why.
         failure: Box<Failure>,
         /// Where.
         excerpt: Excerpt,
     },
     /// The owner of the store, who runs the SQL, ended that.
     Ended(Failure),
-    /// A command of the shell was not done.
-    Command {
-        /// Why, in words.
-        message: String,
-        /// Where.
-        excerpt: Excerpt,
-    },
     /// The input cannot be read.
     Input(io::Error),
     /// The output cannot be written.
@@ -45,12 +38,9 @@ pub(crate) enum RunError {
 impl RunError {
     /// The same, met in a file that the input named.
     pub(super) fn in_file(mut self, path: &Path) -> Self {
-        let message = match &mut self {
-            Self::Sql { failure, .. } => &mut failure.message,
-            Self::Command { message, .. } => message,
-            Self::Input(_) | Self::Output(_) | Self::Ended(_) => return self,
-        };
-        *message = format!("{}: {message}", path.display());
+        if let Self::Refused { failure, .. } = &mut self {
+            failure.message = format!("{}: {}", path.display(), failure.message);
+        }
         self
     }
 }
@@ -152,7 +142,7 @@ impl<'a, 'l> Runner<'a, 'l> {
         let (mode, header) = (self.mode, self.header);
         let ran = self.link.run(&mut text, mode, header, self.out);
         ran.map_err(|refused| match refused {
-            Refused::Sql(SqlRefused { failure, offset }) => RunError::Sql {
+            Refused::Sql(SqlRefused { failure, offset }) => RunError::Refused {
                 excerpt: Excerpt::new(&text, start, offset),
                 failure: Box::new(failure),
             },

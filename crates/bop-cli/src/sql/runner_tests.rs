@@ -39,7 +39,7 @@ fn assert_prints(mode: Mode, header: bool, sql: &str, expected: &str) {
 #[track_caller]
 fn error_of(sql: &str) -> (String, u64, u64) {
     match run_in(Mode::List, false, sql).1 {
-        Err(RunError::Sql { failure, excerpt }) => {
+        Err(RunError::Refused { failure, excerpt }) => {
             let Position { line, column } = excerpt.position;
             (failure.message, line, column)
         }
@@ -92,7 +92,7 @@ fn a_statement_without_semicolon_runs_at_the_end() {
 fn an_error_stops_the_run_and_has_a_place() {
     let (out, outcome) = run_in(Mode::List, false, "select 1;\nselect nope;\nselect 2;");
     assert_eq!(out, "1\n");
-    assert!(matches!(outcome, Err(RunError::Sql { .. })));
+    assert!(matches!(outcome, Err(RunError::Refused { .. })));
     assert_eq!(
         error_of("select 1;\n  select nope;"),
         ("no such column: nope".to_owned(), 2, 10)
@@ -118,7 +118,7 @@ fn rows_before_an_error_are_written() {
     let sql = "select abs(x) from (select 1 x union all select -9223372036854775808);";
     let (out, outcome) = run_in(Mode::Json, false, sql);
     assert_eq!(out, "[{\"abs(x)\":1}]\n");
-    assert!(matches!(outcome, Err(RunError::Sql { .. })));
+    assert!(matches!(outcome, Err(RunError::Refused { .. })));
 }
 
 #[test]

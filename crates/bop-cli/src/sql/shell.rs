@@ -1,8 +1,10 @@
 //! Does what commands of the shell say.
 //!
-//! Invariant: a command that fails changes neither the database nor how rows are written.
+//! Invariants
+//! - a command that fails changes neither the database nor how rows are written;
+//! - its error has the code of whoever failed, as that of a statement has.
 
-use super::csv_import::import;
+use super::csv_import::{ImportError, import};
 use super::dot::{Dot, help};
 use super::dump::{DumpError, dump};
 use super::input::Statement;
@@ -10,10 +12,13 @@ use super::line_ends::LineEnds;
 use super::link::{self, Link};
 use super::literal::{quoted_text, statement};
 use super::runner::{Flow, RunError, Runner};
-use bop_control::{Excerpt, Mode};
+use bop_control::{Excerpt, Failure, Mode};
+use bop_libsql::control::failure_of;
 use bop_libsql::{Connection, Store};
 use bop_storage::At;
+use bop_storage::error::ErrorCode;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 use std::path::Path;
 
@@ -31,26 +36,19 @@ pub(crate) struct Place<'a> {
 
 /// Why a command was not done.
 enum Refused {
-    /// In words.
-    Said(String),
+    Failed(Failure),
     /// A file that it read was.
     Read(RunError),
     Output(io::Error),
 }
 
-impl From<rusqlite::Error> for Refused {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Said(error.to_string())
-    }
-}
-
-impl From<DumpError> for Refused {
-    fn from(error: DumpError) -> Self {
-        match error {
-            DumpError::Sql(error) => error.into(),
-            DumpError::Output(error) => error.into(),
-            DumpError::Missing(said) => Self::Said(said),
-        }
+impl Refused {
+    /// What the words of the command are wrong about.
+    fn said(message: impl fmt::Display) -> Self {
+        Self::Failed(Failure {
+            hint: None,
+            ..Failure::new(ErrorCode::Sql, message)
+        })
     }
 }
 
@@ -65,11 +63,11 @@ impl<'l> Runner<'_, 'l> {
     pub(super) fn run_dot(&mut self, piece: &Statement, from: usize) -> Result<Flow, RunError> {
         let line = piece.text.get(from..).unwrap_or_default();
         let line = String::from_utf8_lossy(line);
-        let done = Dot::parse(&line).map_err(Refused::Said);
+        let done = Dot::parse(&line).map_err(Refused::said);
         let done = done.and_then(|command| self.obey(command));
         let flow = done.map_err(|refused| match refused {
-            Refused::Said(message) => RunError::Command {
-                message,
+            Refused::Failed(failure) => RunError::Refused {
+                failure: Box::new(failure),
                 excerpt: Excerpt::new(&piece.text, piece.start, from),
             },
             Refused::Read(error) => error,
@@ -89,14 +87,19 @@ impl<'l> Runner<'_, 'l> {
             Dot::Tables(pattern) => self.tables(pattern.as_deref().unwrap_or("%"))?,
             Dot::Schema(table) => self.schema(table.as_deref())?,
             Dot::Dump(table) => {
-                let (connection, _) = self.here()?;
-                dump(connection, table.as_deref(), self.out)?;
+                let (connection, place) = self.here()?;
+                let dumped = dump(connection, table.as_deref(), self.out);
+                dumped.map_err(|error| match error {
+                    DumpError::Sql(error) => {
+                        Refused::Failed(failure_of(place.store, connection, &error))
+                    }
+                    DumpError::Output(error) => Refused::Output(error),
+                    DumpError::Missing(said) => Refused::said(said),
+                })?;
             }
             Dot::Read(path) => return self.read(&path),
             Dot::Import { file, table } => {
-                let (connection, _) = self.here()?;
-                let rows = import(connection, &file, &table)
-                    .map_err(|error| Refused::Said(format!("{}: {error}", file.display())))?;
+                let rows = self.import(&file, &table)?;
                 writeln!(self.out, "{rows} rows into {table}")?;
             }
             Dot::Snapshot(name) => {
@@ -106,7 +109,7 @@ impl<'l> Runner<'_, 'l> {
                     at,
                 } = self.place()?;
                 let made = store.manager().snapshot_database(database, &name, at);
-                made.map_err(|error| Refused::Said(error.to_string()))?;
+                made.map_err(|error| Refused::Failed(error.into()))?;
                 writeln!(
                     self.out,
                     "{database}@snapshot:{name} stays until it is dropped"
@@ -119,7 +122,7 @@ impl<'l> Runner<'_, 'l> {
                     at,
                 } = self.place()?;
                 let made = store.manager().fork_database(database, &new, at);
-                made.map_err(|error| Refused::Said(error.to_string()))?;
+                made.map_err(|error| Refused::Failed(error.into()))?;
                 writeln!(self.out, "{new} begins as {database} at {at}")?;
             }
         }
@@ -130,10 +133,9 @@ impl<'l> Runner<'_, 'l> {
     fn here(&self) -> Result<(&'l Connection, Place<'l>), Refused> {
         match &*self.link {
             Link::Here(connection, place) => Ok((*connection, *place)),
-            Link::There(_) => Err(Refused::Said(
+            Link::There(_) => Err(Refused::said(
                 "not while another process has the store open: .import, .dump, .snapshot and .fork need it here; \
-                 bop snapshot and bop fork do not"
-                    .to_owned(),
+                 bop snapshot and bop fork do not",
             )),
         }
     }
@@ -143,10 +145,27 @@ impl<'l> Runner<'_, 'l> {
         let (connection, place) = self.here()?;
         match connection.is_autocommit() {
             true => Ok(place),
-            false => Err(Refused::Said(
-                "a transaction is open: commit it, or roll it back, first".to_owned(),
+            false => Err(Refused::said(
+                "a transaction is open: commit it, or roll it back, first",
             )),
         }
+    }
+
+    fn import(&self, file: &Path, table: &str) -> Result<u64, Refused> {
+        let (connection, place) = self.here()?;
+        let name = file.display();
+        import(connection, file, table).map_err(|error| match error {
+            ImportError::File(error) => Refused::Failed(Failure::file("read", file, &error)),
+            ImportError::Unfit(said) => Refused::said(format_args!("{name}: {said}")),
+            ImportError::Sql(line, error) => {
+                let failure = failure_of(place.store, connection, &error);
+                let line = line.map_or(String::new(), |line| format!("line {line}: "));
+                Refused::Failed(Failure {
+                    message: format!("{name}: {line}{}", failure.message),
+                    ..failure
+                })
+            }
+        })
     }
 
     fn tables(&mut self, pattern: &str) -> Result<(), Refused> {
@@ -175,7 +194,7 @@ impl<'l> Runner<'_, 'l> {
         }
         match table {
             Some(table) if statements.is_empty() => {
-                Err(Refused::Said(format!("no table or view {table}")))
+                Err(Refused::said(format_args!("no table or view {table}")))
             }
             _ => Ok(()),
         }
@@ -199,7 +218,7 @@ impl<'l> Runner<'_, 'l> {
             .link
             .run(&mut sql.as_bytes().to_vec(), mode, false, &mut rows);
         ran.map_err(|refused| match refused {
-            link::Refused::Sql(refused) => Refused::Said(refused.failure.message),
+            link::Refused::Sql(refused) => Refused::Failed(refused.failure),
             link::Refused::Ended(failure) => Refused::Read(RunError::Ended(failure)),
             link::Refused::Output(error) => Refused::Output(error),
         })?;
@@ -207,11 +226,12 @@ impl<'l> Runner<'_, 'l> {
     }
 
     fn read(&mut self, path: &Path) -> Result<Flow, Refused> {
-        let refused = |error: io::Error| Refused::Said(format!("{}: {error}", path.display()));
         if self.reads == READS_MAX {
-            let error = io::Error::other("files read each other in a circle");
-            return Err(refused(error));
+            let name = path.display();
+            let message = format_args!("{name}: files read each other in a circle");
+            return Err(Refused::said(message));
         }
+        let refused = |error| Refused::Failed(Failure::file("read", path, &error));
         let mut file = LineEnds::open(path).map_err(refused)?;
         self.reads += 1;
         let done = self.run(&mut file);

@@ -211,6 +211,50 @@ fn snapshots_and_forks_are_made_of_what_is_committed() {
     assert!(failure.contains("\"d\""), "{failure}");
 }
 
+/// As it is of a statement: whoever runs scripts sees whether the store is damaged, or only the name taken.
+#[test]
+fn what_fails_below_a_command_is_told_by_its_code() {
+    let store = Store::new();
+    let noise = "create table t(a); insert into t values (randomblob(100000));";
+    script(&store, "d", &format!("{noise}\n.snapshot s\n"));
+    let error = |status, text: &str| {
+        fs::write(store.path().join("script.sql"), text).unwrap();
+        let told = store.fails(status, &["--json", "sql", "d", "--file", "script.sql"]);
+        let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+        told["error"].clone()
+    };
+    let taken = error(1, "select 1;\n.snapshot s\n");
+    assert_eq!(
+        (&taken["code"], &taken["line"]),
+        (&"snapshot_exists".into(), &2.into())
+    );
+    assert!(taken["hint"].as_str().unwrap().contains("existing"));
+    assert_eq!(error(1, ".fork d\n")["code"], "database_exists");
+    assert_eq!(error(1, ".read nowhere.sql\n")["code"], "io");
+    assert_eq!(error(1, ".schema nothing\n")["code"], "sql");
+    fs::write(store.path().join("rows.csv"), "1\n").unwrap();
+    let refused = error(
+        1,
+        "create table u(a check (a > 'a'));\n.import rows.csv u\n",
+    );
+    assert_eq!(
+        (&refused["code"], &refused["sqlite_code"]),
+        (&"sql".into(), &275.into())
+    );
+
+    store.ok(&["checkpoint"]);
+    let chunks = fs::read_dir(store.store().join("chunks")).unwrap();
+    let chunks = chunks.map(|chunk| chunk.unwrap().path());
+    let largest = chunks.max_by_key(|path| path.metadata().unwrap().len());
+    let largest = largest.unwrap();
+    let mut bytes = fs::read(&largest).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&largest, bytes).unwrap();
+    let damaged = error(3, ".dump\n");
+    assert_eq!(damaged["code"], "corrupt", "{damaged}");
+}
+
 #[test]
 fn the_timer_tells_of_statements() {
     let store = Store::new();

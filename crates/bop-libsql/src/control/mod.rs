@@ -40,7 +40,7 @@ pub use bop_sqlite_common::sql::{Stopped, TakeRows};
 use crate::transfer::import_file;
 use crate::{Connection, OpenOptions, Store, damage_found};
 use bop_control::{ExportWanted, Failure, SqlDoor, SqlSession, SqlWanted, Transferred};
-use bop_sqlite_common::sql::{self, Session};
+use bop_sqlite_common::sql::{self, Session, SqlFailure};
 use bop_storage::error::ErrorCode;
 use connection::{Lent, Owned};
 use std::fmt;
@@ -102,6 +102,26 @@ impl SqlDoor for Door {
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Transferred, Failure> {
         sql::export(self.store.manager(), wanted, progress)
+    }
+}
+
+/// The error of a statement that was run by rusqlite, as people see those that [`run`] runs.
+pub fn failure_of(store: &Store, connection: &Connection, error: &rusqlite::Error) -> Failure {
+    let message = error.to_string();
+    // The source: with some of its features, rusqlite has another variant for such errors.
+    let code = std::error::Error::source(error)
+        .and_then(|source| source.downcast_ref::<rusqlite::ffi::Error>())
+        .map(|error| error.extended_code);
+    match code {
+        Some(code) => {
+            let failure = SqlFailure {
+                message,
+                code,
+                offset: None,
+            };
+            sql::failure_of(&Lent { store, connection }, &failure)
+        }
+        None => Failure::new(ErrorCode::Sql, message),
     }
 }
 
