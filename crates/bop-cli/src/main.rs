@@ -54,7 +54,7 @@ fn usage(error: &clap::Error) -> ExitCode {
     }
     if error.kind() == ErrorKind::DisplayVersion && wants_json {
         let version = env!("CARGO_PKG_VERSION");
-        // Nothing can be told to whom does not listen, here and below.
+        // Nothing can be told to whom does not listen.
         let _ = writeln!(std::io::stdout(), "{}", json!({ "version": version }));
         return ExitCode::SUCCESS;
     }
@@ -67,12 +67,9 @@ fn usage(error: &clap::Error) -> ExitCode {
 }
 
 fn fail(failure: &Failure, json: bool) -> ExitCode {
-    if failure.reader_left {
-        // As after `| head`: the status tells.
-    } else if json {
-        eprintln!("{}", failure.to_json());
-    } else {
-        eprintln!("{failure}");
+    // After `| head` the status tells alone.
+    if !failure.reader_left {
+        commands::report(failure, json);
     }
     ExitCode::from(failure.exit_status())
 }

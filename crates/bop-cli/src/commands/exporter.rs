@@ -2,7 +2,7 @@
 //!
 //! Never: opens the store, so that an application can, now and later.
 
-use super::Context;
+use super::{Context, tell};
 use crate::args::ExporterArgs;
 use bop_control::{Client, Failure};
 use bop_exporter::{Exporter, Options, StoreSocket};
@@ -27,9 +27,9 @@ pub(super) fn run(context: &Context, args: &ExporterArgs) -> Result<u8, Failure>
     )?;
     if matches!(Client::connect(store), Ok(None)) {
         let path = store.display();
-        eprintln!(
+        tell(format_args!(
             "note: nobody has the store at {path} open now; it is looked for at each request"
-        );
+        ));
     }
     loop {
         // Nothing wakes it; a signal ends the process, which holds nothing that has to be put in order.

@@ -85,6 +85,20 @@ fn run_manifest(context: &Context, command: &ManifestCommand) -> Result<u8, Fail
     }
 }
 
+/// Tells of an error.
+pub(crate) fn report(failure: &Failure, json: bool) {
+    if json {
+        tell(failure.to_json());
+    } else {
+        tell(failure);
+    }
+}
+
+/// Writes a line to standard error. Where that is closed, the exit status has to do.
+fn tell(line: impl fmt::Display) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
 /// A path as another process understands it, which may stand elsewhere.
 ///
 /// # Errors

@@ -5,7 +5,7 @@
 mod completion;
 mod prompt;
 
-use super::Context;
+use super::{Context, tell};
 use crate::args::{Source as Database, SqlArgs};
 use crate::session::{Opened, WhenMissing, open};
 use crate::sql::line_ends::LineEnds;
@@ -117,9 +117,9 @@ fn run_source(shown: &Shown<'_>, link: &mut Link<'_>, source: Source) -> Result<
 /// Says what went other than it may have been meant, and is no error.
 fn warn(context: &Context, message: &str) {
     if context.json {
-        eprintln!("{}", json!({ "warning": { "message": message } }));
+        tell(json!({ "warning": { "message": message } }));
     } else {
-        eprintln!("warning: {message}");
+        tell(format_args!("warning: {message}"));
     }
 }
 

@@ -349,3 +349,25 @@ fn a_reader_that_leaves_early_is_no_panic() {
     let output = child.wait_with_output().unwrap();
     assert!(!String::from_utf8_lossy(&output.stderr).contains("panicked"));
 }
+
+#[test]
+fn what_nobody_hears_is_told_by_the_status_alone() {
+    let store = Store::new();
+    for options in [&[][..], &["--json"]] {
+        for (sql, status) in [("select nope;", 1), (".nope", 1), ("begin;", 0)] {
+            let mut child = store
+                .command(&[options, &["sql", "d"]].concat())
+                .stdin(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap();
+            // The other end goes before anything is written to it.
+            drop(child.stderr.take());
+            let mut input = child.stdin.take().unwrap();
+            writeln!(input, "{sql}").unwrap();
+            drop(input);
+            let ended = child.wait().unwrap().code();
+            assert_eq!(ended, Some(status), "{options:?} {sql}");
+        }
+    }
+}

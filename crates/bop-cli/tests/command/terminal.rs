@@ -161,6 +161,18 @@ fn the_prompt_completes_words_and_remembers_what_was_typed() {
 }
 
 #[test]
+fn what_was_typed_is_kept_although_the_prompt_is_killed() {
+    let store = Store::new();
+    let mut terminal = Terminal::run(&store, &["sql", "d"]);
+    terminal.shows("bop> ");
+    terminal.types("select 40 + 2;\r");
+    terminal.shows("42");
+    terminal.kill();
+    let history = std::fs::read_to_string(store.path().join("history")).unwrap();
+    assert!(history.contains("select 40 + 2;"), "{history}");
+}
+
+#[test]
 fn an_import_that_cannot_be_committed_leaves_no_transaction() {
     let store = Store::new();
     let made = "create table p(id primary key); create table c(p references p deferrable initially deferred)";
@@ -209,6 +221,25 @@ fn drop_does_what_it_is_answered() {
         }
         store.fails(1, &["info", "e"]);
     });
+}
+
+/// Somebody else may give its name to another one while the question stands.
+#[test]
+fn drop_does_not_take_a_database_that_it_did_not_ask_about() {
+    let store = Store::new();
+    store.ok(&["create", "d"]);
+    store.ok(&["create", "e"]);
+    let owner = Owner::of(&store, &[]);
+    let mut terminal = Terminal::run(&store, &["drop", "e"]);
+    terminal.shows("[y/N] ");
+    store.ok(&["rename", "e", "old"]);
+    store.ok(&["create", "e"]);
+    terminal.types("y\n");
+    terminal.shows("not dropped: another database is called \"e\" by now");
+    assert_eq!(terminal.ends(), Some(1));
+    store.ok(&["info", "e"]);
+    store.ok(&["info", "old"]);
+    owner.end();
 }
 
 #[test]

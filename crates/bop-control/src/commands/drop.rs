@@ -21,6 +21,11 @@ pub(super) fn run(call: &mut Call<'_>, name: &str, yes: bool, now: bool) -> Resu
             name,
             &format!("Drop database {name:?} ({pages} pages){end}?"),
         )?;
+        // Whoever was asked took his time.
+        if call.manager.info(name)?.id != info.id {
+            let message = format!("not dropped: another database is called {name:?} by now");
+            return Err(Failure::new(ErrorCode::Busy, message));
+        }
     }
     if now {
         call.manager.drop_database_now(name)?;

@@ -1,7 +1,8 @@
 //! The prompt: statements of any number of lines, an error does not end it.
 
 use super::completion::Shell;
-use super::{Context, Failure, Link, RunError, Runner, Shown, failure};
+use super::{Context, Failure, Link, RunError, Runner, Shown, failure, tell};
+use crate::commands::report;
 use crate::sql::input::{Splitter, Statement};
 use crate::sql::runner::Flow;
 use bop_libsql::Connection;
@@ -46,6 +47,32 @@ struct Prompt<'a, 'l> {
     ended: Option<Failure>,
 }
 
+/// Where what was typed is kept, as soon as it was typed: whatever the prompt ends by.
+struct History {
+    path: Option<PathBuf>,
+    /// Why something is not kept.
+    error: Option<ReadlineError>,
+}
+
+impl History {
+    fn keep(&mut self, editor: &mut LineEditor<'_>) {
+        if let Some(path) = &self.path
+            && let Err(error) = editor.append_history(path)
+        {
+            self.error = Some(error);
+        }
+    }
+
+    fn warn(&self) {
+        if let (Some(path), Some(error)) = (&self.path, &self.error) {
+            let path = path.display();
+            tell(format_args!(
+                "warning: the history is not kept: {path}: {error}"
+            ));
+        }
+    }
+}
+
 type LineEditor<'a> = Editor<Shell<'a>, DefaultHistory>;
 
 impl Prompt<'_, '_> {
@@ -58,27 +85,27 @@ impl Prompt<'_, '_> {
         editor.set_helper(Some(Shell::new(
             self.connection.map(|connection| &**connection),
         )));
-        let history = history_file();
-        if let Some(path) = &history {
+        let path = history_file();
+        if let Some(path) = &path {
             // There is none at first, and one that cannot be read is no reason to stop.
             let _ = editor.load_history(path);
         }
-        eprintln!("SQL ends with a semicolon, the prompt with Ctrl-D; .help shows commands");
-        let ended = self.converse(&mut editor);
-        if let Some(path) = &history
-            && let Err(error) = editor.save_history(path)
-        {
-            eprintln!(
-                "warning: the history is not kept: {}: {error}",
-                path.display()
-            );
-        }
+        tell("SQL ends with a semicolon, the prompt with Ctrl-D; .help shows commands");
+        let mut history = History { path, error: None };
+        let ended = self.converse(&mut editor, &mut history);
+        history.warn();
         ended
     }
 
-    fn converse(&mut self, editor: &mut LineEditor<'_>) -> Result<(), ReadlineError> {
+    fn converse(
+        &mut self,
+        editor: &mut LineEditor<'_>,
+        history: &mut History,
+    ) -> Result<(), ReadlineError> {
         loop {
-            match editor.readline("bop> ") {
+            let typed = editor.readline("bop> ");
+            history.keep(editor);
+            match typed {
                 Ok(line) if is_quit(&line) => return Ok(()),
                 Ok(line) => {
                     self.splitter.push(line.as_bytes());
@@ -109,11 +136,7 @@ impl Prompt<'_, '_> {
             self.ended = Some(failure);
             return Flow::Quit;
         }
-        if self.context.json {
-            eprintln!("{}", failure.to_json());
-        } else {
-            eprintln!("{failure}");
-        }
+        report(&failure, self.context.json);
         Flow::GoOn
     }
 }
