@@ -1,5 +1,7 @@
 //! `bop verify`: every checksum, with `--deep` every b-tree too. Findings are an answer, not an
 //! error: they go to standard output, and the exit status is 3.
+//!
+//! Never: calls it damage that a database was dropped meanwhile, or the store closed.
 
 use super::Call;
 use crate::failure::Failure;
@@ -28,6 +30,8 @@ struct Checked {
     /// Databases whose b-trees were walked.
     walked: usize,
     findings: Vec<Finding>,
+    /// The store was closed before all was looked at.
+    closed: bool,
 }
 
 /// Runs the command.
@@ -38,7 +42,11 @@ pub(super) fn run(call: &mut Call<'_>, deep: bool, only: Option<&str>) -> Result
     };
     let mut checked = check_bytes(call.manager, &databases, only.is_some());
     if deep {
-        check_trees(call.sql()?, &databases, &mut checked);
+        check_trees(call.sql()?, call.manager, &databases, &mut checked);
+    }
+    if checked.closed && checked.findings.is_empty() {
+        let message = "the store was closed before all was looked at";
+        return Err(Failure::new(ErrorCode::Closed, message).with_hint("open it, and verify again"));
     }
     call.answer(checked.to_text(deep), checked.to_json())?;
     let is_healthy = checked.findings.is_empty();
@@ -86,23 +94,70 @@ fn check_bytes(manager: &Manager, databases: &[DatabaseInfo], only_these: bool) 
         databases: report.databases,
         walked: 0,
         findings,
+        closed: report.closed,
     }
 }
 
 /// SQLite's own check of every b-tree.
-fn check_trees(sql: &dyn SqlDoor, databases: &[DatabaseInfo], checked: &mut Checked) {
+fn check_trees(
+    sql: &dyn SqlDoor,
+    manager: &Manager,
+    databases: &[DatabaseInfo],
+    checked: &mut Checked,
+) {
     let sound = |info: &&DatabaseInfo| info.kind == DbKind::Sqlite && info.damage.is_none();
     for info in databases.iter().filter(sound) {
-        checked.walked += 1;
+        match check_tree(sql, manager, info) {
+            Walk::Done(findings) => {
+                checked.walked += 1;
+                checked.findings.extend(findings);
+            }
+            Walk::Gone => {}
+            Walk::Closed => {
+                checked.closed = true;
+                return;
+            }
+        }
+    }
+}
+
+/// How it went with the b-trees of a database.
+enum Walk {
+    Done(Vec<Finding>),
+    /// It was dropped meanwhile.
+    Gone,
+    /// The store was closed meanwhile, or is being closed.
+    Closed,
+}
+
+/// What cannot be read, or reads like damage, is none where the database is gone meanwhile: SQLite only knows that it
+/// did not get a page.
+fn check_tree(sql: &dyn SqlDoor, manager: &Manager, info: &DatabaseInfo) -> Walk {
+    let mut name = info.name.clone();
+    loop {
         let problems = sql
-            .integrity_check(&info.name, FINDINGS_MAX)
+            .integrity_check(&name, FINDINGS_MAX)
             .unwrap_or_else(|problem| vec![problem]);
-        checked
-            .findings
-            .extend(problems.into_iter().map(|what| Finding {
-                database: Some(info.name.clone()),
-                what,
-            }));
+        if problems.is_empty() {
+            return Walk::Done(Vec::new());
+        }
+        let refused = manager.database(&name).map_err(|error| error.code());
+        let refused = refused.and_then(|db| db.begin_read().map_err(|error| error.code()));
+        if refused.is_err_and(|code| code == ErrorCode::Closed) {
+            return Walk::Closed;
+        }
+        let mut now = manager.databases_from(info.id, 1).into_iter();
+        match now.find(|now| now.id == info.id) {
+            None => return Walk::Gone,
+            Some(now) if now.name != name => name = now.name,
+            Some(_) => {
+                let finding = |what| Finding {
+                    database: Some(name.clone()),
+                    what,
+                };
+                return Walk::Done(problems.into_iter().map(finding).collect());
+            }
+        }
     }
 }
 

@@ -1,9 +1,11 @@
-//! The server on a real store: what any bytes do to it, what its end does to clients, and how many it has.
+//! The server on a real store: what any bytes do to it, what its end does to clients, and how many it has; and what
+//! commands make of a store that changes under them.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod backup;
 mod stranger;
+mod verify;
 
 use bop_control::{CLIENTS_MAX, Client, Failure, Feed, Options, Request, Server, Terminal};
 use bop_storage::error::ErrorCode;

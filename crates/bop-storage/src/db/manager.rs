@@ -398,7 +398,8 @@ impl Manager {
         self.engine.told(self.engine.log().sync())
     }
 
-    /// Reads every byte of the store that is in use and checks it. Runs beside everything else.
+    /// Reads every byte of the store that is in use and checks it. Runs beside everything else; whoever closes the
+    /// store breaks it off.
     pub fn verify(&self) -> VerifyReport {
         self.engine.verify()
     }

@@ -182,12 +182,14 @@ pub struct VerifyReport {
     pub entries: u64,
     /// What is wrong; empty when nothing is.
     pub findings: Vec<Damage>,
+    /// Whether the store was closed meanwhile, or before: not all was looked at.
+    pub closed: bool,
 }
 
 impl VerifyReport {
-    /// Whether nothing is wrong.
+    /// Whether all was looked at, and nothing is wrong.
     pub fn is_healthy(&self) -> bool {
-        self.findings.is_empty()
+        self.findings.is_empty() && !self.closed
     }
 }
 

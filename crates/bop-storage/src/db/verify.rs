@@ -5,7 +5,7 @@
 //! - of each state that somebody can ask for by name, the hashes of its pages add up to the rolling checksum
 //!   that its commit had.
 //!
-//! Never: closes a database, stops at the first finding.
+//! Never: closes a database, stops at the first finding, calls it damage that the store is closed.
 
 use super::closed::missing_salvage;
 use super::engine::Engine;
@@ -26,9 +26,8 @@ impl Engine {
     /// every entry of every record log; what recovery found is part of the findings.
     pub(super) fn verify(&self) -> VerifyReport {
         let Some(_work) = self.lifecycle.enter_work() else {
-            let findings = vec![unreadable("store", "it is closed")];
             return VerifyReport {
-                findings,
+                closed: true,
                 ..VerifyReport::default()
             };
         };
@@ -71,6 +70,8 @@ impl Engine {
             }
         }
         dedup(&mut report.findings);
+        // Whatever was passed by for that reason. The work that this is keeps the files until here.
+        report.closed = self.lifecycle.is_closing();
         report
     }
 
@@ -104,7 +105,6 @@ impl Engine {
         };
         for (id, row, _held) in held {
             if self.lifecycle.is_closing() {
-                report.findings.push(closed_meanwhile());
                 return;
             }
             let identity = ChunkIdentity {
@@ -153,13 +153,13 @@ impl Engine {
         let place = Place::Database { database };
         match self.recomputed_checksum(pin, proved, report) {
             Ok(rolling) if rolling == expected => {}
-            // Dropped meanwhile.
+            // Dropped meanwhile, or the store is closed.
             _ if state.check_live().is_err() => {}
+            Err(ReadError::Closed) => {}
             Ok(_) => {
                 let reason = Reject::Invalid("its pages do not add up to its rolling checksum");
                 report.findings.push(Damage::new(place, reason));
             }
-            Err(ReadError::Closed) => report.findings.push(closed_meanwhile()),
             Err(error) => report.findings.push(damage_of(error, place)),
         }
     }
@@ -207,10 +207,6 @@ pub(super) fn damage_of(error: ReadError, place: Place) -> Damage {
         ReadError::Io(failure) => Damage::new(place, Reject::Unreadable(failure)),
         ReadError::Dropped | ReadError::Closed => Damage::new(place, Reject::Missing),
     }
-}
-
-pub(super) fn closed_meanwhile() -> Damage {
-    unreadable("store", "it was closed meanwhile")
 }
 
 fn unreadable(what: &'static str, why: &str) -> Damage {

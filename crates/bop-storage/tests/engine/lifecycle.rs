@@ -106,6 +106,33 @@ fn those_who_wait_for_a_writer_are_told_at_once_that_the_store_closes() {
 }
 
 #[test]
+fn a_store_that_is_closed_while_it_is_verified_is_not_called_damaged() {
+    let store = open(simulated(&SimDisk::new(1), &MemoryManifest::new()));
+    let db = store.create_database("a", DbKind::Raw).unwrap();
+    put(&store, "a", 7);
+    assert!(store.verify().is_healthy());
+    let held = db.begin_read().unwrap();
+    thread::scope(|scope| {
+        let closing = scope.spawn(|| store.close(LONG));
+        // The reader is still inside.
+        let report = loop {
+            let report = store.verify();
+            if report.closed {
+                break report;
+            }
+        };
+        assert_eq!(
+            (report.is_healthy(), &report.findings[..]),
+            (false, &[][..])
+        );
+        drop(held);
+        closing.join().unwrap().unwrap();
+    });
+    let report = store.verify();
+    assert!(report.closed && report.findings.is_empty(), "{report:?}");
+}
+
+#[test]
 fn a_write_that_hangs_keeps_the_store_locked() {
     let (disk, manifest) = (SimDisk::new(1), MemoryManifest::new());
     let mut limits = Limits::tiny();
