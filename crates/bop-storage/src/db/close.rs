@@ -70,6 +70,7 @@ impl Engine {
         }
         closing.refuse_all();
         self.end_run(until.saturating_duration_since(now()));
+        self.manifest.wake_waiters();
         if !self.manifest.close(until) {
             std::mem::forget(self.lock.lock().take());
             return Err(CloseError::StillStalled);

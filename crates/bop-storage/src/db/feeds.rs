@@ -11,6 +11,7 @@ use crate::ids::ChangeNo;
 use crate::manifest::{ChangePage, CursorPlace, RunRow};
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 /// Where a new cursor begins.
@@ -152,8 +153,12 @@ impl ChangesCursor {
     pub fn wait(&self, patience: Duration) -> Result<bool, FeedError> {
         self.check()?;
         self.0.renew()?;
-        let from = self.0.next();
-        Ok(self.0.engine().manifest.wait_for_changes(from, patience))
+        let (from, engine) = (self.0.next(), self.0.engine());
+        let there = engine
+            .manifest
+            .wait_for_changes(from, patience, || engine.check_open().is_err());
+        self.check()?;
+        Ok(there)
     }
 
     /// The same for a task.
@@ -163,8 +168,15 @@ impl ChangesCursor {
     pub async fn more(&self) -> Result<(), FeedError> {
         self.check()?;
         let from = self.0.next();
-        poll_fn(|context| self.0.engine().manifest.poll_changes(from, context)).await;
-        Ok(())
+        poll_fn(|context| {
+            // Behind the registration: a close that is not seen here wakes the task.
+            let polled = self.0.engine().manifest.poll_changes(from, context);
+            match self.check() {
+                Ok(()) => polled.map(Ok),
+                Err(error) => Poll::Ready(Err(error)),
+            }
+        })
+        .await
     }
 
     /// Goes on at the oldest change that there is, after [`FeedError::CursorLost`]. A cursor that has

@@ -44,7 +44,10 @@ impl Guards {
         // Whoever waits for room or for a segment is to see a probe or two before he gives up.
         let waits = Backoff {
             first: WAIT_MIN,
-            cap: limits.retry_delay_max.min(limits.writer_wait / 3),
+            cap: limits
+                .retry_delay_max
+                .min(limits.writer_wait / 3)
+                .max(WAIT_MIN),
         };
         Self {
             spares: Mutex::new(Breaker::new("spares", waits)),

@@ -261,9 +261,12 @@ impl Manager {
     }
 
     /// Waits until there is a change `from` or a newer one; `false` when there is none by the end of
-    /// `patience`.
+    /// `patience`, or the store is closed.
     pub fn wait_for_changes(&self, from: ChangeNo, patience: Duration) -> bool {
-        self.engine.manifest.wait_for_changes(from, patience)
+        let is_closed = || self.engine.check_open().is_err();
+        self.engine
+            .manifest
+            .wait_for_changes(from, patience, is_closed)
     }
 
     /// The cursors of both feeds, by the order in which they were made.

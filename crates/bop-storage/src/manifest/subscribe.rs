@@ -160,9 +160,24 @@ impl Manifest {
     }
 
     /// Waits until there is a change `from` or a newer one; `false` when there is none by the end
-    /// of `patience`.
-    pub fn wait_for_changes(&self, from: ChangeNo, patience: Duration) -> bool {
-        self.wait_until(patience, |rows| has_change(rows, from))
+    /// of `patience`, or when `is_over`, which is asked again whenever waiters are woken.
+    pub fn wait_for_changes(
+        &self,
+        from: ChangeNo,
+        patience: Duration,
+        is_over: impl Fn() -> bool,
+    ) -> bool {
+        let mut there = false;
+        self.wait_until(patience, |rows| {
+            there = has_change(rows, from);
+            there || is_over()
+        });
+        there
+    }
+
+    /// Wakes whoever waits for changes: there will be none.
+    pub fn wake_waiters(&self) {
+        self.bell().ring();
     }
 
     /// The same for a task.

@@ -20,8 +20,7 @@ mod page;
 use crate::error::Reject;
 use page::{
     HEADER_BYTES, Kind, NODE_BIG, NODE_BYTES, PAGE_BRANCH, PAGE_LEAF, PAGE_META, PAGE_OVERFLOW,
-    PAGE_TRANSIENT, PageHeader, ascending_keys, branch_child, header, node, node_size,
-    on_page_bytes,
+    PageHeader, ascending_keys, branch_child, header, node, node_size, on_page_bytes,
 };
 use zerocopy::native_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, KnownLayout};
@@ -147,9 +146,7 @@ fn meta_at(number: u64, offset: u64, file_bytes: u64, read: ReadAt<'_>) -> Resul
     let (header, meta) = bytes.split_at(HEADER_BYTES);
     let header = PageHeader::ref_from_bytes(header).map_err(|_| Reject::Magic)?;
     let meta = Meta::read_from_bytes(meta).map_err(|_| Reject::Magic)?;
-    if meta.magic.get() != MAGIC
-        || header.flags.get() & !PAGE_TRANSIENT != PAGE_META
-        || header.number.get() != number
+    if meta.magic.get() != MAGIC || header.flags.get() != PAGE_META || header.number.get() != number
     {
         return Err(Reject::Magic);
     }
@@ -159,7 +156,7 @@ fn meta_at(number: u64, offset: u64, file_bytes: u64, read: ReadAt<'_>) -> Resul
             supported: DATA_VERSION,
         });
     }
-    if meta.free.flags.get() & TREE_INTEGER_KEY == 0 || meta.main.flags.get() != 0 {
+    if meta.free.flags.get() != TREE_INTEGER_KEY || meta.main.flags.get() != 0 {
         return Err(Reject::Invalid("tree flags of a meta page"));
     }
     Ok(meta)
@@ -321,7 +318,9 @@ impl Walk<'_> {
             usize::from(header.lower.get()),
             usize::from(header.upper.get()),
         );
-        if header.flags.get() & !PAGE_TRANSIENT != wanted {
+        // Bits that LMDB has for pages in memory are in no page that it writes. It would believe them: write to a page in
+        // the map, or leave one out of a transaction.
+        if header.flags.get() != wanted {
             return Err(Reject::Invalid("kind of a page"));
         }
         let bounds = HEADER_BYTES < lower && lower <= upper && upper <= self.page_bytes;
@@ -382,7 +381,7 @@ impl Walk<'_> {
         let header = header(&head)?;
         let found =
             U32::read_from_bytes(&head[12..HEADER_BYTES]).map_or(0, |count| u64::from(count.get()));
-        if header.flags.get() & !PAGE_TRANSIENT != PAGE_OVERFLOW || found != count {
+        if header.flags.get() != PAGE_OVERFLOW || found != count {
             return Err(Reject::Invalid("header of an overflow page"));
         }
         self.claim(first + 1, count - 1)?;

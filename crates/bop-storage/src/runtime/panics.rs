@@ -63,12 +63,15 @@ thread_local! {
 pub(crate) fn fence<T>(stage: &'static str, work: impl FnOnce() -> T) -> Result<T, PanicReport> {
     static HOOK: Once = Once::new();
     HOOK.call_once(install_hook);
-    FENCE.with_borrow_mut(|(depth, _)| *depth += 1);
+    // A thread that ends may be here when its locals are gone: a host's own destructor closes a store.
+    let _gone = FENCE.try_with(|fence| fence.borrow_mut().0 += 1);
     let done = catch_unwind(AssertUnwindSafe(work));
-    let seen = FENCE.with_borrow_mut(|(depth, seen)| {
+    let seen = FENCE.try_with(|fence| {
+        let (depth, seen) = &mut *fence.borrow_mut();
         *depth -= 1;
         seen.take()
     });
+    let seen = seen.ok().flatten();
     done.map_err(|payload| {
         let Seen {
             location,
@@ -141,5 +144,34 @@ mod tests {
         let outer = fence("outside", || fence("inside", || panic!("in")).unwrap_err());
         assert_eq!(outer.unwrap().stage, "inside");
         assert_eq!(fence("fine", || 3).unwrap(), 3);
+    }
+
+    /// Is inside of a fence when its thread ends.
+    struct AtTheEnd(Option<std::sync::mpsc::Sender<bool>>);
+
+    impl Drop for AtTheEnd {
+        fn drop(&mut self) {
+            let panicked = fence("ended a thread", || panic!("at the end")).is_err();
+            let fine = fence("ended a thread", || 3).is_ok();
+            if let Some(tell) = self.0.take() {
+                tell.send(panicked && fine).unwrap();
+            }
+        }
+    }
+
+    thread_local! {
+        static AT_THE_END: RefCell<AtTheEnd> = const { RefCell::new(AtTheEnd(None)) };
+    }
+
+    /// A host's destructor for a thread closes a store: locals go in the opposite order of their first use.
+    #[test]
+    fn a_fence_stands_when_the_locals_of_its_thread_are_gone() {
+        let (tell, told) = std::sync::mpsc::channel();
+        let body = move || {
+            AT_THE_END.with_borrow_mut(|end| end.0 = Some(tell));
+            fence("lived", || ()).unwrap();
+        };
+        std::thread::spawn(body).join().unwrap();
+        assert!(told.recv().unwrap());
     }
 }

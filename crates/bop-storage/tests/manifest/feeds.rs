@@ -344,6 +344,28 @@ fn a_thread_and_a_task_that_wait_are_woken_by_the_next_change() {
     ));
 }
 
+#[test]
+fn a_thread_and_a_task_that_wait_for_a_change_are_told_that_the_store_is_closed() {
+    let rig = Rig::new();
+    let store = rig.open();
+    let open = |name| store.subscribe_changes(name, FeedStart::Newest).unwrap();
+    let (waits, polls) = (open("thread"), open("task"));
+    let flag = Arc::new(Flag(AtomicBool::new(false)));
+    let waker = Waker::from(Arc::clone(&flag));
+    let mut context = Context::from_waker(&waker);
+    let mut more = std::pin::pin!(polls.more());
+    assert!(more.as_mut().poll(&mut context).is_pending());
+    std::thread::scope(|scope| {
+        let waits = scope.spawn(|| waits.wait(LONG));
+        store.close(LONG).unwrap();
+        let told = waits.join().unwrap().unwrap_err();
+        assert!(matches!(told, FeedError::Closed), "{told}");
+    });
+    assert!(flag.0.load(Ordering::SeqCst));
+    let told = more.as_mut().poll(&mut context);
+    assert!(matches!(told, Poll::Ready(Err(FeedError::Closed))));
+}
+
 /// Segments come and go without a word: what they hold is the log's own business.
 #[test]
 fn what_nobody_can_use_is_not_told() {

@@ -336,6 +336,50 @@ fn used_bytes_of_a_small_manifest_flipped_are_errors_or_harmless() {
     );
 }
 
+/// Bits that LMDB has for pages in memory, and flags of a tree that it never gives the one of free pages. It would believe them:
+/// write to a page in the map, leave one out of a transaction, or look for a table of another kind. A page that it accepts is a
+/// free one, and the next transaction is all there.
+#[test]
+fn flags_that_lmdb_never_writes_are_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    make_small(dir.path());
+    let whole = fs::read(data_file(dir.path())).unwrap();
+    let copy = tempfile::tempdir().unwrap();
+    let mut refused = 0;
+    // Of meta pages the other one would count.
+    let pages = (2..whole.len() / 4096).map(|page| vec![page * 4096 + 10]);
+    let metas = vec![44, 4096 + 44];
+    let flips = pages.flat_map(|at| [0x10, 0x4000, 0x8000].map(|bit| (at.clone(), bit)));
+    for (places, bit) in flips.chain([0x04, 0x10, 0x20].map(|bit| (metas.clone(), bit))) {
+        let mut flipped = whole.clone();
+        for at in places.iter().copied() {
+            let flags = u16::from_ne_bytes([flipped[at], flipped[at + 1]]) ^ bit;
+            flipped[at..at + 2].copy_from_slice(&flags.to_ne_bytes());
+        }
+        let what = format!("bit {bit:#x} at {places:?}");
+        copy_all(dir.path(), copy.path());
+        fs::write(data_file(copy.path()), &flipped).unwrap();
+        match Manager::open(copy.path(), options()) {
+            Err(error) => {
+                assert_eq!(error.code(), ErrorCode::Corrupt, "{what}: {error}");
+                refused += 1;
+            }
+            Ok(store) => {
+                assert_ne!(places, metas, "{what}");
+                store.create_database("new", DbKind::Raw).unwrap();
+                store.checkpoint().unwrap();
+                store.close(WAIT).unwrap();
+                let store = Manager::open(copy.path(), options()).unwrap();
+                assert_eq!(store.databases().len(), 4, "{what}");
+                store.close(WAIT).unwrap();
+            }
+        }
+        fs::remove_dir_all(copy.path()).unwrap();
+    }
+    // Of two pages of trees at least, and of the meta pages.
+    assert!(3 * 3 <= refused, "{refused}");
+}
+
 fn copy_all(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {

@@ -76,7 +76,8 @@ impl Directory {
 
     /// Opens a regular file, and nothing else.
     pub(super) fn open_regular(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, i32> {
-        // Non-blocking, so that a pipe of that name cannot hold us up; files do not care.
+        // Non-blocking, so that a pipe of that name cannot hold us up. Files do not care, but io_uring does: older
+        // kernels end what would have to wait, on devices such as dm-crypt all of it.
         let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
         self.at(path, |parent, name| {
             let mode = Mode::RUSR | Mode::WUSR;
@@ -92,7 +93,7 @@ impl Directory {
             };
             let stat = rustix::fs::fstat(&fd).map_err(|e| e.raw_os_error())?;
             match errno_of_kind(FileType::from_raw_mode(stat.st_mode)) {
-                None => Ok(fd),
+                None => waiting(&fd).map(|()| fd).map_err(|e| e.raw_os_error()),
                 Some(errno) => Err(errno),
             }
         })
@@ -156,6 +157,12 @@ pub(super) fn create_durably(path: &Path) -> Result<(), i32> {
     Ok(())
 }
 
+/// Has calls on a file wait for the device again.
+fn waiting(fd: &OwnedFd) -> rustix::io::Result<()> {
+    let flags = rustix::fs::fcntl_getfl(fd)?;
+    rustix::fs::fcntl_setfl(fd, flags - OFlags::NONBLOCK)
+}
+
 /// What a name stands for; a link is a link.
 pub(super) fn kind_of(parent: BorrowedFd<'_>, name: &OsStr) -> Result<FileType, i32> {
     let stat = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW);
@@ -188,5 +195,21 @@ fn named(path: &Path) -> &Path {
         Path::new(".")
     } else {
         path
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_on_a_file_wait_for_its_device() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("file"), "").unwrap();
+        let opened = Directory::open(dir.path()).unwrap();
+        let file = opened.open_regular(Path::new("file"), OFlags::RDWR | OFlags::APPEND);
+        let flags = rustix::fs::fcntl_getfl(file.unwrap()).unwrap();
+        assert!(!flags.contains(OFlags::NONBLOCK), "{flags:?}");
+        assert!(flags.contains(OFlags::RDWR | OFlags::APPEND), "{flags:?}");
     }
 }

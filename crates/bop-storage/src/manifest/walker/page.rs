@@ -14,8 +14,6 @@ pub(super) const PAGE_BRANCH: u16 = 0x01;
 pub(super) const PAGE_LEAF: u16 = 0x02;
 pub(super) const PAGE_OVERFLOW: u16 = 0x04;
 pub(super) const PAGE_META: u16 = 0x08;
-/// Bits that LMDB sets in memory and may write; they mean nothing in the file.
-pub(super) const PAGE_TRANSIENT: u16 = 0x10 | 0x4000 | 0x8000;
 pub(super) const NODE_BIG: u16 = 0x01;
 
 #[derive(FromBytes, KnownLayout, Immutable)]
