@@ -48,6 +48,12 @@ pub enum FeedStart {
 pub struct ChangesCursor(Cursor<ChangeNo>);
 
 impl Engine {
+    /// Waits for a change, as [`Manager::wait_for_changes`](super::Manager::wait_for_changes) says.
+    pub(super) fn wait_for_changes(&self, from: ChangeNo, patience: Duration) -> bool {
+        let is_closed = || self.check_open().is_err();
+        self.manifest.wait_for_changes(from, patience, is_closed)
+    }
+
     /// Writes down who has the store open. Without it the store works, but for its feed.
     pub(super) fn begin_run(&self) {
         let run = RunRow {
@@ -153,10 +159,7 @@ impl ChangesCursor {
     pub fn wait(&self, patience: Duration) -> Result<bool, FeedError> {
         self.check()?;
         self.0.renew()?;
-        let (from, engine) = (self.0.next(), self.0.engine());
-        let there = engine
-            .manifest
-            .wait_for_changes(from, patience, || engine.check_open().is_err());
+        let there = self.0.engine().wait_for_changes(self.0.next(), patience);
         self.check()?;
         Ok(there)
     }

@@ -263,10 +263,7 @@ impl Manager {
     /// Waits until there is a change `from` or a newer one; `false` when there is none by the end of
     /// `patience`, or the store is closed.
     pub fn wait_for_changes(&self, from: ChangeNo, patience: Duration) -> bool {
-        let is_closed = || self.engine.check_open().is_err();
-        self.engine
-            .manifest
-            .wait_for_changes(from, patience, is_closed)
+        self.engine.wait_for_changes(from, patience)
     }
 
     /// The cursors of both feeds, by the order in which they were made.

@@ -175,11 +175,6 @@ impl Manifest {
         there
     }
 
-    /// Wakes whoever waits for changes: there will be none.
-    pub fn wake_waiters(&self) {
-        self.bell().ring();
-    }
-
     /// The same for a task.
     pub fn poll_changes(&self, from: ChangeNo, context: &mut Context<'_>) -> Poll<()> {
         loop {
@@ -191,6 +186,11 @@ impl Manifest {
                 return Poll::Pending;
             }
         }
+    }
+
+    /// Wakes whoever waits for changes: there will be none.
+    pub fn wake_waiters(&self) {
+        self.bell().ring();
     }
 }
 

@@ -141,18 +141,14 @@ fn a_write_that_hangs_keeps_the_store_locked() {
     store.create_database("a", DbKind::Raw).unwrap();
     disk.fail_next(IoOp::WriteDurable, Fault::Hang);
     thread::scope(|scope| {
-        let writer = scope.spawn(|| {
-            let mut write = store.database("a").unwrap().begin_write(LONG).unwrap();
-            write.write_page(PageNo::FIRST, &[7; 4096]).unwrap();
-            write.commit().map(drop)
-        });
+        let writer = scope.spawn(|| put(&store, "a", 7));
         disk.wait_until_hung(1);
         let error = store.close(Duration::ZERO).unwrap_err();
         assert!(matches!(error, CloseError::StillStalled), "{error}");
         let second = Manager::open("simulated", manual(&disk, &manifest)).unwrap_err();
         assert_eq!(second.code(), ErrorCode::StoreLocked);
         disk.release_hung();
-        writer.join().unwrap().unwrap();
+        writer.join().unwrap();
     });
     // The process has ended, as far as the lock knows.
     let after = open(manual(&disk.snapshot(), &manifest));
@@ -171,11 +167,7 @@ fn a_write_that_was_overtaken_keeps_the_store_locked() {
     let db = store.create_database("a", DbKind::Raw).unwrap();
     disk.fail_next(IoOp::WriteDurable, Fault::Hang);
     thread::scope(|scope| {
-        let writer = scope.spawn(|| {
-            let mut write = db.begin_write(LONG).unwrap();
-            write.write_page(PageNo::FIRST, &[7; 4096]).unwrap();
-            write.commit().map(drop)
-        });
+        let writer = scope.spawn(|| put(&store, "a", 7));
         disk.wait_until_hung(1);
         while db.begin_read().unwrap().page_count() == 0 {
             thread::yield_now();
@@ -185,7 +177,7 @@ fn a_write_that_was_overtaken_keeps_the_store_locked() {
         let second = Manager::open("simulated", manual(&disk, &manifest)).unwrap_err();
         assert_eq!(second.code(), ErrorCode::StoreLocked);
         disk.release_hung();
-        writer.join().unwrap().unwrap();
+        writer.join().unwrap();
     });
     let after = open(manual(&disk.snapshot(), &manifest));
     assert_eq!(get(&after, "a"), 7);

@@ -25,7 +25,7 @@ use crate::log::{
     LogHolds, ReplaySink, ReplayedCatalogue, ReplayedCommit, ReplayedLog, ReplayedMember,
 };
 use crate::recordlog::{Rebuild, RecordReader, replayed_item};
-use crate::view::{BasePages, Head, NoBase, Pins, View};
+use crate::view::{BasePages, NoBase, Pins, View};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -188,22 +188,14 @@ impl ReplaySink for Lines<'_> {
 impl Lines<'_> {
     /// The line of a database, without a commit if none was delivered.
     pub(super) fn take_pages(&mut self, id: DbId) -> PagesLine {
-        self.pages_line(id);
         self.pages
             .remove(&id)
             .unwrap_or_else(|| self.empty_line(id))
     }
 
     fn pages_line(&mut self, id: DbId) -> &mut PagesLine {
-        if !self.pages.contains_key(&id) {
-            let line = self.empty_line(id);
-            self.pages.insert(id, line);
-        }
-        self.pages.entry(id).or_insert_with(|| PagesLine {
-            view: View::new(id, DbKind::Raw, Head::EMPTY, Arc::new(NoBase)),
-            proof: None,
-            stopped: None,
-        })
+        let line = self.take_pages(id);
+        self.pages.entry(id).or_insert(line)
     }
 
     fn empty_line(&self, id: DbId) -> PagesLine {
